@@ -1,0 +1,45 @@
+"""From a PyTorch model to a :class:`~tpcalc.program.Program`: record at each width, align, fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Optional
+
+from tpcalc.program import Program
+
+__all__ = ["trace"]
+
+
+def trace(
+    factory: Callable[[int], Any],
+    widths: Sequence[int] = (128, 256, 512),
+    *,
+    loss: Optional[Callable[..., Any]] = None,
+) -> Program:
+    """Trace ``factory(width)`` at each of ``widths`` under fake tensors and return its Program.
+
+    ``factory`` returns ``model`` or ``(model, inputs)``.  ``loss(output)``, if given, is the scalar the backward
+    pass starts from; else it is the model's own loss or a cross-entropy-like seed on each output.
+
+    Raises TargetError if the widths are not three or more different positive whole numbers or the factory
+    raises, TraceError if the model can't be recorded, AlignError if its graph depends on the width, FitError
+    if a size or constant is no power of the width.
+    """
+    from tpcalc.trace.align import align
+    from tpcalc.trace.init_laws import InitRecorder
+    from tpcalc.trace.recorder import record
+    from tpcalc.trace.target import call_factory, parse_widths
+
+    ascending = parse_widths(widths)
+    traces = []
+    for width in ascending:
+        # Source lines are the same at every width, and walking the stack for them is the slow part.
+        first = not traces
+        traces.append(
+            record(
+                lambda: call_factory(factory, width), width, loss=loss, building=InitRecorder, sources=first
+            )
+        )
+    for trace_ in traces:
+        trace_.assumptions.extend(text for text in getattr(factory, "assumptions", ()) if text not in trace_.assumptions)
+    return align(traces)

@@ -1,0 +1,331 @@
+"""From the traces at several widths to one :class:`Program`: zip them node by node, then fit.
+
+The traces must be the same graph: same ops, same order, same value ids, same structure of arguments.
+Only shapes, numbers and contents may differ, and those are fitted as functions of the width
+(:mod:`tpcalc.trace.fit`).  A difference is an AlignError that names the first op that differs, its
+module and its line; a number that fits nothing is a FitError that names where it stands.
+
+Most of a trace does not depend on the width, so equality is tried first everywhere and equal
+arguments are reused as recorded: an int or float constant over the widths stays what it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, Optional
+
+from tpcalc.errors import AlignError, FitError
+from tpcalc.program import Node, Program, Ref, Value, Weight
+from tpcalc.size import Scalar, Size
+from tpcalc.trace.fit import fit_scalar, fit_size
+from tpcalc.trace.raw import RawNode, RawTrace, RawValue
+
+__all__ = ["align"]
+
+_REMEDY = (
+    "the model's graph depends on the width here (a branch, a loop over a size, or a module that vanishes when two "
+    "sizes agree); choose widths that take the same path, or make it independent of the width"
+)
+
+#: A magnitude that is no power of n still counts as order 0 if its log-log slope stays within this.
+FLAT_SLOPE = 0.02
+
+
+def align(traces: Sequence[RawTrace]) -> Program:
+    """One Program of all ``traces``, in ascending order of width.
+
+    Raises AlignError where the traces are not one graph, FitError where a size or constant is no power of n.
+    """
+    traces = sorted(traces, key=lambda trace: trace.width)
+    widths = tuple(trace.width for trace in traces)
+    if len(set(widths)) != len(widths) or len(widths) < 3:
+        raise AlignError(f"alignment needs traces at three or more different widths, got {list(widths)}; add widths")
+    return _Aligner(widths, traces).program()
+
+
+class _Aligner:
+    """Holds the traces and the assumptions made while fitting them."""
+
+    def __init__(self, widths: tuple[int, ...], traces: list[RawTrace]) -> None:
+        self.widths = widths
+        self.traces = traces
+        self.first = traces[0]
+        self.assumptions = list(dict.fromkeys(text for trace in traces for text in trace.assumptions))
+        self._shapes: dict[tuple, tuple[Size, ...]] = {}
+        self._makers: Optional[dict[int, RawNode]] = None
+
+    def program(self) -> Program:
+        nodes = self._nodes()
+        values = {vid: self._value(vid) for vid in self._same_ids()}
+        weights = self._weights()
+        for field in ("inputs", "outputs", "seeds", "grads", "loss"):
+            self._same_field(field)
+        return Program(
+            widths=self.widths,
+            nodes=nodes,
+            values=values,
+            weights=weights,
+            inputs=tuple(self.first.inputs),
+            outputs=tuple(self.first.outputs),
+            seeds=tuple(self.first.seeds),
+            grads=dict(self.first.grads),
+            loss=self.first.loss,
+            assumptions=tuple(self.assumptions),
+        )
+
+    # -- structure -------------------------------------------------------------------------------
+
+    def _nodes(self) -> tuple[Node, ...]:
+        lists = [trace.nodes for trace in self.traces]
+        nodes = []
+        for index, raws in enumerate(zip(*lists)):
+            first = raws[0]
+            for width, raw in zip(self.widths[1:], raws[1:]):
+                if (
+                    raw.op != first.op
+                    or raw.outputs != first.outputs
+                    or raw.module != first.module
+                    or raw.phase != first.phase
+                ):
+                    raise self._different_nodes(index, width)
+            args = first.args
+            if any(raw.args != args for raw in raws):
+                args = self._join(tuple(raw.args for raw in raws), index, "")
+            kwargs = first.kwargs
+            if any(raw.kwargs != kwargs for raw in raws):
+                kwargs = self._join(tuple(raw.kwargs for raw in raws), index, "")
+            nodes.append(
+                Node(index, first.op, args, kwargs, first.outputs, first.module, first.source, first.phase)
+            )
+        lengths = [len(nodes) for nodes in lists]
+        for width, length in zip(self.widths[1:], lengths[1:]):
+            if length != lengths[0]:
+                raise self._different_nodes(len(nodes), width)
+        return tuple(nodes)
+
+    def _different_nodes(self, index: int, width: int) -> AlignError:
+        """The AlignError for node ``index``, which differs between the first width and ``width``."""
+        trace = self.traces[self.widths.index(width)]
+        here = self.first.nodes[index] if index < len(self.first.nodes) else None
+        there = trace.nodes[index] if index < len(trace.nodes) else None
+
+        def describe(node: Optional[RawNode], fallback: Optional[RawNode]) -> str:
+            if node is None:
+                return "the end of the trace"
+            where = _where(node) or (_where(fallback) if fallback is not None and fallback.op == node.op else "")
+            return f"{node.op} ({where})" if where else node.op
+
+        return AlignError(
+            f"operation {index} is {describe(here, there)} at width {self.widths[0]} but {describe(there, here)} "
+            f"at width {width}: {_REMEDY}"
+        )
+
+    def _different(self, what: str, index: Optional[int] = None) -> AlignError:
+        place = ""
+        if index is not None:
+            node = self.first.nodes[index]
+            where = _where(node)
+            place = f" of operation {index}, {node.op}" + (f" ({where})" if where else "")
+        return AlignError(f"{what}{place}: {_REMEDY}")
+
+    def _same_field(self, field: str) -> None:
+        expected = getattr(self.first, field)
+        for trace in self.traces[1:]:
+            if getattr(trace, field) != expected:
+                raise self._different(f"the {field} of the model differ between widths {self.widths[0]} and {trace.width}")
+
+    def _same_ids(self) -> Sequence[int]:
+        ids = self.first.values.keys()
+        for trace in self.traces[1:]:
+            if trace.values.keys() != ids:
+                odd = min(trace.values.keys() ^ ids)
+                holder = self.first if odd in ids else trace
+                raw = holder.values[odd]
+                raise self._different(
+                    f"tensor {raw.name or odd} ({raw.kind}) exists at width {holder.width} only, of widths "
+                    f"{self.widths[0]} and {trace.width}"
+                )
+        return list(ids)
+
+    # -- arguments -------------------------------------------------------------------------------
+
+    def _join(self, items: tuple, index: int, path: str) -> Any:
+        """One argument out of its values at every width."""
+        first = items[0]
+        if all(item is first for item in items):
+            return first
+        if isinstance(first, tuple):
+            if not all(isinstance(item, tuple) and len(item) == len(first) for item in items):
+                raise self._different(f"an argument differs in length between the widths {list(self.widths)}", index)
+            return tuple(self._join(parts, index, path) for parts in zip(*items))
+        if any(isinstance(item, (Ref, str, bool, type(None))) for item in items):
+            if all(type(item) is type(first) and item == first for item in items):
+                return first
+            raise self._different(
+                f"an argument is {' / '.join(_text(item) for item in items)} at widths "
+                f"{' / '.join(map(str, self.widths))}",
+                index,
+            )
+        if all(item == first for item in items) or all(item != item for item in items):
+            return first
+        samples = tuple(zip(self.widths, items))
+        node = self.first.nodes[index]
+        what = f"an argument of {node.op}" + (f" ({_where(node)})" if _where(node) else "")
+        if all(isinstance(item, int) for item in items):
+            return fit_size(samples, what)
+        if all(isinstance(item, (int, float)) for item in items):
+            return fit_scalar(tuple((width, float(item)) for width, item in samples), what)
+        raise self._different(f"an argument has values of different kinds {[_text(item) for item in items]}", index)
+
+    # -- values ----------------------------------------------------------------------------------
+
+    def _value(self, vid: int) -> Value:
+        raws = [trace.values[vid] for trace in self.traces]
+        first = raws[0]
+        for width, raw in zip(self.widths[1:], raws[1:]):
+            if (
+                raw.dtype != first.dtype
+                or raw.kind != first.kind
+                or raw.name != first.name
+                or len(raw.shape) != len(first.shape)
+            ):
+                raise self._different(
+                    f"tensor {self._name(vid)} is {_raw_text(first)} at width {self.widths[0]} but {_raw_text(raw)} "
+                    f"at width {width}"
+                )
+        shape = self._shape(tuple(raw.shape for raw in raws), vid)
+        return Value(vid, shape, first.dtype, first.kind, first.name, self._magnitude(vid, raws))
+
+    def _shape(self, shapes: tuple[tuple[int, ...], ...], vid: int) -> tuple[Size, ...]:
+        known = self._shapes.get(shapes)
+        if known is None:
+            sizes = []
+            for axis, lengths in enumerate(zip(*shapes)):
+                try:
+                    sizes.append(fit_size(tuple(zip(self.widths, lengths))))
+                except FitError:
+                    # Only now is the name worth its making.
+                    fit_size(tuple(zip(self.widths, lengths)), f"axis {axis} of {self._name(vid)}")
+            known = self._shapes[shapes] = tuple(sizes)
+        return known
+
+    def _name(self, vid: int) -> str:
+        """``"buffer rope.inv_freq"`` or ``"the result of aten.mm.default (blocks.0, gpt.py:41)"``."""
+        raw = self.first.values[vid]
+        if raw.name:
+            return f"{raw.kind} {raw.name}"
+        if self._makers is None:
+            self._makers = {out: node for node in self.first.nodes for out in node.outputs if out is not None}
+        node = self._makers.get(vid)
+        if node is None:
+            return f"{raw.kind} {vid}"
+        where = _where(node)
+        return f"the result of {node.op}" + (f" ({where})" if where else "")
+
+    def _magnitude(self, vid: int, raws: list[RawValue]) -> Optional[Scalar]:
+        """Largest entry as a function of the width, where it is known at all widths.
+
+        What a node computes keeps its order by that node's rule, so a misfit there is dropped.  Example
+        inputs count as order 0 by convention.  For anything else a misfit is an error unless it is flat.
+        """
+        magnitudes = [raw.magnitude for raw in raws]
+        if any(magnitude is None for magnitude in magnitudes):
+            return None
+        first = magnitudes[0]
+        if all(magnitude == first for magnitude in magnitudes):
+            return Scalar.of(first)
+        samples = tuple(zip(self.widths, magnitudes))
+        try:
+            return fit_scalar(samples)
+        except FitError:
+            pass
+        kind = raws[0].kind
+        if kind == "op":
+            return None
+        if all(raw.rms is not None for raw in raws):
+            try:
+                return fit_scalar(tuple((width, raw.rms) for width, raw in zip(self.widths, raws)))
+            except FitError:
+                pass
+        name = self._name(vid)
+        if kind in ("input", "seed") or _is_flat(samples):
+            self.assumptions.append(f"order of {name} is taken as 0: its entries do not grow with the width")
+            return None
+        return fit_scalar(samples, f"the largest entry of {name}")
+
+    # -- weights ---------------------------------------------------------------------------------
+
+    def _weights(self) -> tuple[Weight, ...]:
+        first_names = [raw.names for raw in self.first.weights]
+        for trace in self.traces[1:]:
+            names = [raw.names for raw in trace.weights]
+            if names != first_names:
+                raise self._different(_weights_text(self.first, trace))
+        weights = []
+        for raws in zip(*(trace.weights for trace in self.traces)):
+            first = raws[0]
+            for width, raw in zip(self.widths[1:], raws[1:]):
+                if (raw.value, raw.trainable, raw.grad) != (first.value, first.trainable, first.grad):
+                    raise self._different(
+                        f"weight {first.names[0]} is used or trained differently at widths {self.widths[0]} and {width}"
+                    )
+            weights.append(
+                Weight(
+                    name=first.names[0],
+                    value=first.value,
+                    shape=self._shape(tuple(raw.shape for raw in raws), first.value),
+                    trainable=first.trainable,
+                    grad=first.grad,
+                    aliases=tuple(first.names[1:]),
+                    module_type=first.module_type,
+                    init=self._init(first.names),
+                )
+            )
+        return tuple(weights)
+
+    def _init(self, names: tuple[str, ...]) -> tuple:
+        for name in names:
+            laws = [trace.init.get(name) for trace in self.traces]
+            if all(law is not None for law in laws):
+                return tuple(zip(self.widths, laws))
+        return ()
+
+
+def _where(node: RawNode) -> str:
+    return ", ".join(part for part in (node.module, node.source) if part)
+
+
+def _text(item: Any) -> str:
+    return f"value {item.id}" if isinstance(item, Ref) else repr(item)
+
+
+def _raw_text(raw: RawValue) -> str:
+    return f"{raw.kind} {raw.dtype} of {len(raw.shape)} axes"
+
+
+def _weights_text(first: RawTrace, other: RawTrace) -> str:
+    """One sentence about the first weight that two traces do not share."""
+    here = {name for raw in first.weights for name in raw.names}
+    there = {name for raw in other.weights for name in raw.names}
+    for holder, lacking, names in ((first, other, here - there), (other, first, there - here)):
+        if names:
+            return f"weight {min(names)} exists at width {holder.width} but not at width {lacking.width}"
+    for a, b in zip(first.weights, other.weights):
+        if a.names != b.names:
+            return (
+                f"weights are tied or ordered differently: {' = '.join(a.names)} at width {first.width} but "
+                f"{' = '.join(b.names)} at width {other.width}"
+            )
+    return f"the weights differ between widths {first.width} and {other.width}"
+
+
+def _is_flat(samples: Sequence[tuple[int, float]]) -> bool:
+    """True if every log-log slope between neighbouring widths is within FLAT_SLOPE of 0."""
+    if any(value <= 0 or not math.isfinite(value) for _, value in samples):
+        return False
+    return all(
+        abs(math.log(v1 / v0) / math.log(Fraction(n1, n0))) <= FLAT_SLOPE
+        for (n0, v0), (n1, v1) in zip(samples, samples[1:])
+    )

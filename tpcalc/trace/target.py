@@ -1,0 +1,217 @@
+"""Targets: where the user's factory is found, how it is called, and what it may return.
+
+A target is ``file.py:callable`` or ``package.module:callable``.  The callable takes the width (an int)
+and returns ``model`` or ``(model, inputs)``; ``inputs`` is a tuple of arguments or a dict of keyword
+arguments.  Everything that can go wrong here is the user's to mend, so every message names the place in
+*their* code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Optional
+
+from tpcalc.errors import TargetError, TpcalcError
+
+__all__ = ["call_factory", "load_target", "parse_widths"]
+
+Factory = Callable[[int], Any]
+
+_TPCALC = Path(__file__).resolve().parents[1]
+_STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
+
+
+def parse_widths(text: "str | Sequence[int]") -> tuple[int, ...]:
+    """``"128,256,512"`` (or a sequence of ints) as an ascending tuple.
+
+    Raises TargetError unless it holds three or more different positive whole numbers: two widths
+    always lie on some power, only a third one can refute it.
+    """
+    remedy = "give three or more different positive whole numbers, such as --widths 128,256,512"
+    if isinstance(text, str):
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        wrong = [part for part in parts if not part.isdecimal()]
+        if wrong:
+            raise TargetError(f"width {wrong[0]!r} is not a positive whole number; {remedy}")
+        widths = [int(part) for part in parts]
+    else:
+        widths = list(text)
+        wrong = [width for width in widths if isinstance(width, bool) or not isinstance(width, int)]
+        if wrong:
+            raise TargetError(f"width {wrong[0]!r} is not a positive whole number; {remedy}")
+    if any(width <= 0 for width in widths):
+        raise TargetError(f"width {min(widths)} is not a positive whole number; {remedy}")
+    twice = sorted({width for width in widths if widths.count(width) > 1})
+    if twice:
+        raise TargetError(f"width {twice[0]} is given twice; {remedy}")
+    if len(widths) < 3:
+        raise TargetError(f"{len(widths)} widths are too few to fit exponents; {remedy}")
+    return tuple(sorted(widths))
+
+
+def load_target(target: str) -> Callable[..., Any]:
+    """The callable that ``"file.py:callable"`` or ``"package.module:callable"`` names.
+
+    Raises TargetError where the text is malformed, the file or module is missing or raises when
+    imported, or holds no such callable.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        raise TargetError(f"target {target!r} names no callable; write it as file.py:callable or package.module:callable")
+    module = _load_file(Path(place)) if place.endswith(".py") or "/" in place else _import_module(place)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise TargetError(f"{place} has no callable {name!r}; {_alternatives(name, module)}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise TargetError(
+            f"{name!r} in {place} is a {type(found).__name__}, not a callable; {_alternatives(name, module)}"
+        )
+    return found
+
+
+def call_factory(factory: Factory, width: int, expects: str = "model or (model, inputs)") -> tuple[Any, Any]:
+    """``factory(width)`` as ``(model, inputs)``; ``inputs`` is a tuple, a dict, or None where it gave none.
+
+    Raises TargetError if the factory raises or returns something else.
+    """
+    name = getattr(factory, "__name__", type(factory).__name__)
+    try:
+        result = factory(width)
+    except TpcalcError:
+        raise
+    except Exception as error:
+        raise TargetError(
+            f"{name}({width}) raised {_error_text(error)}; make it return {expects} at this width"
+        ) from error
+    return _model_and_inputs(result, f"{name}({width})", expects)
+
+
+def _model_and_inputs(result: Any, call: str, expects: str) -> tuple[Any, Any]:
+    import torch
+
+    model, inputs = result, None
+    if isinstance(result, (tuple, list)):
+        if len(result) != 2:
+            raise TargetError(f"{call} returned {len(result)} things; return {expects}")
+        model, inputs = result
+    if not isinstance(model, torch.nn.Module):
+        raise TargetError(f"{call} returned a {type(model).__name__} where a torch.nn.Module belongs; return {expects}")
+    if isinstance(inputs, torch.Tensor):
+        inputs = (inputs,)
+    if isinstance(inputs, list):
+        inputs = tuple(inputs)
+    if inputs is not None and hasattr(inputs, "keys") and not isinstance(inputs, dict):
+        inputs = dict(inputs)
+    if inputs is not None and not isinstance(inputs, (tuple, dict)):
+        raise TargetError(
+            f"{call} returned inputs of type {type(inputs).__name__}; return a tuple of arguments or a dict of keyword "
+            f"arguments"
+        )
+    if isinstance(inputs, dict) and not all(isinstance(key, str) for key in inputs):
+        raise TargetError(f"{call} returned inputs with keys that are not text; return a dict of keyword arguments")
+    return model, inputs
+
+
+def _load_file(path: Path) -> ModuleType:
+    """Import a file under its own stem, with its folder importable, as ``python file.py`` would have it."""
+    if not path.is_file():
+        near = difflib.get_close_matches(path.name, [p.name for p in _listing(path.parent)], n=3)
+        hint = f"did you mean {_either([str(path.parent / name) for name in near])}?" if near else "check the path"
+        raise TargetError(f"no file {path}; {hint}")
+    path = path.resolve()
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{path} is no Python file; give a file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    previous = sys.modules.get(path.stem)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except TpcalcError:
+        raise
+    except BaseException as error:
+        _restore(path.stem, previous)
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise TargetError(f"importing {path.name} raised {_error_text(error, path)}; mend it first") from error
+    if previous is not None:
+        _restore(path.stem, previous)  # a file called like an imported module must not replace it
+    return module
+
+
+def _restore(name: str, module: Optional[ModuleType]) -> None:
+    if module is None:
+        sys.modules.pop(name, None)
+    else:
+        sys.modules[name] = module
+
+
+def _listing(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.py")) if folder.is_dir() else []
+
+
+def _import_module(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise TargetError(f"no module {name!r}; check the name, or write the path of a file: path/to/file.py:callable")
+        raise TargetError(f"importing {name} raised {_error_text(error)}; mend it first") from error
+    except TpcalcError:
+        raise
+    except Exception as error:
+        raise TargetError(f"importing {name} raised {_error_text(error)}; mend it first") from error
+
+
+def _alternatives(name: str, module: ModuleType) -> str:
+    """``did you mean 'make_model'?`` or the list of what the module itself defines."""
+    own = [
+        key
+        for key, value in vars(module).items()
+        if callable(value) and not key.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+    near = difflib.get_close_matches(name, own, n=3)
+    if near:
+        return f"did you mean {_either([repr(item) for item in near])}?"
+    return f"it defines {', '.join(own)}" if own else "it defines no callables"
+
+
+def _either(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " or " + items[-1]
+
+
+def _error_text(error: BaseException, path: Optional[Path] = None) -> str:
+    """``ValueError: embed_dim must be divisible by num_heads (gpt.py:41)``: the innermost line of the user's own code."""
+    message = " ".join(str(error).split())
+    text = type(error).__name__ + (f": {message.rstrip('.')}" if message else "")
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}:{error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_user_file(frame.filename)]
+    if path is not None:
+        own = [frame for frame in own if Path(frame.filename) == path] or own
+    return f"{text} ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else text
+
+
+def _is_user_file(filename: str) -> bool:
+    """A line of neither an installed library, nor the interpreter, nor tpcalc itself."""
+    if filename.startswith("<"):
+        return False
+    path = Path(filename).resolve()
+    return "site-packages" not in path.parts and not {_STDLIB, _TPCALC} & set(path.parents)
