@@ -1,0 +1,88 @@
+"""tpcalc: a symbolic calculator for Tensor Programs.
+
+::
+
+    program = tpcalc.trace(factory, widths=(128, 256, 512))    # Program; print(program) is the listing
+    rules   = tpcalc.derive(program, optimizer="adamw")        # a mapping name -> Rule; print(rules) is the table
+    rules["blocks.0.attn.q.weight"]                            # Rule(a, b, c, weight_decay, eps, ...)
+
+Importing this package is quick: public names are imported on first use (PEP 562), torch only to trace.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+__version__ = "0.1.0"
+
+#: Public name -> the module that defines it.
+_PUBLIC = {
+    "trace": "tpcalc.trace",
+    "derive": "tpcalc.derive",
+    "explain": "tpcalc.derive",
+    "Program": "tpcalc.program",
+    "Parametrization": "tpcalc.parametrization",
+    "Rule": "tpcalc.parametrization",
+    "SliceRule": "tpcalc.parametrization",
+    "Site": "tpcalc.parametrization",
+    "Bound": "tpcalc.parametrization",
+    "TpcalcError": "tpcalc.errors",
+    "TargetError": "tpcalc.errors",
+    "TraceError": "tpcalc.errors",
+    "AlignError": "tpcalc.errors",
+    "FitError": "tpcalc.errors",
+    "UnsupportedOpError": "tpcalc.errors",
+    "ProgramError": "tpcalc.errors",
+    "DeriveError": "tpcalc.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+class _CallableModule(ModuleType):
+    """A submodule that holds the public function of its own name: calling it calls that function."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    @property
+    def _function(self) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])
+
+    @property
+    def __signature__(self) -> Any:
+        from inspect import signature
+
+        return signature(self._function)
+
+
+class _Package(ModuleType):
+    """This package.  ``tpcalc.trace`` is a function in the public API and also a subpackage.
+
+    Importing any part of the subpackage makes the import system set the attribute ``tpcalc.trace`` to the
+    module, over whatever stood there.  So both meanings live in one object: a submodule that gives
+    its name to a public function becomes callable when it is set.  Then ``tpcalc.trace(factory)``,
+    ``tpcalc.trace.recorder`` and ``import tpcalc.trace`` all work, in any order.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if type(value) is ModuleType and _PUBLIC.get(name) == value.__name__:
+            value.__class__ = _CallableModule
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_PUBLIC[name])
+    return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

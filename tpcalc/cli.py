@@ -1,0 +1,301 @@
+"""The command line: arguments only.
+
+Each verb is one function that turns its arguments into calls of the library and hands the text to
+:func:`_emit`.  The library is imported inside them, so that ``--help`` does not wait for torch.  :func:`main` turns every error
+into one sentence on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from tpcalc import __version__
+from tpcalc.errors import TpcalcError
+from tpcalc.files import check_writable, write_atomic
+
+if TYPE_CHECKING:
+    from tpcalc.program import Program
+
+EXIT_ERROR = 2
+
+app = typer.Typer(
+    help="A symbolic calculator for Tensor Programs: how must init, learning rate, weight decay and epsilon scale with width?",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class TableFormat(str, Enum):
+    text = "text"
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+    json = "json"
+
+
+class ProgramFormat(str, Enum):
+    text = "text"
+    dot = "dot"
+    json = "json"
+
+
+class HeadScale(str, Enum):
+    heads = "heads"
+    head_dim = "head-dim"
+
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="The model: file.py:callable, package.module:callable, or hf:<model_type> for a Hugging Face config.",
+    ),
+]
+Widths = Annotated[str, typer.Option("--widths", help="Three or more widths to trace at, separated by commas.")]
+Optimizer = Annotated[str, typer.Option("--optimizer", help="The optimizer the model is trained with.")]
+Output = Annotated[
+    Optional[str], typer.Option("--output", "-o", metavar="FILE", help="Write to FILE instead of standard output.")
+]
+Overrides = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", metavar="FIELD=VALUE", help="Set a config field (hf: targets; may be repeated)."),
+]
+Scale = Annotated[
+    Optional[HeadScale], typer.Option("--scale", help="What grows with width in hf: targets [default: heads].")
+]
+Loss = Annotated[
+    Optional[str],
+    typer.Option("--loss", metavar="FILE.PY:CALLABLE", help="Loss of the model's output, behind the backward pass."),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+DEFAULT_WIDTHS = "128,256,512"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tpcalc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command()
+def table(
+    target: Target,
+    widths: Widths = DEFAULT_WIDTHS,
+    optimizer: Optimizer = "adamw",
+    format: Annotated[TableFormat, typer.Option("--format", help="How to print the table.")] = TableFormat.text,
+    overrides: Overrides = None,
+    scale: Scale = None,
+    loss: Loss = None,
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Print the scaling table of a model: one row for each weight, repeated blocks folded."""
+    with _library(output):
+        from tpcalc.derive import derive
+
+        rules = derive(_trace(target, widths, overrides, scale, loss), optimizer=optimizer)
+    _emit(_table_renderer(format, output)(rules), output)
+
+
+@app.command()
+def trace(
+    target: Target,
+    widths: Widths = DEFAULT_WIDTHS,
+    format: Annotated[ProgramFormat, typer.Option("--format", help="How to print the program.")] = ProgramFormat.text,
+    overrides: Overrides = None,
+    scale: Scale = None,
+    loss: Loss = None,
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Print the tensor program of a model: one line for each operation, forward and backward."""
+    with _library(output):
+        program = _trace(target, widths, overrides, scale, loss)
+    _emit(_program_renderer(format)(program), output)
+
+
+@app.command()
+def explain(
+    target: Target,
+    weight: Annotated[str, typer.Argument(metavar="WEIGHT", help="Full name of a parameter.")],
+    widths: Widths = DEFAULT_WIDTHS,
+    optimizer: Optimizer = "adamw",
+    overrides: Overrides = None,
+    scale: Scale = None,
+    loss: Loss = None,
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Explain the exponents of one weight: the rules, values and lines of code behind them."""
+    with _library(output):
+        from tpcalc.derive import derive, explain
+
+        program = _trace(target, widths, overrides, scale, loss)
+        text = explain(program, derive(program, optimizer=optimizer), weight)
+    _emit(text, output)
+
+
+def _trace(
+    target: str, widths: str, overrides: Optional[list[str]], scale: Optional[HeadScale], loss: Optional[str]
+) -> "Program":
+    """The program of a target given on the command line."""
+    from tpcalc.trace import trace
+    from tpcalc.trace.target import load_target, parse_widths
+
+    parsed = parse_widths(widths)
+    factory = _factory(target, parsed, overrides, scale)
+    return trace(factory, parsed, loss=None if loss is None else load_target(loss))
+
+
+def _factory(
+    target: str, widths: Sequence[int], overrides: Optional[list[str]], scale: Optional[HeadScale]
+) -> Callable[[int], Any]:
+    kind, _, model_type = target.partition(":")
+    if kind == "hf":
+        from tpcalc.trace.huggingface import hf_factory
+
+        growing = "head_dim" if scale is HeadScale.head_dim else "heads"
+        return hf_factory(model_type, overrides=_parse_overrides(overrides or ()), scale=growing, widths=widths)
+    if overrides or scale is not None:
+        option = "--set" if overrides else "--scale"
+        raise TpcalcError(f"{option} works only with hf: targets, not with {target}; drop it or change the factory")
+    from tpcalc.trace.target import load_target
+
+    return load_target(target)
+
+
+def _parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
+    """``["num_layers=2", "act=relu"]`` -> ``{"num_layers": 2, "act": "relu"}``."""
+    overrides = {}
+    for assignment in assignments:
+        field, equals, value = assignment.partition("=")
+        if not field or not equals:
+            raise TpcalcError(f"--set {assignment} is no assignment; write --set field=value")
+        overrides[field] = _parse_value(value)
+    return overrides
+
+
+def _parse_value(text: str) -> Any:
+    """A Python or JSON literal, else the text itself."""
+    words = {"true": True, "false": False, "null": None}
+    if text in words:
+        return words[text]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _table_renderer(format: TableFormat, output: Optional[str]) -> Callable[..., str]:
+    from tpcalc.report import csv, json, latex, markdown, text
+
+    return {
+        TableFormat.text: lambda rules: text.table_text(rules, width=_terminal_width(output)),
+        TableFormat.markdown: markdown.table_markdown,
+        TableFormat.latex: latex.table_latex,
+        TableFormat.csv: csv.table_csv,
+        TableFormat.json: lambda rules: json.json_text(json.table_json(rules)),
+    }[format]
+
+
+def _program_renderer(format: ProgramFormat) -> Callable[["Program"], str]:
+    from tpcalc.report import dot, json, program_json
+
+    return {
+        ProgramFormat.text: str,
+        ProgramFormat.dot: dot.program_dot,
+        ProgramFormat.json: lambda program: json.json_text(program_json.program_json(program)),
+    }[format]
+
+
+def _terminal_width(output: Optional[str]) -> Optional[int]:
+    """Columns of the terminal the table goes to, None where it goes anywhere else."""
+    if output is not None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
+
+
+@contextlib.contextmanager
+def _library(output: Optional[str]) -> Iterator[None]:
+    """Run the library and the user's factory: their prints go to stderr, their warnings nowhere."""
+    if output is not None:
+        check_writable(output)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _emit(text: str, output: Optional[str]) -> None:
+    """Write a finished text, with a final newline, to ``output`` or to standard output."""
+    text = text if text.endswith("\n") else text + "\n"
+    if output is not None:
+        write_atomic(output, text)
+        return
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (head, less) has seen enough; keep the interpreter's last flush quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """Run the command line and exit: 0 on success, 2 with one sentence on stderr otherwise."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    usage_error: type[Exception] = typer.BadParameter.__base__  # typer does not export it by name
+    try:
+        code = app(args=arguments or ["--help"], prog_name="tpcalc", standalone_mode=False)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except usage_error as error:
+        _fail(_usage_sentence(error), arguments)
+    except TpcalcError as error:
+        _fail(str(error), arguments)
+    except Exception as error:
+        _fail(f"internal error: {type(error).__name__}: {error} (rerun with --debug to see where)", arguments)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_sentence(error: Any) -> str:
+    """What is wrong with the arguments, and the command that lists the right ones."""
+    command = error.ctx.command_path if error.ctx is not None else "tpcalc"
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    return f"{message}; see {command} --help"
+
+
+def _fail(sentence: str, arguments: Sequence[str]) -> None:
+    if "--debug" in arguments:
+        traceback.print_exc()
+    print("error:", " ".join(sentence.split()), file=sys.stderr)
+    sys.exit(EXIT_ERROR)

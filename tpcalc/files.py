@@ -1,0 +1,51 @@
+"""Writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Union
+
+from tpcalc.errors import TpcalcError
+
+
+def check_writable(path: Union[str, Path]) -> None:
+    """Raise before the work starts, rather than after it, where ``path`` cannot be written."""
+    path = Path(path)
+    if path.is_dir():
+        raise TpcalcError(f"cannot write {path}: it is a directory; name a file")
+    if not path.resolve().parent.is_dir():
+        raise TpcalcError(f"cannot write {path}: the directory {path.parent} does not exist; create it first")
+
+
+def write_atomic(path: Union[str, Path], text: str) -> None:
+    """Write ``text`` to a neighbouring temporary file and rename it to ``path``; devices are written directly."""
+    check_writable(path)
+    real = Path(path).resolve()
+    try:
+        if real.exists() and not real.is_file():
+            real.write_text(text, encoding="utf-8", newline="")
+        else:
+            _replace(real, text)
+    except OSError as error:
+        raise TpcalcError(f"cannot write {path}: {error.strerror or error}; choose another file") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
