@@ -1,0 +1,40 @@
+# make demo    print the scaling table of the example GPT
+# make test    run all tests
+#
+# Both need only Python 3.10 or newer: the first run builds .venv.  To use another Python or another torch:
+#   make test PYTHON=python3.12 TORCH="torch==2.8.0"
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+READY := $(VENV)/.ready
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: demo test readme clean
+.DEFAULT_GOAL := demo
+
+demo: $(READY)
+	$(VENV)/bin/tpcalc table examples/gpt.py:gpt --widths 128,256,512
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+# Run the commands in README.md again and paste what they print.
+readme: $(READY)
+	$(VENV)/bin/python tests/test_readme.py
+
+# torch comes first, alone, so that nothing else chooses its build.  mup comes without its dependencies, among
+# which is a torchvision that may not match that build (transformers imports torchvision where it finds it).
+$(READY): pyproject.toml constraints.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "error: $(PYTHON) is older than Python 3.10; run make with PYTHON=<a newer one>" >&2; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || \
+	    { echo "error: $(PYTHON) cannot make virtual environments; install its venv module" >&2; exit 1; }
+	@echo "installing into $(VENV) (a few minutes, once)"
+	@$(PIP) install "$(TORCH)"
+	@$(PIP) install --constraint constraints.txt --editable ".[test]"
+	@$(PIP) install --no-deps mup==1.0.0
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
