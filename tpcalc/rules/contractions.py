@@ -1,0 +1,129 @@
+"""Contractions: matmuls, convolutions, outer sums.
+
+``K`` is the growth of the contracted axes, ``rest`` that of the axes only one operand has; axes of both
+(batch axes, groups) belong to neither.
+"""
+
+from __future__ import annotations
+
+from tpcalc.order import ZERO
+from tpcalc.rules.registry import Call, number_order, rule
+from tpcalc.rules.structures import Contract, Operand, Product, Reduce, Scale, Sum, View
+
+
+def _matmul(call: Call, i: int, j: int) -> Contract:
+    """x[..., m, k] y[..., k, p] (a vector stands for a matrix of one row or column)."""
+    x, y = call.shape(i), call.shape(j)
+    K = x[-1].growth
+    rest_x = x[-2].growth if len(x) > 1 else ZERO
+    rest_y = y[-1].growth if len(y) > 1 else ZERO
+    return Contract(call[i], call[j], K, rest_x, rest_y)
+
+
+def _times(x: Operand, number) -> Operand:
+    p = number_order(number)
+    return x if p == 0 else Scale(x, p)
+
+
+@rule("aten.mm", "aten.bmm", "aten.mv", "aten.dot", "aten.vdot", "aten.inner", "aten.matmul")
+def matmul(call: Call):
+    return _matmul(call, 0, 1)
+
+
+@rule("aten.addmm", "aten.addmv", "aten.baddbmm", "aten._addmm_activation")
+def addmm(call: Call):
+    """beta*b + alpha*(x y)."""
+    beta, alpha = call.arg(3, "beta", 1), call.arg(4, "alpha", 1)
+    product = _times(_matmul(call, 1, 2), alpha)
+    return product if number_order(beta) != 0 else Sum((_times(call[0], beta), product))
+
+
+@rule("aten.addbmm")
+def addbmm(call: Call):
+    """Sums over the batch axis too."""
+    product = Reduce(_matmul(call, 1, 2), call.growth(1, 0))
+    return Sum((call[0], product))
+
+
+@rule("aten.addr", "aten.outer", "aten.ger")
+def outer(call: Call):
+    if call.node.op.startswith("aten.addr"):
+        return Sum((call[0], Product(call[1], call[2])))
+    return Product(call[0], call[1])
+
+
+@rule("aten.linear")
+def linear(call: Call):
+    """x[..., k] w[j, k] + b[j]."""
+    w = call.shape(1)
+    rest_x = call.shape(0)[-2].growth if len(call.shape(0)) > 1 else ZERO
+    y = Contract(call[0], call[1], K=w[-1].growth, rest_x=rest_x, rest_y=w[0].growth if len(w) > 1 else ZERO)
+    bias = call.optional(2, "bias")
+    return y if bias is None else Sum((y, bias))
+
+
+@rule("aten._grouped_mm", "aten._scaled_grouped_mm")
+def grouped_mm(call: Call):
+    """x[s, k] w[e, k, j]: each row meets the matrix of its own group."""
+    return _matmul(call, 0, 1)
+
+
+@rule("aten._trilinear")
+def trilinear(call: Call):
+    """The bilinear layer: x1[b, i] w[o, i, j] x2[b, j], summed over i and j; also the three products of its backward."""
+    sumdim = call.arg(6)
+    out = call.out_shape()
+    total = ZERO
+    expanded = []
+    for index, expand in ((0, call.arg(3)), (1, call.arg(4)), (2, call.arg(5))):
+        sizes = list(call.shape(index))
+        for dim in expand:
+            sizes.insert(dim, None)
+        expanded.append(sizes)
+    for dim in sumdim:
+        total += max((sizes[dim].growth for sizes in expanded if sizes[dim] is not None), default=ZERO)
+    rest = sum((size.growth for size in out), ZERO)
+    # the second operand is the layer's weight in the forward pass; the two others enter as a product of values
+    return Contract(Product(call[0], call[2]), call[1], total, ZERO, rest)
+
+
+def _conv_growths(call: Call, i: int, transposed: bool, groups) -> tuple:
+    """(K, rest) of a convolution weight [out, in/g, *kernel], or [in, out/g, *kernel] when transposed."""
+    weight = call.shape(i)
+    kernel = sum((size.growth for size in weight[2:]), ZERO)
+    g = number_order(groups)
+    if transposed:
+        return weight[0].growth - g + kernel, weight[1].growth
+    return weight[1].growth + kernel, weight[0].growth - g
+
+
+@rule("aten.convolution", "aten._convolution")
+def convolution(call: Call):
+    """Contraction over the input channels of a group and the kernel."""
+    K, rest = _conv_growths(call, 1, call.arg(6), call.arg(8))
+    y = Contract(call[0], call[1], K, ZERO, rest)
+    bias = call.optional(2)
+    return y if bias is None else Sum((y, bias))
+
+
+@rule("aten.convolution_backward")
+def convolution_backward(call: Call):
+    """dx contracts over output channels, dw over batch and space, db sums over batch and space."""
+    dy, x = call[0], call[1]
+    K, rest = _conv_growths(call, 2, call.arg(7), call.arg(9))
+    batch = call.growth(0, 0) + sum((size.growth for size in call.shape(0)[2:]), ZERO)
+    dx = Contract(dy, call[2], rest, ZERO, K)
+    dw = Contract(dy, x, batch, rest, K)
+    db = Reduce(dy, batch)
+    return tuple(g if out is not None else None for g, out in zip((dx, dw, db), call.node.outputs))
+
+
+@rule("aten._cdist_forward")
+def cdist(call: Call):
+    """Distance of rows: the root of a sum of squares over the last axis, at most the larger norm."""
+    from fractions import Fraction
+
+    from tpcalc.rules.structures import Power
+
+    half = Fraction(1, 2)
+    return Power(Reduce(Power(Sum((View(call[0]), View(call[1]))), Fraction(2), "even"), call.growth(0, -1)), half)

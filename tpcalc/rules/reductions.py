@@ -1,0 +1,154 @@
+"""Reductions over axes: sums, means, moments, norms, extrema, pooling, scans."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tpcalc.order import HALF, ONE, ZERO
+from tpcalc.rules.registry import Call, rule
+from tpcalc.rules.structures import Discrete, LinearLike, Power, Product, Reduce, Scale, Structure, Sum, View
+
+TWO = Fraction(2)
+
+
+def _mean(x, growth) -> Structure:
+    return Scale(Reduce(x, growth), -growth) if growth else Reduce(x, growth)
+
+
+@rule("aten.sum", "aten.nansum")
+def total(call: Call):
+    return Reduce(call[0], call.reduced(0, call.arg(1, "dim")))
+
+
+@rule("aten.sum_to_size")
+def sum_to_size(call: Call):
+    return Reduce(call[0], sum((s.growth for s in call.shape(0)), ZERO) - sum((s.growth for s in call.out_shape()), ZERO))
+
+
+@rule("aten.mean")
+def mean(call: Call):
+    dims = call.arg(1, "dim") if "dim" in call.node.op.rpartition(".")[2] else None
+    return _mean(call[0], call.reduced(0, dims))
+
+
+@rule("aten.var", "aten.std")
+def var(call: Call):
+    dims = call.arg(1, "dim")
+    if isinstance(dims, bool):
+        dims = None
+    variance = _mean(Power(call[0], TWO, "even"), call.reduced(0, dims))
+    return Power(variance, HALF) if call.node.op.startswith("aten.std") else variance
+
+
+@rule("aten.var_mean", "aten.std_mean")
+def var_mean(call: Call):
+    dims = call.arg(1, "dim")
+    growth = call.reduced(0, None if isinstance(dims, bool) else dims)
+    variance = _mean(Power(call[0], TWO, "even"), growth)
+    first = Power(variance, HALF) if call.node.op.startswith("aten.std") else variance
+    return (first, _mean(call[0], growth))
+
+
+@rule("aten.linalg_vector_norm", "aten.norm")
+def vector_norm(call: Call):
+    """(sum |x|^p)^(1/p); an infinite p gives an extremum."""
+    exponent = call.arg(1, "ord", 2)
+    dims = call.arg(2, "dim")
+    if exponent is None:
+        exponent = 2
+    if exponent in (float("inf"), float("-inf")):
+        return Power(call[0], ONE, "even")
+    p = Fraction(exponent).limit_denominator(64)
+    return Power(Reduce(Power(call[0], p, "even"), call.reduced(0, dims)), 1 / p)
+
+
+@rule("aten.amax", "aten.amin", "aten.max.default", "aten.min.default", "aten.median.default")
+def extremum(call: Call):
+    """The extreme entry: of the order of the entries (up to logarithms)."""
+    return Power(call[0], ONE)
+
+
+@rule("aten.max.dim", "aten.min.dim", "aten.median.dim", "aten.mode", "aten.kthvalue", "aten.topk", "aten.sort", "aten.cummax", "aten.cummin", "aten.msort")
+def extremum_index(call: Call):
+    return (Power(call[0], ONE), Discrete((call[0],)))[: len(call.node.outputs)]
+
+
+@rule("aten.max_pool1d", "aten.max_pool2d_with_indices", "aten.max_pool2d", "aten.max_pool3d_with_indices", "aten.adaptive_max_pool2d")
+def max_pool(call: Call):
+    return (Power(call[0], ONE), Discrete((call[0],)))[: len(call.node.outputs)]
+
+
+@rule("aten.avg_pool1d", "aten.avg_pool2d", "aten.avg_pool3d", "aten._adaptive_avg_pool2d", "aten.adaptive_avg_pool1d", "aten._adaptive_avg_pool3d")
+def average_pool(call: Call):
+    """An average over space, whose extent does not grow."""
+    return Reduce(call[0], ZERO)
+
+
+@rule("aten.cumsum")
+def cumsum(call: Call):
+    return Reduce(call[0], call.reduced(0, call.arg(1)))
+
+
+@rule("aten.cumprod", "aten.prod")
+def product_of_many(call: Call):
+    """A product of finitely many factors of order 0; over a growing axis it has no size law."""
+    from tpcalc.errors import UnsupportedOpError
+
+    dims = call.arg(1, "dim")
+    if call.reduced(0, dims) > 0:
+        raise UnsupportedOpError(
+            f"op {call.node.op} multiplies over an axis that grows with width (module {call.node.module or '(top)'}, line "
+            f"{call.node.source or 'unknown'}), which has no size law; sum logarithms over it instead"
+        )
+    return LinearLike(call[0], offset=True)
+
+
+@rule("aten.logsumexp", "aten._logcumsumexp", "aten.logcumsumexp")
+def logsumexp(call: Call):
+    """Between the largest entry and that plus log of the number of entries."""
+    return LinearLike(call[0], offset=True)
+
+
+@rule("aten.trace")
+def trace(call: Call):
+    return Reduce(call[0], call.growth(0, 0))
+
+
+@rule("aten.mean_backward")
+def mean_backward(call: Call):
+    return View(call[0])
+
+
+@rule("aten.cross", "aten.linalg_cross")
+def cross(call: Call):
+    return Product(call[0], call[1])
+
+
+@rule("aten.mse_loss")
+def mse_loss(call: Call):
+    squares = Power(Sum((call[0], call[1])), TWO, "even")
+    reduction = call.arg(2, "reduction", 1)
+    growth = call.reduced(0, None)
+    return squares if reduction == 0 else _mean(squares, growth) if reduction == 1 else Reduce(squares, growth)
+
+
+@rule("aten.mse_loss_backward")
+def mse_loss_backward(call: Call):
+    """2 (x - y) dy, over the number of entries when averaged."""
+    residual = Product(call[0], Sum((call[1], call[2])))
+    return Scale(residual, -call.reduced(1, None)) if call.arg(3) == 1 else residual
+
+
+@rule("aten.smooth_l1_loss", "aten.huber_loss", "aten.binary_cross_entropy_with_logits")
+def smooth_loss(call: Call):
+    entries = LinearLike(Sum((call[0], call[1])), offset="binary" in call.node.op)
+    reduction = call.arg(4 if "binary" in call.node.op else 2, "reduction", 1)
+    growth = call.reduced(0, None)
+    return entries if reduction == 0 else _mean(entries, growth) if reduction == 1 else Reduce(entries, growth)
+
+
+@rule("aten.smooth_l1_loss_backward", "aten.huber_loss_backward", "aten.binary_cross_entropy_with_logits_backward")
+def smooth_loss_backward(call: Call):
+    slope = Product(call[0], Discrete((call[1], call[2])))
+    reduction = call.arg(5 if "binary" in call.node.op else 3, "reduction", 1)
+    return Scale(slope, -call.reduced(1, None)) if reduction == 1 else slope

@@ -1,0 +1,200 @@
+"""The structures: what the calculus needs to know of an op.
+
+A rule (one line per ATen op, see :mod:`tpcalc.rules.registry`) says which structure an op has; the
+interpreters (:mod:`tpcalc.propagate`, :mod:`tpcalc.budgets`) hold one law per structure.  Operands are value
+ids or nested structures; :mod:`tpcalc.lowering` flattens the nesting into :class:`Atom` s.
+
+Growths (``K``, ``rest``) are exponents of axis sizes in the width: 1 for ``d_model``, 0 for a fixed axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Optional, Union
+
+from tpcalc.order import Order
+
+#: A value id, or a structure still to be flattened.
+Operand = Union[int, "Structure"]
+
+
+class Structure:
+    """Base class; every subclass is a frozen dataclass of operands and small constants."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Structure):
+    """A constant of known order, independent of weights and data: zeros, ones, arange, a random mask."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class View(Structure):
+    """The same entries in another arrangement: reshape, permute, slice, expand, cast, contiguous."""
+
+    x: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Gather(Structure):
+    """Entries picked by index: embedding look-up, ``index_select``.  Order passes through."""
+
+    x: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(Structure):
+    """Entrywise sum, difference, concatenation or choice: the order is the max."""
+
+    xs: tuple[Operand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Structure):
+    """Multiplication by a constant ``k * n^order``."""
+
+    x: Operand
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Product(Structure):
+    """Entrywise product: orders add."""
+
+    x: Operand
+    y: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Contract(Structure):
+    """``sum_k x_k y_k`` over axes of total growth ``K``.
+
+    ``rest_x``: growth of the axes that only ``x`` has (neither contracted nor batch); for a weight this is
+    ``R`` of the operator-norm law.  ``rest_y`` likewise.
+    """
+
+    x: Operand
+    y: Operand
+    K: Fraction
+    rest_x: Fraction
+    rest_y: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce(Structure):
+    """Sum over axes of total growth ``K``: a contraction with ones."""
+
+    x: Operand
+    K: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Power(Structure):
+    """Homogeneous of degree ``k``: relu and abs (1), square (2), rsqrt (-1/2).
+
+    ``parity``: ``odd``, ``even`` or ``none``, of the function.
+    """
+
+    x: Operand
+    k: Fraction
+    parity: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard(Structure):
+    """``x`` kept away from zero by a small constant (``+ eps`` under a root, ``clamp_min(eps)``).
+
+    The order is that of ``x``, as every theory of normalisation takes it; where ``x`` is zero, it is 0.
+    """
+
+    x: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class LinearLike(Structure):
+    """Asymptotically linear: gelu, silu, softplus.  ``offset``: f(0) != 0 (softplus)."""
+
+    x: Operand
+    offset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded(Structure):
+    """Bounded: tanh, sigmoid, sin, cos and derivatives of activations.
+
+    ``zero``: f(0) = 0 with f'(0) != 0, so small inputs pass linearly; ``parity`` of the function.
+    ``saturates``: an input of positive order is a finding (an activation); False for a derivative, which stays bounded.
+    """
+
+    x: Operand
+    zero: bool
+    parity: str = "none"
+    saturates: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Exp(Structure):
+    """exp and 2^x: needs an input of order <= 0, else it explodes."""
+
+    x: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Log(Structure):
+    """log: order 0 (log n counts as 0)."""
+
+    x: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax(Structure):
+    """softmax over an axis of growth ``growth``: entries n^-growth; ``log``: log_softmax."""
+
+    x: Operand
+    growth: Fraction
+    log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Normalise(Structure):
+    """``x`` divided by a norm of itself: order ``shift`` whatever the order of ``x`` (0 for rms)."""
+
+    x: Operand
+    shift: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Discrete(Structure):
+    """A comparison, an index, an argmax: order 0, no gradient, may flip as its inputs change."""
+
+    xs: tuple[Operand, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """A flattened structure: ``out = structure`` with value ids for operands, made by node ``node``."""
+
+    out: int
+    structure: Structure
+    node: int
+
+
+def operands(structure: Structure) -> tuple[Any, ...]:
+    """The operands of a structure, in order."""
+    if isinstance(structure, (Sum, Discrete)):
+        return structure.xs
+    if isinstance(structure, (Product, Contract)):
+        return (structure.x, structure.y)
+    if isinstance(structure, Known):
+        return ()
+    return (structure.x,)  # type: ignore[attr-defined]
+
+
+def optional_sum(*xs: Optional[Operand]) -> Operand:
+    """The sum of the operands that are there."""
+    present = tuple(x for x in xs if x is not None)
+    return present[0] if len(present) == 1 else Sum(present)
