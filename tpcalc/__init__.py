@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "trace": "tpcalc.trace",
     "derive": "tpcalc.derive",
-    "explain": "tpcalc.derive",
+    "explain": "tpcalc.explain",
     "Program": "tpcalc.program",
     "Parametrization": "tpcalc.parametrization",
     "Rule": "tpcalc.parametrization",

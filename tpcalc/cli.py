@@ -151,10 +151,10 @@ def explain(
 ) -> None:
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
     with _library(output):
-        from tpcalc.derive import derive, explain
+        from tpcalc.explain import explain as explained
 
         program = _trace(target, widths, overrides, scale, loss)
-        text = explain(program, derive(program, optimizer=optimizer), weight)
+        text = explained(program, weight, optimizer=optimizer)
     _emit(text, output)
 
 

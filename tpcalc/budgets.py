@@ -1,0 +1,300 @@
+"""Budgets: the order that each value may have, walked from the outputs back to the weights.
+
+The budget of a value is 0 where it enters a nonlinearity, a norm, a residual sum, another weight, or leaves as an output;
+constants shift it (a value multiplied by ``n^p`` has ``p`` less).  A weight meets a :class:`Demand` at each of its uses; the
+demand in turn fixes its orders ``A`` and ``C`` (:mod:`tpcalc.derive`).
+
+Where two values meet in a contraction or a product, one of them, the *absorber*, takes what the budget leaves; the other
+keeps budget 0.  A value is *free* when scaling some weight upstream scales it, and *pinned* when a norm, a bounded
+function or a constant fixes its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import NamedTuple, Optional
+
+from tpcalc.lowering import Lowered
+from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.propagate import Alignment, Fact, roles
+from tpcalc.rules.structures import (
+    Atom, Bounded, Contract, Discrete, Exp, Gather, Guard, Known, LinearLike, Log, Normalise, Power, Product, Reduce, Scale,
+    Softmax, Sum, View,
+)
+
+
+class Demand(NamedTuple):
+    """What one consumer allows a value: an order of at most ``init`` for its initial part and ``change`` for its change.
+
+    ``tight``: the consumer is not invariant to the scale of the value, so less than the budget is a loss.
+    ``origin`` is the atom where the budget of 0 stands (None: an output), ``use`` the atom at which a weight meets this
+    demand, ``partner`` the value it meets there; ``excess`` tells how much of a value-value product's excess is passed on, and
+    ``excess_at`` the atom of that product.
+    """
+
+    init: Order
+    change: Order
+    tight: bool
+    law: str
+    origin: Optional[Atom] = None
+    use: Optional[Atom] = None
+    partner: Optional[int] = None
+    excess: Fraction = ZERO
+    excess_at: Optional[Atom] = None
+
+    def shifted(self, by: Order, **changes) -> "Demand":
+        return self._replace(init=self.init - by, change=self.change - by, **changes)
+
+
+class Conflict(NamedTuple):
+    """A consumer that would need a value smaller than another consumer can bear."""
+
+    value: int
+    demand: Demand
+    needed: Order
+    allowed: Order
+
+
+class Budgets(NamedTuple):
+    """``of``: value -> the demand that binds it.  ``weights``: weight value -> all demands, one for each use."""
+
+    of: dict[int, Demand]
+    weights: dict[int, list[Demand]]
+    conflicts: list[Conflict]
+
+
+def freedom(lowered: Lowered) -> dict[int, Optional[int]]:
+    """Value -> number of atoms to the nearest weight whose scale it follows; None for a pinned value."""
+    program = lowered.program
+    hops: dict[int, Optional[int]] = {vid: None for vid, value in program.values.items() if value.kind != "op"}
+    for weight in program.weights:
+        hops[weight.value] = 0
+    zero: set[int] = set()
+    for atom in lowered.atoms[: lowered.forward]:
+        s = atom.structure
+        result: Optional[int] = None
+        if isinstance(s, Known):
+            if s.order is MINUS_INFINITY:
+                zero.add(atom.out)
+        elif isinstance(s, (View, Scale, Guard, Gather, Reduce)) or (isinstance(s, Power) and s.k > 0):
+            result = hops[s.x]
+            if s.x in zero:
+                zero.add(atom.out)
+        elif isinstance(s, Sum):
+            counted = [hops[x] for x in s.xs if x not in zero]
+            if counted and all(hop is not None for hop in counted):
+                result = min(counted)
+        elif isinstance(s, (Product, Contract)):
+            result = min((hop for hop in (hops[s.x], hops[s.y]) if hop is not None), default=None)
+        hops[atom.out] = None if result is None else result + 1
+    return hops
+
+
+def absorbers(lowered: Lowered, start: int, hops: Mapping[int, Optional[int]]) -> set[int]:
+    """The weight values that would absorb a smaller budget of the value ``start``."""
+    weights = {weight.value for weight in lowered.program.weights}
+    found: set[int] = set()
+    seen: set[int] = set()
+    stack = [start]
+    while stack:
+        vid = stack.pop()
+        if vid in seen or hops.get(vid) is None:
+            continue
+        seen.add(vid)
+        if vid in weights:
+            found.add(vid)
+            continue
+        s = lowered.maker[vid].structure
+        if isinstance(s, (Product, Contract)):
+            stack.append(_absorber(s, hops))
+        elif isinstance(s, Sum):
+            stack.extend(s.xs)
+        else:
+            stack.append(s.x)
+    return found
+
+
+def _absorber(s: "Product | Contract", hops: Mapping[int, Optional[int]]) -> int:
+    """The operand that takes the excess: the only free one; of two, the weight itself, else the first (``q`` of ``q k``)."""
+    x, y = hops[s.x], hops[s.y]
+    if y is None or x is None:
+        return s.x if y is None else s.y
+    if isinstance(s, Product):
+        return s.y if y < x else s.x
+    return s.y if (y <= 2 < x) else s.x
+
+
+class _Walk:
+    """One reverse pass.  Mutable while it runs, discarded afterwards."""
+
+    def __init__(self, lowered: Lowered, facts: Mapping[int, Fact], hops, alignment: Alignment, caps: Mapping[int, Fraction]):
+        self.lowered = lowered
+        self.facts = facts
+        self.hops = hops
+        self.alignment = alignment
+        self.caps = caps
+        self.demands: dict[int, list[Demand]] = {}
+        self.result = Budgets({}, {}, [])
+
+    def run(self) -> Budgets:
+        program = self.lowered.program
+        outputs = [program.loss] if program.loss is not None else [vid for _, vid in program.outputs]
+        for vid in outputs:
+            self.ask(vid, Demand(ZERO, ZERO, True, "leaves as an output"))
+        for atom in reversed(self.lowered.atoms[: self.lowered.forward]):
+            demands = self.demands.pop(atom.out, None)
+            if demands is not None:
+                if self.is_weight(atom.out):
+                    for demand in demands:
+                        self.result.of.setdefault(atom.out, demand)
+                        self.pass_on(atom, demand)
+                    continue
+                demand = self.settle(atom.out, demands)
+            else:
+                demand = None
+            if demand is not None:
+                self.result.of[atom.out] = demand
+            self.pass_on(atom, demand)
+        for weight in program.weights:
+            self.result.weights[weight.value] = self.demands.pop(weight.value, [])
+        return self.result
+
+    def is_weight(self, vid: int) -> bool:
+        fact = self.facts[vid]
+        return fact.weight != 0 and not fact.data
+
+    def ask(self, vid: int, demand: Demand, use: Optional[Atom] = None) -> None:
+        """Record a demand on ``vid``; a weight remembers the atom ``use`` at which it meets it."""
+        if use is not None and demand.use is None and self.is_weight(vid):
+            demand = demand._replace(use=use)
+        self.demands.setdefault(vid, []).append(demand)
+
+    def settle(self, vid: int, demands: list[Demand]) -> Demand:
+        """The binding demand of a value.  One that would starve a tight consumer is a conflict and is dropped."""
+        least = min(demands, key=lambda d: d.change)
+        tight = [d.change for d in demands if d.tight]
+        if tight and least.change < (floor := min(max(tight), ZERO)) and least.excess > 0:
+            kept = [d for d in demands if d.change >= floor or d.excess == 0]
+            for d in demands:
+                if d not in kept:
+                    self.result.conflicts.append(Conflict(vid, d, d.change, floor))
+            if kept:
+                least = min(kept, key=lambda d: d.change)
+        return least
+
+    def pass_on(self, atom: Atom, demand: Optional[Demand]) -> None:
+        """Turn the demand on an atom's result into demands on its operands."""
+        s = atom.structure
+        if isinstance(s, (Known, Discrete)):
+            return
+        if isinstance(s, (LinearLike, Bounded, Exp, Log, Softmax)):
+            if not isinstance(s, Bounded) or s.saturates:
+                self.ask(s.x, Demand(ZERO, ZERO, True, f"enters a {_nonlinearity(s)}", atom))
+            return
+        if isinstance(s, Normalise):
+            self.ask(s.x, Demand(ZERO, ZERO, False, "enters a norm", atom))
+            return
+        if isinstance(s, Contract) and (self.weight_operands(s) != (False, False)):
+            self.weight_use(atom, s, demand)
+            return
+        if demand is None:
+            return
+        if isinstance(s, (View, Guard)):
+            self.ask(s.x, demand)
+        elif isinstance(s, Gather):
+            self.ask(s.x, demand, atom)
+        elif isinstance(s, Scale):
+            if s.order is not MINUS_INFINITY:
+                self.ask(s.x, demand.shifted(s.order))
+        elif isinstance(s, Sum):
+            for x in s.xs:
+                self.ask(x, demand, atom)
+        elif isinstance(s, Reduce):
+            self.ask(s.x, self.capped(demand.shifted(s.K), "is summed over a growing axis" if s.K else demand.law))
+        elif isinstance(s, Power):
+            if s.k > 0:
+                self.ask(s.x, self.capped(demand._replace(init=demand.init / s.k, change=demand.change / s.k)))
+        else:
+            self.share(atom, s, demand)
+
+    @staticmethod
+    def capped(demand: Demand, law: str = "") -> Demand:
+        """A value that enters a nonlinearity or a reduction has no budget above 0."""
+        return demand._replace(init=min(demand.init, ZERO), change=min(demand.change, ZERO), law=law or demand.law)
+
+    def weight_operands(self, s: Contract) -> tuple[bool, bool]:
+        return roles(self.facts[s.x], self.facts[s.y])
+
+    def weight_use(self, atom: Atom, s: Contract, demand: Optional[Demand]) -> None:
+        """Laws 1 to 3, solved for the weight: A and C at this use.  What it meets keeps budget 0, less a cap."""
+        x_weight, y_weight = self.weight_operands(s)
+        for is_weight, w, v, rest in ((x_weight, s.x, s.y, s.rest_x), (y_weight, s.y, s.x, s.rest_y)):
+            if not is_weight:
+                continue
+            if demand is not None:
+                weight, value = self.facts[w], self.facts[v]
+                on_change = self.alignment.initial_on_change(s.K, rest)
+                spread = on_change if weight.weight & value.depends else s.K / 2
+                init = max_order(spread + value.init, on_change + value.change)
+                change = self.alignment.weight_change(s.K) + value.trained
+                need_init = None if init is MINUS_INFINITY else demand.init - init
+                need_change = None if change is MINUS_INFINITY else demand.change - change
+                if need_init is not None or need_change is not None:
+                    self.ask(w, demand._replace(
+                        init=need_change if need_init is None else need_init,
+                        change=need_init if need_change is None else need_change, use=atom, partner=v))
+        if x_weight and y_weight:
+            return
+        value = s.y if x_weight else s.x
+        cap = self.caps.get(atom.out, ZERO)
+        law = "meets a weight that a smaller use has already fixed" if cap else "enters a weight"
+        self.ask(value, Demand(-cap, -cap, False, law, atom, excess=cap, excess_at=atom if cap else None))
+
+    def share(self, atom: Atom, s: "Product | Contract", demand: Demand) -> None:
+        """Two values meet: the absorber takes what the budget leaves, the other keeps budget 0."""
+        K = self.alignment.values(s.K) if isinstance(s, Contract) else ZERO
+        x, y = self.facts[s.x].trained, self.facts[s.y].trained
+        if self.hops[s.x] is None and self.hops[s.y] is None:
+            # neither follows a weight as a whole, but a part may (the gain of 1 + w)
+            for vid, met in ((s.x, y), (s.y, x)):
+                if met is not MINUS_INFINITY:
+                    self.ask(vid, demand.shifted(K + met), atom)
+            return
+        absorber = _absorber(s, self.hops)
+        other, met = (s.y, y) if absorber == s.x else (s.x, x)
+        if met is MINUS_INFINITY:
+            return
+        if self.hops[other] is None:
+            self.ask(other, Demand(max(met, ZERO), max(met, ZERO), False, "multiplies another value", atom), atom)
+        else:
+            # a free partner is held at its own budget, 0; a pinned one has the order it has
+            met = min(met, ZERO)
+            self.ask(other, Demand(ZERO, ZERO, False, "multiplies another value", atom), atom)
+        passed = demand.shifted(K + met)
+        if K > 0 and passed.change < 0 and passed.change < demand.change:
+            passed = passed._replace(excess=-passed.change, excess_at=atom)
+        if self.is_weight(absorber):
+            passed = passed._replace(use=atom, partner=other)
+        self.ask(absorber, passed)
+
+
+def _nonlinearity(s) -> str:
+    if isinstance(s, Softmax):
+        return "log-softmax" if s.log else "softmax"
+    return {LinearLike: "nonlinearity", Bounded: "bounded nonlinearity", Exp: "exponential", Log: "logarithm"}[type(s)]
+
+
+def budgets(
+    lowered: Lowered,
+    facts: Mapping[int, Fact],
+    hops: Mapping[int, Optional[int]],
+    alignment: Alignment,
+    caps: Mapping[int, Fraction],
+) -> Budgets:
+    """Walk the forward atoms backwards and return every value's budget.
+
+    ``facts``: orders of the values under the present guess.  ``caps``: contraction -> how much below 0 the value that
+    meets its weight must stay.
+    """
+    return _Walk(lowered, facts, hops, alignment, caps).run()

@@ -1,0 +1,69 @@
+"""Certificates: each exponent is the smallest, shown by perturbation.
+
+The binding use of a weight is evaluated again with a slightly smaller ``A`` or ``C``; the certificate holds when its result
+then exceeds the budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tpcalc.derive import Need, Solution
+from tpcalc.order import MINUS_INFINITY
+from tpcalc.program import Weight
+from tpcalc.propagate import LAWS
+from tpcalc.rules.structures import Gather, operands
+
+#: How much smaller the exponent is made.
+STEP = Fraction(1, 8)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """``exponent`` (``A`` or ``C``) of ``weight`` is binding at the value ``value``: with ``exponent - 1/8`` that value has
+    order ``found``, above its budget ``budget``.  ``holds`` is the outcome."""
+
+    weight: str
+    exponent: str
+    value: str
+    where: str
+    found: object
+    budget: object
+
+    @property
+    def holds(self) -> bool:
+        return self.found > self.budget  # type: ignore[operator]
+
+
+def certify(solution: Solution, weight: Weight) -> tuple[Certificate, ...]:
+    """Certificates of A and C of one weight; empty for a weight that no output depends on or used without a binding atom."""
+    need = solution.needs.get(weight.name)
+    if need is None or need.demand.use is None:
+        return ()
+    kinds = [("A", need)]
+    if weight.trainable:
+        kinds.append(("C", need))
+    return tuple(_certify(solution, weight, need, exponent) for exponent, need in kinds)
+
+
+def _certify(solution: Solution, weight: Weight, need: Need, exponent: str) -> Certificate:
+    atom = need.demand.use
+    s = atom.structure
+    index = solution.lowered.program.weights.index(weight)
+    bit = 1 << index
+    facts = dict(solution.facts)
+    for x in operands(s):
+        fact = facts[x]
+        if fact.weight & bit and (not fact.data or isinstance(s, Gather)):
+            init = fact.init + STEP if exponent == "A" else fact.init
+            change = fact.change + STEP if exponent == "C" else fact.change
+            facts[x] = fact._replace(init=init, change=change, trained=max(init, change))
+    fact = LAWS[type(s)](s, facts, solution.alignment)
+    demand = solution.budgets.of.get(atom.out)
+    budget = demand.change if demand is not None else need.demand.change
+    found = max(fact.init, fact.trained)
+    if found is MINUS_INFINITY:
+        budget = MINUS_INFINITY
+    node = solution.lowered.node(atom)
+    return Certificate(weight.name, exponent, solution.lowered.name(atom.out), node.where, found, budget)

@@ -1,0 +1,346 @@
+"""Derive the maximal parametrization of a program.
+
+Sizes first, optimizer last: the forward program fixes the effective orders ``A`` (std of W ~ n^-A) and ``C`` (entries of
+dW ~ n^-C) of each weight, independent of the optimizer, as the smallest that keep every value within its budget
+(:mod:`tpcalc.budgets`) under the laws of :mod:`tpcalc.propagate`.  "Smallest" means maximal updates: in the linear case
+these are the muP values of Yang & Hu 2021 and the spectral condition of Yang, Simon & Bernstein 2023.
+
+One weight with two uses of different needs (a tied embedding) takes the smaller need; the excess of the other use is
+pushed upstream on the value it meets there, to the nearest other weight.  Where none can absorb it, the place is reported as
+a :class:`~tpcalc.parametrization.Site`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Optional
+
+from tpcalc.budgets import Budgets, Demand, absorbers, budgets, freedom
+from tpcalc.errors import DeriveError
+from tpcalc.lowering import Lowered, lower
+from tpcalc.optimizers import UpdateLaw, finite, update_law
+from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order, order_text
+from tpcalc.parametrization import Bound, Parametrization, Rule, Site
+from tpcalc.program import Program, Weight
+from tpcalc.propagate import ALIGNMENTS, Alignment, Fact, WeightOrders, propagate, roles
+from tpcalc.rules.structures import Atom, Contract, Gather, Product, operands
+
+#: The walk settles in two or three rounds; more means that needs chase each other.
+ROUNDS = 16
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one use asks of a weight: ``A`` and ``C``, with the demand that says why."""
+
+    A: Fraction
+    C: Fraction
+    demand: Demand
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Effective orders of every weight with the facts and budgets that they give."""
+
+    lowered: Lowered
+    alignment: Alignment
+    orders: dict[str, WeightOrders]
+    needs: dict[str, Need]
+    facts: dict[int, Fact]
+    budgets: Budgets
+    sites: tuple[Site, ...]
+    absorbed: dict[str, tuple[Demand, ...]]
+
+    @cached_property
+    def unused(self) -> frozenset[str]:
+        return frozenset(w.name for w in self.lowered.program.weights if w.name not in self.needs)
+
+
+def _is_random(weight: Weight) -> bool:
+    """Zero-mean random at init: as its init call says, else matrices are and vectors (gains, biases) are not."""
+    for _, init in weight.init:
+        if init.kind == "random":
+            return True
+        if init.kind == "constant":
+            return False
+    return len(weight.shape) > 1
+
+
+class _Solver:
+    """The fixed-point iteration over guesses of (A, C).  Mutable while it runs, discarded afterwards."""
+
+    def __init__(self, lowered: Lowered, alignment: Alignment) -> None:
+        self.lowered = lowered
+        self.program = lowered.program
+        self.alignment = alignment
+        self.hops = freedom(lowered)
+        self.random = {weight.name: _is_random(weight) for weight in self.program.weights}
+        self.caps: dict[int, Fraction] = {}
+        self.given_up: set[int] = set()
+        self.sites: dict[tuple, Site] = {}
+
+    def guess(self, A: Fraction, C: Fraction, weight: Weight) -> WeightOrders:
+        return WeightOrders(A, C if weight.trainable else None, self.random[weight.name])
+
+    def nominal(self) -> dict[int, Fact]:
+        """First guess: every value that follows a weight has order 0."""
+        orders = {w.name: WeightOrders(ZERO, ZERO, self.random[w.name]) for w in self.program.weights}
+        facts = propagate(self.lowered, orders, self.alignment, backward=False)
+        return {
+            vid: fact if self.hops.get(vid) is None else fact._replace(
+                init=ZERO, trained=ZERO, change=fact.change if fact.change is MINUS_INFINITY else ZERO)
+            for vid, fact in facts.items()
+        }
+
+    def solve(self) -> Solution:
+        facts = self.nominal()
+        previous: Optional[dict[str, tuple[Fraction, Fraction]]] = None
+        for _ in range(ROUNDS):
+            walked = budgets(self.lowered, facts, self.hops, self.alignment, self.caps)
+            needs, pushed = self.needs(walked, facts)
+            current = {name: (need.A, need.C) for name, need in needs.items()}
+            orders = self.orders(needs)
+            facts = propagate(self.lowered, orders, self.alignment, backward=False)
+            if current == previous and not pushed:
+                break
+            previous = current
+        else:
+            raise DeriveError(
+                f"the exponents of {self.moving(previous, current)} do not settle: the uses of one weight chase each other; "
+                f"untie it or give its uses multipliers of their own"
+            )
+        self.report_conflicts(walked)
+        self.report_violations(walked, facts)
+        absorbed = {w.name: tuple(d for d in walked.weights[w.value] if d.excess) for w in self.program.weights}
+        facts = propagate(self.lowered, orders, self.alignment)
+        return Solution(
+            self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()),
+            {name: demands for name, demands in absorbed.items() if demands})
+
+    @staticmethod
+    def moving(previous, current) -> str:
+        names = [name for name in current if previous is None or previous.get(name) != current[name]]
+        return ", ".join(names[:3]) or "the weights"
+
+    def orders(self, needs: Mapping[str, Need]) -> dict[str, WeightOrders]:
+        return {
+            w.name: self.guess(needs[w.name].A, needs[w.name].C, w) if w.name in needs else self.guess(ZERO, ZERO, w)
+            for w in self.program.weights
+        }
+
+    def needs(self, walked: Budgets, facts: Mapping[int, Fact]) -> tuple[dict[str, Need], bool]:
+        """The need of each weight; pushes the excess of its other uses upstream (True when any was pushed)."""
+        result: dict[str, Need] = {}
+        pushed = False
+        for weight in self.program.weights:
+            demands = [d for d in walked.weights[weight.value] if d.change is not MINUS_INFINITY]
+            if not demands:
+                continue
+            least = min(-d.change for d in demands)
+            kept = []
+            for d in demands:
+                excess = -d.change - least
+                if excess > 0:
+                    pushed |= self.push(weight, d, excess, facts)
+                else:
+                    kept.append(d)
+            binding = max(kept, key=lambda d: -d.init)
+            update = max(kept, key=lambda d: -d.change)
+            result[weight.name] = Need(-binding.init, -update.change, binding if binding.use is not None else update)
+        return result, pushed
+
+    def push(self, weight: Weight, demand: Demand, excess: Fraction, facts: Mapping[int, Fact]) -> bool:
+        """Lower the cap of what ``weight`` meets at this use; where nothing there can absorb it, report the site."""
+        use, partner = demand.use, demand.partner
+        if use is None or use.out in self.given_up:
+            return False
+        cap = self.caps.get(use.out, ZERO)
+        movable = partner is not None and self.hops.get(partner) is not None
+        if movable and not cap:
+            movable = weight.value not in absorbers(self.lowered, partner, self.hops)
+        ineffective = cap > 0 and facts[partner].trained > -cap
+        if not movable or ineffective or not isinstance(use.structure, Contract):
+            self.given_up.add(use.out)
+            self.caps.pop(use.out, None)
+            self.add_site(use, excess + cap, ZERO, f"{weight.name} is used here and elsewhere with different needs and nothing upstream can absorb it")
+            return True
+        self.caps[use.out] = cap + excess
+        return True
+
+    def add_site(self, atom: Atom, found: Order, needed: Order, why: str) -> None:
+        node = self.lowered.node(atom)
+        by = order_text(needed - found)
+        message = (
+            f"{node.op.removeprefix('aten.').rsplit('.', 1)[0]} in {node.module or '(top)'} ({node.source or 'line unknown'}) gives order "
+            f"{order_text(found)} where {order_text(needed)} is needed: multiply it by n^({by}) in the forward pass; {why}"
+        )
+        key = (node.index, str(found), str(needed))
+        self.sites.setdefault(key, Site(node.op, node.module, node.source, found, needed, message))
+
+    def report_conflicts(self, walked: Budgets) -> None:
+        for conflict in walked.conflicts:
+            atom = conflict.demand.excess_at or conflict.demand.origin
+            if atom is not None:
+                self.add_site(atom, -conflict.needed + conflict.allowed, ZERO, "the value upstream also enters a nonlinearity that would starve")
+
+    def report_violations(self, walked: Budgets, facts: Mapping[int, Fact]) -> None:
+        """Values still above a tight budget: the first of each chain is the site."""
+        above: set[int] = set()
+        for atom in self.lowered.atoms[: self.lowered.forward]:
+            demand = walked.of.get(atom.out)
+            if demand is None or not demand.tight or (facts[atom.out].weight and not facts[atom.out].data):
+                continue
+            fact = facts[atom.out]
+            if fact.trained > demand.change or fact.init > demand.init:
+                above.add(atom.out)
+                if not any(x in above for x in operands(atom.structure)):
+                    found = max_order(fact.trained, fact.init)
+                    self.add_site(atom, found, demand.change, f"no weight upstream can absorb it, and its result {demand.law}")
+
+
+def solve(program: Program, alignment: "str | Alignment" = "full") -> Solution:
+    """The effective orders (A, C) of every weight of ``program``.
+
+    Raises UnsupportedOpError for an op without a rule, DeriveError where no fixed point exists.
+    """
+    if isinstance(alignment, str):
+        if alignment not in ALIGNMENTS:
+            raise DeriveError(f"alignment {alignment!r} is unknown; choose one of {', '.join(sorted(ALIGNMENTS))}")
+        alignment = ALIGNMENTS[alignment]
+    return _Solver(lower(program), alignment).solve()
+
+
+def role_of(weight: Weight, need: Optional[Need]) -> str:
+    """``input``, ``hidden``, ``output`` or ``scalar`` by the growth of fan-in and fan-out at the use that binds."""
+    if need is None:
+        return "unused"
+    total = sum((size.growth for size in weight.shape), ZERO)
+    use = need.demand.use
+    K = use.structure.K if use is not None and isinstance(use.structure, Contract) else ZERO
+    if K > 0:
+        return "hidden" if total > K else "output"
+    return "input" if total > 0 else "scalar"
+
+
+def _bound(lowered: Lowered, need: Need, law: str) -> Bound:
+    use, origin = need.demand.use, need.demand.origin
+    value = lowered.name(use.out) if use is not None else "its value"
+    where = lowered.where(origin) if origin is not None else ""
+    return Bound(value, f"{law}; the result {need.demand.law}", where)
+
+
+def init_law_text(lowered: Lowered, facts: Mapping[int, Fact], need: Need) -> str:
+    """Why A is what it is, in one clause."""
+    use = need.demand.use
+    if use is None:
+        return "law of sums"
+    s = use.structure
+    if isinstance(s, Contract):
+        x_weight, _ = roles(facts[s.x], facts[s.y])
+        rest = s.rest_x if x_weight else s.rest_y
+        if s.K == 0:
+            return "law 1: nothing growing is contracted"
+        on_change = max(s.K / 2, s.K - rest / 2)
+        return f"law 2: initial weight x changed value over growth {s.K} with R = {rest}: {on_change}"
+    if isinstance(s, Gather):
+        return "look-up: entries pass through"
+    if isinstance(s, Product):
+        return "entrywise product: orders add"
+    return "sum: the order is the max"
+
+
+def update_law_text(need: Need) -> str:
+    use = need.demand.use
+    if use is not None and isinstance(use.structure, Contract):
+        return f"law 3: weight update x value over growth {use.structure.K}"
+    return "entrywise: the update passes through"
+
+
+def reason(solution: Solution, weight: Weight, role: str) -> str:
+    """One line for the table."""
+    need = solution.needs.get(weight.name)
+    if need is None:
+        return "no output depends on it"
+    use = need.demand.use
+    structure = use.structure if use is not None else None
+    if isinstance(structure, Contract):
+        kind = {"hidden": "growing to growing", "output": "growing to finite", "input": "finite to growing", "scalar": "finite to finite"}[role]
+        text = f"contraction, {kind}"
+    elif isinstance(structure, Gather):
+        text = "look-up"
+    elif isinstance(structure, Product):
+        text = "entrywise gain"
+    else:
+        text = "added"
+    demand = need.demand
+    if demand.excess:
+        site = demand.excess_at
+        node = solution.lowered.node(site)
+        what = f"{node.op.removeprefix('aten.').rsplit('.', 1)[0]} in {node.module or '(top)'}"
+        text += f"; absorbs n^-{_power_text(demand.excess)} for {what} ({node.source})" if node.source else f"; absorbs n^-{_power_text(demand.excess)} for {what}"
+    elif demand.change != _plain(structure):
+        shift = demand.change - _plain(structure)
+        text += f"; a constant n^{_power_text(-shift)} follows in the code"
+    return text
+
+
+def _plain(structure) -> Fraction:
+    return -structure.K if isinstance(structure, Contract) else ZERO
+
+
+def _power_text(p: Order) -> str:
+    text = order_text(p)
+    return f"({text})" if "/" in text or text.startswith("-") else text
+
+
+def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
+    """Turn effective orders into (a, b, c), decay and eps for one optimizer, in the gauge a = 0."""
+    program = solution.lowered.program
+    rules: dict[str, Rule] = {}
+    for weight in program.weights:
+        rule = _rule(solution, weight, law)
+        for name in weight.names:
+            rules[name] = rule
+    notes = [f"{name} has no path to an output: its exponents are 0 and nothing was derived" for name in sorted(solution.unused)]
+    return Parametrization(
+        rules=rules, optimizer=law.name, widths=program.widths, sites=solution.sites, assumptions=program.assumptions,
+        notes=tuple(notes), symbol=program.symbol, conventions=(law.decay_convention,),
+    )
+
+
+def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
+    need = solution.needs.get(weight.name)
+    role = role_of(weight, need)
+    A = need.A if need else ZERO
+    C = need.C if need else ZERO
+    gradient: Order = MINUS_INFINITY if weight.grad is None else solution.facts[weight.grad].trained
+    g = finite(gradient)
+    u = finite(law.update(g, A)) if need else ZERO
+    c = C + u
+    eps = law.eps(g)
+    return Rule(
+        name=weight.name, shape=weight.shape, role=role, a=ZERO, b=A, c=c, weight_decay=law.decay(g, A, c) if need else ZERO,
+        eps=eps, A=A, C=C, gradient=gradient,
+        reason=reason(solution, weight, role) + ("" if weight.trainable else "; frozen"),
+        init_bound=_bound(solution.lowered, need, init_law_text(solution.lowered, solution.facts, need)) if need else None,
+        update_bound=_bound(solution.lowered, need, update_law_text(need)) if need else None,
+        aliases=weight.aliases, init_kind="random" if _is_random(weight) else "constant", trainable=weight.trainable,
+    )
+
+
+def derive(program: Program, optimizer: str = "adamw", *, alignment: str = "full") -> Parametrization:
+    """Derive how init, learning rate, weight decay and epsilon of every weight must scale with width.
+
+    ``optimizer``: ``sgd``, ``adam`` (coupled decay) or ``adamw``.  Returns a mapping from parameter name to Rule; exponents
+    follow the conventions of :mod:`tpcalc.parametrization`.
+
+    Raises UnsupportedOpError for an op without a rule, DeriveError for an unknown optimizer or where the uses of a weight
+    have no common solution.
+    """
+    return parametrize(solve(program, alignment), update_law(optimizer))
+
+
+__all__ = ["Need", "Solution", "derive", "parametrize", "solve"]

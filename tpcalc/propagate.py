@@ -1,0 +1,406 @@
+"""The interpreter: three orders for every value, forward and backward, by one law a structure.
+
+For a value ``x`` with trained value ``x_t`` and initial value ``x_0``:
+
+* ``init``: order of ``x_0``;
+* ``trained``: order of ``x_t`` after O(1) steps, for the worst alignment that the assumption allows;
+* ``change``: order of ``x_t - x_0``.
+
+The laws of a contraction over growth ``K`` (``R``: growth of the weight's other axes) follow Yang & Hu 2021 (TP4),
+Yang et al. 2022 (TP5, Appendix J) and Yang, Simon & Bernstein 2023 (spectral condition):
+
+1. initial weight x independent value: ``K/2`` (central limit);
+2. initial weight x change of a value, or x a value that depends on that weight: ``max(K/2, K - R/2)``, the operator
+   norm ``sigma (sqrt(fan_in) + sqrt(fan_out))`` in rms coordinates;
+3. weight update x value: ``K`` (low rank and aligned);
+4. value x value: at init ``K/2`` where some initial weight makes the product odd, else ``K``; change ``K``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple, Optional
+
+from tpcalc.lowering import Lowered
+from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
+from tpcalc.program import Program, Value
+from tpcalc.rules.structures import (
+    Bounded, Contract, Discrete, Exp, Gather, Guard, Known, LinearLike, Log, Normalise, Power, Product, Reduce, Scale,
+    Softmax, Structure, Sum, View,
+)
+
+
+class Fact(NamedTuple):
+    """What the calculus knows of a value.
+
+    ``depends``, ``odd``, ``mixed``: bit sets of weights (bit i: weight i of the program).  The initial value depends on
+    ``depends``; it flips sign with a weight in ``odd``; it has no parity in one of ``mixed``; it is even in the rest.
+    ``weight``: bit set of the weights of which the initial value is a linear random tensor (a view, a scaled or merged
+    weight), 0 for anything else.  ``gathered``: rows of a weight picked by an index.  ``data``: depends on the inputs.
+    """
+
+    init: Order
+    trained: Order
+    change: Order
+    depends: int = 0
+    odd: int = 0
+    mixed: int = 0
+    weight: int = 0
+    gathered: bool = False
+    data: bool = False
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How aligned trained quantities are assumed to be, as fractions of the contracted growth ``K``.
+
+    ``update``: law 3 (and 4 after training); ``initial``: law 2, None for the operator norm.  Everett et al. 2024
+    (Section 3) call them alpha and omega; their ``full`` alignment has omega = 1/2.
+    """
+
+    name: str
+    update: Fraction = ONE
+    initial: Optional[Fraction] = None
+
+    def weight_change(self, K: Fraction) -> Fraction:
+        return self.update * K
+
+    def initial_on_change(self, K: Fraction, R: Fraction) -> Fraction:
+        if self.initial is not None:
+            return self.initial * K
+        return max(K / 2, K - R / 2)
+
+    def values(self, K: Fraction) -> Fraction:
+        return self.update * K
+
+
+FULL = Alignment("full")
+NONE = Alignment("none", update=HALF, initial=HALF)
+OMEGA = Alignment("omega", update=ONE, initial=HALF)
+ALIGNMENTS = {alignment.name: alignment for alignment in (FULL, NONE, OMEGA)}
+
+Law = Callable[..., Fact]
+LAWS: dict[type, Law] = {}
+
+
+def law(structure: type) -> Callable[[Law], Law]:
+    """Register the decorated function as the law of ``structure``; one each."""
+
+    def register(function: Law) -> Law:
+        if structure in LAWS:
+            raise ValueError(f"{structure.__name__} already has a law")
+        LAWS[structure] = function
+        return function
+
+    return register
+
+
+def constant(order: Order) -> Fact:
+    return Fact(order, order, MINUS_INFINITY)
+
+
+def _function_of(x: Fact, init: Order, trained: Order, change: Order, parity: str) -> Fact:
+    """A function of one value: parity ``odd`` keeps odd weights odd, ``even`` makes them even, ``none`` mixes them."""
+    odd = x.odd if parity == "odd" else 0
+    mixed = x.mixed if parity != "none" else x.mixed | x.odd
+    return Fact(init, trained, change, x.depends, odd, mixed, 0, False, x.data)
+
+
+@law(Known)
+def known(s: Known, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    return constant(s.order)
+
+
+@law(View)
+def view(s: View, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    return facts[s.x]
+
+
+@law(Guard)
+def guard(s: Guard, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    x = facts[s.x]
+    if x.init is MINUS_INFINITY or x.trained is MINUS_INFINITY:
+        init = ZERO if x.init is MINUS_INFINITY else x.init
+        trained = ZERO if x.trained is MINUS_INFINITY else x.trained
+        return x._replace(init=init, trained=trained)
+    return x
+
+
+@law(Gather)
+def gather(s: Gather, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    return facts[s.x]._replace(gathered=True, data=True)
+
+
+@law(Scale)
+def scale(s: Scale, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    x = facts[s.x]
+    if s.order is MINUS_INFINITY:
+        return constant(MINUS_INFINITY)
+    return x._replace(init=x.init + s.order, trained=x.trained + s.order, change=x.change + s.order)
+
+
+@law(Sum)
+def total(s: Sum, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    """Orders take the max; a parity survives only where all summands share it."""
+    xs = [facts[x] for x in s.xs]
+    if not xs:
+        return constant(MINUS_INFINITY)
+    depends = mixed = weight = 0
+    random = True
+    data = False
+    for x in xs:
+        depends |= x.depends
+        mixed |= x.mixed
+        weight |= x.weight
+        data = data or x.data
+        random = random and (x.weight != 0 or x.init is MINUS_INFINITY)
+    odd = depends & ~mixed
+    alive = [x for x in xs if x.init is not MINUS_INFINITY]
+    even = depends
+    for x in alive:
+        odd &= x.odd
+        even &= ~x.odd
+    mixed |= depends & ~odd & ~even
+    return Fact(
+        max_order(*(x.init for x in xs)), max_order(*(x.trained for x in xs)), max_order(*(x.change for x in xs)),
+        depends, odd, mixed, weight if random else 0, any(x.gathered for x in xs), data,
+    )
+
+
+def _product_parity(x: Fact, y: Fact) -> tuple[int, int, int]:
+    mixed = x.mixed | y.mixed
+    return x.depends | y.depends, (x.odd ^ y.odd) & ~mixed, mixed
+
+
+@law(Product)
+def product(s: Product, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    x, y = facts[s.x], facts[s.y]
+    depends, odd, mixed = _product_parity(x, y)
+    # a weight times a mask or a constant is still a random weight; times data it is a value
+    weight = 0 if (x.data or y.data) else x.weight or y.weight
+    return Fact(
+        x.init + y.init, x.trained + y.trained, max_order(x.change + y.trained, x.init + y.change),
+        depends, odd, mixed, weight, False, x.data or y.data,
+    )
+
+
+def roles(x: Fact, y: Fact) -> tuple[bool, bool]:
+    """Which operands of a contraction count as weights.
+
+    Rows looked up in a weight (an embedding) are values when they meet another weight, and a weight (an expert's
+    matrix) when they meet a value.
+    """
+    x_weight, y_weight = x.weight != 0, y.weight != 0
+    if x_weight and y_weight and (x.gathered or y.gathered):
+        return not x.gathered, not y.gathered
+    return x_weight, y_weight
+
+
+@law(Contract)
+def contract(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    x, y = facts[s.x], facts[s.y]
+    K = s.K
+    x_weight, y_weight = roles(x, y)
+    depends, odd, mixed = _product_parity(x, y)
+    x_on_change = alignment.initial_on_change(K, s.rest_x) if x_weight else alignment.values(K)
+    y_on_change = alignment.initial_on_change(K, s.rest_y) if y_weight else alignment.values(K)
+    if x_weight and y_weight:
+        spread = K if x.weight & y.weight else K / 2
+    elif x_weight or y_weight:
+        same = (x.weight & y.depends) if x_weight else (y.weight & x.depends)
+        spread = (x_on_change if x_weight else y_on_change) if same else K / 2
+    else:
+        spread = K / 2 if odd else K
+    init = x.init + y.init + spread
+    moved_x = x.change + K_update(alignment, K, y, y_weight, y_on_change)
+    moved_y = y.change + K_update(alignment, K, x, x_weight, x_on_change)
+    change = max_order(moved_x, moved_y)
+    weight = (x.weight | y.weight) if (x_weight and y_weight and not x.data and not y.data) else 0
+    return Fact(init, max_order(init, change), change, depends, odd, mixed, weight, False, x.data or y.data)
+
+
+def K_update(alignment: Alignment, K: Fraction, other: Fact, other_weight: bool, on_change: Fraction) -> Order:
+    """What the other operand contributes to the effect of a change: its initial part by law 2, its own change by law 3.
+
+    For a value, law 4: all of it, aligned.
+    """
+    if other_weight:
+        return max_order(on_change + other.init, alignment.weight_change(K) + other.change)
+    return alignment.values(K) + other.trained
+
+
+@law(Reduce)
+def reduce(s: Reduce, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    x = facts[s.x]
+    init = x.init + (s.K / 2 if x.odd else s.K)
+    change = x.change + alignment.values(s.K)
+    return x._replace(init=init, change=change, trained=max_order(init, change), gathered=False)
+
+
+def _power(order: Order, k: Fraction) -> Order:
+    if order is MINUS_INFINITY:
+        return MINUS_INFINITY if k > 0 else ZERO
+    return order * k
+
+
+@law(Power)
+def power(s: Power, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    """Homogeneous of degree k; the change by the mean-value law."""
+    x = facts[s.x]
+    init, trained = _power(x.init, s.k), _power(x.trained, s.k)
+    if x.change is MINUS_INFINITY:
+        change: Order = MINUS_INFINITY
+    elif s.k == 1:
+        change = x.change
+    elif x.init is MINUS_INFINITY or x.change > x.init:
+        change = max_order(init, trained)
+    else:
+        change = (s.k - 1) * x.init + x.change
+    return _function_of(x, init, trained, change, s.parity)
+
+
+@law(LinearLike)
+def linear_like(s: LinearLike, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    x = facts[s.x]
+    if s.offset:
+        return _function_of(x, max_order(x.init, ZERO), max_order(x.trained, ZERO), x.change, "none")
+    return _function_of(x, x.init, x.trained, x.change, "none")
+
+
+def _at_most_zero(order: Order) -> Order:
+    return min(order, ZERO)
+
+
+def _settled(x: Fact, fact: Fact) -> Fact:
+    """A function with f(0) != 0 of a vanishing value is a constant to leading order: it depends on no weight."""
+    if x.init < ZERO:
+        return fact._replace(depends=0, odd=0, mixed=0)
+    return fact
+
+
+@law(Bounded)
+def bounded(s: Bounded, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    x = facts[s.x]
+    change = _at_most_zero(x.change)
+    if s.zero:
+        return _function_of(x, _at_most_zero(x.init), _at_most_zero(x.trained), change, s.parity)
+    return _settled(x, _function_of(x, ZERO, ZERO, change, s.parity))
+
+
+@law(Exp)
+def exponential(s: Exp, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    x = facts[s.x]
+    return _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none"))
+
+
+@law(Log)
+def logarithm(s: Log, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    """log of n^e is e log n, order 0; the change is relative."""
+    x = facts[s.x]
+    change = x.change if x.change is MINUS_INFINITY or x.init is MINUS_INFINITY else _at_most_zero(x.change - x.init)
+    return _function_of(x, ZERO, ZERO, change, "none")
+
+
+@law(Softmax)
+def softmax(s: Softmax, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    x = facts[s.x]
+    if s.log:
+        fact = _function_of(x, max_order(ZERO, x.init), max_order(ZERO, x.trained), x.change, "none")
+    else:
+        fact = _function_of(x, -s.growth, -s.growth, _at_most_zero(x.change) - s.growth, "none")
+    return _settled(x, fact)
+
+
+@law(Normalise)
+def normalise(s: Normalise, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    """Order ``shift`` whatever the order of x; the change is relative and at most that."""
+    x = facts[s.x]
+    init: Order = MINUS_INFINITY if x.init is MINUS_INFINITY else s.shift
+    trained: Order = MINUS_INFINITY if x.trained is MINUS_INFINITY else s.shift
+    if x.change is MINUS_INFINITY:
+        change: Order = MINUS_INFINITY
+    elif x.init is MINUS_INFINITY:
+        change = s.shift
+    else:
+        change = s.shift + _at_most_zero(x.change - x.init)
+    fact = _function_of(x, init, trained, change, "odd")
+    return fact if x.data else fact._replace(weight=x.weight)
+
+
+@law(Discrete)
+def discrete(s: Discrete, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    """Flips for a fraction of its entries when an input moves as much as it is large."""
+    depends = mixed = 0
+    change: Order = MINUS_INFINITY
+    data = False
+    for x in (facts[vid] for vid in s.xs):
+        depends |= x.depends
+        mixed |= x.mixed | x.odd
+        data = data or x.data
+        if x.change is not MINUS_INFINITY:
+            change = max_order(change, ZERO if x.init is MINUS_INFINITY else _at_most_zero(x.change - x.init))
+    return Fact(ZERO, ZERO, change, depends, 0, mixed, 0, False, data)
+
+
+@dataclass(frozen=True)
+class WeightOrders:
+    """Effective orders of one weight: entries ~ n^-A at init, updates ~ n^-C.
+
+    ``A`` None: the weight starts at zero.  ``C`` None: it does not train.  ``random``: zero-mean random entries (False
+    for a constant such as a norm's gain).
+    """
+
+    A: Optional[Fraction]
+    C: Optional[Fraction]
+    random: bool = True
+
+
+def weight_fact(index: int, orders: WeightOrders) -> Fact:
+    init = MINUS_INFINITY if orders.A is None else -orders.A
+    change = MINUS_INFINITY if orders.C is None else -orders.C
+    bit = 1 << index
+    if orders.random:
+        return Fact(init, max_order(init, change), change, bit, bit, 0, bit)
+    return Fact(init, max_order(init, change), change, bit, 0, bit, bit)
+
+
+def leaf_fact(value: Value) -> Fact:
+    """Inputs and loss gradients are of order 0 (a gradient on growing axes is averaged over them); buffers and
+    constants of the order of their content."""
+    if value.kind == "seed":
+        return constant(-sum((size.growth for size in value.shape), ZERO))._replace(data=True)
+    if value.kind == "input":
+        return constant(ZERO)._replace(data=True)
+    return constant(ZERO if value.magnitude is None else value.magnitude.order)
+
+
+def leaf_facts(program: Program, orders: Mapping[str, WeightOrders]) -> dict[int, Fact]:
+    """Facts of everything that no node makes."""
+    facts = {vid: leaf_fact(value) for vid, value in program.values.items() if value.kind != "op"}
+    for index, weight in enumerate(program.weights):
+        facts[weight.value] = weight_fact(index, orders[weight.name])
+    return facts
+
+
+def propagate(
+    lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Alignment = FULL, *, backward: bool = True
+) -> dict[int, Fact]:
+    """Facts of every value for the given effective orders of the weights.
+
+    ``orders``: weight name -> WeightOrders, one for each weight of the program.  With ``backward=False`` only the forward
+    pass is interpreted.
+    """
+    facts = leaf_facts(lowered.program, orders)
+    atoms = lowered.atoms if backward else lowered.atoms[: lowered.forward]
+    for atom in atoms:
+        structure = atom.structure
+        facts[atom.out] = LAWS[type(structure)](structure, facts, alignment)
+    return facts
+
+
+__all__ = [
+    "ALIGNMENTS", "FULL", "LAWS", "NONE", "OMEGA", "Alignment", "Fact", "Structure", "WeightOrders", "constant",
+    "leaf_facts", "propagate", "roles", "weight_fact",
+]
