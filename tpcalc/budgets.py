@@ -64,31 +64,61 @@ class Budgets(NamedTuple):
     conflicts: list[Conflict]
 
 
-def freedom(lowered: Lowered) -> dict[int, Optional[int]]:
-    """Value -> number of atoms to the nearest weight whose scale it follows; None for a pinned value."""
+class Freedom(NamedTuple):
+    """How far each value follows the scale of weights.
+
+    ``hops``: number of atoms to the nearest weight whose scale the value follows, None for a pinned value.
+    ``shift``: order that the code's own constants give a free value when the weights around it keep theirs at 0.
+    """
+
+    hops: dict[int, Optional[int]]
+    shift: dict[int, Order]
+
+
+def freedom(lowered: Lowered, facts: Mapping[int, Fact]) -> Freedom:
+    """Which forward values are free, with the constants on their way.  ``facts`` give the orders of pinned values."""
     program = lowered.program
     hops: dict[int, Optional[int]] = {vid: None for vid, value in program.values.items() if value.kind != "op"}
+    shift: dict[int, Order] = {}
     for weight in program.weights:
         hops[weight.value] = 0
     zero: set[int] = set()
     for atom in lowered.atoms[: lowered.forward]:
         s = atom.structure
-        result: Optional[int] = None
+        near: Optional[int] = None
+        by: Order = ZERO
         if isinstance(s, Known):
             if s.order is MINUS_INFINITY:
                 zero.add(atom.out)
         elif isinstance(s, (View, Scale, Guard, Gather, Reduce)) or (isinstance(s, Power) and s.k > 0):
-            result = hops[s.x]
+            near = hops[s.x]
+            by = shift.get(s.x, ZERO)
+            if isinstance(s, Scale):
+                by = by + s.order
+            elif isinstance(s, Power):
+                by = by * s.k
             if s.x in zero:
                 zero.add(atom.out)
         elif isinstance(s, Sum):
-            counted = [hops[x] for x in s.xs if x not in zero]
-            if counted and all(hop is not None for hop in counted):
-                result = min(counted)
-        elif isinstance(s, (Product, Contract)):
-            result = min((hop for hop in (hops[s.x], hops[s.y]) if hop is not None), default=None)
-        hops[atom.out] = None if result is None else result + 1
-    return hops
+            counted = [x for x in s.xs if x not in zero]
+            if counted and all(hops[x] is not None for x in counted):
+                near = min(hops[x] for x in counted)
+                by = max_order(*(shift.get(x, ZERO) for x in counted))
+        elif isinstance(s, Product):
+            near = min((hop for hop in (hops[s.x], hops[s.y]) if hop is not None), default=None)
+            by = _of_factor(s.x, hops, shift, facts) + _of_factor(s.y, hops, shift, facts)
+        elif isinstance(s, Contract):
+            near = min((hop for hop in (hops[s.x], hops[s.y]) if hop is not None), default=None)
+        if near is not None:
+            hops[atom.out] = near + 1
+            shift[atom.out] = ZERO if by is MINUS_INFINITY else by
+        else:
+            hops[atom.out] = None
+    return Freedom(hops, shift)
+
+
+def _of_factor(vid: int, hops, shift, facts: Mapping[int, Fact]) -> Order:
+    return facts[vid].trained if hops[vid] is None else shift.get(vid, ZERO)
 
 
 def absorbers(lowered: Lowered, start: int, hops: Mapping[int, Optional[int]]) -> set[int]:
@@ -128,10 +158,12 @@ def _absorber(s: "Product | Contract", hops: Mapping[int, Optional[int]]) -> int
 class _Walk:
     """One reverse pass.  Mutable while it runs, discarded afterwards."""
 
-    def __init__(self, lowered: Lowered, facts: Mapping[int, Fact], hops, alignment: Alignment, caps: Mapping[int, Fraction]):
+    def __init__(
+        self, lowered: Lowered, facts: Mapping[int, Fact], free: Freedom, alignment: Alignment, caps: Mapping[int, Fraction]
+    ) -> None:
         self.lowered = lowered
         self.facts = facts
-        self.hops = hops
+        self.hops, self.shift = free
         self.alignment = alignment
         self.caps = caps
         self.demands: dict[int, list[Demand]] = {}
@@ -268,9 +300,10 @@ class _Walk:
         if self.hops[other] is None:
             self.ask(other, Demand(max(met, ZERO), max(met, ZERO), False, "multiplies another value", atom), atom)
         else:
-            # a free partner is held at its own budget, 0; a pinned one has the order it has
-            met = min(met, ZERO)
-            self.ask(other, Demand(ZERO, ZERO, False, "multiplies another value", atom), atom)
+            # a free partner keeps the order that the code's constants give it
+            own = self.shift.get(other, ZERO)
+            met = min(met, own)
+            self.ask(other, Demand(own, own, False, "multiplies another value", atom), atom)
         passed = demand.shifted(K + met)
         if K > 0 and passed.change < 0 and passed.change < demand.change:
             passed = passed._replace(excess=-passed.change, excess_at=atom)
@@ -288,7 +321,7 @@ def _nonlinearity(s) -> str:
 def budgets(
     lowered: Lowered,
     facts: Mapping[int, Fact],
-    hops: Mapping[int, Optional[int]],
+    free: Freedom,
     alignment: Alignment,
     caps: Mapping[int, Fraction],
 ) -> Budgets:
@@ -297,4 +330,4 @@ def budgets(
     ``facts``: orders of the values under the present guess.  ``caps``: contraction -> how much below 0 the value that
     meets its weight must stay.
     """
-    return _Walk(lowered, facts, hops, alignment, caps).run()
+    return _Walk(lowered, facts, free, alignment, caps).run()

@@ -76,9 +76,14 @@ class _Solver:
         self.lowered = lowered
         self.program = lowered.program
         self.alignment = alignment
-        self.hops = freedom(lowered)
         self.random = {weight.name: _is_random(weight) for weight in self.program.weights}
+        blank = {w.name: WeightOrders(ZERO, ZERO, self.random[w.name]) for w in self.program.weights}
+        self.blank = propagate(lowered, blank, alignment, backward=False)
+        self.free = freedom(lowered, self.blank)
+        self.hops = self.free.hops
         self.caps: dict[int, Fraction] = {}
+        self.capped_in: dict[int, int] = {}
+        self.round = 0
         self.given_up: set[int] = set()
         self.sites: dict[tuple, Site] = {}
 
@@ -87,19 +92,17 @@ class _Solver:
 
     def nominal(self) -> dict[int, Fact]:
         """First guess: every value that follows a weight has order 0."""
-        orders = {w.name: WeightOrders(ZERO, ZERO, self.random[w.name]) for w in self.program.weights}
-        facts = propagate(self.lowered, orders, self.alignment, backward=False)
         return {
             vid: fact if self.hops.get(vid) is None else fact._replace(
                 init=ZERO, trained=ZERO, change=fact.change if fact.change is MINUS_INFINITY else ZERO)
-            for vid, fact in facts.items()
+            for vid, fact in self.blank.items()
         }
 
     def solve(self) -> Solution:
         facts = self.nominal()
         previous: Optional[dict[str, tuple[Fraction, Fraction]]] = None
-        for _ in range(ROUNDS):
-            walked = budgets(self.lowered, facts, self.hops, self.alignment, self.caps)
+        for self.round in range(ROUNDS):
+            walked = budgets(self.lowered, facts, self.free, self.alignment, self.caps)
             needs, pushed = self.needs(walked, facts)
             current = {name: (need.A, need.C) for name, need in needs.items()}
             orders = self.orders(needs)
@@ -147,9 +150,11 @@ class _Solver:
                     pushed |= self.push(weight, d, excess, facts)
                 else:
                     kept.append(d)
+            # among uses of equal need the first in the program speaks for the weight: a tied embedding is a look-up
+            kept.sort(key=lambda d: (d.use is None, d.use.out if d.use is not None else 0))
             binding = max(kept, key=lambda d: -d.init)
             update = max(kept, key=lambda d: -d.change)
-            result[weight.name] = Need(-binding.init, -update.change, binding if binding.use is not None else update)
+            result[weight.name] = Need(-binding.init, -update.change, binding)
         return result, pushed
 
     def push(self, weight: Weight, demand: Demand, excess: Fraction, facts: Mapping[int, Fact]) -> bool:
@@ -157,6 +162,8 @@ class _Solver:
         use, partner = demand.use, demand.partner
         if use is None or use.out in self.given_up:
             return False
+        if self.round - self.capped_in.get(use.out, -2) < 2:
+            return True  # the cap has not reached the facts yet
         cap = self.caps.get(use.out, ZERO)
         movable = partner is not None and self.hops.get(partner) is not None
         if movable and not cap:
@@ -168,6 +175,7 @@ class _Solver:
             self.add_site(use, excess + cap, ZERO, f"{weight.name} is used here and elsewhere with different needs and nothing upstream can absorb it")
             return True
         self.caps[use.out] = cap + excess
+        self.capped_in[use.out] = self.round
         return True
 
     def add_site(self, atom: Atom, found: Order, needed: Order, why: str) -> None:
@@ -276,13 +284,13 @@ def reason(solution: Solution, weight: Weight, role: str) -> str:
     else:
         text = "added"
     demand = need.demand
-    if demand.excess:
+    shift = demand.change - _plain(structure)
+    if demand.excess_at is not None and shift < 0:
         site = demand.excess_at
         node = solution.lowered.node(site)
         what = f"{node.op.removeprefix('aten.').rsplit('.', 1)[0]} in {node.module or '(top)'}"
-        text += f"; absorbs n^-{_power_text(demand.excess)} for {what} ({node.source})" if node.source else f"; absorbs n^-{_power_text(demand.excess)} for {what}"
-    elif demand.change != _plain(structure):
-        shift = demand.change - _plain(structure)
+        text += f"; absorbs n^{_power_text(shift)} for {what}" + (f" ({node.source})" if node.source else "")
+    elif shift != 0:
         text += f"; a constant n^{_power_text(-shift)} follows in the code"
     return text
 
