@@ -248,7 +248,7 @@ def test_unknown_public_name():
     import tpcalc
 
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        tpcalc.nonsense
+        tpcalc.nonsense  # noqa: B018
     assert set(tpcalc.__all__) <= set(dir(tpcalc))
     for name in tpcalc.__all__:
         assert getattr(tpcalc, name) is not None

@@ -42,7 +42,7 @@ def small_gpt() -> Parametrization:
     """Tied embeddings, two equal blocks, a third that differs, packed weights, a site and notes."""
     rules = [make_rule("wte.weight", (VOCABULARY, N), "input", 0, 0, eps=-1, aliases=("head.weight",), reason="lookup")]
     for block in range(3):
-        where = f"gives h{block + 7} (blocks.{block}.attn.q, gpt.py:41)"
+        where = f"gives h{block + 7} (blocks.{block}.q, gpt.py:41)"
         rules.append(make_rule(f"blocks.{block}.attn.q.weight", (N, N), "hidden", "1/2", 1, reason=where))
         slices = (
             SliceRule(0, Size.constant(0), N, Fraction(1, 2), Fraction(1), "hidden", Fraction(1, 2), Fraction(1)),
@@ -50,9 +50,12 @@ def small_gpt() -> Parametrization:
         )
         rules.append(
             make_rule(
-                f"blocks.{block}.attn.kv.weight", (Size.linear(1, 32), N), "hidden", 1, 1, reason="packed",
+                f"blocks.{block}.attn.kv.weight",
+                (Size.linear(1, 32), N),
+                *("hidden", 1, 1),
+                reason="packed",
                 slices=slices if block == 2 else (),
-            )  # fmt: skip
+            )
         )
     rules.append(make_rule("old.bias", (N,), "frozen", 0, 0, trainable=False, gradient=MINUS_INFINITY, reason="frozen"))
     return make(
@@ -71,9 +74,9 @@ TEXT = """\
 Scaling rules for adamw, n = width (traced at 128, 256, 512)
 
 weight                       shape        role    init std  lr    weight decay  eps   why
----------------------------------------------------------------------------------------------------------------------------
+----------------------------------------------------------------------------------------------------------------------
 wte.weight = head.weight     [96, n]      input   1         1     1             n^-1  lookup
-blocks.*.attn.q.weight       [n, n]       hidden  n^-1/2    n^-1  n             1     gives h* (blocks.*.attn.q, gpt.py:41)
+blocks.*.attn.q.weight       [n, n]       hidden  n^-1/2    n^-1  n             1     gives h* (blocks.*.q, gpt.py:41)
 blocks.{0,1}.attn.kv.weight  [n + 32, n]  hidden  n^-1      n^-1  n             1     packed
 blocks.2.attn.kv.weight      [n + 32, n]  hidden  n^-1      n^-1  n             1     packed
 old.bias                     [n]          frozen  1         -     -             -     frozen
@@ -156,7 +159,7 @@ def test_markdown():
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         "| `wte.weight = head.weight` | `[96, n]` | input | 1 | 1 | 1 | n^-1 | lookup |",
         "| `blocks.*.attn.q.weight` | `[n, n]` | hidden | n^-1/2 | n^-1 | n | 1 "
-        "| gives h\\* (blocks.\\*.attn.q, gpt.py:41) |",
+        "| gives h\\* (blocks.\\*.q, gpt.py:41) |",
     ]
     assert "- a\\_b\\|c\\*d is 50% \\<odd\\>" in lines
     rows = [line for line in lines if line.startswith("|")]
@@ -175,7 +178,7 @@ def test_latex():
         r"\midrule",
         r"\texttt{wte.weight = head.weight} & \texttt{[96, n]} & input & $1$ & $1$ & $1$ & $n^{-1}$ & lookup \\",
         r"\texttt{blocks.*.attn.q.weight} & \texttt{[n, n]} & hidden & $n^{-1/2}$ & $n^{-1}$ & $n$ & $1$ "
-        r"& gives h* (blocks.*.attn.q, gpt.py:41) \\",
+        r"& gives h* (blocks.*.q, gpt.py:41) \\",
         r"\texttt{blocks.\{0,1\}.attn.kv.weight} & \texttt{[n + 32, n]} & hidden & $n^{-1}$ & $n^{-1}$ & $n$ & $1$ "
         r"& packed \\",
     ]
@@ -203,7 +206,7 @@ def test_csv():
     by_name = {row["name"]: row for row in rows}
     assert by_name["head.weight"]["tied_to"] == "wte.weight"
     assert by_name["old.bias"]["gradient"] == "-oo" and by_name["old.bias"]["trainable"] == "false"
-    assert by_name["blocks.2.attn.q.weight"]["reason"] == "gives h9 (blocks.2.attn.q, gpt.py:41)"
+    assert by_name["blocks.2.attn.q.weight"]["reason"] == "gives h9 (blocks.2.q, gpt.py:41)"
     assert "\r" not in printed and printed.endswith("\n")
 
 
@@ -235,7 +238,7 @@ def test_json_document():
         "trainable": True,
         "tied_to": None,
         "aliases": [],
-        "reason": "gives h7 (blocks.0.attn.q, gpt.py:41)",
+        "reason": "gives h7 (blocks.0.q, gpt.py:41)",
         "slices": [],
         "init_std": {"base": None, "target": None, "code_at_target": None},
         "multipliers": {"init": None, "lr": None, "weight_decay": None, "eps": None},
@@ -386,7 +389,7 @@ def small_program() -> Program:
     }
     nodes = (
         Node(0, "aten.mm.default", (Ref(0), Ref(1)), (), (2,), "head", "gpt.py:41"),
-        Node(1, "aten.mul.Scalar", (Ref(2), Scalar(2.0, Fraction(-1, 2))), (("low", float("-inf")),), (3,), "", "gpt.py:42"),
+        Node(1, "aten.mul.Scalar", (Ref(2), Scalar(2.0, Fraction(-1, 2))), (("x", float("-inf")),), (3,), "", "gpt.py:42"),
         Node(2, "aten.expand.default", (Ref(3), (N, 4, True, None)), (), (4, None), phase="backward"),
     )
     init = tuple((width, InitLaw("random", 0.02, 0.0, "normal_(std=0.02)")) for width in (128, 256, 512))
@@ -418,7 +421,7 @@ def test_program_json():
     assert json.loads(json_text(document)) == document
     assert document["schema"] == "tpcalc-program/1" and document["widths"] == [128, 256, 512]
     assert document["nodes"][1]["args"] == [{"value": 2}, {"scalar": "2*n^(-1/2)"}]
-    assert document["nodes"][1]["kwargs"] == {"low": {"float": "-inf"}}
+    assert document["nodes"][1]["kwargs"] == {"x": {"float": "-inf"}}
     assert document["nodes"][2]["args"][1] == [{"size": "n"}, 4, True, None]
     assert document["nodes"][2]["outputs"] == [4, None]
     assert document["weights"][0]["aliases"] == ["tied"] and document["weights"][0]["init"][0]["std"] == 0.02

@@ -1,8 +1,8 @@
 """The command line: arguments only.
 
 Each verb is one function that turns its arguments into calls of the library and hands the text to
-:func:`_emit`.  The library is imported inside them, so that ``--help`` does not wait for torch.  :func:`main` turns every error
-into one sentence on stderr and exit code 2.
+:func:`_emit`.  The library is imported inside them, so that ``--help`` does not wait for torch.
+:func:`main` turns every error into one sentence on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 EXIT_ERROR = 2
 
 app = typer.Typer(
-    help="A symbolic calculator for Tensor Programs: how must init, learning rate, weight decay and epsilon scale with width?",
+    help=(
+        "A symbolic calculator for Tensor Programs: derives how init, learning rate, weight decay and epsilon of each "
+        "weight of a PyTorch model must scale with width."
+    ),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -12,8 +12,11 @@ from tpcalc.parametrization import Parametrization
 from tpcalc.report.json import weight_json
 
 COLUMNS = (
-    "name", "shape", "role", "a", "b", "c", "weight_decay", "eps", "A", "C", "gradient", "trainable", "tied_to", "reason",
-)  # fmt: skip
+    *("name", "shape", "role"),
+    *("a", "b", "c", "weight_decay", "eps"),
+    *("A", "C", "gradient"),
+    *("trainable", "tied_to", "reason"),
+)
 
 
 def table_csv(parametrization: Parametrization) -> str:

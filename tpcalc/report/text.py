@@ -20,7 +20,7 @@ _NARROWEST = 100
 
 
 def table_text(parametrization: Parametrization, width: Optional[int] = None) -> str:
-    """The table; nothing is ever cut.  ``width`` (a terminal's) wraps the last column, None puts each row on one line."""
+    """The table; nothing is ever cut.  ``width`` (a terminal's) wraps the last column; None: one line for each row."""
     table = table_of(parametrization)
     lines = [table.title, "", *_table_lines(table, max(width, _NARROWEST) if width else _UNLIMITED)]
     for heading, sentences in table.lists:
