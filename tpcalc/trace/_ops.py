@@ -1,0 +1,63 @@
+"""Facts about an ATen overload that the recorder needs, read once from its schema."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+
+__all__ = ["Op"]
+
+_BATCH_NORMS = ("aten.native_batch_norm.default", "aten.cudnn_batch_norm.default", "aten.miopen_batch_norm.default")
+
+
+class Op:
+    """One overload.
+
+    ``writes``: positions (or keyword names) of the arguments it writes to.
+    ``returned``: for each output, the argument written to that it returns, or None.
+    ``aliases``: for each output, the argument it is a view of, or None.
+    """
+
+    __slots__ = ("func", "name", "writes", "returned", "aliases", "views", "reshapes", "random", "returns_self", "empty", "special")
+
+    def __init__(self, func: Any) -> None:
+        schema = func._schema
+        self.func = func
+        self.name = str(func)
+        self.writes: list[Any] = []
+        sources: dict[str, Any] = {}
+        written: dict[str, Any] = {}
+        for position, argument in enumerate(schema.arguments):
+            alias = argument.alias_info
+            if alias is None:
+                continue
+            key = argument.name if argument.kwarg_only else position
+            if alias.is_write:
+                self.writes.append(key)
+                written.update(dict.fromkeys(alias.before_set, key))
+            else:
+                sources.update(dict.fromkeys(alias.before_set, key))
+        self.returned = [self._match(result, written) for result in schema.returns]
+        self.aliases = [self._match(result, sources) for result in schema.returns]
+        self.views = any(alias is not None for alias in self.aliases)
+        tags = func.tags
+        self.reshapes = torch.Tag.inplace_view in tags
+        self.random = torch.Tag.nondeterministic_seeded in tags
+        self.returns_self = self.writes == [0] and self.returned == [0] and not self.reshapes
+        self.empty = self.name.startswith(("aten.empty", "aten.new_empty"))
+        self.special: Any = None
+        """Handler that replaces the ordinary recording, if any."""
+
+    @staticmethod
+    def _match(result: Any, table: dict[str, Any]) -> Optional[Any]:
+        alias = result.alias_info
+        if alias is None:
+            return None
+        return next((table[name] for name in alias.before_set if name in table), None)
+
+    def hidden_writes(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arguments written to although the schema doesn't say so: batch norm's running statistics."""
+        if self.name in _BATCH_NORMS and args[5]:
+            return args[3:5]
+        return ()

@@ -1,0 +1,174 @@
+"""Ops the recorder treats in their own way: those that read numbers, those that are no computation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Optional
+
+import torch
+
+from tpcalc.errors import TraceError
+from tpcalc.trace._phantom import make_alias
+
+if TYPE_CHECKING:
+    from tpcalc.trace._mode import Recording
+    from tpcalc.trace._ops import Op
+
+__all__ = ["handler"]
+
+Handler = Callable[["Recording", "Op", tuple, dict], Any]
+
+
+def handler(name: str) -> Optional[Handler]:
+    """The handler of the op ``name``, if it has one."""
+    if name.startswith(("profiler.", "aten._assert_", "aten.sym_constrain", "aten._functional_assert_")):
+        return _ignore
+    return _HANDLERS.get(name)
+
+
+def _ignore(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    """Checks and profiling marks are no computation."""
+    if op.name.startswith("profiler."):
+        return op.func(*args, **kwargs)
+    return args[0] if "functional" in op.name else None
+
+
+def _lift(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    """``torch.tensor(...)``: a constant, known whatever its size."""
+    return recording.phantom(args[0])
+
+
+def _detach(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    """Same numbers, no gradient.  The backward pass detaches only what autograd saved: no node there."""
+    source = recording.phantom(args[0])
+    if source.ref is None or source.version != source.memory.version:
+        recording.refresh(source)
+    if recording.stage != "forward":
+        return make_alias(source.geometry, source, source.ref, source.shadow)
+    ref = recording.new_value(source.geometry, source.real)
+    recording.append(op.name, (source.ref,), (), (ref.id,))
+    return make_alias(source.geometry, source, ref, source.shadow)
+
+
+def _math_attention(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> int:
+    """Scaled dot product attention takes its decomposed path."""
+    return 0
+
+
+def _read_number(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    """``.item()``, ``int(x)``, ``if x:``."""
+    real = [recording.phantom(arg).real for arg in args if isinstance(arg, torch.Tensor)]
+    if any(number is None for number in real):
+        raise TraceError(
+            f"{recording.here()} reads a number out of a tensor that depends on the weights (.item(), int(), a branch or "
+            "a loop bound), which a trace can't know; keep the computation in torch, or guard it while tracing"
+        )
+    return op.func(*real, *args[len(real):], **kwargs)
+
+
+# -- results whose size depends on numbers ---------------------------------------------------------
+
+
+def _some_of(recording: "Recording", count: int, what: str) -> int:
+    rows = count // 2 + 1
+    recording.assume(f"{what} depends on trained numbers; taken as half of the possible entries")
+    return rows
+
+
+def _nonzero(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    mask = recording.phantom(args[0])
+
+    def nominal() -> Any:
+        rows = _some_of(recording, mask.numel(), "the number of nonzero entries")
+        return recording.geometry((rows, mask.dim()), (1, rows), 0, torch.int64)
+
+    return recording.record(op, args, kwargs, nominal)
+
+
+def _masked_select(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    def nominal() -> Any:
+        shape = torch.broadcast_shapes(args[0].shape, args[1].shape)
+        rows = _some_of(recording, shape.numel(), "the number of selected entries")
+        return recording.geometry((rows,), (1,), 0, args[0].dtype)
+
+    return recording.record(op, args, kwargs, nominal)
+
+
+def _index(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    """``x[mask]``; indexing by integers has nothing special."""
+    masks = [i for i in args[1] if i is not None and i.dtype in (torch.bool, torch.uint8)]
+    if not masks:
+        return recording.record(op, args, kwargs)
+
+    def nominal() -> Any:
+        indices: list[Any] = []
+        for index in args[1]:
+            if index is None or index.dtype not in (torch.bool, torch.uint8):
+                indices.append(index)
+                continue
+            rows = _some_of(recording, index.numel(), "the number of entries a mask selects")
+            row = recording.geometry((rows,), (1,), 0, torch.int64)
+            indices.extend(recording.scratch(row) for _ in range(index.dim()))
+        return recording.infer(op.func, (args[0], indices), {})
+
+    return recording.record(op, args, kwargs, nominal)
+
+
+def _unique(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    def nominal() -> Any:
+        source = recording.phantom(args[0])
+        along = "dim" in op.name and args[1] if "unique_dim" in op.name else None
+        count = source.shape[along] if along is not None else source.numel()
+        rows = _some_of(recording, count, "the number of distinct entries")
+        size = list(source.shape) if along is not None else [rows]
+        if along is not None:
+            size[along] = rows
+        stride = torch.empty(size, device="meta").stride()
+        inverse = source.geometry.size if along is None else (count,)
+        parts = [
+            recording.geometry(tuple(size), stride, 0, source.dtype),
+            recording.geometry(inverse, torch.empty(inverse, device="meta").stride(), 0, torch.int64),
+            recording.geometry((rows,), (1,), 0, torch.int64),
+        ]
+        return tuple(parts[: len(op.aliases)])
+
+    return recording.record(op, args, kwargs, nominal)
+
+
+def _bincount(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    def nominal() -> Any:
+        least = args[2] if len(args) > 2 else kwargs.get("minlength", 0)
+        weights = args[1] if len(args) > 1 else kwargs.get("weights")
+        rows = least or _some_of(recording, args[0].numel(), "the number of bins")
+        return recording.geometry((rows,), (1,), 0, torch.int64 if weights is None else weights.dtype)
+
+    return recording.record(op, args, kwargs, nominal)
+
+
+def _repeat_interleave(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    def nominal() -> Any:
+        total = kwargs.get("output_size") or args[0].numel()
+        if not kwargs.get("output_size"):
+            recording.assume("the number of repeated entries depends on trained numbers; taken as one each")
+        return recording.geometry((total,), (1,), 0, torch.int64)
+
+    return recording.record(op, args, kwargs, nominal)
+
+
+_HANDLERS: dict[str, Handler] = {
+    "aten.lift_fresh.default": _lift,
+    "aten.lift.default": _lift,
+    "aten.detach.default": _detach,
+    "aten._fused_sdp_choice.default": _math_attention,
+    "aten._local_scalar_dense.default": _read_number,
+    "aten.equal.default": _read_number,
+    "aten.nonzero.default": _nonzero,
+    "aten.masked_select.default": _masked_select,
+    "aten.index.Tensor": _index,
+    "aten._unique2.default": _unique,
+    "aten._unique.default": _unique,
+    "aten.unique_dim.default": _unique,
+    "aten.unique_consecutive.default": _unique,
+    "aten.bincount.default": _bincount,
+    "aten.repeat_interleave.Tensor": _repeat_interleave,
+}
