@@ -24,7 +24,7 @@ LAYERS = (
     ("program",),
     ("rules",),
     ("lowering", "propagate"),
-    ("parametrization", "optimizers", "budgets", "reasons", "certificate", "derive", "explain"),
+    ("parametrization", "optimizers", "budgets", "given", "reasons", "certificate", "derive", "explain", "given", "regime"),
     ("report",),
     ("trace",),
     ("scaling", "codegen", "verify", "check"),
@@ -44,11 +44,12 @@ UPWARD_INSIDE_FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Import:
-    """``importer`` imports the module ``imported``; ``deferred`` if inside a function."""
+    """``importer`` imports the module ``imported``; ``deferred`` if inside a function, ``typing`` if only for types."""
 
     importer: str
     imported: str
     deferred: bool
+    typing: bool
     line: int
 
 
@@ -68,7 +69,7 @@ def imports(root: Path) -> list[Import]:
 
 def _imports_of(name: str, path: Path, known: dict[str, Path]) -> Iterator[Import]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node, deferred in _import_statements(ast.parse(path.read_text(encoding="utf-8")), False):
+    for node, deferred, typing in _import_statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         else:
@@ -78,15 +79,18 @@ def _imports_of(name: str, path: Path, known: dict[str, Path]) -> Iterator[Impor
                 f"{source}.{alias.name}" if f"{source}.{alias.name}" in known else source for alias in node.names
             ]
         for target in dict.fromkeys(targets):
-            yield Import(name, target, deferred, node.lineno)
+            yield Import(name, target, deferred, typing, node.lineno)
 
 
-def _import_statements(node: ast.AST, deferred: bool) -> Iterator[tuple[ast.AST, bool]]:
+def _import_statements(
+    node: ast.AST, deferred: bool = False, typing: bool = False
+) -> Iterator[tuple[ast.AST, bool, bool]]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Import, ast.ImportFrom)):
-            yield child, deferred
+            yield child, deferred, typing
         inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        yield from _import_statements(child, deferred or inside)
+        types = isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        yield from _import_statements(child, deferred or inside, typing or types)
 
 
 def layer(module: str) -> str:
@@ -99,7 +103,7 @@ def violations(root: Path) -> list[str]:
     problems = [
         f"{name} stands in no layer: add {layer(name)} to LAYERS" for name in modules(root) if layer(name) not in LEVEL
     ]
-    cycle_graph = nx.DiGraph()
+    cycle_graph = nx.DiGraph()  # of imports that run; a type annotation may look back
     for found in imports(root):
         where = f"{found.importer} line {found.line}"
         top = found.imported.split(".")[0]
@@ -107,7 +111,7 @@ def violations(root: Path) -> list[str]:
             problems.append(f"{where}: imports {top}; only {', '.join(sorted(TORCH_ALLOWED))} may")
         if top != "tpcalc" or {layer(found.importer), layer(found.imported)} - set(LEVEL):
             continue
-        if not found.deferred and found.importer != found.imported:
+        if not (found.deferred or found.typing) and found.importer != found.imported:
             cycle_graph.add_edge(found.importer, found.imported)
         upward = LEVEL[layer(found.imported)] > LEVEL[layer(found.importer)]
         if found.imported == "tpcalc" and layer(found.importer) == "cli":
@@ -145,6 +149,7 @@ SYNTHETIC = [
     ("derive.py", "class A:\n    from torch import nn", "tpcalc.derive line 2: imports torch"),
     ("derive.py", "if True:\n    try:\n        import torch\n    except ImportError: pass", "tpcalc.derive line 3"),
     ("rules/a.py", "from tpcalc.rules import views", "import cycle: tpcalc.rules.a -> tpcalc.rules.views"),
+    ("order.py", "if TYPE_CHECKING:\n    from tpcalc.program import Program", "tpcalc.order line 2: imports tpcalc.program"),
     ("novel.py", "", "tpcalc.novel stands in no layer"),
 ]
 
@@ -192,6 +197,13 @@ for name in sys.argv[1:]:
 def run_without_torch(*names: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", WITHOUT_TORCH, *names]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def test_a_cycle_only_for_types_is_allowed(tmp_path):
+    (tmp_path / "tpcalc").mkdir()
+    (tmp_path / "tpcalc" / "order.py").write_text("if TYPE_CHECKING:\n    from tpcalc.size import Size")
+    (tmp_path / "tpcalc" / "size.py").write_text("from tpcalc.order import order")
+    assert violations(tmp_path) == []
 
 
 def test_the_calculus_runs_without_torch():

@@ -59,7 +59,7 @@ class Solution:
         return frozenset(w.name for w in self.lowered.program.weights if w.name not in self.needs)
 
 
-def _is_random(weight: Weight) -> bool:
+def is_random(weight: Weight) -> bool:
     """Zero-mean random at init: as its init call says, else matrices are and vectors (gains, biases) are not."""
     for _, init in weight.init:
         if init.kind == "random":
@@ -76,7 +76,7 @@ class _Solver:
         self.lowered = lowered
         self.program = lowered.program
         self.alignment = alignment
-        self.random = {weight.name: _is_random(weight) for weight in self.program.weights}
+        self.random = {weight.name: is_random(weight) for weight in self.program.weights}
         blank = {w.name: WeightOrders(ZERO, ZERO, self.random[w.name]) for w in self.program.weights}
         self.blank = propagate(lowered, blank, alignment, backward=False)
         self.free = freedom(lowered, self.blank)
@@ -335,7 +335,7 @@ def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
         reason=reason(solution, weight, role) + ("" if weight.trainable else "; frozen"),
         init_bound=_bound(solution.lowered, need, init_law_text(solution.lowered, solution.facts, need)) if need else None,
         update_bound=_bound(solution.lowered, need, update_law_text(need)) if need else None,
-        aliases=weight.aliases, init_kind="random" if _is_random(weight) else "constant", trainable=weight.trainable,
+        aliases=weight.aliases, init_kind="random" if is_random(weight) else "constant", trainable=weight.trainable,
     )
 
 
@@ -351,4 +351,4 @@ def derive(program: Program, optimizer: str = "adamw", *, alignment: str = "full
     return parametrize(solve(program, alignment), update_law(optimizer))
 
 
-__all__ = ["Need", "Solution", "derive", "parametrize", "solve"]
+__all__ = ["Need", "Solution", "derive", "is_random", "parametrize", "solve"]

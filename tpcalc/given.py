@@ -1,0 +1,188 @@
+"""What a *given* parametrization does: from init and learning-rate exponents to the orders of all values.
+
+Where :mod:`tpcalc.derive` asks which exponents a program needs, this module takes exponents as they are (a paper's table,
+someone's optimizer groups) and follows training.  The update of a weight may depend on its gradient (SGD), the gradient
+on the updates of other weights: after one step ``W_out`` is ``W_out + dW_out``, and what flows back through ``dW_out`` can be
+larger than what flowed back at init.  So training is followed step by step:
+
+* step 0: nothing has moved; gradients are those at init;
+* step t: the updates are those of the largest gradients seen so far, the values and gradients follow from them.
+
+Orders only rise along the steps, and they stand still once the limit has a settled size.  For an MLP under SGD that is
+step 2, and what comes out is TP4's ``r = min(a_out + b_out, 2 a_out + c) + c - 1 + min_l (2 a_l + [l = 1])`` (Yang & Hu 2021,
+Definition 3.2): the ``min`` over the readout's two terms is the larger of its init and its update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Optional, Union
+
+from tpcalc.derive import is_random
+from tpcalc.errors import DeriveError
+from tpcalc.lowering import Lowered
+from tpcalc.optimizers import UpdateLaw
+from tpcalc.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.program import Weight
+from tpcalc.propagate import FULL, Alignment, Fact, WeightOrders, propagate
+
+#: Steps followed at most.  Zero-initialised layers in a row wake up one a step.
+STEPS = 8
+
+
+@dataclass(frozen=True)
+class Given:
+    """The exponents of one weight ``W = n^-a w``, ``w ~ N(0, n^-2b)``, ``lr ~ n^-c``; eps ``~ n^eps``.
+
+    ``a`` is a multiplier that the traced program does *not* hold: 0 for what the program multiplies itself.
+    ``b`` None: the weight starts at zero.  ``c`` None: it does not train.  ``eps`` None: epsilon is negligible or scaled along
+    with the gradient.  ``random``: zero-mean entries at init; None: as the program's own init says.
+    """
+
+    a: Fraction
+    b: Optional[Fraction]
+    c: Optional[Fraction]
+    eps: Optional[Fraction] = None
+    random: Optional[bool] = None
+
+    @staticmethod
+    def of(a: "str | int | Fraction", b: "str | int | Fraction | None", c: "str | int | Fraction | None") -> "Given":
+        """``Given.of("1/2", 0, 0)``: exponents as text, whole numbers or fractions."""
+        return Given(Fraction(a), None if b is None else Fraction(b), None if c is None else Fraction(c))
+
+    @property
+    def A(self) -> Optional[Fraction]:
+        """Effective init order."""
+        return None if self.b is None else self.a + self.b
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step: effective update orders ``C`` of the weights so far (None: not moved) and all facts."""
+
+    C: Mapping[str, Optional[Fraction]]
+    facts: Mapping[int, Fact]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A program under a given parametrization.  ``trail`` holds every step followed, ``settled`` whether the last two agree.
+
+    ``facts``, ``C`` and ``gradients`` are those of the last step; where orders grow without end they are a lower bound.
+    """
+
+    lowered: Lowered
+    given: Mapping[str, Given]
+    alignment: Alignment
+    trail: tuple[Step, ...]
+    settled: bool
+
+    @property
+    def facts(self) -> Mapping[int, Fact]:
+        return self.trail[-1].facts
+
+    @property
+    def C(self) -> Mapping[str, Optional[Fraction]]:
+        """Weight name -> effective update order; None for a weight that never moves."""
+        return self.trail[-1].C
+
+    @cached_property
+    def A(self) -> dict[str, Optional[Fraction]]:
+        return {name: given.A for name, given in self.given.items()}
+
+    @cached_property
+    def gradients(self) -> dict[str, Order]:
+        """Weight name -> order of the gradient of the effective weight, the largest seen."""
+        return {w.name: gradient_order(w, self.facts) for w in self.lowered.program.weights}
+
+    def fact(self, vid: int) -> Fact:
+        return self.facts[vid]
+
+
+Laws = Union[UpdateLaw, Mapping[str, UpdateLaw]]
+
+
+def gradient_order(weight: Weight, facts: Mapping[int, Fact]) -> Order:
+    """Order of the gradient of one weight at init or later, whichever is larger; minus infinity without one."""
+    if weight.grad is None:
+        return MINUS_INFINITY
+    fact = facts[weight.grad]
+    return max(fact.init, fact.trained)
+
+
+def update_order(given: Given, law: UpdateLaw, gradient: Order) -> Optional[Fraction]:
+    """Effective order ``C`` of one update for a gradient of the effective weight: entries of dW ~ n^-C.
+
+    ``C = shift * a + c - u``: 2a + c - g for SGD, a + c for Adam.  With an epsilon above the gradient (of ``w``, n^-a times that
+    of ``W``) the update is as much smaller.
+    """
+    if given.c is None or gradient is MINUS_INFINITY:
+        return None
+    # a relative law at a zero weight has no scale to go by; its first update is of order 0
+    A = ZERO if given.A is None else given.A
+    C = law.shift * given.a + given.c - law.update(gradient, A)
+    if given.eps is not None and law.eps(ZERO) is not None:
+        C += max(ZERO, given.eps - (gradient - given.a))
+    return C
+
+
+def analyse(
+    lowered: Lowered, given: Mapping[str, Given], law: Laws, alignment: Alignment = FULL, steps: int = STEPS
+) -> Analysis:
+    """Follow ``steps`` training steps of ``lowered`` under ``given`` (a weight's name or any of its aliases -> Given).
+
+    ``law``: one update law, or one for each weight name.  A weight that the program freezes does not train, whatever
+    ``given`` says.  Raises DeriveError for a weight without exponents.
+    """
+    program = lowered.program
+    exponents: dict[str, Given] = {}
+    laws: dict[str, UpdateLaw] = {}
+    for weight in program.weights:
+        exponents[weight.name] = _of(weight, given, "exponents")
+        laws[weight.name] = law if isinstance(law, UpdateLaw) else _of(weight, law, "update law")
+    C: dict[str, Optional[Fraction]] = {weight.name: None for weight in program.weights}
+    trail = [Step(C, propagate(lowered, _orders(lowered, exponents, C), alignment))]
+    settled = False
+    while not settled and len(trail) <= steps:
+        C = {
+            weight.name: _smallest(
+                C[weight.name],
+                update_order(exponents[weight.name], laws[weight.name], gradient_order(weight, trail[-1].facts))
+                if weight.trainable else None,
+            )
+            for weight in program.weights
+        }
+        settled = C == trail[-1].C
+        if not settled:
+            trail.append(Step(C, propagate(lowered, _orders(lowered, exponents, C), alignment)))
+    return Analysis(lowered, exponents, alignment, tuple(trail), settled)
+
+
+def _of(weight: Weight, table: Mapping, what: str):
+    for name in weight.names:
+        if name in table:
+            return table[name]
+    raise DeriveError(f"weight {weight.name} has no {what}: give them under its name")
+
+
+def _smallest(*values: Optional[Fraction]) -> Optional[Fraction]:
+    """The largest update: C counts downwards, None is no update."""
+    present = [value for value in values if value is not None]
+    return min(present) if present else None
+
+
+def _orders(
+    lowered: Lowered, given: Mapping[str, Given], C: Mapping[str, Optional[Fraction]]
+) -> dict[str, WeightOrders]:
+    return {
+        w.name: WeightOrders(
+            given[w.name].A, C[w.name], is_random(w) if given[w.name].random is None else bool(given[w.name].random)
+        )
+        for w in lowered.program.weights
+    }
+
+
+__all__ = ["STEPS", "Analysis", "Given", "Laws", "Step", "analyse", "gradient_order", "update_order"]
