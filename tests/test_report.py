@@ -24,6 +24,7 @@ from tpcalc.report.text import table_text
 from tpcalc.size import Scalar, Size
 
 N, VOCABULARY = Size.linear(), Size.constant(96)
+SCALE = Scalar(2.0, Fraction(-1, 2))
 
 
 def make_rule(name, shape, role, b, c, a=0, eps=0, gradient=ZERO, **more) -> Rule:
@@ -389,7 +390,7 @@ def small_program() -> Program:
     }
     nodes = (
         Node(0, "aten.mm.default", (Ref(0), Ref(1)), (), (2,), "head", "gpt.py:41"),
-        Node(1, "aten.mul.Scalar", (Ref(2), Scalar(2.0, Fraction(-1, 2))), (("x", float("-inf")),), (3,), "", "gpt.py:42"),
+        Node(1, "aten.mul.Scalar", (Ref(2), SCALE), (("x", float("-inf")),), (3,), "", "gpt.py:42"),
         Node(2, "aten.expand.default", (Ref(3), (N, 4, True, None)), (), (4, None), phase="backward"),
     )
     init = tuple((width, InitLaw("random", 0.02, 0.0, "normal_(std=0.02)")) for width in (128, 256, 512))

@@ -23,6 +23,8 @@ _PUBLIC = {
     "trace": "tpcalc.trace",
     "derive": "tpcalc.derive",
     "explain": "tpcalc.explain",
+    "rule": "tpcalc.rules",
+    "ignore": "tpcalc.rules",
     "Program": "tpcalc.program",
     "Parametrization": "tpcalc.parametrization",
     "Rule": "tpcalc.parametrization",

@@ -7,7 +7,6 @@ Each verb is one function that turns its arguments into calls of the library and
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import logging
 import os
@@ -190,26 +189,15 @@ def _factory(
     return load_target(target)
 
 
-def _parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
-    """``["num_layers=2", "act=relu"]`` -> ``{"num_layers": 2, "act": "relu"}``."""
+def _parse_overrides(assignments: Sequence[str]) -> dict[str, str]:
+    """``["num_layers=2", "act=relu"]`` -> ``{"num_layers": "2", "act": "relu"}``."""
     overrides = {}
     for assignment in assignments:
         field, equals, value = assignment.partition("=")
         if not field or not equals:
             raise TpcalcError(f"--set {assignment} is no assignment; write --set field=value")
-        overrides[field] = _parse_value(value)
+        overrides[field] = value
     return overrides
-
-
-def _parse_value(text: str) -> Any:
-    """A Python or JSON literal, else the text itself."""
-    words = {"true": True, "false": False, "null": None}
-    if text in words:
-        return words[text]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _table_renderer(format: TableFormat, output: Optional[str]) -> Callable[..., str]:

@@ -60,8 +60,8 @@ def _split(name: str) -> tuple[tuple[str, ...], Index]:
     """``a.3.b`` -> ``(("a", "", "b"), (3,))``: the empty component stands for an index."""
     parts = name.split(".")
     is_index = [part.isdecimal() and part.isascii() and str(int(part)) == part for part in parts]
-    template = tuple("" if index else part for part, index in zip(parts, is_index))
-    return template, tuple(int(part) for part, index in zip(parts, is_index) if index)
+    template = tuple("" if index else part for part, index in zip(parts, is_index, strict=True))
+    return template, tuple(int(part) for part, index in zip(parts, is_index, strict=True) if index)
 
 
 def _join(template: tuple[str, ...], indices: Iterable[object]) -> str:

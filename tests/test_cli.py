@@ -1,0 +1,300 @@
+"""The command line: what it prints, what it refuses, and how."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import tpcalc
+from tpcalc import cli
+from tpcalc.report.json import load_schema
+
+ROOT = Path(__file__).parents[1]
+GPT = f"{ROOT / 'examples' / 'gpt.py'}:gpt"
+MLP = f"{ROOT / 'examples' / 'mlp.py'}:mlp"
+WIDTHS = ("--widths", "64,128,256")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process: ``(exit code, stdout, stderr)``."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(arguments)
+        captured = capsys.readouterr()
+        return exit_.value.code, captured.out, captured.err
+
+    return call
+
+
+def spawn(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run the command line as a user does."""
+    command = [sys.executable, "-m", "tpcalc", *arguments]
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment, timeout=300
+    )
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    """Write a file with a model factory ``make``; its text comes from the test."""
+
+    def write(body: str) -> str:
+        path = tmp_path / "own_model.py"
+        path.write_text(
+            "import sys, warnings, logging, torch\nfrom torch import nn\n"
+            "def make(width):\n" + "".join(f"    {line}\n" for line in body.splitlines())
+        )
+        return f"{path}:make"
+
+    return write
+
+
+def test_help_lists_the_commands(run):
+    for arguments in ((), ("--help",)):
+        code, out, err = run(*arguments)
+        assert code == 0 and err == ""
+        assert all(f"  {command} " in out for command in ("table", "trace", "explain"))
+
+
+@pytest.mark.parametrize("command", ["table", "trace", "explain"])
+def test_help_of_a_command(run, command):
+    code, out, err = run(command, "--help")
+    assert code == 0 and err == ""
+    assert all(option in out for option in ("--widths", "--set", "--scale", "--loss", "--output", "--debug"))
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; sys.modules['torch'] = None\nfrom tpcalc.cli import main; main(['table', '--help'])"
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0 and "--widths" in result.stdout, result.stderr
+
+
+def test_version(run):
+    assert run("--version") == (0, f"tpcalc {tpcalc.__version__}\n", "")
+
+
+REFUSALS = [
+    ("no target", ("table",), "Missing argument 'TARGET'; see tpcalc table --help"),
+    ("no weight", ("explain", GPT), "Missing argument 'WEIGHT'; see tpcalc explain --help"),
+    ("unknown command", ("tabel", GPT), "No such command 'tabel'. Did you mean 'table'"),
+    ("unknown option", ("table", GPT, "--width", "1"), "No such option: --width"),
+    ("unknown format", ("table", GPT, "--format", "html"), "'html' is not one of 'text', 'markdown', 'latex'"),
+    ("dot is no table", ("table", GPT, "--format", "dot"), "'dot' is not one of"),
+    ("no value", ("table", GPT, "--optimizer"), "requires an argument"),
+    ("too many arguments", ("trace", GPT, "x"), "unexpected extra argument"),
+    ("no callable", ("table", "gpt.py"), "write it as file.py:callable or package.module:callable"),
+    ("no file", ("table", "missing.py:gpt"), "no file missing.py"),
+    ("no such callable", ("table", GPT + "x"), "no callable 'gptx'"),
+    ("no module", ("table", "no.such.module:f"), "no.such"),
+    ("two widths", ("table", GPT, "--widths", "64,128"), "three or more different positive whole numbers"),
+    ("a width in words", ("table", GPT, "--widths", "64,128,big"), "width 'big' is not a positive whole number"),
+    ("a negative width", ("table", GPT, "--widths=-64,128,256"), "not a positive whole number"),
+    ("a width twice", ("table", GPT, "--widths", "64,64,128"), "given twice"),
+    ("a width that does not fit", ("table", GPT, "--widths", "64,128,200"), "at width 200 in blocks.0.attn"),
+    ("unknown optimizer", ("table", MLP, *WIDTHS, "--optimizer", "adamx"), "adamx"),
+    ("unknown weight", ("explain", MLP, "hiden.weight", *WIDTHS), "hidden.weight"),
+    ("--set on a file", ("table", GPT, "--set", "n_layer=2"), "--set works only with hf: targets"),
+    ("--scale on a file", ("table", GPT, "--scale", "heads"), "--scale works only with hf: targets"),
+    ("--set without value", ("table", "hf:gpt2", "--set", "n_layer"), "write --set field=value"),
+    ("unknown hf type", ("table", "hf:gpt22"), "gpt22"),
+    ("no loss", ("table", MLP, "--loss", "missing.py:f"), "no file missing.py"),
+    ("output in no directory", ("table", MLP, "-o", "no/such/table.txt"), "the directory no/such does not exist"),
+    ("output is a directory", ("table", MLP, "-o", "/"), "cannot write /: it is a directory"),
+]
+
+
+@pytest.mark.parametrize("arguments, sentence", [case[1:] for case in REFUSALS], ids=[case[0] for case in REFUSALS])
+def test_refuses_in_one_sentence(run, arguments, sentence):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, ""), err
+    assert err.startswith("error: ") and sentence in err
+    assert err.count("\n") == 1 and "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(run):
+    code, out, err = run("table", "missing.py:gpt", "--debug")
+    assert (code, out) == (2, "")
+    assert "Traceback" in err and err.splitlines()[-1].startswith("error: no file missing.py")
+
+
+def test_a_bug_of_ours_is_one_sentence_too(run, monkeypatch):
+    def broken(*arguments):
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setattr(cli, "_trace", broken)
+    code, out, err = run("trace", MLP)
+    assert (code, out) == (2, "")
+    assert err == "error: internal error: ZeroDivisionError: two lines (rerun with --debug to see where)\n"
+
+
+def test_table_lists_every_weight(run):
+    code, out, err = run("table", GPT, *WIDTHS)
+    assert (code, err) == (0, "")
+    names = [line.split()[0] for line in out.splitlines() if ".weight" in line or ".bias" in line]
+    assert {"token.weight", "blocks.*.attn.q.weight", "blocks.*.mlp.fc.bias", "head.weight"} <= set(names)
+    assert "traced at 64, 128, 256" in out
+
+
+def test_table_formats_agree(run):
+    document = json.loads(run("table", GPT, *WIDTHS, "--format", "json")[1])
+    jsonschema.validate(document, load_schema())
+    rows = list(csv.DictReader(io.StringIO(run("table", GPT, *WIDTHS, "--format", "csv")[1])))
+    assert [row["name"] for row in rows] == [weight["name"] for weight in document["weights"]]
+    for row, weight in zip(rows, document["weights"], strict=True):
+        assert all(row[key] == (weight[key] or "") for key in ("role", "a", "b", "c", "weight_decay", "eps", "reason"))
+    assert "| `head.weight` | `[96, n]` | output |" in run("table", GPT, *WIDTHS, "--format", "markdown")[1]
+    assert r"\texttt{head.weight} & \texttt{[96, n]} & output &" in run("table", GPT, *WIDTHS, "--format", "latex")[1]
+
+
+def test_table_is_maximal_update(run):
+    """The exponents of muP for Adam, from the shell."""
+    document = json.loads(run("table", GPT, *WIDTHS, "--format", "json")[1])
+    found = {weight["name"]: (weight["b"], weight["c"]) for weight in document["weights"]}
+    assert found["token.weight"] == ("0", "0")
+    assert found["blocks.1.attn.q.weight"] == ("1/2", "1")
+    assert found["blocks.1.mlp.proj.weight"] == ("1/2", "1")
+    assert found["head.weight"] == ("1", "1")
+    assert found["norm.weight"] == ("0", "0")
+
+
+def test_optimizer_is_passed_on(run):
+    document = json.loads(run("table", MLP, *WIDTHS, "--format", "json", "--optimizer", "sgd")[1])
+    found = {weight["name"]: (weight["b"], weight["c"], weight["eps"]) for weight in document["weights"]}
+    assert document["optimizer"] == "sgd"
+    assert found["input.weight"] == ("0", "-1", None)
+    assert found["hidden.weight"] == ("1/2", "0", None)
+    assert found["output.weight"] == ("1", "1", None)
+
+
+def test_trace_formats(run):
+    code, out, err = run("trace", MLP, *WIDTHS)
+    assert (code, err) == (0, "")
+    assert "hidden.weight : M[n, n] = weight[n, n]" in out and "mlp.py:" in out
+    assert run("trace", MLP, *WIDTHS, "--format", "dot")[1].startswith("digraph program {\n")
+    document = json.loads(run("trace", MLP, *WIDTHS, "--format", "json")[1])
+    assert [weight["name"] for weight in document["weights"]][:2] == ["input.weight", "input.bias"]
+    assert len(document["nodes"]) == sum("=" in line and not line.startswith("#") for line in out.splitlines()) - 6
+
+
+def test_explain_names_weight_and_place(run):
+    code, out, err = run("explain", MLP, "output.weight", *WIDTHS)
+    assert (code, err) == (0, "")
+    assert out.startswith("output.weight") and "mlp.py:" in out and out.endswith("\n")
+
+
+def test_loss_is_used(run, model_file, tmp_path):
+    target = model_file("return nn.Linear(8, width), (torch.ones(2, 8),)")
+    (tmp_path / "own_loss.py").write_text("def total(output):\n    return output.sum()\n")
+    without = run("trace", target, *WIDTHS)
+    code, out, err = run("trace", target, *WIDTHS, "--loss", f"{tmp_path / 'own_loss.py'}:total")
+    assert (code, err) == (0, "")
+    assert " = sum(" in out and out != without[1]
+
+
+def test_hugging_face_target_with_overrides(run):
+    small = ("--set", "n_layer=2", "--set", "vocab_size=96", "--format", "json")
+    code, out, err = run("table", "hf:gpt2", *small)
+    assert (code, err) == (0, "")
+    weights = {weight["name"]: weight for weight in json.loads(out)["weights"]}
+    assert "transformer.h.1.attn.c_attn.weight" in weights and "transformer.h.2.attn.c_attn.weight" not in weights
+    assert weights["transformer.wte.weight"]["shape"] == ["96", "n"]
+    assert weights["lm_head.weight"]["tied_to"] == "transformer.wte.weight"
+
+
+def test_scale_of_a_hugging_face_target(run):
+    """Growing heads under 1/sqrt(d) change the rule of the queries; more heads do not."""
+    found = {}
+    for scale in ("heads", "head-dim"):
+        size = ("--widths", "256,512,1024", "--set", "num_hidden_layers=2")
+        arguments = ("table", "hf:llama", *size, "--scale", scale, "--format", "json")
+        code, out, err = run(*arguments)
+        assert (code, err) == (0, "")
+        weights = {weight["name"]: weight for weight in json.loads(out)["weights"]}
+        found[scale] = weights["model.layers.1.self_attn.q_proj.weight"]["b"]
+    assert found == {"heads": "1/2", "head-dim": "1"}
+
+
+@pytest.mark.parametrize("text, value", [("2", "2"), ("", ""), ("a=b", "a=b"), ("[1, 2]", "[1, 2]")])
+def test_values_of_set(text, value):
+    assert cli._parse_overrides([f"field={text}"]) == {"field": value}
+
+
+def test_output_file_holds_what_would_be_printed(run, tmp_path):
+    path = tmp_path / "table.md"
+    arguments = ("table", MLP, *WIDTHS, "--format", "markdown")
+    printed = run(*arguments)[1]
+    assert run(*arguments, "-o", str(path)) == (0, "", "")
+    assert path.read_text() == printed
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table.md"]
+
+
+def test_output_replaces_a_file_and_keeps_its_mode(run, tmp_path):
+    path, link = tmp_path / "table.txt", tmp_path / "link.txt"
+    path.write_text("old")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    assert run("table", MLP, *WIDTHS, "-o", str(link))[0] == 0
+    assert link.is_symlink() and "hidden.weight" in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_output_survives_a_failure(run, tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text("old")
+    assert run("table", GPT + "x", "-o", str(path))[0] == 2
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_output_to_a_device(run):
+    assert run("table", MLP, *WIDTHS, "-o", "/dev/null") == (0, "", "")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_prints_and_warnings_of_a_model_do_not_reach_the_output(run, model_file):
+    noisy = model_file(
+        "print('NOISE')\nwarnings.warn('WARNING')\nlogging.warning('LOGGED')\n"
+        "return nn.Linear(width, 4), (torch.ones(2, width),)"
+    )
+    code, out, err = run("table", noisy, *WIDTHS)
+    assert code == 0 and "NOISE" not in out and "weight" in out
+    assert "WARNING" not in out + err and "LOGGED" not in out + err
+
+
+def test_a_failing_model_names_the_line(run, model_file):
+    code, out, err = run("table", model_file("size = width\nraise ValueError('odd\\nsize')"), *WIDTHS)
+    assert (code, out) == (2, "")
+    assert "ValueError" in err and "own_model.py:5" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("table", GPT), ("trace", GPT), ("explain", GPT, "head.weight")])
+def test_same_bytes_whatever_the_terminal(command):
+    first = spawn(*command, *WIDTHS, PYTHONHASHSEED="1", COLUMNS="40", TERM="dumb")
+    second = spawn(*command, *WIDTHS, PYTHONHASHSEED="2", COLUMNS="200", TERM="xterm-256color", FORCE_COLOR="1")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert first.stdout == second.stdout != ""
+    assert first.stderr == second.stderr == "" and "\x1b" not in first.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = f"set -o pipefail; {sys.executable} -m tpcalc trace {GPT} --widths 64,128,256 --format json | head -n 1"
+    result = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "{\n", "")
+
+
+def test_a_terminal_without_unicode_is_no_error(model_file):
+    target = model_file("m = nn.Module(); m.größe = nn.Linear(width, 4); m.forward = lambda x: m.größe(x)\n"
+                        "return m, (torch.ones(2, width),)")  # fmt: skip
+    result = spawn("table", target, *WIDTHS, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert result.returncode == 0, result.stderr
+    assert r"gr\xf6\xdfe.weight" in result.stdout
