@@ -17,10 +17,10 @@ from typing import NamedTuple, Optional
 
 from tpcalc.lowering import Lowered
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.propagate import Alignment, Fact, roles
+from tpcalc.propagate import LAWS, Alignment, Fact, WeightOrders, leaf_facts, roles
 from tpcalc.rules.structures import (
     Atom, Bounded, Contract, Discrete, Exp, Gather, Guard, Known, LinearLike, Log, Normalise, Power, Product, Reduce, Scale,
-    Softmax, Sum, View,
+    Softmax, Structure, Sum, View,
 )
 
 
@@ -65,60 +65,60 @@ class Budgets(NamedTuple):
 
 
 class Freedom(NamedTuple):
-    """How far each value follows the scale of weights.
+    """How far each forward value follows the scale of weights, with its nominal orders.
 
     ``hops``: number of atoms to the nearest weight whose scale the value follows, None for a pinned value.
     ``shift``: order that the code's own constants give a free value when the weights around it keep theirs at 0.
+    ``facts``: nominal facts, in which every free value has order 0 and pinned ones what follows from that.
     """
 
     hops: dict[int, Optional[int]]
     shift: dict[int, Order]
+    facts: dict[int, Fact]
 
 
-def freedom(lowered: Lowered, facts: Mapping[int, Fact]) -> Freedom:
-    """Which forward values are free, with the constants on their way.  ``facts`` give the orders of pinned values."""
-    program = lowered.program
-    hops: dict[int, Optional[int]] = {vid: None for vid, value in program.values.items() if value.kind != "op"}
+def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Alignment) -> Freedom:
+    """Which forward values are free; ``orders`` only tell which weights are random and which train."""
+    facts = leaf_facts(lowered.program, orders)
+    hops: dict[int, Optional[int]] = {vid: None for vid in facts}
     shift: dict[int, Order] = {}
-    for weight in program.weights:
+    for weight in lowered.program.weights:
         hops[weight.value] = 0
-    zero: set[int] = set()
     for atom in lowered.atoms[: lowered.forward]:
         s = atom.structure
-        near: Optional[int] = None
-        by: Order = ZERO
-        if isinstance(s, Known):
-            if s.order is MINUS_INFINITY:
-                zero.add(atom.out)
-        elif isinstance(s, (View, Scale, Guard, Gather, Reduce)) or (isinstance(s, Power) and s.k > 0):
-            near = hops[s.x]
-            by = shift.get(s.x, ZERO)
-            if isinstance(s, Scale):
-                by = by + s.order
-            elif isinstance(s, Power):
-                by = by * s.k
-            if s.x in zero:
-                zero.add(atom.out)
-        elif isinstance(s, Sum):
-            counted = [x for x in s.xs if x not in zero]
-            if counted and all(hops[x] is not None for x in counted):
-                near = min(hops[x] for x in counted)
-                by = max_order(*(shift.get(x, ZERO) for x in counted))
-        elif isinstance(s, Product):
-            near = min((hop for hop in (hops[s.x], hops[s.y]) if hop is not None), default=None)
-            by = _of_factor(s.x, hops, shift, facts) + _of_factor(s.y, hops, shift, facts)
-        elif isinstance(s, Contract):
-            near = min((hop for hop in (hops[s.x], hops[s.y]) if hop is not None), default=None)
-        if near is not None:
+        fact = LAWS[type(s)](s, facts, alignment)
+        near, by = _follows(s, hops, shift, facts)
+        if near is not None and fact.trained is not MINUS_INFINITY:
             hops[atom.out] = near + 1
             shift[atom.out] = ZERO if by is MINUS_INFINITY else by
+            fact = fact._replace(init=ZERO, trained=ZERO, change=fact.change if fact.change is MINUS_INFINITY else ZERO)
         else:
             hops[atom.out] = None
-    return Freedom(hops, shift)
+        facts[atom.out] = fact
+    return Freedom(hops, shift, facts)
 
 
-def _of_factor(vid: int, hops, shift, facts: Mapping[int, Fact]) -> Order:
-    return facts[vid].trained if hops[vid] is None else shift.get(vid, ZERO)
+def _follows(s: Structure, hops, shift, facts: Mapping[int, Fact]) -> tuple[Optional[int], Order]:
+    """Hops of an atom's result before this atom (None: pinned), and its shift."""
+    if isinstance(s, (View, Scale, Guard, Gather, Reduce)) or (isinstance(s, Power) and s.k > 0):
+        by = shift.get(s.x, ZERO)
+        if isinstance(s, Scale):
+            by = by + s.order
+        elif isinstance(s, Power):
+            by = by * s.k
+        return hops[s.x], by
+    if isinstance(s, Sum):
+        counted = [x for x in s.xs if facts[x].trained is not MINUS_INFINITY]
+        if counted and all(hops[x] is not None for x in counted):
+            return min(hops[x] for x in counted), max_order(*(shift.get(x, ZERO) for x in counted))
+        return None, ZERO
+    if isinstance(s, (Product, Contract)):
+        near = min((hop for hop in (hops[s.x], hops[s.y]) if hop is not None), default=None)
+        if isinstance(s, Contract):
+            return near, ZERO
+        own = [facts[x].trained if hops[x] is None else shift.get(x, ZERO) for x in (s.x, s.y)]
+        return near, own[0] + own[1]
+    return None, ZERO
 
 
 def absorbers(lowered: Lowered, start: int, hops: Mapping[int, Optional[int]]) -> set[int]:
@@ -163,7 +163,7 @@ class _Walk:
     ) -> None:
         self.lowered = lowered
         self.facts = facts
-        self.hops, self.shift = free
+        self.hops, self.shift, _ = free
         self.alignment = alignment
         self.caps = caps
         self.demands: dict[int, list[Demand]] = {}

@@ -13,7 +13,7 @@ from tpcalc.derive import Need, Solution
 from tpcalc.order import MINUS_INFINITY
 from tpcalc.program import Weight
 from tpcalc.propagate import LAWS
-from tpcalc.rules.structures import Gather, operands
+from tpcalc.rules.structures import operands
 
 #: How much smaller the exponent is made.
 STEP = Fraction(1, 8)
@@ -55,7 +55,7 @@ def _certify(solution: Solution, weight: Weight, need: Need, exponent: str) -> C
     facts = dict(solution.facts)
     for x in operands(s):
         fact = facts[x]
-        if fact.weight & bit and (not fact.data or isinstance(s, Gather)):
+        if fact.weight & bit:
             init = fact.init + STEP if exponent == "A" else fact.init
             change = fact.change + STEP if exponent == "C" else fact.change
             facts[x] = fact._replace(init=init, change=change, trained=max(init, change))

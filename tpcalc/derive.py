@@ -78,8 +78,7 @@ class _Solver:
         self.alignment = alignment
         self.random = {weight.name: is_random(weight) for weight in self.program.weights}
         blank = {w.name: WeightOrders(ZERO, ZERO, self.random[w.name]) for w in self.program.weights}
-        self.blank = propagate(lowered, blank, alignment, backward=False)
-        self.free = freedom(lowered, self.blank)
+        self.free = freedom(lowered, blank, alignment)
         self.hops = self.free.hops
         self.caps: dict[int, Fraction] = {}
         self.capped_in: dict[int, int] = {}
@@ -90,16 +89,8 @@ class _Solver:
     def guess(self, A: Fraction, C: Fraction, weight: Weight) -> WeightOrders:
         return WeightOrders(A, C if weight.trainable else None, self.random[weight.name])
 
-    def nominal(self) -> dict[int, Fact]:
-        """First guess: every value that follows a weight has order 0."""
-        return {
-            vid: fact if self.hops.get(vid) is None else fact._replace(
-                init=ZERO, trained=ZERO, change=fact.change if fact.change is MINUS_INFINITY else ZERO)
-            for vid, fact in self.blank.items()
-        }
-
     def solve(self) -> Solution:
-        facts = self.nominal()
+        facts = self.free.facts
         previous: Optional[dict[str, tuple[Fraction, Fraction]]] = None
         for self.round in range(ROUNDS):
             walked = budgets(self.lowered, facts, self.free, self.alignment, self.caps)

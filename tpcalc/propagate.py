@@ -368,7 +368,9 @@ def weight_fact(index: int, orders: WeightOrders) -> Fact:
 
 def leaf_fact(value: Value) -> Fact:
     """Inputs and loss gradients are of order 0 (a gradient on growing axes is averaged over them); buffers and
-    constants of the order of their content."""
+    constants of the order of their content; an empty tensor is zero."""
+    if any(not size.terms for size in value.shape):
+        return constant(MINUS_INFINITY)
     if value.kind == "seed":
         return constant(-sum((size.growth for size in value.shape), ZERO))._replace(data=True)
     if value.kind == "input":
