@@ -65,8 +65,9 @@ def fit_scalar(samples: Sequence[tuple[int, float]], what: str = "constant") -> 
     """The constant as a function of ``n``; its exponent is exact, its coefficients are floats.
 
     Besides the forms of the module docstring, ``v`` with ``1/v``, ``v^2`` or ``1/v^2`` of the form
-    ``k * n^p + d`` is accepted (``1 / (n - 1)``, ``sqrt(n + 32)``), and the same of a rounded size.  Those
-    are returned as their leading term: equal to the constant asymptotically, with the exact order.
+    ``k * n^p + d`` is accepted (``1 / (n - 1)``, ``sqrt(n + 32)``), the same of a rounded size, and
+    ``exp(k * n^p + d)`` with negative ``p``.  Those are returned as their leading term: equal to the
+    constant asymptotically, with the exact order.
     Raises FitError if nothing fits at all widths.
     """
     key = tuple(samples)
@@ -244,7 +245,10 @@ def _fit_scalar(samples: FloatSamples) -> Optional[Scalar]:
         return None
     for tolerance in TOLERANCES:
         scalar = (
-            _float_power(samples, tolerance) or _float_sum(samples, tolerance) or _float_transformed(samples, tolerance)
+            _float_power(samples, tolerance)
+            or _float_sum(samples, tolerance)
+            or _float_transformed(samples, tolerance)
+            or _float_settling(samples, tolerance)
         )
         if scalar is not None:
             return scalar
@@ -304,6 +308,18 @@ def _float_transformed(samples: FloatSamples, tolerance: float) -> Optional[Scal
             coefficients = _float_solve(powered, p, ZERO, tolerance)
             if coefficients is not None and coefficients[0] > 0:
                 return Scalar(sign * coefficients[0] ** (1 / exponent), p / exponent)
+    return None
+
+
+def _float_settling(samples: FloatSamples, tolerance: float) -> Optional[Scalar]:
+    """``exp(k * n^p + d)`` with ``p < 0`` (ALiBi's slope ``2^(-8 / heads)``): the constant ``exp(d)`` it tends to."""
+    if any(value == 0 for _, value in samples) or len({value > 0 for _, value in samples}) == 2:
+        return None
+    logs = tuple((n, math.log(abs(value))) for n, value in samples)
+    for p in (-ONE, -HALF, -TWO):
+        coefficients = _float_solve(logs, p, ZERO, tolerance)
+        if coefficients is not None:
+            return Scalar.of(math.copysign(math.exp(coefficients[1]), samples[0][1]))
     return None
 
 

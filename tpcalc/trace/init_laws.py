@@ -257,8 +257,10 @@ class _Storage:
     """Laws of one storage: ``base``, and patches written later through views of part of it."""
 
     def __init__(self, tensor: torch.Tensor, base: Law) -> None:
-        self.keep = tensor.untyped_storage()  # so that its address is not given to another
-        self.total = self.keep.nbytes() // tensor.element_size()
+        self.keep = _memory(tensor)  # so that its address is not given to another
+        self.total = _region(tensor).count
+        if isinstance(self.keep, torch.UntypedStorage):
+            self.total = self.keep.nbytes() // tensor.element_size()
         self.base = base
         self.patches: dict[Any, tuple[int, Law]] = {}
         self.scattered: list[tuple[int, Law]] = []
@@ -377,7 +379,10 @@ class InitRecorder(TorchDispatchMode):
 
     def _first_seen(self, tensor: torch.Tensor) -> Law:
         """The law of a tensor made outside the recorder: looked up where its entries exist and are few."""
-        tensor = getattr(tensor, "constant", None) if isinstance(tensor, FakeTensor) else tensor
+        if isinstance(tensor, FakeTensor):
+            tensor = tensor.constant
+        elif hasattr(tensor, "memory"):
+            tensor = tensor.real
         if tensor is None:
             return _unknown("made outside the model's construction")
         if type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_meta and tensor.numel() <= LARGEST_DATA:
@@ -601,6 +606,15 @@ class InitRecorder(TorchDispatchMode):
         return _mixture([(part.numel(), self.law_of(part)) for part in args[0]])
 
     _op_stack = _op_cat
+
+    def _op_constant_pad_nd(self, func: Any, args: tuple, kwargs: dict) -> Law:
+        tensor, pad = args[0], args[1]
+        value = args[2] if len(args) > 2 else 0
+        grown = list(tensor.shape)
+        for axis, (before, after) in enumerate(zip(pad[::2], pad[1::2]), start=1):
+            grown[-axis] += before + after
+        law, added = self.law_of(tensor), math.prod(grown) - tensor.numel()
+        return law if added <= 0 else _mixture([(tensor.numel(), law), (added, _constant(value, f"constant_({value})"))])
 
     def _op_index_put(self, func: Any, args: tuple, kwargs: dict) -> Law:
         return self._operand(args[2])
@@ -841,8 +855,15 @@ def _together(laws: list[Law], samples: list[torch.Tensor], seed: int) -> list[t
 # -- helpers ---------------------------------------------------------------------------------------
 
 
+def _memory(tensor: torch.Tensor) -> Any:
+    """What the views of one tensor share: its storage, or the recorder's stand-in for one."""
+    memory = getattr(tensor, "memory", None)
+    return tensor.untyped_storage() if memory is None else memory
+
+
 def _key(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    memory = _memory(tensor)
+    return memory._cdata if isinstance(memory, torch.UntypedStorage) else id(memory)
 
 
 def _bind(func: Any, args: tuple, kwargs: dict) -> dict[str, Any]:
