@@ -259,19 +259,21 @@ class Recording(TorchDispatchMode):
             if phantom.geometry is memory.base_geometry:
                 phantom.ref = memory.base
             else:
-                phantom.ref = self._synthetic("tpcalc.reread.default", memory.base, phantom.ref, phantom)
+                phantom.ref = self._synthetic(
+                    "tpcalc.reread.default", memory.base, phantom.ref, phantom.geometry, phantom.real
+                )
             phantom.version = memory.version
 
     def _fold(self, memory: Memory) -> None:
         """Write the values written through views back into the value of the whole memory."""
-        for written, _ in memory.pending:
-            memory.base = self._synthetic("tpcalc.write.default", memory.base, written, memory)
+        for written, _, shadow in memory.pending:
+            geometry = memory.base_geometry
+            real = shadow.as_strided(geometry.size, geometry.stride, geometry.offset) if self.measured else None
+            memory.base = self._synthetic("tpcalc.write.default", memory.base, written, geometry, real)
         memory.pending.clear()
 
-    def _synthetic(self, name: str, first: Ref, second: Ref, holder: Any) -> Ref:
-        geometry = holder.geometry if isinstance(holder, Phantom) else holder.base_geometry
-        real = holder.shadow if isinstance(holder, Phantom) else None
-        ref = self.new_value(geometry, real if self.measured else None)
+    def _synthetic(self, name: str, first: Ref, second: Ref, geometry: Geometry, real: Optional[torch.Tensor]) -> Ref:
+        ref = self.new_value(geometry, real)
         self.append(name, (first, second), (), (ref.id,))
         return ref
 
@@ -362,9 +364,9 @@ class Recording(TorchDispatchMode):
             memory.base = ref
             memory.pending.clear()
         elif memory.pending and memory.pending[-1][1] is phantom.geometry:
-            memory.pending[-1] = (ref, phantom.geometry)
+            memory.pending[-1] = (ref, phantom.geometry, phantom.shadow)
         else:
-            memory.pending.append((ref, phantom.geometry))
+            memory.pending.append((ref, phantom.geometry, phantom.shadow))
         phantom.ref, phantom.version = ref, memory.version
         return ref.id
 
@@ -451,6 +453,8 @@ class Recording(TorchDispatchMode):
     def execute(self, op: Op, args: tuple, kwargs: dict) -> Any:
         """Run the op on real numbers.  While tracing, each random draw is seeded by its place in the trace."""
         args, kwargs = tree_map(self._to_real, (args, kwargs))
+        if op.name in _LAZY:  # the bit that such a view sets is not honoured below a dispatch mode
+            return _LAZY[op.name](*args)
         if self.measured:
             return op.func(*args, **kwargs)
         if op.random:
@@ -496,6 +500,7 @@ class Recording(TorchDispatchMode):
 
 _NOWHERE = ("", "")
 _infer_again = object()
+_LAZY = {"aten._conj.default": torch.ops.aten.conj_physical, "aten._neg_view.default": torch.ops.aten.neg}
 _RUNNING = frozenset(("aten.native_batch_norm.default", "aten.cudnn_batch_norm.default", "aten.miopen_batch_norm.default"))
 
 

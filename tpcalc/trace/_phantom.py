@@ -50,7 +50,7 @@ class Memory:
         self.known = known
         self.base: Optional[Ref] = None
         self.base_geometry: Optional[Geometry] = None
-        self.pending: list[tuple[Ref, Geometry]] = []
+        self.pending: list[tuple[Ref, Geometry, Optional[torch.Tensor]]] = []
 
 
 class Phantom(torch.Tensor):
