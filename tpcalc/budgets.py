@@ -57,7 +57,7 @@ class Conflict(NamedTuple):
 
 
 class Budgets(NamedTuple):
-    """``of``: value -> the demand that binds it.  ``weights``: weight value -> all demands, one for each use."""
+    """``of``: value -> the demand that binds it.  ``weights``: leaf value -> all demands, one for each use."""
 
     of: dict[int, Demand]
     weights: dict[int, list[Demand]]
@@ -79,11 +79,11 @@ class Freedom(NamedTuple):
 
 def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Alignment) -> Freedom:
     """Which forward values are free; ``orders`` only tell which weights are random and which train."""
-    facts = leaf_facts(lowered.program, orders)
+    facts = leaf_facts(lowered, orders)
     hops: dict[int, Optional[int]] = {vid: None for vid in facts}
     shift: dict[int, Order] = {}
-    for weight in lowered.program.weights:
-        hops[weight.value] = 0
+    for leaf in lowered.leaves:
+        hops[leaf.value] = 0
     for atom in lowered.atoms[: lowered.forward]:
         s = atom.structure
         fact = LAWS[type(s)](s, facts, alignment)
@@ -123,7 +123,7 @@ def _follows(s: Structure, hops, shift, facts: Mapping[int, Fact]) -> tuple[Opti
 
 def absorbers(lowered: Lowered, start: int, hops: Mapping[int, Optional[int]]) -> set[int]:
     """The weight values that would absorb a smaller budget of the value ``start``."""
-    weights = {weight.value for weight in lowered.program.weights}
+    weights = {leaf.value for leaf in lowered.leaves}
     found: set[int] = set()
     seen: set[int] = set()
     stack = [start]
@@ -188,8 +188,8 @@ class _Walk:
             if demand is not None:
                 self.result.of[atom.out] = demand
             self.pass_on(atom, demand)
-        for weight in program.weights:
-            self.result.weights[weight.value] = self.demands.pop(weight.value, [])
+        for leaf in self.lowered.leaves:
+            self.result.weights[leaf.value] = self.demands.pop(leaf.value, [])
         return self.result
 
     def is_weight(self, vid: int) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tpcalc.derive import Need, Solution
+from tpcalc.lowering import Leaf
 from tpcalc.order import MINUS_INFINITY
 from tpcalc.program import Weight
 from tpcalc.propagate import LAWS
@@ -37,21 +38,19 @@ class Certificate:
 
 
 def certify(solution: Solution, weight: Weight) -> tuple[Certificate, ...]:
-    """Certificates of A and C of one weight; empty for a weight that no output depends on or used without a binding atom."""
-    need = solution.needs.get(weight.name)
-    if need is None or need.demand.use is None:
-        return ()
-    kinds = [("A", need)]
-    if weight.trainable:
-        kinds.append(("C", need))
-    return tuple(_certify(solution, weight, need, exponent) for exponent, need in kinds)
+    """Certificates of A and C of one weight (of each block of a packed one); empty for a weight that no output depends on or used without a binding atom."""
+    exponents = ("A", "C") if weight.trainable else ("A",)
+    return tuple(
+        _certify(solution, leaf, need, exponent)
+        for leaf, need in solution.needs_of(weight) if need.demand.use is not None
+        for exponent in exponents
+    )
 
 
-def _certify(solution: Solution, weight: Weight, need: Need, exponent: str) -> Certificate:
+def _certify(solution: Solution, leaf: Leaf, need: Need, exponent: str) -> Certificate:
     atom = need.demand.use
     s = atom.structure
-    index = solution.lowered.program.weights.index(weight)
-    bit = 1 << index
+    bit = 1 << solution.lowered.leaves.index(leaf)
     facts = dict(solution.facts)
     for x in operands(s):
         fact = facts[x]
@@ -66,4 +65,4 @@ def _certify(solution: Solution, weight: Weight, need: Need, exponent: str) -> C
     if found is MINUS_INFINITY:
         budget = MINUS_INFINITY
     node = solution.lowered.node(atom)
-    return Certificate(weight.name, exponent, solution.lowered.name(atom.out), node.where, found, budget)
+    return Certificate(leaf.name, exponent, solution.lowered.name(atom.out), node.where, found, budget)

@@ -20,13 +20,14 @@ from typing import Optional
 
 from tpcalc.budgets import Budgets, Demand, absorbers, budgets, freedom
 from tpcalc.errors import DeriveError
-from tpcalc.lowering import Lowered, lower
+from tpcalc.lowering import Leaf, Lowered, lower
 from tpcalc.optimizers import UpdateLaw, finite, update_law
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order, order_text
-from tpcalc.parametrization import Bound, Parametrization, Rule, Site
+from tpcalc.parametrization import Bound, Parametrization, Rule, Site, SliceRule
 from tpcalc.program import Program, Weight
 from tpcalc.propagate import ALIGNMENTS, Alignment, Fact, WeightOrders, propagate, roles
 from tpcalc.rules.structures import Atom, Contract, Gather, Product, operands
+from tpcalc.size import Size
 
 #: The walk settles in two or three rounds; more means that needs chase each other.
 ROUNDS = 16
@@ -52,11 +53,15 @@ class Solution:
     facts: dict[int, Fact]
     budgets: Budgets
     sites: tuple[Site, ...]
-    absorbed: dict[str, tuple[Demand, ...]]
+
+    def needs_of(self, weight: Weight) -> list[tuple[Leaf, Need]]:
+        """The leaves of a weight that any output depends on, with their needs; the neediest first."""
+        found = [(leaf, self.needs[leaf.name]) for leaf in self.lowered.leaves_of[weight.name] if leaf.name in self.needs]
+        return sorted(found, key=lambda pair: (-pair[1].A, -pair[1].C))
 
     @cached_property
     def unused(self) -> frozenset[str]:
-        return frozenset(w.name for w in self.lowered.program.weights if w.name not in self.needs)
+        return frozenset(w.name for w in self.lowered.program.weights if not self.needs_of(w))
 
 
 def is_random(weight: Weight) -> bool:
@@ -86,8 +91,8 @@ class _Solver:
         self.given_up: set[int] = set()
         self.sites: dict[tuple, Site] = {}
 
-    def guess(self, A: Fraction, C: Fraction, weight: Weight) -> WeightOrders:
-        return WeightOrders(A, C if weight.trainable else None, self.random[weight.name])
+    def guess(self, A: Fraction, C: Fraction, leaf: Leaf) -> WeightOrders:
+        return WeightOrders(A, C if leaf.weight.trainable else None, self.random[leaf.weight.name])
 
     def solve(self) -> Solution:
         facts = self.free.facts
@@ -108,11 +113,8 @@ class _Solver:
             )
         self.report_conflicts(walked)
         self.report_violations(walked, facts)
-        absorbed = {w.name: tuple(d for d in walked.weights[w.value] if d.excess) for w in self.program.weights}
         facts = propagate(self.lowered, orders, self.alignment)
-        return Solution(
-            self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()),
-            {name: demands for name, demands in absorbed.items() if demands})
+        return Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()))
 
     @staticmethod
     def moving(previous, current) -> str:
@@ -121,16 +123,16 @@ class _Solver:
 
     def orders(self, needs: Mapping[str, Need]) -> dict[str, WeightOrders]:
         return {
-            w.name: self.guess(needs[w.name].A, needs[w.name].C, w) if w.name in needs else self.guess(ZERO, ZERO, w)
-            for w in self.program.weights
+            leaf.name: self.guess(needs[leaf.name].A, needs[leaf.name].C, leaf) if leaf.name in needs else self.guess(ZERO, ZERO, leaf)
+            for leaf in self.lowered.leaves
         }
 
     def needs(self, walked: Budgets, facts: Mapping[int, Fact]) -> tuple[dict[str, Need], bool]:
         """The need of each weight; pushes the excess of its other uses upstream (True when any was pushed)."""
         result: dict[str, Need] = {}
         pushed = False
-        for weight in self.program.weights:
-            demands = [d for d in walked.weights[weight.value] if d.change is not MINUS_INFINITY]
+        for leaf in self.lowered.leaves:
+            demands = [d for d in walked.weights[leaf.value] if d.change is not MINUS_INFINITY]
             if not demands:
                 continue
             least = min(-d.change for d in demands)
@@ -138,18 +140,18 @@ class _Solver:
             for d in demands:
                 excess = -d.change - least
                 if excess > 0:
-                    pushed |= self.push(weight, d, excess, facts)
+                    pushed |= self.push(leaf, d, excess, facts)
                 else:
                     kept.append(d)
             # among uses of equal need the first in the program speaks for the weight: a tied embedding is a look-up
             kept.sort(key=lambda d: (d.use is None, d.use.out if d.use is not None else 0))
             binding = max(kept, key=lambda d: -d.init)
             update = max(kept, key=lambda d: -d.change)
-            result[weight.name] = Need(-binding.init, -update.change, binding)
+            result[leaf.name] = Need(-binding.init, -update.change, binding)
         return result, pushed
 
-    def push(self, weight: Weight, demand: Demand, excess: Fraction, facts: Mapping[int, Fact]) -> bool:
-        """Lower the cap of what ``weight`` meets at this use; where nothing there can absorb it, report the site."""
+    def push(self, leaf: Leaf, demand: Demand, excess: Fraction, facts: Mapping[int, Fact]) -> bool:
+        """Lower the cap of what ``leaf`` meets at this use; where nothing there can absorb it, report the site."""
         use, partner = demand.use, demand.partner
         if use is None or use.out in self.given_up:
             return False
@@ -158,12 +160,12 @@ class _Solver:
         cap = self.caps.get(use.out, ZERO)
         movable = partner is not None and self.hops.get(partner) is not None
         if movable and not cap:
-            movable = weight.value not in absorbers(self.lowered, partner, self.hops)
+            movable = leaf.value not in absorbers(self.lowered, partner, self.hops)
         ineffective = cap > 0 and facts[partner].trained > -cap
         if not movable or ineffective or not isinstance(use.structure, Contract):
             self.given_up.add(use.out)
             self.caps.pop(use.out, None)
-            self.add_site(use, excess + cap, ZERO, f"{weight.name} is used here and elsewhere with different needs and nothing upstream can absorb it")
+            self.add_site(use, excess + cap, ZERO, f"{leaf.name} is used here and elsewhere with different needs and nothing upstream can absorb it")
             return True
         self.caps[use.out] = cap + excess
         self.capped_in[use.out] = self.round
@@ -212,11 +214,9 @@ def solve(program: Program, alignment: "str | Alignment" = "full") -> Solution:
     return _Solver(lower(program), alignment).solve()
 
 
-def role_of(weight: Weight, need: Optional[Need]) -> str:
+def role_of(shape: tuple[Size, ...], need: Need) -> str:
     """``input``, ``hidden``, ``output`` or ``scalar`` by the growth of fan-in and fan-out at the use that binds."""
-    if need is None:
-        return "unused"
-    total = sum((size.growth for size in weight.shape), ZERO)
+    total = sum((size.growth for size in shape), ZERO)
     use = need.demand.use
     K = use.structure.K if use is not None and isinstance(use.structure, Contract) else ZERO
     if K > 0:
@@ -258,9 +258,8 @@ def update_law_text(need: Need) -> str:
     return "entrywise: the update passes through"
 
 
-def reason(solution: Solution, weight: Weight, role: str) -> str:
+def reason(solution: Solution, need: Optional[Need], role: str) -> str:
     """One line for the table."""
-    need = solution.needs.get(weight.name)
     if need is None:
         return "no output depends on it"
     use = need.demand.use
@@ -311,23 +310,42 @@ def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
 
 
 def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
-    need = solution.needs.get(weight.name)
-    role = role_of(weight, need)
-    A = need.A if need else ZERO
-    C = need.C if need else ZERO
-    gradient: Order = MINUS_INFINITY if weight.grad is None else solution.facts[weight.grad].trained
+    """The rule of one weight.  Blocks with different needs share the safe, largest exponents, with their own in ``slices``."""
+    found = solution.needs_of(weight)
+    need = found[0][1] if found else None
+    role = role_of(found[0][0].shape, need) if found else "unused"
+    A = max((n.A for _, n in found), default=ZERO)
+    C = max((n.C for _, n in found), default=ZERO)
+    gradient = _gradient(solution, weight.grad)
     g = finite(gradient)
-    u = finite(law.update(g, A)) if need else ZERO
-    c = C + u
-    eps = law.eps(g)
+    c = C + finite(law.update(g, A)) if found else ZERO
+    lowered, facts = solution.lowered, solution.facts
     return Rule(
-        name=weight.name, shape=weight.shape, role=role, a=ZERO, b=A, c=c, weight_decay=law.decay(g, A, c) if need else ZERO,
-        eps=eps, A=A, C=C, gradient=gradient,
-        reason=reason(solution, weight, role) + ("" if weight.trainable else "; frozen"),
-        init_bound=_bound(solution.lowered, need, init_law_text(solution.lowered, solution.facts, need)) if need else None,
-        update_bound=_bound(solution.lowered, need, update_law_text(need)) if need else None,
-        aliases=weight.aliases, init_kind="random" if is_random(weight) else "constant", trainable=weight.trainable,
+        name=weight.name, shape=weight.shape, role=role, a=ZERO, b=A, c=c, weight_decay=law.decay(g, A, c) if found else ZERO,
+        eps=law.eps(g), A=A, C=C, gradient=gradient,
+        reason=reason(solution, need, role) + ("" if weight.trainable else "; frozen"),
+        init_bound=_bound(lowered, need, init_law_text(lowered, facts, need)) if need else None,
+        update_bound=_bound(lowered, need, update_law_text(need)) if need else None,
+        aliases=weight.aliases, slices=_slices(solution, found, law), init_kind="random" if is_random(weight) else "constant",
+        trainable=weight.trainable,
     )
+
+
+def _gradient(solution: Solution, grad: Optional[int]) -> Order:
+    return MINUS_INFINITY if grad is None else solution.facts[grad].trained
+
+
+def _slices(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw) -> tuple[SliceRule, ...]:
+    """The blocks of a packed weight, where they differ."""
+    if len({(need.A, need.C) for _, need in found}) < 2:
+        return ()
+    order = {leaf.name: index for index, leaf in enumerate(solution.lowered.leaves)}
+    result = []
+    for leaf, need in sorted(found, key=lambda pair: order[pair[0].name]):
+        u = finite(law.update(finite(_gradient(solution, leaf.grad)), need.A))
+        result.append(SliceRule(
+            dim=leaf.dim, start=leaf.start, length=leaf.length, A=need.A, C=need.C, role=role_of(leaf.shape, need), b=need.A, c=need.C + u))
+    return tuple(result)
 
 
 def derive(program: Program, optimizer: str = "adamw", *, alignment: str = "full") -> Parametrization:

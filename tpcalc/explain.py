@@ -36,10 +36,11 @@ def explain(program: Program, weight: str, optimizer: str = "adamw") -> str:
     solution = solve(program)
     rule = parametrize(solution, law)[found.name]
     lines = [f"{' = '.join(found.names)} {rule.shape_text}: {rule.role} ({rule.reason})", ""]
-    need = solution.needs.get(found.name)
+    needs = solution.needs_of(found)
+    need = needs[0][1] if needs else None
     if need is None:
         return "\n".join([*lines, "Nothing was derived: no output depends on this parameter."])
-    certificates = {c.exponent: c for c in certify(solution, found)}
+    certificates = {c.exponent: c for c in reversed(certify(solution, found))}
     for exponent, value, meaning, bound in (
         ("A", rule.A, "std of W ~ n^-A", rule.init_bound), ("C", rule.C, "entries of an update ~ n^-C", rule.update_bound)
     ):

@@ -7,17 +7,20 @@ it becomes :class:`~tpcalc.rules.structures.Normalise`, whatever ops wrote it.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, Optional
 
 from tpcalc.order import MINUS_INFINITY, ONE, ZERO, Order
-from tpcalc.program import Node, Program
+from tpcalc.program import Node, Program, Ref, Value, Weight
 from tpcalc.rules import REGISTRY, Registry
 from tpcalc.rules.structures import (
     Atom, Guard, Known, Normalise, Power, Product, Reduce, Scale, Structure, Sum, View, operands,
 )
+from tpcalc.segments import SPLITS, Segments, action, base_name, part_value, plan, replace_refs, size_sum
+from tpcalc.size import Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +32,42 @@ class Homogeneity:
     shift: Order
 
 
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A weight as the calculus sees it: whole, or one block of a packed weight (``start``, ``length`` along axis ``dim``).
+
+    ``value`` is its value id, ``grad`` that of its gradient (None without one).
+    """
+
+    name: str
+    weight: Weight
+    value: int
+    shape: tuple[Size, ...]
+    grad: Optional[int]
+    dim: Optional[int] = None
+    start: Optional[Size] = None
+    length: Optional[Size] = None
+
+
 @dataclass(frozen=True)
 class Lowered:
-    """A program as atoms in execution order; ``forward`` of them belong to the forward pass.
+    """A program as atoms in execution order; the first ``forward`` of them belong to the forward pass.
 
-    ``leaves`` maps weights, inputs, buffers, constants and seeds to their value ids' kinds.
+    ``leaves`` are its weights, packed ones in blocks.
     """
 
     program: Program
     atoms: tuple[Atom, ...]
     forward: int
+    leaves: tuple[Leaf, ...]
+
+    @cached_property
+    def leaves_of(self) -> dict[str, tuple[Leaf, ...]]:
+        """Weight name -> its leaves."""
+        table: dict[str, list[Leaf]] = {}
+        for leaf in self.leaves:
+            table.setdefault(leaf.weight.name, []).append(leaf)
+        return {name: tuple(leaves) for name, leaves in table.items()}
 
     @cached_property
     def maker(self) -> dict[int, Atom]:
@@ -64,6 +93,9 @@ class Lowered:
         """Name of a value; an intermediate of one op is named after the op's own result."""
         if vid in self.program.values:
             return self.program.value_name(vid)
+        for leaf in self.leaves:
+            if leaf.value == vid:
+                return leaf.name
         node = self.node(self.maker[vid])
         first = next((out for out in node.outputs if out is not None), None)
         inner = f" inside {self.program.value_name(first)}" if first is not None else ""
@@ -79,19 +111,111 @@ class _Lowerer:
         self.atoms: list[Atom] = []
         self.fresh = max(program.values, default=0) + 1
         self.homogeneity: dict[int, Homogeneity] = {}
+        self.parts: dict[int, Value] = {}
+        self.values = ChainMap(self.parts, program.values)
+        self.segments: dict[int, Segments] = {}
+        self.cut_lengths: set[tuple[Size, ...]] = set()
 
     def run(self) -> Lowered:
+        blocks = self.cut_weights()
         forward = None
         for node in self.program.nodes:
             if node.phase == "backward" and forward is None:
                 forward = len(self.atoms)
-            structures = self.registry.structure(node, self.program.values)
-            for out, structure in zip(node.outputs, structures):
-                if out is not None and structure is not None:
-                    self.emit(structure, node.index, out)
-                elif out is not None:
-                    self.emit(Known(ZERO), node.index, out)
-        return Lowered(self.program, tuple(self.atoms), len(self.atoms) if forward is None else forward)
+            self.lower_node(node)
+        leaves = tuple(leaf for weight in self.program.weights for leaf in self.leaves(weight, blocks.get(weight.value)))
+        return Lowered(self.program, tuple(self.atoms), len(self.atoms) if forward is None else forward, leaves)
+
+    def cut_weights(self) -> dict[int, Segments]:
+        """Make the blocks of packed weights; the whole weight is their join."""
+        blocks = {}
+        for vid, (dim, lengths) in plan(self.program).items():
+            segments = Segments(dim, lengths, tuple(self.part(self.program.values[vid], dim, length) for length in lengths))
+            blocks[vid] = self.segments[vid] = segments
+            self.cut_lengths.add(lengths)
+            self.emit(Sum(segments.parts), self.program.consumers[vid][0].index, vid)
+        return blocks
+
+    def part(self, value: Value, dim: int, length: Size) -> int:
+        vid = self.fresh
+        self.fresh += 1
+        self.parts[vid] = part_value(value, dim, length, vid)
+        return vid
+
+    def leaves(self, weight: Weight, blocks: Optional[Segments]) -> list[Leaf]:
+        if blocks is None:
+            return [Leaf(weight.name, weight, weight.value, weight.shape, weight.grad)]
+        grads = self.segments.get(weight.grad) if weight.grad is not None else None
+        cut_alike = grads is not None and (grads.dim, grads.lengths) == (blocks.dim, blocks.lengths)
+        dim = len(weight.shape) - blocks.dim
+        result = []
+        start: Size = Size(())
+        for index, (vid, length) in enumerate(zip(blocks.parts, blocks.lengths)):
+            grad = grads.parts[index] if cut_alike else weight.grad
+            end = size_sum((start, length))
+            name = f"{weight.name}[{start}:{end}]" if dim == 0 else f"{weight.name}[:, {start}:{end}]"
+            result.append(Leaf(name, weight, vid, self.parts[vid].shape, grad, dim, start, length))
+            start = end
+        return result
+
+    def lower_node(self, node: Node) -> None:
+        if self.segments or self.cut_lengths:
+            if self.split_blocks(node) or self.act_on_blocks(node):
+                return
+            self.see_cat(node)
+        structures = self.registry.structure(node, self.program.values)
+        for out, structure in zip(node.outputs, structures):
+            if out is not None:
+                self.emit(Known(ZERO) if structure is None else structure, node.index, out)
+
+    def split_blocks(self, node: Node) -> bool:
+        """A split of a packed value along its blocks gives the blocks."""
+        if base_name(node) not in SPLITS or not isinstance(node.args[0], Ref):
+            return False
+        held = self.segments.get(node.args[0].id)
+        if held is None or len(held.parts) != len(node.outputs):
+            return False
+        for out, length in zip(node.outputs, held.lengths):
+            if out is None or self.program.values[out].shape[-held.dim] != length:
+                return False
+        for out, part in zip(node.outputs, held.parts):
+            self.emit(View(part), node.index, out)
+        return True
+
+    def see_cat(self, node: Node) -> None:
+        """A concatenation of blocks as long as a packed weight's is packed again (the gradient of a split)."""
+        if base_name(node) != "cat" or node.outputs[0] is None:
+            return
+        shape = self.program.values[node.outputs[0]].shape
+        dim = node.args[1] if len(node.args) > 1 else 0
+        right = len(shape) - dim if dim >= 0 else -dim
+        refs = [ref.id for ref in node.args[0]]
+        lengths = tuple(self.program.values[ref].shape[-right] for ref in refs if len(self.program.values[ref].shape) >= right)
+        if lengths in self.cut_lengths and len(lengths) == len(refs):
+            self.segments[node.outputs[0]] = Segments(right, lengths, tuple(refs))
+
+    def act_on_blocks(self, node: Node) -> bool:
+        """Apply an op to each block of its packed operands; the whole result is their join."""
+        act = action(node, self.program.values, self.segments)
+        if act is None:
+            return False
+        out = node.outputs[0]
+        value = self.program.values[out]
+        parts = []
+        for index, length in enumerate(act.lengths):
+            table = {ref: self.segments[ref].parts[index] for ref in act.refs}
+            vid = self.fresh if act.out is None else self.part(value, act.out, length)
+            if act.out is None:
+                self.fresh += 1
+                self.parts[vid] = replace(value, id=vid)
+            block = replace(node, args=replace_refs(node.args, table), kwargs=replace_refs(node.kwargs, table), outputs=(vid,))
+            (structure,) = self.registry.structure(block, self.values)
+            self.emit(structure, node.index, vid)
+            parts.append(vid)
+        if act.out is not None:
+            self.segments[out] = Segments(act.out, act.lengths, tuple(parts))
+        self.emit(Sum(tuple(parts)), node.index, out)
+        return True
 
     def operand(self, x: Any, node: int) -> int:
         return x if isinstance(x, int) else self.emit(x, node, None)

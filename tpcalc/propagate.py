@@ -25,7 +25,7 @@ from typing import NamedTuple, Optional
 
 from tpcalc.lowering import Lowered
 from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
-from tpcalc.program import Program, Value
+from tpcalc.program import Value
 from tpcalc.rules.structures import (
     Bounded, Contract, Discrete, Exp, Gather, Guard, Known, LinearLike, Log, Normalise, Power, Product, Reduce, Scale,
     Softmax, Structure, Sum, View,
@@ -35,7 +35,7 @@ from tpcalc.rules.structures import (
 class Fact(NamedTuple):
     """What the calculus knows of a value.
 
-    ``depends``, ``odd``, ``mixed``: bit sets of weights (bit i: weight i of the program).  The initial value depends on
+    ``depends``, ``odd``, ``mixed``: bit sets of weights (bit i: leaf i of the lowered program).  The initial value depends on
     ``depends``; it flips sign with a weight in ``odd``; it has no parity in one of ``mixed``; it is even in the rest.
     ``weight``: bit set of the weights of which the initial value is a linear random tensor (a view, a scaled or merged
     weight), 0 for anything else.  ``gathered``: rows of a weight picked by an index.  ``data``: depends on the inputs.
@@ -378,11 +378,12 @@ def leaf_fact(value: Value) -> Fact:
     return constant(ZERO if value.magnitude is None else value.magnitude.order)
 
 
-def leaf_facts(program: Program, orders: Mapping[str, WeightOrders]) -> dict[int, Fact]:
-    """Facts of everything that no node makes."""
-    facts = {vid: leaf_fact(value) for vid, value in program.values.items() if value.kind != "op"}
-    for index, weight in enumerate(program.weights):
-        facts[weight.value] = weight_fact(index, orders[weight.name])
+def leaf_facts(lowered: Lowered, orders: Mapping[str, WeightOrders]) -> dict[int, Fact]:
+    """Facts of everything that no node makes.  A block of a packed weight has its own orders or those of the whole."""
+    facts = {vid: leaf_fact(value) for vid, value in lowered.program.values.items() if value.kind != "op"}
+    for index, leaf in enumerate(lowered.leaves):
+        own = orders.get(leaf.name)
+        facts[leaf.value] = weight_fact(index, orders[leaf.weight.name] if own is None else own)
     return facts
 
 
@@ -391,10 +392,10 @@ def propagate(
 ) -> dict[int, Fact]:
     """Facts of every value for the given effective orders of the weights.
 
-    ``orders``: weight name -> WeightOrders, one for each weight of the program.  With ``backward=False`` only the forward
+    ``orders``: weight name -> WeightOrders, one for each weight of the program (or for each block of a packed one).  With ``backward=False`` only the forward
     pass is interpreted.
     """
-    facts = leaf_facts(lowered.program, orders)
+    facts = leaf_facts(lowered, orders)
     atoms = lowered.atoms if backward else lowered.atoms[: lowered.forward]
     for atom in atoms:
         structure = atom.structure

@@ -1,0 +1,252 @@
+"""Packed axes: which weights are cut into blocks, and how ops act on the blocks.
+
+A packed weight (q, k and v in one matrix; Mamba's ``x_proj`` of size ``n/16 + 2*state``) makes a value whose axis is later split.
+The blocks may grow differently and have different budgets, so each becomes a leaf of its own.  The plan walks from every split
+back to the weight; ops on the way act on each block alone.  Where an op mixes the blocks, they are joined again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Optional
+
+from tpcalc.program import Node, Program, Ref, Value
+from tpcalc.size import Size
+
+ELEMENTWISE = frozenset(
+    "add sub mul div neg clone detach _to_copy contiguous alias silu gelu relu sigmoid tanh exp softplus square pow sqrt rsqrt abs "
+    "silu_backward gelu_backward threshold_backward sigmoid_backward tanh_backward native_dropout_backward lift_fresh".split()
+)
+VIEWS = frozenset("view _unsafe_view reshape _reshape_alias expand".split())
+SPLITS = frozenset("split split_with_sizes chunk unsafe_split unsafe_chunk tensor_split".split())
+MATMULS = frozenset("mm bmm addmm linear".split())
+
+
+def base_name(node: Node) -> str:
+    """``add`` for ``aten.add_.Tensor``; the whole name outside aten."""
+    if not node.op.startswith("aten."):
+        return node.op
+    name = node.op[5:].rpartition(".")[0]
+    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
+
+
+def size_sum(sizes: Sequence[Size]) -> Optional[Size]:
+    """The exact sum; None when one of them is rounded."""
+    terms: dict[Fraction, Fraction] = {}
+    for size in sizes:
+        if size.rounded:
+            return None
+        for power, coefficient in size.terms:
+            terms[power] = terms.get(power, Fraction(0)) + coefficient
+    return Size(tuple(sorted(((p, k) for p, k in terms.items() if k), reverse=True)))
+
+
+@dataclass(frozen=True)
+class Segments:
+    """A value in blocks along ``dim`` (counted from the right: 1 is the last axis), with their lengths."""
+
+    dim: int
+    lengths: tuple[Size, ...]
+    parts: tuple[int, ...] = ()
+
+
+Cut = tuple[int, tuple[Size, ...]]
+
+
+def _from_right(shape: Sequence[Size], dim: int) -> int:
+    return len(shape) - dim if dim >= 0 else -dim
+
+
+def _mapped(shape_in: Sequence[Size], shape_out: Sequence[Size], dim: int) -> Optional[int]:
+    """The axis of ``shape_out`` that a view or broadcast carries from axis ``dim`` of ``shape_in``: the axes to its right and itself agree."""
+    if dim > len(shape_in) or dim > len(shape_out):
+        return None
+    for d in range(1, dim + 1):
+        if shape_in[-d] != shape_out[-d]:
+            return None
+    return dim
+
+
+def plan(program: Program) -> dict[int, Cut]:
+    """Weight value -> how its rows are cut, for every weight whose result is split in the forward pass."""
+    wanted: dict[int, Cut] = {}
+    weights = {weight.value for weight in program.weights}
+    for node in reversed(program.nodes):
+        if node.phase != "forward":
+            continue
+        name = base_name(node)
+        if name in SPLITS:
+            cut = _split_cut(program, node)
+            if cut is not None:
+                _want(wanted, node.args[0].id, cut)
+            continue
+        for out in node.outputs:
+            if out in wanted:
+                cut = wanted.pop(out)
+                for vid, dim in _sources(program, node, name, cut[0]):
+                    _want(wanted, vid, (dim, cut[1]))
+    return {vid: cut for vid, cut in wanted.items() if vid in weights and cut[1]}
+
+
+def _want(wanted: dict[int, Cut], vid: int, cut: Cut) -> None:
+    """Record a cut; two consumers that cut differently leave the value whole."""
+    if vid in wanted and wanted[vid] != cut:
+        wanted[vid] = (cut[0], ())
+    else:
+        wanted[vid] = cut
+
+
+def _split_cut(program: Program, node: Node) -> Optional[Cut]:
+    value = program.values[node.args[0].id]
+    dim = node.args[2] if len(node.args) > 2 else dict(node.kwargs).get("dim", 0)
+    if not isinstance(dim, int) or any(out is None for out in node.outputs):
+        return None
+    lengths = tuple(program.values[out].shape[dim] for out in node.outputs)
+    if size_sum(lengths) != value.shape[dim]:
+        return None
+    return _from_right(value.shape, dim), lengths
+
+
+def _sources(program: Program, node: Node, name: str, dim: int) -> list[tuple[int, int]]:
+    """The operands that carry axis ``dim`` (from the right) of a node's result, with the axis in each."""
+    out = program.values[node.outputs[0]].shape
+    shapes = {ref: program.values[ref].shape for ref in dict.fromkeys(node.refs)}
+    if name in ELEMENTWISE or name in VIEWS:
+        found = [(ref, dim) for ref, shape in shapes.items() if _mapped(shape, out, dim) is not None]
+        return found
+    if name in ("t", "transpose", "permute"):
+        mapped = _permuted(node, len(out), dim, inverse=True)
+        return [(node.args[0].id, mapped)] if mapped else []
+    if name in MATMULS:
+        first, second, bias = _matmul_operands(node, name)
+        sources: list[tuple[int, int]] = []
+        if dim == 1:
+            sources.append((second, 2 if name == "linear" else 1))
+            if bias is not None and len(shapes[bias]) >= 1 and shapes[bias][-1] == out[-1]:
+                sources.append((bias, 1))
+        elif dim == 2 and name in ("mm", "bmm"):
+            sources.append((first, 2))
+        return sources
+    if name == "convolution" and dim == len(out) - 1 and not node.args[6] and node.args[8] == 1:
+        weight = node.args[1].id
+        sources = [(weight, len(shapes[weight]))]
+        if isinstance(node.args[2], Ref):
+            sources.append((node.args[2].id, 1))
+        return sources
+    return []
+
+
+def _matmul_operands(node: Node, name: str) -> tuple[int, int, Optional[int]]:
+    if name == "addmm":
+        return node.args[1].id, node.args[2].id, node.args[0].id
+    bias = node.args[2].id if name == "linear" and len(node.args) > 2 and isinstance(node.args[2], Ref) else None
+    return node.args[0].id, node.args[1].id, bias
+
+
+def _permuted(node: Node, ndim: int, dim: int, *, inverse: bool) -> Optional[int]:
+    """Where a transpose or permutation puts an axis counted from the right (``inverse``: where it comes from)."""
+    name = base_name(node)
+    axis = ndim - dim
+    if name == "t":
+        order = list(range(ndim))[::-1]
+    elif name == "transpose":
+        a, b = (d % ndim for d in node.args[1:3])
+        order = list(range(ndim))
+        order[a], order[b] = order[b], order[a]
+    else:
+        order = [d % ndim for d in node.args[1]]
+    source = order[axis] if inverse else order.index(axis)
+    return ndim - source
+
+
+def replace_refs(arg: Any, table: Mapping[int, int]) -> Any:
+    """``arg`` with every tensor argument renamed by ``table``."""
+    if isinstance(arg, Ref):
+        return Ref(table.get(arg.id, arg.id))
+    if isinstance(arg, tuple):
+        return tuple(replace_refs(item, table) for item in arg)
+    return arg
+
+
+def part_value(value: Value, dim: int, length: Size, vid: int) -> Value:
+    """A block of ``value``: the same but for the length of axis ``dim``."""
+    shape = list(value.shape)
+    shape[-dim] = length
+    return replace(value, id=vid, shape=tuple(shape), name="")
+
+
+@dataclass(frozen=True)
+class Action:
+    """How a node acts on segmented operands.
+
+    ``out``: the axis (from the right) along which its result is segmented, None when the blocks are summed (a contraction over
+    the packed axis) .  ``lengths``: of the blocks.  ``refs``: the operands that come in blocks.
+    """
+
+    out: Optional[int]
+    lengths: tuple[Size, ...]
+    refs: tuple[int, ...]
+
+
+def action(node: Node, values: Mapping[int, Value], segments: Mapping[int, Segments]) -> Optional[Action]:
+    """How to apply ``node`` block by block; None where it must see its operands whole."""
+    held = {ref: segments[ref] for ref in dict.fromkeys(node.refs) if ref in segments}
+    if not held or len(node.outputs) != 1 or node.outputs[0] is None:
+        return None
+    name = base_name(node)
+    first = next(iter(held.values()))
+    if any(s.lengths != first.lengths for s in held.values()):
+        return None
+    lengths, refs = first.lengths, tuple(held)
+    out = values[node.outputs[0]].shape
+    if name in ELEMENTWISE or name in VIEWS:
+        dims = {s.dim for s in held.values()}
+        dim = first.dim
+        if len(dims) != 1 or any(_mapped(values[ref].shape, out, dim) is None for ref in refs):
+            return None
+        for ref in node.refs:
+            shape = values[ref].shape
+            if ref not in held and len(shape) >= dim and shape[-dim] == out[-dim]:
+                return None
+        return Action(dim, lengths, refs)
+    if name in ("t", "transpose", "permute"):
+        mapped = _permuted(node, len(out), first.dim, inverse=False)
+        return Action(mapped, lengths, refs)
+    if name in MATMULS:
+        return _matmul_action(node, name, held, lengths, refs)
+    if name == "sum":
+        return _sum_action(node, values, first, lengths, refs)
+    if name == "convolution" and refs and all(ref in (node.args[1].id, getattr(node.args[2], "id", None)) for ref in refs):
+        whole_bias = isinstance(node.args[2], Ref) and node.args[2].id not in held
+        ok = node.args[1].id in held and held[node.args[1].id].dim == len(values[node.args[1].id].shape) and not whole_bias
+        return Action(len(out) - 1, lengths, refs) if ok else None
+    return None
+
+
+def _matmul_action(node: Node, name: str, held, lengths, refs) -> Optional[Action]:
+    first, second, bias = _matmul_operands(node, name)
+    x, y = held.get(first), held.get(second)
+    y_out, y_in = (2, 1) if name == "linear" else (1, 2)
+    if x is not None and y is not None:
+        return Action(None, lengths, refs) if x.dim == 1 and y.dim == y_in and bias is None else None
+    if y is not None and y.dim == y_out and (bias is None or bias in held):
+        return Action(1, lengths, refs)
+    if x is not None and x.dim == 2 and bias is None:
+        return Action(2, lengths, refs)
+    return None
+
+
+def _sum_action(node: Node, values, first: Segments, lengths, refs) -> Optional[Action]:
+    """A sum over other axes keeps the blocks (the gradient of a packed bias)."""
+    shape = values[node.args[0].id].shape
+    if "dim" not in node.op.rpartition(".")[2] or len(node.args) < 2:
+        return None
+    axis = len(shape) - first.dim
+    reduced = {d % len(shape) for d in (node.args[1] or range(len(shape)))}
+    if axis in reduced:
+        return None
+    keep = bool(node.args[2]) if len(node.args) > 2 else False
+    dim = first.dim if keep else first.dim - sum(1 for d in reduced if d > axis)
+    return Action(dim, lengths, refs)
