@@ -23,7 +23,7 @@ LAYERS = (
     ("order", "size", "files"),
     ("program",),
     ("rules",),
-    ("lowering", "propagate"),
+    ("segments", "lowering", "propagate"),
     ("parametrization", "optimizers", "budgets", "given", "reasons", "certificate", "derive", "explain", "given", "regime"),
     ("report",),
     ("trace",),
