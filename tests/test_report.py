@@ -241,8 +241,12 @@ def test_json_document():
         "aliases": [],
         "reason": "gives h7 (blocks.0.q, gpt.py:41)",
         "slices": [],
+        "optimizer": None,
+        "shape_at": {"base": None, "target": None},
+        "init_law": None,
         "init_std": {"base": None, "target": None, "code_at_target": None},
-        "multipliers": {"init": None, "lr": None, "weight_decay": None, "eps": None},
+        "init_mean": {"base": None, "target": None, "code_at_target": None},
+        "multipliers": {"init": None, "lr": None, "weight_decay": None, "eps": None, "clip": None},
     }
     assert by_name["blocks.2.attn.kv.weight"]["slices"][1] == {
         "dim": 0, "start": "n", "length": "32", "role": "output", "A": "1", "C": "1", "b": None, "c": None,
@@ -290,7 +294,7 @@ def test_the_schema_takes_exact_multipliers():
     document = table_json(small_gpt())
     document["scale"] |= {"base": 256, "target": 4096}
     document["weights"][1]["init_std"] = {"base": 0.02, "target": 0.005, "code_at_target": 0.02}
-    document["weights"][1]["multipliers"] = {"init": 0.25, "lr": 0.0625, "weight_decay": 16, "eps": 1}
+    document["weights"][1]["multipliers"] = {"init": 0.25, "lr": 0.0625, "weight_decay": 16, "eps": 1, "clip": 1}
     jsonschema.validate(document, load_schema())
     jsonschema.Draft202012Validator.check_schema(load_schema())
 

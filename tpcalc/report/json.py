@@ -18,7 +18,7 @@ SCHEMA = "tpcalc/1"
 
 
 def table_json(parametrization: Parametrization) -> dict[str, Any]:
-    """The document; a caller with exact numbers fills ``scale``, ``init_std`` and ``multipliers``."""
+    """The document; a caller with exact numbers fills ``scale`` and, for each weight, all that is null."""
     return {
         "schema": SCHEMA,
         "optimizer": parametrization.optimizer,
@@ -50,8 +50,12 @@ def weight_json(name: str, rule: Rule) -> dict[str, Any]:
         "aliases": [other for other in (rule.name, *rule.aliases) if other != name],
         "reason": rule.reason,
         "slices": [_slice_json(piece) for piece in rule.slices],
+        "optimizer": None,
+        "shape_at": {"base": None, "target": None},
+        "init_law": None,
         "init_std": {"base": None, "target": None, "code_at_target": None},
-        "multipliers": {"init": None, "lr": None, "weight_decay": None, "eps": None},
+        "init_mean": {"base": None, "target": None, "code_at_target": None},
+        "multipliers": {"init": None, "lr": None, "weight_decay": None, "eps": None, "clip": None},
     }
 
 

@@ -1,0 +1,150 @@
+"""From exponents to numbers: the multipliers of a model between two widths."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, Optional
+
+from tpcalc.derive import Solution, parametrize, solve
+from tpcalc.optimizers import finite, update_law
+from tpcalc.order import MINUS_INFINITY
+from tpcalc.parametrization import Parametrization, Rule
+from tpcalc.report.json import table_json
+from tpcalc.scaling import muon
+from tpcalc.scaling.errors import ScalingError
+from tpcalc.scaling.fans import Fan, fan_of
+from tpcalc.scaling.initial import Initial, initials
+from tpcalc.scaling.powers import Factor, power_product
+from tpcalc.scaling.result import Scaling
+
+
+class SiteWarning(UserWarning):
+    """The model itself has to be edited: a place needs a forward multiplier that no weight can absorb."""
+
+
+def scale(
+    factory: Callable[[int], Any],
+    base: int,
+    target: int,
+    optimizer: str = "adamw",
+    widths: Optional[Sequence[int]] = None,
+    *,
+    loss: Optional[Callable[..., Any]] = None,
+) -> Scaling:
+    """Exact multipliers that carry hyperparameters tuned at width ``base`` to width ``target``.
+
+    ``factory(width)`` is traced under fake tensors at ``base``, at ``target`` and at other ``widths`` (by default twice
+    and four times ``base``).  ``optimizer`` is one of :func:`tpcalc.derive`, or ``muon`` or ``muon_match_rms_adamw``:
+    torch.optim.Muon for the hidden matrices and AdamW for the rest.
+
+    Warns with SiteWarning of places that need a forward multiplier.  Raises ScalingError where the code's own init
+    can't be read or measured exactly, and what :func:`tpcalc.trace` and :func:`tpcalc.derive` raise.
+    """
+    from tpcalc.trace import trace
+
+    program = trace(factory, traced_widths(base, target, widths), loss=loss)
+    solution = solve(program)
+    on_hidden = optimizer.lower() if optimizer.lower() in muon.SHAPE_FACTORS else None
+    rules = parametrize(solution, update_law("adamw" if on_hidden else optimizer))
+    fans = {weight.name: fan_of(solution, weight.name, base, target) for weight in program.weights}
+    trained_by = {name: rules.optimizer for name in fans}
+    if on_hidden:
+        trained_by.update({name: on_hidden for name in fans if muon.takes(rules[name])})
+        rules = _with_muon(rules, fans, trained_by, on_hidden)
+    laws = initials(factory, program, base, target)
+    for site in rules.sites:
+        warnings.warn(f"{site.message} (no multiplier of a weight replaces this)", SiteWarning, stacklevel=2)
+    return Scaling(_document(solution, rules, fans, laws, trained_by, base, target))
+
+
+def traced_widths(base: int, target: int, widths: Optional[Sequence[int]] = None) -> tuple[int, ...]:
+    """The widths to trace at: always ``base`` and ``target``, whose sizes and init calls are needed as they are."""
+    for name, width in (("base", base), ("target", target)):
+        if isinstance(width, bool) or not isinstance(width, int) or width <= 0:
+            raise ScalingError(f"{name} width {width!r} is not a positive whole number")
+    others = (2 * base, 4 * base) if widths is None else tuple(widths)
+    return tuple(sorted({base, target, *others}))
+
+
+def _with_muon(rules: Parametrization, fans: dict[str, Fan], trained_by: dict[str, str], name: str) -> Parametrization:
+    changed = {
+        key: muon.muon_rule(rule, fans[rule.name], name) if trained_by[rule.name] == name else rule
+        for key, rule in rules.rules.items()
+    }
+    return replace(rules, rules=changed, optimizer=name)
+
+
+def _document(
+    solution: Solution,
+    rules: Parametrization,
+    fans: dict[str, Fan],
+    laws: dict[str, Initial],
+    trained_by: dict[str, str],
+    base: int,
+    target: int,
+) -> dict[str, Any]:
+    """The document of :func:`tpcalc.report.json.table_json` with its numbers filled in."""
+    document = table_json(rules)
+    document["scale"].update(base=base, target=target)
+    for entry in document["weights"]:
+        rule = rules[entry["name"]]
+        shapes = [[size.at(width) for size in rule.shape] for width in (base, target)]
+        used = rule.name not in solution.unused
+        numbers = _numbers(rule, fans[rule.name], laws[rule.name], trained_by[rule.name], shapes, used)
+        law = laws[rule.name]
+        scaled = numbers["init"]
+        entry["optimizer"] = trained_by[rule.name]
+        entry["shape_at"] = {"base": shapes[0], "target": shapes[1]}
+        entry["init_law"] = law.draw
+        entry["init_std"] = {
+            "base": law.base.std, "target": law.target.std * scaled, "code_at_target": law.target.std,
+        }
+        entry["init_mean"] = {
+            "base": law.base.mean, "target": law.target.mean * scaled, "code_at_target": law.target.mean,
+        }
+        entry["multipliers"] = numbers
+    return document
+
+
+def _numbers(
+    rule: Rule, fan: Fan, law: Initial, optimizer: str, shapes: Sequence[Sequence[int]], used: bool
+) -> dict[str, Optional[float]]:
+    """The multipliers of one weight.  Each is evaluated once, from exact ratios."""
+    if not used:
+        return {"init": 1.0, "lr": 1.0, "weight_decay": 1.0, "eps": None if rule.eps is None else 1.0, "clip": 1.0}
+    width = fan.ratios.width
+    init = 1.0 if law.is_zero else law.ratio * power_product(fan.init_factors(rule.A))
+    if optimizer in muon.SHAPE_FACTORS:
+        lr = muon.lr_factors(fan, rule.C, shapes, optimizer)
+    else:
+        lr = [*fan.update_factors(rule.C), (width, -(rule.c - rule.C))]
+    inverse: list[Factor] = [(ratio, -exponent) for ratio, exponent in lr]
+    return {
+        "init": _checked(rule.name, init),
+        "lr": power_product(lr),
+        "weight_decay": power_product([*inverse, (width, rule.weight_decay - rule.c)]),
+        "eps": None if rule.eps is None else power_product([(width, rule.eps)]),
+        "clip": power_product([(width, -clip_order(rule))]),
+    }
+
+
+def _checked(name: str, init: float) -> float:
+    if not math.isfinite(init) or init <= 0:
+        raise ScalingError(f"the init multiplier of {name} comes out as {init}; check its init at both widths")
+    return init
+
+
+def clip_order(rule: Rule) -> Fraction:
+    """``theta``: how far the weight stands from the gauge in which every gradient entry has order -1.
+
+    In that gauge (TP5, Table 8: a readout multiplied by 1/n in the forward pass, attention by 1/d) the global norm of
+    the gradient has order 0.  The weight there is ``n^theta W``, its gradient ``n^-theta`` times that of ``W``.  A
+    weight of fixed size has only finitely many entries and stands there as it does here.
+    """
+    if rule.gradient is MINUS_INFINITY or all(size.growth <= 0 for size in rule.shape):
+        return Fraction(0)
+    return finite(rule.gradient) + 1

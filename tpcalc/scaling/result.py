@@ -1,0 +1,118 @@
+"""The multipliers of one model between two widths: saved, loaded, printed and applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Union
+
+from tpcalc.files import write_atomic
+from tpcalc.report.fold import fold
+from tpcalc.report.json import json_text
+from tpcalc.scaling.document import check, read
+from tpcalc.scaling.errors import ScalingError
+from tpcalc.scaling.runtime import Multipliers, Weight
+
+
+class Scaling(Multipliers, Mapping):
+    """A mapping from parameter name to :class:`~tpcalc.scaling.runtime.Weight`; a tied weight stands under each name.
+
+    Its ``init``, ``lr``, ``weight_decay``, ``eps`` and ``clip`` are the multipliers.
+
+    ``document`` is the content of ``multipliers.json``, exponents included.  Treat it as read-only.
+    """
+
+    error = ScalingError
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        check(document)
+        self.document = document
+        super().__init__(weights(document))
+
+    @property
+    def optimizer(self) -> str:
+        return self.document["optimizer"]
+
+    @property
+    def base(self) -> int:
+        return self.document["scale"]["base"]
+
+    @property
+    def target(self) -> int:
+        return self.document["scale"]["target"]
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Places that need a forward multiplier in the model's own code, one sentence each."""
+        return tuple(site["message"] for site in self.document["sites"])
+
+    def __getitem__(self, name: str) -> Weight:
+        return self._table[name][0]
+
+    def __iter__(self) -> Iterator[str]:
+        return (entry["name"] for entry in self.document["weights"])
+
+    def __len__(self) -> int:
+        return len(self.document["weights"])
+
+    def save(self, path: Union[str, Path]) -> None:
+        """Write ``multipliers.json``, whole or not at all."""
+        write_atomic(path, json_text(self.document))
+
+    @classmethod
+    def load(cls, path: Union[str, Path]) -> "Scaling":
+        """Read ``multipliers.json``, executing nothing; a file of another kind or version raises ScalingError."""
+        return cls(read(path))
+
+    def __str__(self) -> str:
+        return scaling_text(self)
+
+    def __repr__(self) -> str:
+        return f"<Scaling {self.optimizer}, width {self.base} -> {self.target}, {len(self)} parameters>"
+
+    __hash__ = object.__hash__
+
+
+def weights(document: Mapping[str, Any]) -> list[Weight]:
+    """One Weight for each parameter of the document; a tied one once, with its other names as aliases."""
+    return [_weight(entry) for entry in document["weights"] if entry["tied_to"] is None]
+
+
+def _weight(entry: Mapping[str, Any]) -> Weight:
+    numbers = entry["multipliers"]
+    return Weight(
+        name=entry["name"],
+        blocks=(),
+        shape=tuple(entry["shape_at"]["target"]),
+        init=float(numbers["init"]),
+        lr=float(numbers["lr"]),
+        weight_decay=float(numbers["weight_decay"]),
+        eps=None if numbers["eps"] is None else float(numbers["eps"]),
+        clip=float(numbers["clip"]),
+        draw=(entry["init_law"], float(entry["init_mean"]["target"]), float(entry["init_std"]["target"])),
+        optimizer=entry["optimizer"],
+        aliases=tuple(entry["aliases"]),
+    )
+
+
+def scaling_text(scaling: Scaling) -> str:
+    """The multipliers as a plain table, repeated blocks folded, and what the model itself still needs."""
+    head = ("weight", "shape", "init", "lr", "weight decay", "eps", "clip")
+    items = {" = ".join((w.name, *w.aliases)): w for w in weights(scaling.document)}
+    rows = []
+    for row in fold((name, (w.shape, w.init, w.lr, w.weight_decay, w.eps, w.clip)) for name, w in items.items()):
+        w = items[row.names[0]]
+        numbers = (w.init, w.lr, w.weight_decay, w.eps, w.clip)
+        rows.append((row.name, str(list(w.shape)), *("-" if x is None else f"{x:.6g}" for x in numbers)))
+    sizes = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = [f"Multipliers for {scaling.optimizer}, width {scaling.base} -> {scaling.target}", ""]
+    for row in (head, tuple("-" * size for size in sizes), *rows):
+        lines.append("  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip())
+    for heading, sentences in (
+        ("the model itself needs", scaling.sites),
+        ("assumptions", scaling.document["assumptions"]),
+        ("conventions", scaling.document["conventions"]),
+    ):
+        if sentences:
+            lines += ["", f"{heading}:", *(f"  - {sentence}" for sentence in sentences)]
+    return "\n".join(lines) + "\n"

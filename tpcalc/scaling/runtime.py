@@ -1,0 +1,325 @@
+"""Multipliers applied to a real model: torch only, no import of tpcalc.
+
+:mod:`tpcalc.codegen` copies everything below the marker into the files it generates, so what the package does and what
+a generated file does is one and the same code.
+"""
+
+from __future__ import annotations
+
+# --- copied into generated files from here on ---
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Optional, Union
+
+import torch
+from torch import Tensor, nn
+
+# Path components that wrappers put into parameter names: torch.compile, activation
+# checkpointing, FSDP1.  DDP's leading "module." is handled in Multipliers.match.
+_WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """The multipliers of one weight, or of its copies in repeated blocks.
+
+    Each ``*`` in ``name`` stands for the indices in ``blocks``; ``aliases`` are the
+    other names of a tied weight.  ``draw`` is how a fresh value is drawn at the target
+    width: its law, mean and standard deviation.  ``clip`` weighs the gradient in the
+    global norm.
+    """
+
+    name: str
+    blocks: tuple[Sequence[int], ...]
+    shape: tuple[int, ...]
+    init: float
+    lr: float
+    weight_decay: float
+    eps: Optional[float]
+    clip: float
+    draw: tuple[str, float, float]
+    optimizer: str
+    aliases: tuple[str, ...] = ()
+
+    def names(self) -> list[str]:
+        """Every parameter name this entry stands for, aliases left out."""
+        if not self.blocks:
+            return [self.name]
+        parts = self.name.split(".")
+        stars = [place for place, part in enumerate(parts) if part == "*"]
+        names = []
+        for indices in product(*self.blocks):
+            for place, index in zip(stars, indices, strict=True):
+                parts[place] = str(index)
+            names.append(".".join(parts))
+        return names
+
+
+class Multipliers:
+    """Multipliers keyed by parameter name, and what is done with them.
+
+    Names are looked up anew at each call, so copies, reloads, ``torch.compile``, DDP
+    and ``fully_shard`` make no difference.
+    """
+
+    error: type[Exception] = ValueError
+
+    def __init__(self, weights: Iterable[Weight]) -> None:
+        self._table: dict[str, tuple[Weight, str]] = {}
+        for weight in weights:
+            for name in weight.names():
+                for key in (name, *weight.aliases):
+                    self._table[key] = (weight, name)
+
+    def init_(
+        self,
+        model: nn.Module,
+        from_scratch: bool = False,
+        generator: Optional[torch.Generator] = None,
+    ) -> None:
+        """Turn the model's own fresh initialisation into the wanted one, in place.
+
+        Call it once, right after the model has initialised itself: each parameter is
+        multiplied by its multiplier.  ``from_scratch=True`` draws every parameter anew
+        instead (after ``to_empty``, when the model cannot initialise itself).
+        """
+        matched = self.match(model)
+        meta = [name for name, parameter, _ in matched if parameter.is_meta]
+        if meta:
+            raise self.error(
+                f"{_some(meta)} of the model is on the meta device; "
+                f"call model.to_empty(device=...) and initialise it first"
+            )
+        if from_scratch:
+            other = [name for name, _, weight in matched if weight.draw[0] == "other"]
+            if other:
+                raise self.error(
+                    f"the law of {_some(other)} is not a plain distribution and cannot "
+                    f"be drawn here; run the model's own initialisation, "
+                    f"then init_(model)"
+                )
+        with torch.no_grad():
+            for _, parameter, weight in matched:
+                if from_scratch:
+                    _draw(parameter, *weight.draw, generator)
+                elif weight.init != 1.0:
+                    parameter.mul_(weight.init)
+
+    def param_groups(
+        self,
+        model: nn.Module,
+        lr: Union[float, Tensor],
+        weight_decay: float = 0.0,
+        eps: float = 1e-8,
+        *,
+        no_decay: Optional[Callable[[str, nn.Parameter], bool]] = None,
+        optimizer: Optional[str] = None,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """The fewest optimizer groups; ``lr``, ``weight_decay``, ``eps`` as at base width.
+
+        Frozen parameters are left out.  ``no_decay(name, parameter)`` says which ones
+        have no weight decay.  ``optimizer`` chooses among the optimizers of the table,
+        where it has several.  Further ``options`` go into every group.
+        """
+        kinds = sorted({weight.optimizer for weight, _ in self._table.values()})
+        if (optimizer is None and len(kinds) > 1) or optimizer not in (None, *kinds):
+            raise self.error(
+                f"optimizer={optimizer!r} names no group of parameters here; "
+                f"choose one of {', '.join(map(repr, kinds))}"
+            )
+        groups: dict[Any, dict[str, Any]] = {}
+        for name, parameter, weight in self.match(model):
+            if not parameter.requires_grad:
+                continue
+            if optimizer not in (None, weight.optimizer):
+                continue
+            decays = weight_decay != 0 and not (no_decay and no_decay(name, parameter))
+            decay = weight.weight_decay if decays else 0.0
+            key = (weight.lr, decay, weight.eps)
+            if key not in groups:
+                scaled_lr = lr * weight.lr
+                if isinstance(lr, Tensor):
+                    scaled_lr = lr.detach().clone().mul_(weight.lr)
+                groups[key] = {
+                    "params": [],
+                    "lr": scaled_lr,
+                    "weight_decay": weight_decay * decay,
+                    **options,
+                    "lr_multiplier": weight.lr,
+                }
+                if weight.eps is not None:
+                    groups[key]["eps"] = eps * weight.eps
+            groups[key]["params"].append(parameter)
+        return list(groups.values())
+
+    @torch.no_grad()
+    def clip_grad_norm_(
+        self,
+        model: nn.Module,
+        max_norm: float,
+        norm_type: float = 2.0,
+        error_if_nonfinite: bool = False,
+    ) -> Tensor:
+        """``torch.nn.utils.clip_grad_norm_`` with each gradient weighed by its ``clip``.
+
+        Gives the norm, and the clipped gradients, of the model with its multipliers
+        written into its forward pass, where one ``max_norm`` holds at all widths.
+        """
+        found = []
+        for _, parameter, weight in self.match(model):
+            if parameter.grad is not None:
+                found.append((parameter.grad, weight.clip))
+        grads = [grad for grad, _ in found]
+        sharded = any(hasattr(grad, "placements") for grad in grads)
+        if not sharded and all(clip == 1.0 for _, clip in found):
+            parameters = [p for p in model.parameters() if p.grad is not None]
+            clip = torch.nn.utils.clip_grad_norm_
+            return clip(parameters, max_norm, norm_type, error_if_nonfinite)
+        total = _weighed_norm(found, float(norm_type))
+        if error_if_nonfinite and not torch.isfinite(total):
+            what = f"the total norm of order {norm_type} of the gradients"
+            raise RuntimeError(f"{what} is not finite, so they cannot be clipped")
+        coefficient = torch.clamp(float(max_norm) / (total + 1e-6), max=1.0)
+        by_kind: dict[Any, list[Tensor]] = {}
+        for grad in map(_local, grads):
+            by_kind.setdefault((grad.device, grad.dtype), []).append(grad)
+        for (device, _), members in by_kind.items():
+            torch._foreach_mul_(members, coefficient.to(device))
+        return total
+
+    def match(self, model: nn.Module) -> list[tuple[str, nn.Parameter, Weight]]:
+        """Each parameter of ``model`` once, with its name here and its entry.
+
+        Raises ``error``, naming them, where the model has other parameters, other
+        shapes or other ties than the one the multipliers were made for.
+        """
+        found = list(model.named_parameters(remove_duplicate=False))
+        names = [_plain(name) for name, _ in found]
+        while any(name not in self._table for name in names):
+            if not names or not all(name.startswith("module.") for name in names):
+                break
+            names = [name.removeprefix("module.") for name in names]
+        self._check_names(names)
+        matched: dict[int, tuple[str, nn.Parameter, Weight]] = {}
+        owner: dict[str, tuple[int, str]] = {}
+        for name, (_, parameter) in zip(names, found, strict=True):
+            weight, first = self._table[name]
+            same = matched.setdefault(id(parameter), (first, parameter, weight))
+            before, partner = owner.setdefault(first, (id(parameter), name))
+            if same[0] != first:
+                raise self.error(
+                    f"{same[0]} and {first} are one tied parameter in this model but "
+                    f"two in the traced one; untie them, or trace this model"
+                )
+            if before != id(parameter):
+                raise self.error(
+                    f"{partner} and {name} are two parameters in this model but tied in "
+                    f"the traced one; tie them again (to_empty unties)"
+                )
+            if tuple(parameter.shape) != weight.shape:
+                raise self.error(
+                    f"{name} has shape {list(parameter.shape)} where these multipliers "
+                    f"are for {list(weight.shape)}; build the model at the target width"
+                )
+        return list(matched.values())
+
+    def _check_names(self, names: list[str]) -> None:
+        present = set(names)
+        missing = [name for name in self._table if name not in present]
+        extra = [name for name in names if name not in self._table]
+        if missing or extra:
+            parts = []
+            if missing:
+                parts.append(f"it lacks {_some(missing)}")
+            if extra:
+                parts.append(f"it also has {_some(extra)}")
+            raise self.error(
+                f"the model is not the one these multipliers were made for: "
+                f"{' and '.join(parts)}; make them from this model"
+            )
+
+
+def _plain(name: str) -> str:
+    """The parameter name without the components that wrappers put into it."""
+    *path, last = name.split(".")
+    return ".".join([part for part in path if part not in _WRAPPERS] + [last])
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first three names and how many more there are."""
+    text = ", ".join(map(repr, names[:3]))
+    return text if len(names) <= 3 else f"{text} and {len(names) - 3} more"
+
+
+def _draw(
+    parameter: Tensor,
+    law: str,
+    mean: float,
+    std: float,
+    generator: Optional[torch.Generator],
+) -> None:
+    if law == "constant":
+        parameter.fill_(mean)
+    elif law == "uniform":
+        reach = math.sqrt(3.0) * std
+        parameter.uniform_(mean - reach, mean + reach, generator=generator)
+    else:
+        parameter.normal_(mean, std, generator=generator)
+
+
+def _local(grad: Any) -> Tensor:
+    """The part of a gradient that lives here: of a DTensor its shard."""
+    return grad.to_local() if hasattr(grad, "placements") else grad
+
+
+def _weighed_norm(found: Sequence[tuple[Any, float]], norm_type: float) -> Tensor:
+    """The norm of all gradients together, each times its weight, over all ranks."""
+    if not found:
+        return torch.tensor(0.0)
+    layouts: dict[Any, list[tuple[Tensor, float]]] = {}
+    for grad, clip in found:
+        layout = None
+        if hasattr(grad, "placements"):
+            layout = (grad.device_mesh, tuple(grad.placements))
+        layouts.setdefault(layout, []).append((grad, clip))
+    norms = []
+    for layout, members in layouts.items():
+        here = [(_local(grad), clip) for grad, clip in members]
+        norm = _stacked_norm(here, norm_type)
+        norms.append(norm if layout is None else _reduced(norm, *layout, norm_type))
+    if len(norms) == 1:
+        return norms[0]
+    device = norms[0].device
+    stacked = torch.stack([norm.to(device) for norm in norms])
+    return torch.linalg.vector_norm(stacked, norm_type)
+
+
+def _stacked_norm(members: Sequence[tuple[Tensor, float]], norm_type: float) -> Tensor:
+    by_kind: dict[Any, list[int]] = {}
+    for place, (grad, _) in enumerate(members):
+        by_kind.setdefault((grad.device, grad.dtype), []).append(place)
+    device = members[0][0].device
+    norms: list[Any] = [None] * len(members)
+    for places in by_kind.values():
+        grads = [members[place][0] for place in places]
+        found = torch._foreach_norm(grads, norm_type)
+        for place, norm in zip(places, found, strict=True):
+            norms[place] = norm.to(device) * members[place][1]
+    return torch.linalg.vector_norm(torch.stack(norms), norm_type)
+
+
+def _reduced(norm: Tensor, mesh: Any, placements: Any, norm_type: float) -> Tensor:
+    """The norm over all shards: one all-reduce over the sharded dimensions of the mesh."""
+    from torch.distributed.tensor import DTensor, Partial, Replicate
+
+    if any(placement.is_partial() for placement in placements):
+        raise RuntimeError("a gradient is still a partial sum; reduce it first")
+    largest = math.isinf(norm_type)
+    part = norm if largest else norm**norm_type
+    partial = Partial("max" if largest else "sum")
+    kinds = [partial if placed.is_shard() else Replicate() for placed in placements]
+    total = DTensor.from_local(part, mesh, kinds, run_check=False).full_tensor()
+    return total if largest else total ** (1.0 / norm_type)
