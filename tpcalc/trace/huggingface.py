@@ -279,6 +279,8 @@ class _Family:
         subs = _sub_configs(config)
         hidden = _hidden_field(config)
         size = None if hidden is None else _first(getattr(config, hidden))
+        if hidden in own:
+            raise TargetError(f"{hidden} is the width of {name} and can't be set; give it with --widths")
         nested_in = reference is not None
         if reference is None:
             reference = size or next((s for s in map(_hidden_size, _by_importance(subs)) if s), None)
@@ -355,18 +357,21 @@ class _Family:
         return unit
 
     def _scale_heads(self, config: Any, size: int, unit: Fraction, scale: str, widths: tuple[int, ...]) -> None:
-        heads = _Heads(config, size)
+        heads = _Heads(config, size, self.own)
         if heads.main is None or not _whole(getattr(config, heads.main)):
             return
-        choice = heads.choose(self.own, scale, [unit * width for width in widths])
+        choice = heads.choose(scale, [unit * width for width in widths])
         if choice is None:
-            counts = ", ".join(f"{field}={value}" for field, value in heads.counts.items())
+            counts = ", ".join(f"{field}={self.own.get(field, value)}" for field, value in heads.counts.items())
+            candidates = range(-(-min(widths) // 32) * 32, 8193, 32)
+            step = next((w for w in candidates if heads.choose(scale, [unit * w * k for k in (1, 2, 4)])), None)
+            fitting = f"use widths such as {step},{2 * step},{4 * step}" if step else "use other widths"
+            remedy = f"{fitting}, or fix a count: --set {list(heads.counts)[-1]}=2"
             raise TargetError(
                 f"the heads of {self.name} ({counts}, head dimension {heads.dimension}) don't fit the widths "
-                f"{', '.join(map(str, widths))}; use larger widths, or fix a count: --set {list(heads.counts)[-1]}=2"
+                f"{', '.join(map(str, widths))}; {remedy}"
             )
-        grown = choice.counts if scale == "heads" and not choice.counts_fixed else choice.dims
-        kept = choice.dims if grown is choice.counts else choice.counts
+        grown, kept = (choice.dims, choice.counts) if choice.dims_grow else (choice.counts, choice.dims)
         for field, value in grown.items():
             self.ratios[field] = _map(value, lambda item: item * unit)
         self.fixed.update({field: _map(value, int) for field, value in kept.items()})
@@ -378,18 +383,22 @@ class _Family:
 class _Choice:
     """Head counts and head dimensions; those that grow are given per unit of hidden size."""
 
-    def __init__(self, counts: dict[str, Any], dims: dict[str, Any], note: str = "", counts_fixed: bool = False) -> None:
-        self.counts, self.dims, self.note, self.counts_fixed = counts, dims, note, counts_fixed
+    def __init__(self, counts: dict[str, Any], dims: dict[str, Any], note: str = "", dims_grow: bool = False) -> None:
+        self.counts, self.dims, self.note, self.dims_grow = counts, dims, note, dims_grow
 
 
 class _Heads:
-    """The head counts and dimensions of one config, and how they can follow its hidden size."""
+    """The head counts and dimensions of one config, and how they can follow its hidden size.
 
-    def __init__(self, config: Any, size: int) -> None:
+    Fields in ``own`` were set by the user: they are left alone, and the others must fit them.
+    """
+
+    def __init__(self, config: Any, size: int, own: dict[str, Any]) -> None:
         names = _settable(config)
         mapped = (getattr(config, "attribute_map", None) or {}).get("num_attention_heads")
         self.size = size
-        self.groups = getattr(config, "n_groups", None) if "n_groups" in names else None
+        self.own = own
+        self.groups = own.get("n_groups", getattr(config, "n_groups", None)) if "n_groups" in names else None
         order = ([mapped] if mapped else []) + HEAD_COUNTS
         self.counts = {
             field: getattr(config, field)
@@ -405,17 +414,18 @@ class _Heads:
         if self.main is None:
             return
         self.main_dim = next(iter(self.dims), None)
+        self.given_dim = next((own[field] for field in HEAD_DIMS if own.get(field)), None)
         self.count = _first(self.counts[self.main])
         self.dimension = Fraction(_first(self.dims[self.main_dim])) if self.dims else Fraction(size, self.count)
         for field in HEAD_DIM_FOLLOWERS:
             if field in names and getattr(config, field, None) == self.dimension:
                 self.dims[field] = getattr(config, field)
 
-    def choose(self, own: dict[str, Any], scale: str, sizes: list[Fraction]) -> Optional[_Choice]:
-        """The first choice that is whole at all hidden ``sizes``; fields in ``own`` are left alone."""
-        if self.main in own:
-            return self._growing_dims(own, sizes, Fraction(own[self.main]))
-        tries = self._with_heads(own, sizes) if scale == "heads" else self._with_dims(own, sizes)
+    def choose(self, scale: str, sizes: list[Fraction]) -> Optional[_Choice]:
+        """The first choice that is whole at all hidden ``sizes``."""
+        if self.main in self.own:
+            return self._growing_dims(sizes, Fraction(_first(self.own[self.main])))
+        tries = self._with_heads(sizes) if scale == "heads" or self.given_dim else self._with_dims(sizes)
         return next(tries, None)
 
     def _inner_ratios(self) -> list[tuple[Fraction, str]]:
@@ -425,30 +435,30 @@ class _Heads:
             return [(own, "")]
         return [(own, ""), (Fraction(1), f", heads times head dimension 1*n (the config's own ratio is {float(own):.4g})")]
 
-    def _with_heads(self, own: dict[str, Any], sizes: list[Fraction]) -> Iterator[_Choice]:
-        fixed = own.get(self.main_dim) if self.main_dim else None
-        dimensions = [Fraction(fixed)] if fixed else [self.dimension, *_powers_below(self.dimension)]
+    def _with_heads(self, sizes: list[Fraction]) -> Iterator[_Choice]:
+        given = self.given_dim
+        dimensions = [Fraction(given)] if given else [self.dimension, *_powers_below(self.dimension)]
         for ratio, ratio_note in self._inner_ratios():
             for dimension in dimensions:
                 count = ratio / dimension
                 counts = {
                     field: _map(value, lambda item: Fraction(item, self.count) * count)
                     for field, value in self.counts.items()
-                    if field not in own
+                    if field not in self.own
                 }
                 dims = {
                     field: _map(value, lambda item: item * dimension / self.dimension)
                     for field, value in self.dims.items()
-                    if field not in own
+                    if field not in self.own
                 }
-                if not self._fits(counts, dims, own, sizes):
+                if not self._fits(counts, dims, sizes):
                     continue
                 note = ""
-                if dimension != self.dimension and not fixed or ratio_note:
+                if dimension != self.dimension and not given or ratio_note:
                     note = f"head dimension is {dimension} at every width (the config's own is {self.dimension}){ratio_note}"
                 yield _Choice(counts, dims, note)
 
-    def _fits(self, counts: dict[str, Any], dims: dict[str, Any], own: dict[str, Any], sizes: list[Fraction]) -> bool:
+    def _fits(self, counts: dict[str, Any], dims: dict[str, Any], sizes: list[Fraction]) -> bool:
         if not all(item.denominator == 1 for value in dims.values() for item in _items(value)):
             return False
         for size in sizes:
@@ -456,27 +466,27 @@ class _Heads:
             if not all(value.denominator == 1 and value >= FEWEST_HEADS for value in values):
                 return False
             main = _first(counts[self.main]) * size
-            if any(main % _first(own[field]) for field in self.counts if field in own and own[field]):
+            shared = [_first(self.own[field]) for field in HEAD_COUNTS if field != self.main and self.own.get(field)]
+            if any(main % count for count in shared):
                 return False
-            groups = own.get("n_groups", self.groups)
-            if groups and (main % groups or main < FEWEST_HEADS * groups):
+            if self.groups and (main % self.groups or main < FEWEST_HEADS * self.groups):
                 return False
         return True
 
-    def _with_dims(self, own: dict[str, Any], sizes: list[Fraction]) -> Iterator[_Choice]:
+    def _with_dims(self, sizes: list[Fraction]) -> Iterator[_Choice]:
         for count in (Fraction(self.count), *_powers_below(Fraction(self.count), smallest=1)):
-            choice = self._growing_dims(own, sizes, count)
+            choice = self._growing_dims(sizes, count)
             if choice is not None:
                 if count != self.count:
                     choice.note = f"there are {count} heads at every width (the config's own number is {self.count})"
                 yield choice
 
-    def _growing_dims(self, own: dict[str, Any], sizes: list[Fraction], count: Fraction) -> Optional[_Choice]:
+    def _growing_dims(self, sizes: list[Fraction], count: Fraction) -> Optional[_Choice]:
         """``count`` heads at every width, head dimensions in proportion to the hidden size."""
         counts = {
             field: _map(value, lambda item: Fraction(item, self.count) * count)
             for field, value in self.counts.items()
-            if field not in own
+            if field not in self.own
         }
         if not all(item.denominator == 1 and item >= 1 for value in counts.values() for item in _items(value)):
             return None
@@ -485,11 +495,11 @@ class _Heads:
             dims = {
                 field: _map(value, lambda item: item * dimension / self.dimension)
                 for field, value in self.dims.items()
-                if field not in own
+                if field not in self.own
             }
             every = [item * size for value in (*dims.values(), dimension) for item in _items(value) for size in sizes]
             if all(value.denominator == 1 and value % 2 == 0 for value in every) and dimension * min(sizes) >= 4:
-                return _Choice(counts, dims, ratio_note.removeprefix(", "), counts_fixed=True)
+                return _Choice(counts, dims, ratio_note.removeprefix(", "), dims_grow=True)
         return None
 
 
