@@ -74,7 +74,7 @@ def load_target(target: str) -> Callable[..., Any]:
         found = getattr(found, part)
     if not callable(found):
         raise TargetError(
-            f"{name!r} in {place} is a {type(found).__name__}, not a callable; {_alternatives(name, module)}"
+            f"{name!r} in {place} is of type {type(found).__name__}, not a callable; {_alternatives(name, module)}"
         )
     return found
 
