@@ -90,6 +90,7 @@ class _Solver:
         self.round = 0
         self.given_up: set[int] = set()
         self.sites: dict[tuple, Site] = {}
+        self.multipliers: dict[int, Order] = {}
 
     def guess(self, A: Fraction, C: Fraction, leaf: Leaf) -> WeightOrders:
         return WeightOrders(A, C if leaf.weight.trainable else None, self.random[leaf.weight.name])
@@ -113,7 +114,7 @@ class _Solver:
             )
         self.report_conflicts(walked)
         self.report_violations(walked, facts)
-        facts = propagate(self.lowered, orders, self.alignment)
+        facts = propagate(self.lowered, orders, self.alignment, multipliers=self.multipliers)
         return Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()))
 
     @staticmethod
@@ -178,6 +179,11 @@ class _Solver:
             f"{node.op.removeprefix('aten.').rsplit('.', 1)[0]} in {node.module or '(top)'} ({node.source or 'line unknown'}) gives order "
             f"{order_text(found)} where {order_text(needed)} is needed: multiply it by n^({by}) in the forward pass; {why}"
         )
+        self.multipliers[atom.out] = needed - found
+        value = atom.out if atom.out in self.program.values else next(out for out in node.outputs if out is not None)
+        grad = self.program.grads.get(value, dict(self.program.seeds).get(value))
+        if grad is not None:
+            self.multipliers[grad] = needed - found
         key = (node.index, str(found), str(needed))
         self.sites.setdefault(key, Site(node.op, node.module, node.source, found, needed, message))
 
@@ -302,7 +308,8 @@ def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
         rule = _rule(solution, weight, law)
         for name in weight.names:
             rules[name] = rule
-    notes = [f"{name} has no path to an output: its exponents are 0 and nothing was derived" for name in sorted(solution.unused)]
+    notes = ["gradients, and so the eps column, count on the multipliers that the sites above ask for"] if solution.sites else []
+    notes += [f"{name} has no path to an output: its exponents are 0 and nothing was derived" for name in sorted(solution.unused)]
     return Parametrization(
         rules=rules, optimizer=law.name, widths=program.widths, sites=solution.sites, assumptions=program.assumptions,
         notes=tuple(notes), symbol=program.symbol, conventions=(law.decay_convention,),

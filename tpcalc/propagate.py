@@ -388,19 +388,33 @@ def leaf_facts(lowered: Lowered, orders: Mapping[str, WeightOrders]) -> dict[int
 
 
 def propagate(
-    lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Alignment = FULL, *, backward: bool = True
+    lowered: Lowered,
+    orders: Mapping[str, WeightOrders],
+    alignment: Alignment = FULL,
+    *,
+    backward: bool = True,
+    multipliers: Optional[Mapping[int, Order]] = None,
 ) -> dict[int, Fact]:
     """Facts of every value for the given effective orders of the weights.
 
-    ``orders``: weight name -> WeightOrders, one for each weight of the program (or for each block of a packed one).  With ``backward=False`` only the forward
-    pass is interpreted.
+    ``orders``: weight name -> WeightOrders, one for each weight of the program (or for each block of a packed one).  With
+    ``backward=False`` only the forward pass is interpreted.  ``multipliers``: value -> exponent of a multiplier supposed to
+    stand right behind it.
     """
+    multipliers = multipliers or {}
     facts = leaf_facts(lowered, orders)
+    for vid in multipliers.keys() & facts.keys():
+        facts[vid] = _multiplied(facts[vid], multipliers[vid])
     atoms = lowered.atoms if backward else lowered.atoms[: lowered.forward]
     for atom in atoms:
         structure = atom.structure
-        facts[atom.out] = LAWS[type(structure)](structure, facts, alignment)
+        fact = LAWS[type(structure)](structure, facts, alignment)
+        facts[atom.out] = _multiplied(fact, multipliers[atom.out]) if atom.out in multipliers else fact
     return facts
+
+
+def _multiplied(fact: Fact, by: Order) -> Fact:
+    return fact._replace(init=fact.init + by, trained=fact.trained + by, change=fact.change + by)
 
 
 __all__ = [

@@ -41,11 +41,11 @@ def rule_text(atom: Atom, facts: Mapping[int, Fact], alignment: Alignment) -> st
     if isinstance(s, Gather):
         return "entries picked by index: the order passes through"
     if isinstance(s, Scale):
-        return f"times a constant n^{order_text(s.order)}: the order shifts by it"
+        return f"times a constant of order {order_text(s.order)}"
     if isinstance(s, Sum):
         return "a sum: the largest order"
     if isinstance(s, Product):
-        return "a product: the orders add"
+        return "a product: orders add"
     if isinstance(s, Reduce):
         if s.K == 0:
             return "a sum over axes that do not grow"
@@ -57,7 +57,9 @@ def rule_text(atom: Atom, facts: Mapping[int, Fact], alignment: Alignment) -> st
     if isinstance(s, (Bounded, Exp, Log)):
         return f"{type(s).__name__.lower()}: at most order 0"
     if isinstance(s, Softmax):
-        return "log-softmax: the larger of the order and 0" if s.log else f"softmax over growth {s.growth}: entries n^-{s.growth}"
+        if s.log:
+            return "log-softmax: the larger of the order and 0"
+        return "softmax" if s.growth == 0 else f"softmax over growth {s.growth}: entries n^-{s.growth}"
     if isinstance(s, Normalise):
         return f"a norm: order {s.shift} whatever enters"
     assert isinstance(s, Discrete)
@@ -68,7 +70,7 @@ def _contract_text(s: Contract, facts: Mapping[int, Fact], alignment: Alignment)
     x, y = facts[s.x], facts[s.y]
     x_weight, y_weight = roles(x, y)
     if s.K == 0:
-        return "a contraction over axes that do not grow: the orders add"
+        return "a contraction over axes that do not grow: orders add"
     if not (x_weight or y_weight):
         return f"law 4: value x value over growth {s.K}, aligned after training: + {alignment.values(s.K)}"
     weight, value, rest = (x, y, s.rest_x) if x_weight else (y, x, s.rest_y)
