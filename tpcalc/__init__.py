@@ -26,6 +26,7 @@ _PUBLIC = {
     "scale": "tpcalc.scaling",
     "Scaling": "tpcalc.scaling",
     "ScalingError": "tpcalc.scaling",
+    "codegen": "tpcalc.codegen",
     "rule": "tpcalc.rules",
     "ignore": "tpcalc.rules",
     "Program": "tpcalc.program",

@@ -160,6 +160,55 @@ def explain(
     _emit(text, output)
 
 
+@app.command()
+def export(
+    target: Target,
+    base: Annotated[int, typer.Option("--base", help="The width at which the hyperparameters were tuned.")],
+    target_width: Annotated[int, typer.Option("--target", help="The width to train at.")],
+    widths: Annotated[
+        Optional[str],
+        typer.Option("--widths", help="Widths to trace at besides --base and --target [default: 2 and 4 times base]."),
+    ] = None,
+    optimizer: Optimizer = "adamw",
+    overrides: Overrides = None,
+    scale: Scale = None,
+    loss: Loss = None,
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Write exact multipliers for training at another width, as JSON."""
+    with _library(output):
+        from tpcalc.report.json import json_text
+        from tpcalc.scaling import scale as scaled
+        from tpcalc.scaling.compute import traced_widths
+        from tpcalc.trace.target import load_target, parse_widths
+
+        traced = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
+        factory = _factory(target, traced, overrides, scale)
+        function = None if loss is None else load_target(loss)
+        result = scaled(factory, base, target_width, optimizer, traced, loss=function)
+    for sentence in result.sites:
+        print("warning:", sentence, file=sys.stderr)
+    _emit(json_text(result.document), output)
+
+
+@app.command()
+def codegen(
+    multipliers: Annotated[str, typer.Argument(metavar="MULTIPLIERS", help="A file written by tpcalc export.")],
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Write a stand-alone Python file (torch only) that applies exported multipliers."""
+    with _library(output):
+        from tpcalc.codegen import codegen as generated
+        from tpcalc.scaling import Scaling
+
+        result = Scaling.load(multipliers)
+    for sentence in result.sites:
+        print("warning:", sentence, file=sys.stderr)
+    _emit(generated(result), output)
+
+
 def _trace(
     target: str, widths: str, overrides: Optional[list[str]], scale: Optional[HeadScale], loss: Optional[str]
 ) -> "Program":

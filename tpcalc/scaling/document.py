@@ -13,6 +13,7 @@ import jsonschema
 from tpcalc.report.json import SCHEMA, load_schema
 from tpcalc.scaling.errors import ScalingError
 
+_OPTIMIZER = re.compile(r"[a-z0-9_]{1,40}")
 _VERSION = re.compile(r"tpcalc/([0-9]{1,9})")
 #: A multiplier outside of these bounds is no multiplier of any training run.
 _SMALLEST, _LARGEST = 1e-100, 1e100
@@ -65,6 +66,14 @@ def _problem(document: dict[str, Any]) -> str:
     """What the schema can't say; empty if all is well."""
     if None in (document["scale"]["base"], document["scale"]["target"]):
         return "is a scaling table and holds no multipliers"
+    for entry in (document, *document["weights"]):
+        if not _OPTIMIZER.fullmatch(entry["optimizer"] or ""):
+            return "names no optimizer"
+    lengths = [document["scale"][key] for key in ("base", "target")]
+    shapes = [shape or () for entry in document["weights"] for shape in entry["shape_at"].values()]
+    lengths += [length for shape in shapes for length in shape]
+    if not all(type(length) is int for length in lengths):
+        return "has a width or a size that is no whole number"
     entries = {entry["name"]: entry for entry in document["weights"]}
     if len(entries) != len(document["weights"]):
         return "names a parameter twice"
@@ -72,8 +81,8 @@ def _problem(document: dict[str, Any]) -> str:
         numbers = {key: value for key, value in entry["multipliers"].items() if key != "eps" or value is not None}
         if any(value is None or not _SMALLEST < value < _LARGEST for value in numbers.values()):
             return f"has a multiplier of {name!r} that is missing or no positive number"
-        if entry["init_law"] is None or None in (*entry["shape_at"].values(), entry["optimizer"]):
-            return f"lacks the sizes, the init law or the optimizer of {name!r}"
+        if entry["init_law"] is None or None in entry["shape_at"].values():
+            return f"lacks the sizes or the init law of {name!r}"
         if None in (entry["init_std"]["target"], entry["init_mean"]["target"]):
             return f"lacks the wanted init of {name!r}"
         first = entries.get(entry["tied_to"] or name)

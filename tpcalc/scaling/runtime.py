@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Optional, Union
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class Weight:
     init: float
     lr: float
     weight_decay: float
-    eps: Optional[float]
+    eps: float | None
     clip: float
     draw: tuple[str, float, float]
     optimizer: str
@@ -77,7 +77,7 @@ class Multipliers:
         self,
         model: nn.Module,
         from_scratch: bool = False,
-        generator: Optional[torch.Generator] = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         """Turn the model's own fresh initialisation into the wanted one, in place.
 
@@ -110,12 +110,12 @@ class Multipliers:
     def param_groups(
         self,
         model: nn.Module,
-        lr: Union[float, Tensor],
+        lr: float | Tensor,
         weight_decay: float = 0.0,
         eps: float = 1e-8,
         *,
-        no_decay: Optional[Callable[[str, nn.Parameter], bool]] = None,
-        optimizer: Optional[str] = None,
+        no_decay: Callable[[str, nn.Parameter], bool] | None = None,
+        optimizer: str | None = None,
         **options: Any,
     ) -> list[dict[str, Any]]:
         """The fewest optimizer groups; ``lr``, ``weight_decay``, ``eps`` as at base width.
@@ -259,7 +259,7 @@ def _draw(
     law: str,
     mean: float,
     std: float,
-    generator: Optional[torch.Generator],
+    generator: torch.Generator | None,
 ) -> None:
     if law == "constant":
         parameter.fill_(mean)
