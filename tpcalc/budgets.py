@@ -30,7 +30,8 @@ class Demand(NamedTuple):
     ``tight``: the consumer is not invariant to the scale of the value, so less than the budget is a loss.
     ``origin`` is the atom where the budget of 0 stands (None: an output), ``use`` the atom at which a weight meets this
     demand, ``partner`` the value it meets there; ``excess`` tells how much of a value-value product's excess is passed on, and
-    ``excess_at`` the atom of that product.
+    ``excess_at`` the atom of that product.  ``meets_weight``: only constants stand between the value and a weight, which makes
+    up for them itself.
     """
 
     init: Order
@@ -42,6 +43,7 @@ class Demand(NamedTuple):
     partner: Optional[int] = None
     excess: Fraction = ZERO
     excess_at: Optional[Atom] = None
+    meets_weight: bool = False
 
     def shifted(self, by: Order, **changes) -> "Demand":
         return self._replace(init=self.init - by, change=self.change - by, **changes)
@@ -186,6 +188,7 @@ class _Walk:
             else:
                 demand = None
             if demand is not None:
+                demand = self.before_constants(atom, demand)
                 self.result.of[atom.out] = demand
             self.pass_on(atom, demand)
         for leaf in self.lowered.leaves:
@@ -250,6 +253,13 @@ class _Walk:
         else:
             self.share(atom, s, demand)
 
+    def before_constants(self, atom: Atom, demand: Demand) -> Demand:
+        """A constant such as the 1/n of a readout multiplier leaves what it multiplies at budget 0: the weight after it makes
+        up for it."""
+        if not demand.meets_weight or isinstance(atom.structure, (View, Guard, Gather, Scale, Reduce)):
+            return demand
+        return self.capped(demand)._replace(meets_weight=False)
+
     @staticmethod
     def capped(demand: Demand, law: str = "") -> Demand:
         """A value that enters a nonlinearity or a reduction has no budget above 0."""
@@ -281,7 +291,7 @@ class _Walk:
         value = s.y if x_weight else s.x
         cap = self.caps.get(atom.out, ZERO)
         law = "meets a weight that a smaller use has already fixed" if cap else "enters a weight"
-        self.ask(value, Demand(-cap, -cap, False, law, atom, excess=cap, excess_at=atom if cap else None))
+        self.ask(value, Demand(-cap, -cap, False, law, atom, excess=cap, excess_at=atom if cap else None, meets_weight=True))
 
     def share(self, atom: Atom, s: "Product | Contract", demand: Demand) -> None:
         """Two values meet: the absorber takes what the budget leaves, the other keeps budget 0."""

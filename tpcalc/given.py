@@ -23,9 +23,9 @@ from typing import Optional, Union
 
 from tpcalc.derive import is_random
 from tpcalc.errors import DeriveError
-from tpcalc.lowering import Lowered
+from tpcalc.lowering import Leaf, Lowered
 from tpcalc.optimizers import UpdateLaw
-from tpcalc.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.program import Weight
 from tpcalc.propagate import FULL, Alignment, Fact, WeightOrders, propagate
 
@@ -61,7 +61,10 @@ class Given:
 
 @dataclass(frozen=True)
 class Step:
-    """One training step: effective update orders ``C`` of the weights so far (None: not moved) and all facts."""
+    """One training step: effective update orders ``C`` so far (leaf name -> C, None: not moved) and all facts.
+
+    A leaf is a weight, or one block of a packed weight (:class:`tpcalc.lowering.Leaf`).
+    """
 
     C: Mapping[str, Optional[Fraction]]
     facts: Mapping[int, Fact]
@@ -84,10 +87,11 @@ class Analysis:
     def facts(self) -> Mapping[int, Fact]:
         return self.trail[-1].facts
 
-    @property
-    def C(self) -> Mapping[str, Optional[Fraction]]:
-        """Weight name -> effective update order; None for a weight that never moves."""
-        return self.trail[-1].C
+    @cached_property
+    def C(self) -> dict[str, Optional[Fraction]]:
+        """Weight name -> effective update order (of blocks: the largest update); None for a weight that never moves."""
+        C = self.trail[-1].C
+        return {name: _smallest(*(C[leaf.name] for leaf in leaves)) for name, leaves in self.lowered.leaves_of.items()}
 
     @cached_property
     def A(self) -> dict[str, Optional[Fraction]]:
@@ -96,7 +100,7 @@ class Analysis:
     @cached_property
     def gradients(self) -> dict[str, Order]:
         """Weight name -> order of the gradient of the effective weight, the largest seen."""
-        return {w.name: gradient_order(w, self.facts) for w in self.lowered.program.weights}
+        return {w.name: gradient_order(w.grad, self.facts) for w in self.lowered.program.weights}
 
     def fact(self, vid: int) -> Fact:
         return self.facts[vid]
@@ -105,12 +109,9 @@ class Analysis:
 Laws = Union[UpdateLaw, Mapping[str, UpdateLaw]]
 
 
-def gradient_order(weight: Weight, facts: Mapping[int, Fact]) -> Order:
-    """Order of the gradient of one weight at init or later, whichever is larger; minus infinity without one."""
-    if weight.grad is None:
-        return MINUS_INFINITY
-    fact = facts[weight.grad]
-    return max(fact.init, fact.trained)
+def gradient_order(grad: Optional[int], facts: Mapping[int, Fact]) -> Order:
+    """Order of a gradient (a value id) at init or later, whichever is larger; minus infinity without one."""
+    return MINUS_INFINITY if grad is None else max_order(facts[grad].init, facts[grad].trained)
 
 
 def update_order(given: Given, law: UpdateLaw, gradient: Order) -> Optional[Fraction]:
@@ -137,24 +138,17 @@ def analyse(
     ``law``: one update law, or one for each weight name.  A weight that the program freezes does not train, whatever
     ``given`` says.  Raises DeriveError for a weight without exponents.
     """
-    program = lowered.program
     exponents: dict[str, Given] = {}
     laws: dict[str, UpdateLaw] = {}
-    for weight in program.weights:
+    for weight in lowered.program.weights:
         exponents[weight.name] = _of(weight, given, "exponents")
         laws[weight.name] = law if isinstance(law, UpdateLaw) else _of(weight, law, "update law")
-    C: dict[str, Optional[Fraction]] = {weight.name: None for weight in program.weights}
+    C: dict[str, Optional[Fraction]] = {leaf.name: None for leaf in lowered.leaves}
     trail = [Step(C, propagate(lowered, _orders(lowered, exponents, C), alignment))]
     settled = False
     while not settled and len(trail) <= steps:
-        C = {
-            weight.name: _smallest(
-                C[weight.name],
-                update_order(exponents[weight.name], laws[weight.name], gradient_order(weight, trail[-1].facts))
-                if weight.trainable else None,
-            )
-            for weight in program.weights
-        }
+        seen = trail[-1].facts
+        C = {leaf.name: _smallest(C[leaf.name], _update(leaf, exponents, laws, seen)) for leaf in lowered.leaves}
         settled = C == trail[-1].C
         if not settled:
             trail.append(Step(C, propagate(lowered, _orders(lowered, exponents, C), alignment)))
@@ -168,6 +162,13 @@ def _of(weight: Weight, table: Mapping, what: str):
     raise DeriveError(f"weight {weight.name} has no {what}: give them under its name")
 
 
+def _update(leaf: Leaf, given: Mapping[str, Given], laws: Mapping[str, UpdateLaw], facts) -> Optional[Fraction]:
+    weight = leaf.weight
+    if not weight.trainable:
+        return None
+    return update_order(given[weight.name], laws[weight.name], gradient_order(leaf.grad, facts))
+
+
 def _smallest(*values: Optional[Fraction]) -> Optional[Fraction]:
     """The largest update: C counts downwards, None is no update."""
     present = [value for value in values if value is not None]
@@ -177,12 +178,12 @@ def _smallest(*values: Optional[Fraction]) -> Optional[Fraction]:
 def _orders(
     lowered: Lowered, given: Mapping[str, Given], C: Mapping[str, Optional[Fraction]]
 ) -> dict[str, WeightOrders]:
-    return {
-        w.name: WeightOrders(
-            given[w.name].A, C[w.name], is_random(w) if given[w.name].random is None else bool(given[w.name].random)
-        )
-        for w in lowered.program.weights
-    }
+    orders = {}
+    for leaf in lowered.leaves:
+        own = given[leaf.weight.name]
+        random = is_random(leaf.weight) if own.random is None else own.random
+        orders[leaf.name] = WeightOrders(own.A, C[leaf.name], random)
+    return orders
 
 
 __all__ = ["STEPS", "Analysis", "Given", "Laws", "Step", "analyse", "gradient_order", "update_order"]

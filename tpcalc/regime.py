@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from tpcalc.given import Analysis, gradient_order
-from tpcalc.lowering import Lowered
+from tpcalc.lowering import Leaf, Lowered
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.propagate import Fact, roles
 from tpcalc.rules.structures import (
@@ -166,19 +166,22 @@ def own_effect(analysis: Analysis, facts: Mapping[int, Fact], vid: int) -> Order
     return best
 
 
-def _status(analysis: Analysis, facts: Mapping[int, Fact], index: int, unstable: bool) -> str:
-    weight = analysis.lowered.program.weights[index]
-    change = facts[weight.value].change
+#: Of the blocks of one packed weight the first of these that any block has stands for the weight.
+WORST = ("unstable", "vanishing", "lazy", "frozen", "maximal")
+
+
+def _status(analysis: Analysis, facts: Mapping[int, Fact], leaf: Leaf, unstable: bool) -> str:
+    change = facts[leaf.value].change
     if change is MINUS_INFINITY:
         return "frozen"
     # <gradient, update> summed over the entries, aligned: what the update does to the outputs to first order
-    entries = sum((size.growth for size in weight.shape), ZERO)
-    on_outputs = gradient_order(weight, facts) + change + entries
+    entries = sum((size.growth for size in leaf.shape), ZERO)
+    on_outputs = gradient_order(leaf.grad, facts) + change + entries
     if on_outputs > ZERO and unstable:
         return "unstable"
     if on_outputs < ZERO:
         return "vanishing"
-    return "maximal" if own_effect(analysis, facts, weight.value) >= ZERO else "lazy"
+    return "maximal" if own_effect(analysis, facts, leaf.value) >= ZERO else "lazy"
 
 
 def regime(analysis: Analysis) -> Regime:
@@ -194,7 +197,8 @@ def regime(analysis: Analysis) -> Regime:
     outputs = [facts[vid] for vid in _outputs(lowered)]
     out_init, out_change = max_order(*(f.init for f in outputs)), max_order(*(f.change for f in outputs))
     per_weight = {
-        w.name: _status(analysis, facts, index, bool(broken)) for index, w in enumerate(lowered.program.weights)
+        name: min((_status(analysis, facts, leaf, bool(broken)) for leaf in leaves), key=WORST.index)
+        for name, leaves in lowered.leaves_of.items()
     }
     r = None if moved is MINUS_INFINITY else -moved
     if broken:
