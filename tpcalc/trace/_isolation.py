@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import random
 import sys
 from collections.abc import Callable
@@ -62,6 +63,7 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_set(checkpoint.CheckpointFunction, "apply", staticmethod(_run_directly)))
         stack.enter_context(_set(checkpoint, "_checkpoint_without_reentrant_generator", _no_checkpoint))
         stack.enter_context(_set(torch, "compile", _uncompiled))
+        stack.enter_context(_set(logging.getLogger("torch._subclasses.fake_tensor"), "disabled", True))
         stack.enter_context(torch.enable_grad())
         yield
 

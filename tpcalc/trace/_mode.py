@@ -26,7 +26,6 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
 
 from tpcalc.errors import TraceError
 from tpcalc.trace._numbers import magnitude_and_rms
@@ -77,6 +76,7 @@ class Recording(TorchDispatchMode):
         self._adopted: dict[int, tuple[torch.Tensor, Phantom]] = {}
         self._memories: dict[int, Memory] = {}
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self._fake.cache_enabled = False  # it is asked only what is not in ours
         self._origins: dict[int, tuple[str, str]] = {}
         self._draws = 0
         self._all_known = True
@@ -102,10 +102,11 @@ class Recording(TorchDispatchMode):
                 return target  # initialising a weight: there is nothing to write
         return self.record(op, args, kwargs or {})
 
-    def record(self, op: Op, args: tuple, kwargs: dict, nominal: Optional[Callable[[], Any]] = None) -> Any:
+    def record(self, op: Op, args: tuple, kwargs: dict, nominal: Optional[Callable[[], tuple[Any, Any]]] = None) -> Any:
         """Record one call and return its result.
 
-        ``nominal`` infers the geometry of a result whose size depends on numbers that are not known.
+        ``nominal`` gives the geometry of a result that torch can't infer, as its size depends on numbers that are not
+        known, and perhaps numbers to go on with.
         """
         if kwargs:
             kwargs = self._on_cpu(kwargs)
@@ -120,9 +121,9 @@ class Recording(TorchDispatchMode):
         real = None
         if self.measured or (nominal is not None and known):
             real = self.execute(op, args, kwargs)
-            inferred = tree_map(self._geometry_of, real)
+            inferred = _mapped(self._geometry_of, real)
         elif nominal is not None:
-            inferred = nominal()
+            inferred, real = nominal()
         else:
             inferred = self._infer(op, args, kwargs, tuple(key))
             if known and self.stage != "backward" and _is_small(inferred):
@@ -416,15 +417,25 @@ class Recording(TorchDispatchMode):
         """Geometry of the results of a call, remembered for calls alike."""
         inferred = self._inferred.get(key, _infer_again)
         if inferred is _infer_again:
-            inferred = self._inferred[key] = self.infer(op.func, args, kwargs)
+            inferred = self._inferred[key] = self._infer_on_meta(op, args, kwargs) or self.infer(op.func, args, kwargs)
         return inferred
+
+    def _infer_on_meta(self, op: Op, args: tuple, kwargs: dict) -> Any:
+        """The cheap way to infer, for ops that allow it; None if it fails or gives nothing."""
+        if not op.on_meta or "device" in kwargs or not (args and isinstance(args[0], (torch.Tensor, list))):
+            return None
+        try:
+            return _mapped(self._geometry_of, op.func(*[_mapped(self._to_meta, arg) for arg in args], **kwargs))
+        except (RuntimeError, TypeError, ValueError, NotImplementedError):
+            return None  # fake tensors may do better; if not, the error is theirs
 
     def infer(self, func: Any, args: tuple, kwargs: dict) -> Any:
         """Geometry of the results of a call, by running it on fake tensors."""
-        args, kwargs = tree_map(self._to_fake, (args, kwargs))
+        args = [_mapped(self._to_fake, arg) for arg in args]
+        kwargs = {name: _mapped(self._to_fake, arg) for name, arg in kwargs.items()}
         try:
             with self._fake:
-                return tree_map(self._geometry_of, func(*args, **kwargs))
+                return _mapped(self._geometry_of, func(*args, **kwargs))
         except (DynamicOutputShapeException, DataDependentOutputException) as error:
             raise TraceError(
                 f"{self.here()} calls {func}, whose result depends on trained numbers; "
@@ -440,6 +451,9 @@ class Recording(TorchDispatchMode):
         return make_phantom(geometry, Memory(), None, None)
 
     def _to_fake(self, arg: Any) -> Any:
+        return FakeTensor(self._fake, self._to_meta(arg), CPU) if isinstance(arg, torch.Tensor) else arg
+
+    def _to_meta(self, arg: Any) -> Any:
         if not isinstance(arg, torch.Tensor):
             return arg
         geometry = self.phantom(arg).geometry
@@ -448,11 +462,12 @@ class Recording(TorchDispatchMode):
             span = geometry.offset + 1 + sum((n - 1) * s for n, s in zip(geometry.size, geometry.stride) if n)
             whole = torch.empty(span, dtype=geometry.dtype, device="meta")
             meta = whole.as_strided(geometry.size, geometry.stride, geometry.offset)
-        return FakeTensor(self._fake, meta, CPU)
+        return meta
 
     def execute(self, op: Op, args: tuple, kwargs: dict) -> Any:
         """Run the op on real numbers.  While tracing, each random draw is seeded by its place in the trace."""
-        args, kwargs = tree_map(self._to_real, (args, kwargs))
+        args = tuple(_mapped(self._to_real, arg) for arg in args)
+        kwargs = {name: _mapped(self._to_real, arg) for name, arg in kwargs.items()} if kwargs else kwargs
         if op.name in _LAZY:  # the bit that such a view sets is not honoured below a dispatch mode
             return _LAZY[op.name](*args)
         if self.measured:
@@ -502,6 +517,13 @@ _NOWHERE = ("", "")
 _infer_again = object()
 _LAZY = {"aten._conj.default": torch.ops.aten.conj_physical, "aten._neg_view.default": torch.ops.aten.neg}
 _RUNNING = frozenset(("aten.native_batch_norm.default", "aten.cudnn_batch_norm.default", "aten.miopen_batch_norm.default"))
+
+
+def _mapped(function: Callable[[Any], Any], structure: Any) -> Any:
+    """``function`` of an argument, or of every item of a nested list."""
+    if isinstance(structure, (list, tuple)):
+        return type(structure)([_mapped(function, item) for item in structure])
+    return function(structure)
 
 
 def _is_small(inferred: Any) -> bool:

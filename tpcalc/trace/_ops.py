@@ -5,10 +5,30 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import torch
+from torch._subclasses import fake_impls
 
 __all__ = ["Op"]
 
 _BATCH_NORMS = ("aten.native_batch_norm.default", "aten.cudnn_batch_norm.default", "aten.miopen_batch_norm.default")
+
+
+_ASK_THE_DEVICE = (
+    "norm", "fft", "linalg", "pad1d", "pad2d", "pad3d", "median", "mode", "pixel", "embedding_bag", "upsample", "grid_sampler",
+    "log_sigmoid", "scaled", "nonzero",
+)  # fmt: skip
+"""Parts of names of ops whose results have another geometry on another device; meta counts as another."""
+
+
+def _runs_on_meta(func: Any) -> bool:
+    """``FakeTensorMode`` runs most ops on meta tensors, with much ado; these can be run there directly."""
+    if any(part in func.name() for part in _ASK_THE_DEVICE):
+        return False
+    if func.namespace != "aten" or not torch._C._dispatch_has_computed_kernel_for_dispatch_key(func.name(), "Meta"):
+        return False
+    table = fake_impls.op_implementations_dict
+    if func in table and table[func].__name__ != "_view_meta":
+        return False
+    return not any(applies(func) for applies, _ in fake_impls.op_implementations_checks if applies != table.__contains__)
 
 
 class Op:
@@ -19,7 +39,7 @@ class Op:
     ``aliases``: for each output, the argument it is a view of, or None.
     """
 
-    __slots__ = ("func", "name", "writes", "returned", "aliases", "views", "reshapes", "random", "returns_self", "empty", "special")
+    __slots__ = ("func", "name", "writes", "returned", "aliases", "views", "reshapes", "random", "returns_self", "empty", "special", "on_meta")
 
     def __init__(self, func: Any) -> None:
         schema = func._schema
@@ -46,6 +66,8 @@ class Op:
         self.random = torch.Tag.nondeterministic_seeded in tags
         self.returns_self = self.writes == [0] and self.returned == [0] and not self.reshapes
         self.empty = self.name.startswith(("aten.empty", "aten.new_empty"))
+        self.on_meta = _runs_on_meta(func)
+        """Whether a bare run on meta tensors tells the geometry of its result."""
         self.special: Any = None
         """Handler that replaces the ordinary recording, if any."""
 

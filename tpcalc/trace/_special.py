@@ -78,18 +78,19 @@ def _some_of(recording: "Recording", count: int, what: str) -> int:
 def _nonzero(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
     mask = recording.phantom(args[0])
 
-    def nominal() -> Any:
+    def nominal() -> tuple[Any, Any]:
         rows = _some_of(recording, mask.numel(), "the number of nonzero entries")
-        return recording.geometry((rows, mask.dim()), (1, rows), 0, torch.int64)
+        first = torch.stack(torch.unravel_index(torch.arange(rows), mask.shape), dim=0).t() if mask.dim() else None
+        return recording.geometry((rows, mask.dim()), (1, rows), 0, torch.int64), first
 
     return recording.record(op, args, kwargs, nominal)
 
 
 def _masked_select(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
-    def nominal() -> Any:
+    def nominal() -> tuple[Any, Any]:
         shape = torch.broadcast_shapes(args[0].shape, args[1].shape)
         rows = _some_of(recording, shape.numel(), "the number of selected entries")
-        return recording.geometry((rows,), (1,), 0, args[0].dtype)
+        return recording.geometry((rows,), (1,), 0, args[0].dtype), None
 
     return recording.record(op, args, kwargs, nominal)
 
@@ -100,7 +101,7 @@ def _index(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
     if not masks:
         return recording.record(op, args, kwargs)
 
-    def nominal() -> Any:
+    def nominal() -> tuple[Any, Any]:
         indices: list[Any] = []
         for index in args[1]:
             if index is None or index.dtype not in (torch.bool, torch.uint8):
@@ -109,13 +110,13 @@ def _index(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
             rows = _some_of(recording, index.numel(), "the number of entries a mask selects")
             row = recording.geometry((rows,), (1,), 0, torch.int64)
             indices.extend(recording.scratch(row) for _ in range(index.dim()))
-        return recording.infer(op.func, (args[0], indices), {})
+        return recording.infer(op.func, (args[0], indices), {}), None
 
     return recording.record(op, args, kwargs, nominal)
 
 
 def _unique(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
-    def nominal() -> Any:
+    def nominal() -> tuple[Any, Any]:
         source = recording.phantom(args[0])
         along = "dim" in op.name and args[1] if "unique_dim" in op.name else None
         count = source.shape[along] if along is not None else source.numel()
@@ -130,27 +131,45 @@ def _unique(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
             recording.geometry(inverse, torch.empty(inverse, device="meta").stride(), 0, torch.int64),
             recording.geometry((rows,), (1,), 0, torch.int64),
         ]
-        return tuple(parts[: len(op.aliases)])
+        return tuple(parts[: len(op.aliases)]), None
 
     return recording.record(op, args, kwargs, nominal)
 
 
 def _bincount(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
-    def nominal() -> Any:
+    def nominal() -> tuple[Any, Any]:
         least = args[2] if len(args) > 2 else kwargs.get("minlength", 0)
         weights = args[1] if len(args) > 1 else kwargs.get("weights")
         rows = least or _some_of(recording, args[0].numel(), "the number of bins")
-        return recording.geometry((rows,), (1,), 0, torch.int64 if weights is None else weights.dtype)
+        return recording.geometry((rows,), (1,), 0, torch.int64 if weights is None else weights.dtype), None
 
     return recording.record(op, args, kwargs, nominal)
 
 
 def _repeat_interleave(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
-    def nominal() -> Any:
+    def nominal() -> tuple[Any, Any]:
         total = kwargs.get("output_size") or args[0].numel()
         if not kwargs.get("output_size"):
             recording.assume("the number of repeated entries depends on trained numbers; taken as one each")
-        return recording.geometry((total,), (1,), 0, torch.int64)
+        return recording.geometry((total,), (1,), 0, torch.int64), None
+
+    return recording.record(op, args, kwargs, nominal)
+
+
+def _grouped_mm(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    """Contraction of groups of rows with one matrix each: torch infers its shape for bfloat16 only."""
+    left, right, offsets = (*args, None)[:3]
+    offsets = kwargs.get("offs", offsets)
+
+    def nominal() -> tuple[Any, Any]:
+        if left.dim() == 2 and right.dim() == 2:
+            size: tuple[int, ...] = (offsets.shape[0], left.shape[0], right.shape[1])
+        elif left.dim() == 3 and right.dim() == 3:
+            size = (*left.shape[:2], right.shape[2])
+        else:
+            size = (left.shape[-2], right.shape[-1])
+        dtype = kwargs.get("out_dtype") or left.dtype
+        return recording.geometry(size, torch.empty(size, device="meta").stride(), 0, dtype), None
 
     return recording.record(op, args, kwargs, nominal)
 
@@ -171,4 +190,5 @@ _HANDLERS: dict[str, Handler] = {
     "aten.unique_consecutive.default": _unique,
     "aten.bincount.default": _bincount,
     "aten.repeat_interleave.Tensor": _repeat_interleave,
+    "aten._grouped_mm.default": _grouped_mm,
 }
