@@ -228,7 +228,10 @@ class _Walk:
                 self.ask(s.x, Demand(ZERO, ZERO, True, f"enters a {_nonlinearity(s)}", atom))
             return
         if isinstance(s, Normalise):
-            self.ask(s.x, Demand(ZERO, ZERO, False, "enters a norm", atom))
+            # a normalised weight: its size is free (0), its update counts relative to that
+            relative = min(demand.change - s.shift, ZERO) if demand is not None and self.is_weight(atom.out) else ZERO
+            use = demand.use if relative < ZERO else None
+            self.ask(s.x, Demand(ZERO, relative, False, "enters a norm", atom), use)
             return
         if isinstance(s, Contract) and (self.weight_operands(s) != (False, False)):
             self.weight_use(atom, s, demand)
@@ -301,13 +304,16 @@ class _Walk:
             # neither follows a weight as a whole, but a part may (the gain of 1 + w)
             for vid, met in ((s.x, y), (s.y, x)):
                 if met is not MINUS_INFINITY:
-                    self.ask(vid, demand.shifted(K + met), atom)
+                    self.ask(vid, demand.shifted(K + met, tight=False), atom)
             return
         absorber = _absorber(s, self.hops)
         other, met = (s.y, y) if absorber == s.x else (s.x, x)
         if met is MINUS_INFINITY:
             return
-        if self.hops[other] is None:
+        if self.hops[other] is None and self.is_weight(other):
+            # a normalised direction under a gain: it can't be smaller, and its change is a change of the product
+            self.ask(other, demand.shifted(self.facts[absorber].trained, tight=False))
+        elif self.hops[other] is None:
             self.ask(other, Demand(max(met, ZERO), max(met, ZERO), False, "multiplies another value", atom), atom)
         else:
             # a free partner keeps the order that the code's constants give it

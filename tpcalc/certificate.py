@@ -38,19 +38,30 @@ class Certificate:
 
 
 def certify(solution: Solution, weight: Weight) -> tuple[Certificate, ...]:
-    """Certificates of A and C of one weight (of each block of a packed one); empty for a weight that no output depends on or used without a binding atom."""
+    """Certificates of A and C of one weight (of each block of a packed one); empty for a weight that no output depends on or that no op reads as it is."""
     exponents = ("A", "C") if weight.trainable else ("A",)
     return tuple(
         _certify(solution, leaf, need, exponent)
-        for leaf, need in solution.needs_of(weight) if need.demand.use is not None
+        for leaf, need in solution.needs_of(weight) if _meets(solution, leaf, need)
         for exponent in exponents
     )
+
+
+def _bit(solution: Solution, leaf: Leaf) -> int:
+    return 1 << solution.lowered.leaves.index(leaf)
+
+
+def _meets(solution: Solution, leaf: Leaf, need: Need) -> bool:
+    """Whether the binding use reads the weight itself: a weight under a norm of its own has no size to certify."""
+    use = need.demand.use
+    bit = _bit(solution, leaf)
+    return use is not None and any(solution.facts[x].weight & bit for x in operands(use.structure))
 
 
 def _certify(solution: Solution, leaf: Leaf, need: Need, exponent: str) -> Certificate:
     atom = need.demand.use
     s = atom.structure
-    bit = 1 << solution.lowered.leaves.index(leaf)
+    bit = _bit(solution, leaf)
     facts = dict(solution.facts)
     for x in operands(s):
         fact = facts[x]

@@ -90,32 +90,49 @@ class _Solver:
         self.round = 0
         self.given_up: set[int] = set()
         self.sites: dict[tuple, Site] = {}
+        self.pushing = True
         self.multipliers: dict[int, Order] = {}
 
     def guess(self, A: Fraction, C: Fraction, leaf: Leaf) -> WeightOrders:
         return WeightOrders(A, C if leaf.weight.trainable else None, self.random[leaf.weight.name])
 
     def solve(self) -> Solution:
+        try:
+            walked, needs, orders, facts = self.settle()
+        except DeriveError:
+            # uses that push at one another: leave every need where it stands and report the sites
+            self.pushing = False
+            self.caps.clear()
+            walked, needs, orders, facts = self.settle()
+        self.report_conflicts(walked)
+        self.report_violations(walked, facts)
+        facts = propagate(self.lowered, orders, self.alignment, multipliers=self.multipliers)
+        return Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()))
+
+    def settle(self) -> tuple[Budgets, dict[str, Need], dict[str, WeightOrders], dict[int, Fact]]:
+        """Iterate until needs and facts agree."""
         facts = self.free.facts
         previous: Optional[dict[str, tuple[Fraction, Fraction]]] = None
         for self.round in range(ROUNDS):
+            if not self.pushing:
+                self.forget_sites()
             walked = budgets(self.lowered, facts, self.free, self.alignment, self.caps)
             needs, pushed = self.needs(walked, facts)
             current = {name: (need.A, need.C) for name, need in needs.items()}
             orders = self.orders(needs)
             facts = propagate(self.lowered, orders, self.alignment, backward=False)
             if current == previous and not pushed:
-                break
+                return walked, needs, orders, facts
             previous = current
-        else:
-            raise DeriveError(
-                f"the exponents of {self.moving(previous, current)} do not settle: the uses of one weight chase each other; "
-                f"untie it or give its uses multipliers of their own"
-            )
-        self.report_conflicts(walked)
-        self.report_violations(walked, facts)
-        facts = propagate(self.lowered, orders, self.alignment, multipliers=self.multipliers)
-        return Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()))
+        raise DeriveError(
+            f"the exponents of {self.moving(previous, current)} do not settle: the uses of one weight chase each other; "
+            f"untie it or give its uses multipliers of their own"
+        )
+
+    def forget_sites(self) -> None:
+        self.given_up.clear()
+        self.sites.clear()
+        self.multipliers.clear()
 
     @staticmethod
     def moving(previous, current) -> str:
@@ -156,10 +173,10 @@ class _Solver:
         use, partner = demand.use, demand.partner
         if use is None or use.out in self.given_up:
             return False
-        if self.round - self.capped_in.get(use.out, -2) < 2:
+        if self.pushing and self.round - self.capped_in.get(use.out, -2) < 2:
             return True  # the cap has not reached the facts yet
         cap = self.caps.get(use.out, ZERO)
-        movable = partner is not None and self.hops.get(partner) is not None
+        movable = self.pushing and partner is not None and self.hops.get(partner) is not None
         if movable and not cap:
             movable = leaf.value not in absorbers(self.lowered, partner, self.hops)
         ineffective = cap > 0 and facts[partner].trained > -cap
@@ -167,7 +184,7 @@ class _Solver:
             self.given_up.add(use.out)
             self.caps.pop(use.out, None)
             self.add_site(use, excess + cap, ZERO, f"{leaf.name} is used here and elsewhere with different needs and nothing upstream can absorb it")
-            return True
+            return self.pushing
         self.caps[use.out] = cap + excess
         self.capped_in[use.out] = self.round
         return True

@@ -132,9 +132,15 @@ def absolute(call: Call):
     return Power(call[0], ONE, "even")
 
 
-@rule("aten.relu", "aten.leaky_relu", "aten.prelu", "aten._prelu_kernel", "aten.rrelu_with_noise", "aten.rrelu_with_noise_functional")
+@rule("aten.prelu", "aten._prelu_kernel")
+def prelu(call: Call):
+    """max(x, 0) + slope * min(x, 0), with a learned slope."""
+    return Sum((Power(call[0], ONE), Product(call[1], Power(call[0], ONE))))
+
+
+@rule("aten.relu", "aten.leaky_relu", "aten.rrelu_with_noise", "aten.rrelu_with_noise_functional")
 def relu(call: Call):
-    """Positive homogeneous of degree 1; a learned slope is of order 0."""
+    """Positive homogeneous of degree 1."""
     outs = (Power(call[0], ONE),)
     return outs + (Discrete(),) * (len(call.node.outputs) - 1)
 
