@@ -85,7 +85,9 @@ def test_the_order_of_the_traces_does_not_matter():
 
 def test_constants_and_special_numbers_stay():
     def arguments(trace):
-        replaced(trace, 2, args=(Ref(3), float("-inf")), kwargs=(("x", float("nan")), ("b", True), ("s", "torch.int64")))
+        replaced(
+            trace, 2, args=(Ref(3), float("-inf")), kwargs=(("x", float("nan")), ("b", True), ("s", "torch.int64"))
+        )
 
     node = align(traces(arguments)).nodes[2]
     assert node.args == (Ref(3), float("-inf"))
@@ -97,8 +99,10 @@ def test_constants_and_special_numbers_stay():
     [
         (
             lambda t: replaced(t, 1, op="aten.clone.default"),
-            "operation 1 is aten.view.default (block, net.py:7) at width 128 but aten.clone.default (block) at width 512: the "
-            "model's graph depends on the width here (a branch, a loop over a size, or a module that vanishes when two sizes "
+            "operation 1 is aten.view.default (block, net.py:7) at width 128 but aten.clone.default (block) at "
+            "width 512: the "
+            "model's graph depends on the width here (a branch, a loop over a size, or a module that vanishes "
+            "when two sizes "
             "agree); choose widths that take the same path, or make it independent of the width",
         ),
         (
@@ -160,7 +164,8 @@ def test_sizes_that_fit_nothing_name_the_tensor():
     with pytest.raises(FitError) as error:
         align(traces(change))
     assert str(error.value).startswith(
-        "axis 1 of the result of aten.mm.default (block, net.py:7) is 7, 8, 9 at widths 128, 256, 512, which is no power of n;"
+        "axis 1 of the result of aten.mm.default (block, net.py:7) is 7, 8, 9 at widths 128, 256, 512, which "
+        "is no power of n;"
     )
 
 
@@ -170,7 +175,9 @@ def test_constants_that_fit_nothing_name_the_op():
 
     with pytest.raises(FitError) as error:
         align(traces(change))
-    assert str(error.value).startswith("an argument of aten.mul.Tensor (net.py:7) is 0.1, 0.7, 0.2 at widths 128, 256, 512")
+    assert str(error.value).startswith(
+        "an argument of aten.mul.Tensor (net.py:7) is 0.1, 0.7, 0.2 at widths 128, 256, 512"
+    )
 
 
 def with_magnitudes(kind, magnitudes, rms=None, name="table"):

@@ -113,7 +113,8 @@ def test_the_message_says_what_where_and_how():
     with pytest.raises(FitError) as error:
         fit_size([(128, 7), (256, 8), (512, 9)], "axis 1 of buffer table")
     assert str(error.value) == (
-        "axis 1 of buffer table is 7, 8, 9 at widths 128, 256, 512, which is no power of n; choose widths (larger, more, or "
+        "axis 1 of buffer table is 7, 8, 9 at widths 128, 256, 512, which is no power of n; choose widths "
+        "(larger, more, or "
         "all multiples of one number) at which it is k*n^p + d, or make it one in the model"
     )
 
@@ -169,7 +170,9 @@ def test_scalars_reproduce_their_samples(function):
 
 
 def widths_strategy():
-    return st.lists(st.integers(1, 64), min_size=3, max_size=5, unique=True).map(lambda ks: [16 * k for k in sorted(ks)])
+    return st.lists(st.integers(1, 64), min_size=3, max_size=5, unique=True).map(
+        lambda ks: [16 * k for k in sorted(ks)]
+    )
 
 
 @settings(max_examples=200, deadline=None)

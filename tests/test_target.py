@@ -77,7 +77,11 @@ def test_a_file_does_not_replace_an_imported_module(nets):
         ("nets.py:xyz", "nets.py has no callable 'xyz'; it defines make_model, Zoo, broken"),
         ("nets.py:CONSTANT", "'CONSTANT' in nets.py is of type int, not a callable"),
         ("zoo_package.net:f", "no module 'zoo_package.net'; check the name, or write the path of a file"),
-        ("zoo_package.bad:f", "importing zoo_package.bad raised ModuleNotFoundError: No module named 'a_module_that_is_missing' (bad.py:1)"),
+        (
+            "zoo_package.bad:f",
+            "importing zoo_package.bad raised ModuleNotFoundError: No module named 'a_module_that_is_missing' "
+            "(bad.py:1)",
+        ),
     ],
 )
 def test_bad_targets(nets, target, message):
@@ -90,7 +94,10 @@ def test_bad_targets(nets, target, message):
 @pytest.mark.parametrize(
     "source, message",
     [
-        ("x = 1\nraise RuntimeError('no GPU here')\n", "importing raises.py raised RuntimeError: no GPU here (raises.py:2); mend it first"),
+        (
+            "x = 1\nraise RuntimeError('no GPU here')\n",
+            "importing raises.py raised RuntimeError: no GPU here (raises.py:2); mend it first",
+        ),
         ("def f(:\n", "importing raises.py raised SyntaxError: invalid syntax (raises.py:1); mend it first"),
         ("exit(3)\n", "importing raises.py raised SystemExit: 3 (raises.py:1)"),
         ("import torch\ntorch.zeros(2) @ torch.zeros(3)\n", "(raises.py:2)"),
@@ -147,7 +154,8 @@ def test_a_factory_that_raises_is_blamed_on_its_line(nets):
     with pytest.raises(TargetError) as error:
         call_factory(load_target("nets.py:broken"), 128)
     assert str(error.value) == (
-        "broken(128) raised ValueError: width must be a multiple of 3 (nets.py:15); make it return model or (model, inputs) "
+        "broken(128) raised ValueError: width must be a multiple of 3 (nets.py:15); make it return model or "
+        "(model, inputs) "
         "at this width"
     )
 
@@ -175,7 +183,9 @@ def test_bad_widths(given, message):
     with pytest.raises(TargetError) as error:
         parse_widths(given)
     assert message in str(error.value)
-    assert str(error.value).endswith("give three or more different positive whole numbers, such as --widths 128,256,512")
+    assert str(error.value).endswith(
+        "give three or more different positive whole numbers, such as --widths 128,256,512"
+    )
 
 
 def test_trace_checks_its_widths_first():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Optional
 
 from tpcalc.program import Program
@@ -35,11 +36,7 @@ def trace(
     for width in ascending:
         # Source lines are the same at every width, and walking the stack for them is the slow part.
         first = not traces
-        traces.append(
-            record(
-                lambda: call_factory(factory, width), width, loss=loss, building=InitRecorder, sources=first
-            )
-        )
-    for trace_ in traces:
-        trace_.assumptions.extend(text for text in getattr(factory, "assumptions", ()) if text not in trace_.assumptions)
+        call = partial(call_factory, factory, width)
+        traces.append(record(call, width, loss=loss, building=InitRecorder, sources=first))
+    traces[0].assumptions[:0] = getattr(factory, "assumptions", ())
     return align(traces)

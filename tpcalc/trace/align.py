@@ -32,6 +32,9 @@ _REMEDY = (
 #: A magnitude that is no power of n still counts as order 0 if its log-log slope stays within this.
 FLAT_SLOPE = 0.02
 
+#: Relative precision of numbers stored in half precision.
+_PRECISION = {"torch.bfloat16": 2**-8, "torch.float16": 2**-11}
+
 
 def align(traces: Sequence[RawTrace]) -> Program:
     """One Program of all ``traces``, in ascending order of width.
@@ -96,9 +99,7 @@ class _Aligner:
             kwargs = first.kwargs
             if any(raw.kwargs != kwargs for raw in raws):
                 kwargs = self._join(tuple(raw.kwargs for raw in raws), index, "")
-            nodes.append(
-                Node(index, first.op, args, kwargs, first.outputs, first.module, first.source, first.phase)
-            )
+            nodes.append(Node(index, first.op, args, kwargs, first.outputs, first.module, first.source, first.phase))
         lengths = [len(nodes) for nodes in lists]
         for width, length in zip(self.widths[1:], lengths[1:]):
             if length != lengths[0]:
@@ -134,7 +135,9 @@ class _Aligner:
         expected = getattr(self.first, field)
         for trace in self.traces[1:]:
             if getattr(trace, field) != expected:
-                raise self._different(f"the {field} of the model differ between widths {self.widths[0]} and {trace.width}")
+                raise self._different(
+                    f"the {field} of the model differ between widths {self.widths[0]} and {trace.width}"
+                )
 
     def _same_ids(self) -> Sequence[int]:
         ids = self.first.values.keys()
@@ -238,7 +241,7 @@ class _Aligner:
             return Scalar.of(first)
         samples = tuple(zip(self.widths, magnitudes))
         try:
-            return fit_scalar(samples)
+            return fit_scalar(samples, rounding=_PRECISION.get(raws[0].dtype, 0.0))
         except FitError:
             pass
         kind = raws[0].kind

@@ -61,13 +61,16 @@ def fit_size(samples: Sequence[tuple[int, int]], what: str = "size") -> Size:
     return size
 
 
-def fit_scalar(samples: Sequence[tuple[int, float]], what: str = "constant") -> Scalar:
+def fit_scalar(samples: Sequence[tuple[int, float]], what: str = "constant", rounding: float = 0.0) -> Scalar:
     """The constant as a function of ``n``; its exponent is exact, its coefficients are floats.
 
     Besides the forms of the module docstring, ``v`` with ``1/v``, ``v^2`` or ``1/v^2`` of the form
     ``k * n^p + d`` is accepted (``1 / (n - 1)``, ``sqrt(n + 32)``), the same of a rounded size, and
     ``exp(k * n^p + d)`` with negative ``p``.  Those are returned as their leading term: equal to the
     constant asymptotically, with the exact order.
+
+    ``rounding`` is the relative precision of the samples where it is coarse (2^-8 for a bfloat16 buffer):
+    then powers in halves are recognised to that precision.
     Raises FitError if nothing fits at all widths.
     """
     key = tuple(samples)
@@ -75,6 +78,8 @@ def fit_scalar(samples: Sequence[tuple[int, float]], what: str = "constant") -> 
     if all(value == first for _, value in key) or all(value != value for _, value in key):
         return Scalar.of(first)
     scalar = _fit_scalar(key)
+    if scalar is None and rounding:
+        scalar = _float_power(key, rounding, denominator=2)
     if scalar is None:
         raise FitError(_refusal(what, key))
     return scalar
@@ -255,13 +260,13 @@ def _fit_scalar(samples: FloatSamples) -> Optional[Scalar]:
     return _float_of_rounded(samples)
 
 
-def _float_power(samples: FloatSamples, tolerance: float) -> Optional[Scalar]:
-    """``k * n^p`` with a rational ``p`` of denominator at most 12."""
+def _float_power(samples: FloatSamples, tolerance: float, denominator: int = SCALAR_DENOMINATOR) -> Optional[Scalar]:
+    """``k * n^p`` with a rational ``p`` of denominator at most ``denominator``."""
     (n0, v0), (n1, v1) = samples[0], samples[-1]
     if v0 == 0 or v1 == 0 or (v0 < 0) != (v1 < 0):
         return None
     slope = math.log(v1 / v0) / math.log(n1 / n0)
-    p = Fraction(slope).limit_denominator(SCALAR_DENOMINATOR)
+    p = Fraction(slope).limit_denominator(denominator)
     k = v0 / float(n0) ** float(p)
     if p == 0 or any(abs(k * float(n) ** float(p) - v) > tolerance * abs(v) for n, v in samples):
         return None

@@ -111,9 +111,12 @@ class HuggingFaceFactory:
             raise
         except Exception as error:
             raise TargetError(
-                f"{self.__name__} refuses its config at width {width}: {_one_line(error)}; set fields with --set name=value"
+                f"{self.__name__} refuses its config at width {width}: {_one_line(error)}; set fields with --set "
+                f"name=value"
             ) from error
-        config.architectures = config.architectures or []  # transformers iterates over it where a type has several models
+        config.architectures = (
+            config.architectures or []
+        )  # transformers iterates over it where a type has several models
         for each in (config, *_sub_configs(config).values()):
             if getattr(each, "use_cache", None):
                 each.use_cache = False
@@ -137,7 +140,9 @@ def _transformers() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise TargetError("hf: targets need the transformers package; install it with pip install tpcalc[hf]") from error
+        raise TargetError(
+            "hf: targets need the transformers package; install it with pip install tpcalc[hf]"
+        ) from error
     if ours:
         transformers.logging.set_verbosity_error()  # nobody else listens to its advice about faster kernels
     _hide_broken_torchvision()
@@ -186,7 +191,9 @@ def _default_config(model_type: str) -> Any:
     mapping = _transformers().CONFIG_MAPPING
     if model_type not in mapping:
         near = difflib.get_close_matches(model_type, list(mapping.keys()), n=3)
-        hint = f"did you mean {', '.join(f'hf:{name}' for name in near)}?" if near else "see transformers.CONFIG_MAPPING"
+        hint = (
+            f"did you mean {', '.join(f'hf:{name}' for name in near)}?" if near else "see transformers.CONFIG_MAPPING"
+        )
         raise TargetError(f"transformers knows no model type {model_type!r}; {hint}")
     try:
         with _quiet():
@@ -222,7 +229,7 @@ def _settable(config: Any) -> dict[str, Any]:
 
 def _sub_configs(config: Any) -> dict[str, Any]:
     found = {}
-    for name in getattr(config, "sub_configs", None) or {}:
+    for name in sorted(getattr(config, "sub_configs", None) or {}):
         sub = getattr(config, name, None)
         if sub is not None and hasattr(sub, "to_dict"):
             found[name] = sub
@@ -295,7 +302,12 @@ class _Family:
         if size is not None:
             self._scale_heads(config, size, unit, scale, widths)
         self.subs = {
-            key: (sub, _Family(sub, nested[key], {k: {} for k in _sub_configs(sub)}, scale, widths, f"{name} {key}", reference))
+            key: (
+                sub,
+                _Family(
+                    sub, nested[key], {k: {} for k in _sub_configs(sub)}, scale, widths, f"{name} {key}", reference
+                ),
+            )
             for key, sub in subs.items()
         }
 
@@ -428,34 +440,44 @@ class _Heads:
         tries = self._with_heads(sizes) if scale == "heads" or self.given_dim else self._with_dims(sizes)
         return next(tries, None)
 
+    def _counts(self, main: Fraction) -> dict[str, Any]:
+        """All head counts, in the config's ratios to a main one of ``main``."""
+        return {
+            field: _map(value, lambda item: item * main / self.count)
+            for field, value in self.counts.items()
+            if field not in self.own
+        }
+
+    def _dims(self, main: Fraction) -> dict[str, Any]:
+        """All head dimensions, in the config's ratios to a main one of ``main``."""
+        return {
+            field: _map(value, lambda item: item * main / self.dimension)
+            for field, value in self.dims.items()
+            if field not in self.own
+        }
+
     def _inner_ratios(self) -> list[tuple[Fraction, str]]:
         """heads x head dimension over hidden size: the config's own, else 1."""
         own = self.count * self.dimension / self.size
         if own == 1 or self.main_dim is None:
             return [(own, "")]
-        return [(own, ""), (Fraction(1), f", heads times head dimension 1*n (the config's own ratio is {float(own):.4g})")]
+        return [
+            (own, ""),
+            (Fraction(1), f", heads times head dimension 1*n (the config's own ratio is {float(own):.4g})"),
+        ]
 
     def _with_heads(self, sizes: list[Fraction]) -> Iterator[_Choice]:
         given = self.given_dim
         dimensions = [Fraction(given)] if given else [self.dimension, *_powers_below(self.dimension)]
         for ratio, ratio_note in self._inner_ratios():
             for dimension in dimensions:
-                count = ratio / dimension
-                counts = {
-                    field: _map(value, lambda item: Fraction(item, self.count) * count)
-                    for field, value in self.counts.items()
-                    if field not in self.own
-                }
-                dims = {
-                    field: _map(value, lambda item: item * dimension / self.dimension)
-                    for field, value in self.dims.items()
-                    if field not in self.own
-                }
+                counts, dims = self._counts(ratio / dimension), self._dims(dimension)
                 if not self._fits(counts, dims, sizes):
                     continue
                 note = ""
                 if dimension != self.dimension and not given or ratio_note:
-                    note = f"head dimension is {dimension} at every width (the config's own is {self.dimension}){ratio_note}"
+                    note = f"head dimension is {dimension} at every width (the config's own is {self.dimension})"
+                    note += ratio_note
                 yield _Choice(counts, dims, note)
 
     def _fits(self, counts: dict[str, Any], dims: dict[str, Any], sizes: list[Fraction]) -> bool:
@@ -483,20 +505,12 @@ class _Heads:
 
     def _growing_dims(self, sizes: list[Fraction], count: Fraction) -> Optional[_Choice]:
         """``count`` heads at every width, head dimensions in proportion to the hidden size."""
-        counts = {
-            field: _map(value, lambda item: Fraction(item, self.count) * count)
-            for field, value in self.counts.items()
-            if field not in self.own
-        }
+        counts = self._counts(count)
         if not all(item.denominator == 1 and item >= 1 for value in counts.values() for item in _items(value)):
             return None
         for ratio, ratio_note in self._inner_ratios():
             dimension = ratio / count
-            dims = {
-                field: _map(value, lambda item: item * dimension / self.dimension)
-                for field, value in self.dims.items()
-                if field not in self.own
-            }
+            dims = self._dims(dimension)
             every = [item * size for value in (*dims.values(), dimension) for item in _items(value) for size in sizes]
             if all(value.denominator == 1 and value % 2 == 0 for value in every) and dimension * min(sizes) >= 4:
                 return _Choice(counts, dims, ratio_note.removeprefix(", "), dims_grow=True)
@@ -582,13 +596,11 @@ def _auto_class(config: Any) -> Any:
         found = has("AutoModelForSeq2SeqLM") or has("AutoModelForSpeechSeq2Seq")
         if found:
             return found
-    subs = _sub_configs(config)
-    towers = "text_config" in subs and "vision_config" in subs
     return (
         masked
         or causal
         or has("AutoModelForSeq2SeqLM")
-        or (None if towers else has("AutoModelForImageClassification"))
+        or (None if _is_two_towers(config) else has("AutoModelForImageClassification"))
         or has("AutoModel")
     )
 
@@ -602,7 +614,7 @@ def _build(config: Any, name: str, width: int) -> Any:
         try:
             return auto.from_config(config, attn_implementation=attention)
         except (ValueError, ImportError) as error:
-            failure = failure or error
+            failure = error
             if "attention" not in str(error).lower() and "sdpa" not in str(error).lower():
                 break
     raise TargetError(
@@ -627,8 +639,11 @@ def _inputs(model: Any, config: Any) -> dict[str, Any]:
     if "input_ids" in parameters and "input_features" not in parameters:
         inputs["input_ids"] = tokens()
     if "input_features" in parameters:
-        positions = getattr(config, "max_source_positions", 50)
-        inputs["input_features"] = torch.randn(2, getattr(config, "num_mel_bins", 80), 2 * positions)
+        if hasattr(config, "num_mel_bins"):
+            shape = (2, config.num_mel_bins, 2 * getattr(config, "max_source_positions", 50))
+        else:
+            shape = (2, 64, getattr(config, "input_feat_per_channel", 80))
+        inputs["input_features"] = torch.randn(shape)
     if "pixel_values" in parameters and ("input_ids" not in parameters or _is_two_towers(config)):
         vision = _sub_configs(config).get("vision_config", config)
         size = getattr(vision, "image_size", 224)
@@ -640,12 +655,14 @@ def _inputs(model: Any, config: Any) -> dict[str, Any]:
         inputs["decoder_input_ids"] = tokens()
     if not inputs:
         raise TargetError(
-            f"no example inputs are known for {type(model).__name__} (it takes {', '.join(list(parameters)[:4])}); write a "
-            f"factory that returns (model, inputs)"
+            f"no example inputs are known for {type(model).__name__} (it takes {', '.join(list(parameters)[:4])}); "
+            f"write a factory that returns (model, inputs)"
         )
     return inputs
 
 
 def _is_two_towers(config: Any) -> bool:
+    """Text and image side by side (CLIP), not images spliced into the text at their own tokens."""
     subs = _sub_configs(config)
-    return "text_config" in subs and "vision_config" in subs and hasattr(config, "projection_dim")
+    spliced = hasattr(config, "image_token_id") or hasattr(config, "image_token_index")
+    return "text_config" in subs and "vision_config" in subs and not spliced

@@ -69,7 +69,7 @@ class Law:
     def affine(self, scale: float, shift: float, call: str) -> "Law":
         """Law of ``scale * x + shift``."""
         if not self.known:
-            return replace(self, call=call)
+            return self
         quantiles, inner = None, self.quantiles
         if inner is not None:
             quantiles = lambda: inner() * scale + shift  # noqa: E731
@@ -102,7 +102,11 @@ def _normal(mean: float, std: float, call: str) -> Law:
 
 def _uniform(low: float, high: float, call: str) -> Law:
     return Law(
-        (low + high) / 2, abs(high - low) / math.sqrt(12.0), call, lambda: _probabilities() * (high - low) + low, _Uniform(low, high)
+        (low + high) / 2,
+        abs(high - low) / math.sqrt(12.0),
+        call,
+        lambda: _probabilities() * (high - low) + low,
+        _Uniform(low, high),
     )
 
 
@@ -318,9 +322,11 @@ class _Storage:
 _SIGNS = "signs"
 #: Ops whose result has the entries of their first operand, possibly some of them, or several times.
 _CARRY = {
-    "clone", "_to_copy", "lift_fresh", "lift_fresh_copy", "lift", "detach_copy", "repeat", "flip", "roll", "index_select",
+    "clone", "_to_copy", "lift_fresh", "lift_fresh_copy", "lift", "detach_copy", "repeat", "flip", "roll",
+    "index_select",
     "gather", "index", "contiguous", "_reshape_copy", "expand_copy", "permute_copy", "view_copy", "t_copy",
-    "transpose_copy", "slice_copy", "select_copy", "unsqueeze_copy", "squeeze_copy", "rot90", "sort", "repeat_interleave",
+    "transpose_copy", "slice_copy", "select_copy", "unsqueeze_copy", "squeeze_copy", "rot90", "sort",
+    "repeat_interleave",
     "copy", "alias_copy", "_conj_physical", "embedding", "take", "randperm_like",
 }  # fmt: skip
 #: In-place ops that touch no entry.
@@ -614,7 +620,9 @@ class InitRecorder(TorchDispatchMode):
         for axis, (before, after) in enumerate(zip(pad[::2], pad[1::2]), start=1):
             grown[-axis] += before + after
         law, added = self.law_of(tensor), math.prod(grown) - tensor.numel()
-        return law if added <= 0 else _mixture([(tensor.numel(), law), (added, _constant(value, f"constant_({value})"))])
+        return (
+            law if added <= 0 else _mixture([(tensor.numel(), law), (added, _constant(value, f"constant_({value})"))])
+        )
 
     def _op_index_put(self, func: Any, args: tuple, kwargs: dict) -> Law:
         return self._operand(args[2])
@@ -666,7 +674,7 @@ class InitRecorder(TorchDispatchMode):
     _op_bmm = _op_mm
 
     def _op_linalg_vector_norm(self, func: Any, args: tuple, kwargs: dict) -> Law:
-        """Euclidean norms of rows of ``k`` zero-mean draws: ``std * sqrt(k)``, with the spread the fourth moment gives."""
+        """Euclidean norms of rows of ``k`` zero-mean draws: ``std * sqrt(k)``; the spread is from the fourth moment."""
         named, law = _bind(func, args, kwargs), self.law_of(args[0])
         sample = law.sample() if law.known else None
         if sample is None or law.mean != 0 or law.is_constant or named.get("ord", 2) != 2:
@@ -898,7 +906,7 @@ def _arguments(**named: float) -> str:
 
 
 def _label(primitive: str, spread: float, /, **named: float) -> str:
-    """``normal_(std=0.02)``, or ``kaiming_uniform_(std=0.0722)`` when such a function of torch.nn.init made the draw."""
+    """``normal_(std=0.02)``, or ``kaiming_uniform_(std=0.0722)`` when a function of torch.nn.init made the draw."""
     frame: Any = sys._getframe(2)
     depth, name = 0, ""
     while frame is not None and depth < 24:

@@ -65,7 +65,9 @@ def load_target(target: str) -> Callable[..., Any]:
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
-        raise TargetError(f"target {target!r} names no callable; write it as file.py:callable or package.module:callable")
+        raise TargetError(
+            f"target {target!r} names no callable; write it as file.py:callable or package.module:callable"
+        )
     module = _load_file(Path(place)) if place.endswith(".py") or "/" in place else _import_module(place)
     found: Any = module
     for part in name.split("."):
@@ -171,7 +173,9 @@ def _import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise TargetError(f"no module {name!r}; check the name, or write the path of a file: path/to/file.py:callable")
+            raise TargetError(
+                f"no module {name!r}; check the name, or write the path of a file: path/to/file.py:callable"
+            ) from error
         raise TargetError(f"importing {name} raised {_error_text(error)}; mend it first") from error
     except TpcalcError:
         raise
@@ -197,7 +201,7 @@ def _either(items: list[str]) -> str:
 
 
 def _error_text(error: BaseException, path: Optional[Path] = None) -> str:
-    """``ValueError: embed_dim must be divisible by num_heads (gpt.py:41)``: the innermost line of the user's own code."""
+    """``ValueError: 65 is not divisible by 4 (gpt.py:41)``: the innermost line of the user's own code."""
     message = " ".join(str(error).split())
     text = type(error).__name__ + (f": {message.rstrip('.')}" if message else "")
     if isinstance(error, SyntaxError) and error.filename:
