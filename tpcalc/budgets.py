@@ -319,7 +319,7 @@ class _Walk:
             # a free partner keeps the order that the code's constants give it
             own = self.shift.get(other, ZERO)
             met = min(met, own)
-            self.ask(other, Demand(own, own, False, "multiplies another value", atom), atom)
+            self.ask(other, Demand(own, own, True, "multiplies another value", atom), atom)
         passed = demand.shifted(K + met)
         if K > 0 and passed.change < 0 and passed.change < demand.change:
             passed = passed._replace(excess=-passed.change, excess_at=atom)

@@ -213,11 +213,15 @@ class _Solver:
     def report_violations(self, walked: Budgets, facts: Mapping[int, Fact]) -> None:
         """Values still above a tight budget: the first of each chain is the site."""
         above: set[int] = set()
+        settled = {conflict.demand.excess_at for conflict in walked.conflicts}
         for atom in self.lowered.atoms[: self.lowered.forward]:
             demand = walked.of.get(atom.out)
             if demand is None or not demand.tight or (facts[atom.out].weight and not facts[atom.out].data):
                 continue
             fact = facts[atom.out]
+            constant = not fact.data and fact.depends == 0
+            if constant or (demand.excess_at is not None and demand.excess_at in settled):
+                continue
             if fact.trained > demand.change or fact.init > demand.init:
                 above.add(atom.out)
                 if not any(x in above for x in operands(atom.structure)):
@@ -326,6 +330,8 @@ def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
         for name in weight.names:
             rules[name] = rule
     notes = ["gradients, and so the eps column, count on the multipliers that the sites above ask for"] if solution.sites else []
+    packed = [w.name for w in program.weights if len(solution.lowered.leaves_of[w.name]) == 1 and any(s.is_mixed for s in w.shape)]
+    notes += [f"{name} has a packed axis whose blocks could not be told apart; it is treated as one block" for name in packed]
     notes += [f"{name} has no path to an output: its exponents are 0 and nothing was derived" for name in sorted(solution.unused)]
     return Parametrization(
         rules=rules, optimizer=law.name, widths=program.widths, sites=solution.sites, assumptions=program.assumptions,
@@ -343,10 +349,12 @@ def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
     gradient = _gradient(solution, weight.grad)
     g = finite(gradient)
     c = C + finite(law.update(g, A)) if found else ZERO
+    # an eps below the gradient does no harm, one above it freezes the block
+    least = min((finite(_gradient(solution, leaf.grad)) for leaf, _ in found), default=g)
     lowered, facts = solution.lowered, solution.facts
     return Rule(
         name=weight.name, shape=weight.shape, role=role, a=ZERO, b=A, c=c, weight_decay=law.decay(g, A, c) if found else ZERO,
-        eps=law.eps(g), A=A, C=C, gradient=gradient,
+        eps=law.eps(least), A=A, C=C, gradient=gradient,
         reason=reason(solution, need, role) + ("" if weight.trainable else "; frozen"),
         init_bound=_bound(lowered, need, init_law_text(lowered, facts, need)) if need else None,
         update_bound=_bound(lowered, need, update_law_text(need)) if need else None,
@@ -361,15 +369,13 @@ def _gradient(solution: Solution, grad: Optional[int]) -> Order:
 
 def _slices(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw) -> tuple[SliceRule, ...]:
     """The blocks of a packed weight, where they differ."""
-    if len({(need.A, need.C) for _, need in found}) < 2:
-        return ()
     order = {leaf.name: index for index, leaf in enumerate(solution.lowered.leaves)}
     result = []
     for leaf, need in sorted(found, key=lambda pair: order[pair[0].name]):
         u = finite(law.update(finite(_gradient(solution, leaf.grad)), need.A))
         result.append(SliceRule(
             dim=leaf.dim, start=leaf.start, length=leaf.length, A=need.A, C=need.C, role=role_of(leaf.shape, need), b=need.A, c=need.C + u))
-    return tuple(result)
+    return tuple(result) if len({(s.A, s.C, s.c) for s in result}) > 1 else ()
 
 
 def derive(program: Program, optimizer: str = "adamw", *, alignment: str = "full") -> Parametrization:

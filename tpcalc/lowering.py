@@ -19,7 +19,7 @@ from tpcalc.rules import REGISTRY, Registry
 from tpcalc.rules.structures import (
     Atom, Guard, Known, Normalise, Power, Product, Reduce, Scale, Structure, Sum, View, operands,
 )
-from tpcalc.segments import SPLITS, Segments, action, base_name, part_value, plan, replace_refs, size_sum
+from tpcalc.segments import SPLITS, UNIT, Segments, action, base_name, part_value, plan, size_sum
 from tpcalc.size import Size
 
 
@@ -133,13 +133,16 @@ class _Lowerer:
             segments = Segments(dim, lengths, tuple(self.part(self.program.values[vid], dim, length) for length in lengths))
             blocks[vid] = self.segments[vid] = segments
             self.cut_lengths.add(lengths)
+            if len(set(lengths)) == 1:
+                self.cut_lengths.add((UNIT,) * len(lengths))
             self.emit(Sum(segments.parts), self.program.consumers[vid][0].index, vid)
         return blocks
 
-    def part(self, value: Value, dim: int, length: Size) -> int:
+    def part(self, value: Value, dim: Optional[int], length: Size) -> int:
+        """A new value: the block of ``value`` with ``length`` along axis ``dim`` (from the right; None: all of it)."""
         vid = self.fresh
         self.fresh += 1
-        self.parts[vid] = part_value(value, dim, length, vid)
+        self.parts[vid] = replace(value, id=vid, name="") if dim is None else part_value(value, dim, length, vid)
         return vid
 
     def leaves(self, weight: Weight, blocks: Optional[Segments]) -> list[Leaf]:
@@ -160,61 +163,132 @@ class _Lowerer:
 
     def lower_node(self, node: Node) -> None:
         if self.segments or self.cut_lengths:
-            if self.split_blocks(node) or self.act_on_blocks(node):
+            if self.split_blocks(node) or self.see_select_backward(node) or self.act_on_blocks(node):
                 return
             self.see_cat(node)
         structures = self.registry.structure(node, self.program.values)
         for out, structure in zip(node.outputs, structures):
-            if out is not None:
-                self.emit(Known(ZERO) if structure is None else structure, node.index, out)
+            if out is None:
+                continue
+            magnitude = self.program.values[out].magnitude
+            if magnitude is not None:  # a constant that was computed for real
+                structure = Known(magnitude.order)
+            self.emit(Known(ZERO) if structure is None else structure, node.index, out)
 
     def split_blocks(self, node: Node) -> bool:
-        """A split of a packed value along its blocks gives the blocks."""
+        """A split of a packed value along its blocks gives blocks, or groups of them."""
         if base_name(node) not in SPLITS or not isinstance(node.args[0], Ref):
             return False
         held = self.segments.get(node.args[0].id)
-        if held is None or len(held.parts) != len(node.outputs):
+        if held is None:
             return False
-        for out, length in zip(node.outputs, held.lengths):
-            if out is None or self.program.values[out].shape[-held.dim] != length:
+        if base_name(node) in ("unbind", "select"):
+            return self.unstack_blocks(node, held)
+        groups = []
+        first = 0
+        for out in node.outputs:
+            if out is None:
                 return False
-        for out, part in zip(node.outputs, held.parts):
-            self.emit(View(part), node.index, out)
+            shape = self.program.values[out].shape
+            last = first + 1
+            while last <= len(held.parts) and size_sum(held.lengths[first:last]) != shape[-held.dim]:
+                last += 1
+            if last > len(held.parts):
+                return False
+            groups.append((out, first, last))
+            first = last
+        for out, first, last in groups:
+            parts = held.parts[first:last]
+            if len(parts) == 1:
+                self.emit(View(parts[0]), node.index, out)
+            else:
+                self.segments[out] = Segments(held.dim, held.lengths[first:last], parts)
+                self.emit(Sum(parts), node.index, out)
+        return True
+
+    def unstack_blocks(self, node: Node, held: Segments) -> bool:
+        """``unbind`` or ``select`` along an axis with one index a block."""
+        shape = self.program.values[node.args[0].id].shape
+        axis = node.args[1] if len(node.args) > 1 else 0
+        if len(shape) - axis % len(shape) != held.dim or held.lengths != (UNIT,) * len(held.lengths):
+            return False
+        picked = held.parts if base_name(node) == "unbind" else (held.parts[node.args[2]],)
+        for out, part in zip(node.outputs, picked):
+            if out is not None:
+                self.emit(View(part), node.index, out)
+        return True
+
+    def see_select_backward(self, node: Node) -> bool:
+        """The gradient of a ``select`` is zero in all blocks but one."""
+        if base_name(node) != "select_backward" or node.outputs[0] is None:
+            return False
+        shape = self.program.values[node.outputs[0]].shape
+        axis, index = node.args[2] % len(shape), node.args[3]
+        size = shape[axis]
+        count = int(size.terms[0][1]) if size.is_constant and size.terms else 0
+        if not self.is_cut((UNIT,) * count):
+            return False
+        value, right = self.program.values[node.outputs[0]], len(shape) - axis
+        parts = tuple(self.part(value, right, UNIT) for _ in range(count))
+        for i, part in enumerate(parts):
+            self.emit(View(node.args[0].id) if i == index % count else Known(MINUS_INFINITY), node.index, part)
+        self.segments[node.outputs[0]] = Segments(right, (UNIT,) * count, parts)
+        self.emit(Sum(parts), node.index, node.outputs[0])
         return True
 
     def see_cat(self, node: Node) -> None:
         """A concatenation of blocks as long as a packed weight's is packed again (the gradient of a split)."""
+        if base_name(node) == "stack" and node.outputs[0] is not None:
+            shape = self.program.values[node.outputs[0]].shape
+            axis = (node.args[1] if len(node.args) > 1 else 0) % len(shape)
+            parts = tuple(ref.id for ref in node.args[0])
+            if self.is_cut((UNIT,) * len(parts)):
+                self.segments[node.outputs[0]] = Segments(len(shape) - axis, (UNIT,) * len(parts), parts)
         if base_name(node) != "cat" or node.outputs[0] is None:
             return
         shape = self.program.values[node.outputs[0]].shape
         dim = node.args[1] if len(node.args) > 1 else 0
         right = len(shape) - dim if dim >= 0 else -dim
-        refs = [ref.id for ref in node.args[0]]
-        lengths = tuple(self.program.values[ref].shape[-right] for ref in refs if len(self.program.values[ref].shape) >= right)
-        if lengths in self.cut_lengths and len(lengths) == len(refs):
-            self.segments[node.outputs[0]] = Segments(right, lengths, tuple(refs))
+        lengths: list[Size] = []
+        parts: list[int] = []
+        for ref in node.args[0]:
+            inner = self.segments.get(ref.id)
+            if inner is not None and inner.dim == right:
+                lengths.extend(inner.lengths)
+                parts.extend(inner.parts)
+            elif len(self.program.values[ref.id].shape) >= right:
+                lengths.append(self.program.values[ref.id].shape[-right])
+                parts.append(ref.id)
+        if self.is_cut(tuple(lengths)):
+            self.segments[node.outputs[0]] = Segments(right, tuple(lengths), tuple(parts))
+
+    def is_cut(self, lengths: tuple[Size, ...]) -> bool:
+        """Whether some packed weight has these blocks next to each other."""
+        count = len(lengths)
+        return count > 1 and any(
+            cut[i : i + count] == lengths for cut in self.cut_lengths for i in range(len(cut) - count + 1))
 
     def act_on_blocks(self, node: Node) -> bool:
         """Apply an op to each block of its packed operands; the whole result is their join."""
         act = action(node, self.program.values, self.segments)
         if act is None:
             return False
-        out = node.outputs[0]
-        value = self.program.values[out]
-        parts = []
+        blocks: list[list[int]] = [[] for _ in node.outputs]
         for index, length in enumerate(act.lengths):
             table = {ref: self.segments[ref].parts[index] for ref in act.refs}
-            vid = self.fresh if act.out is None else self.part(value, act.out, length)
-            if act.out is None:
-                self.fresh += 1
-                self.parts[vid] = replace(value, id=vid)
-            block = replace(node, args=replace_refs(node.args, table), kwargs=replace_refs(node.kwargs, table), outputs=(vid,))
-            (structure,) = self.registry.structure(block, self.values)
-            self.emit(structure, node.index, vid)
-            parts.append(vid)
-        if act.out is not None:
-            self.segments[out] = Segments(act.out, act.lengths, tuple(parts))
-        self.emit(Sum(tuple(parts)), node.index, out)
+            outputs = tuple(
+                None if out is None else self.part(self.program.values[out], dim, length)
+                for out, dim in zip(node.outputs, act.outs))
+            structures = self.registry.structure(act.block(node, index, table, outputs), self.values)
+            for found, out, structure in zip(blocks, outputs, structures):
+                if out is not None and structure is not None:
+                    self.emit(structure, node.index, out)
+                    found.append(out)
+        for out, dim, parts in zip(node.outputs, act.outs, blocks):
+            if out is not None:
+                if dim is not None:
+                    self.segments[out] = Segments(dim, act.lengths, tuple(parts))
+                self.emit(Sum(tuple(parts)), node.index, out)
         return True
 
     def operand(self, x: Any, node: int) -> int:

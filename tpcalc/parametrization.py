@@ -56,8 +56,9 @@ class SliceRule:
 class Rule:
     """How one weight scales with width.
 
-    ``role``: ``input``, ``hidden``, ``output`` (the readout or anything growing to finite), ``vector``
-    (bias or gain), ``scalar`` (no growing axis), ``frozen`` or ``unused``.
+    ``role``: by fan-in and fan-out at the use: ``input`` (finite to growing; also biases and gains of growing size),
+    ``hidden``, ``output`` (the readout or anything growing to finite), ``scalar`` (no growing axis), ``frozen``
+    or ``unused``.
     ``A``, ``C``: effective init and update orders; ``gradient``: order ``g`` of the weight's gradient (n^g).
     ``reason`` is one line for the table; ``init_bound`` and ``update_bound`` certify A and C.
     """

@@ -20,7 +20,11 @@ ELEMENTWISE = frozenset(
     "silu_backward gelu_backward threshold_backward sigmoid_backward tanh_backward native_dropout_backward lift_fresh".split()
 )
 VIEWS = frozenset("view _unsafe_view reshape _reshape_alias expand".split())
-SPLITS = frozenset("split split_with_sizes chunk unsafe_split unsafe_chunk tensor_split".split())
+SPLITS = frozenset("split split_with_sizes chunk unsafe_split unsafe_chunk tensor_split unbind select".split())
+#: An axis longer than this is not taken for a stack of packed blocks (q, k, v; the four gates).
+MOST_STACKED = 6
+RANKS = frozenset(("squeeze", "unsqueeze"))
+PADDED = frozenset("constant_pad_nd".split())
 MATMULS = frozenset("mm bmm addmm linear".split())
 
 
@@ -41,6 +45,23 @@ def size_sum(sizes: Sequence[Size]) -> Optional[Size]:
         for power, coefficient in size.terms:
             terms[power] = terms.get(power, Fraction(0)) + coefficient
     return Size(tuple(sorted(((p, k) for p, k in terms.items() if k), reverse=True)))
+
+
+def size_product(sizes: Sequence[Size]) -> Optional[Size]:
+    """The exact product; None when one of them is rounded."""
+    total: dict[Fraction, Fraction] = {Fraction(0): Fraction(1)}
+    for size in sizes:
+        if size.rounded:
+            return None
+        step: dict[Fraction, Fraction] = {}
+        for p, k in total.items():
+            for q, m in size.terms:
+                step[p + q] = step.get(p + q, Fraction(0)) + k * m
+        total = step
+    return Size(tuple(sorted(((p, k) for p, k in total.items() if k), reverse=True)))
+
+
+UNIT = Size.constant(1)
 
 
 @dataclass(frozen=True)
@@ -69,6 +90,35 @@ def _mapped(shape_in: Sequence[Size], shape_out: Sequence[Size], dim: int) -> Op
     return dim
 
 
+def _viewed(shape_in: Sequence[Size], shape_out: Sequence[Size], cut: Cut) -> Optional[Cut]:
+    """The cut of a view's result, given that of its operand (called the other way round, the reverse).
+
+    Either the axis is carried along, or an axis of ``c`` equal blocks becomes an axis of size ``c`` before axes that hold a block,
+    or that is undone.
+    """
+    dim, lengths = cut
+    if _mapped(shape_in, shape_out, dim) is not None:
+        return cut
+    count, block = len(lengths), lengths[0]
+    if dim > len(shape_in) or any(length != block for length in lengths):
+        return None
+    if block == UNIT and shape_in[-dim] == Size.constant(count):  # (c, block axes) -> one axis
+        for right in range(1, min(dim, len(shape_out) + 1)):
+            inner = size_product(shape_in[len(shape_in) - dim + 1 : len(shape_in) - right + 1])
+            if shape_in[len(shape_in) - right + 1 :] != shape_out[len(shape_out) - right + 1 :] or inner is None:
+                continue
+            if shape_out[-right] == size_product((inner, Size.constant(count))):
+                return right, (inner,) * count
+        return None
+    for right in range(dim + 1, len(shape_out) + 1):  # one axis -> (c, block axes)
+        if tuple(shape_in[len(shape_in) - dim + 1 :]) != tuple(shape_out[len(shape_out) - dim + 1 :]):
+            return None
+        inside = shape_out[len(shape_out) - right + 1 : len(shape_out) - dim + 1]
+        if shape_out[-right] == Size.constant(count) and size_product(inside) == block:
+            return right, (UNIT,) * count
+    return None
+
+
 def plan(program: Program) -> dict[int, Cut]:
     """Weight value -> how its rows are cut, for every weight whose result is split in the forward pass."""
     wanted: dict[int, Cut] = {}
@@ -78,16 +128,24 @@ def plan(program: Program) -> dict[int, Cut]:
             continue
         name = base_name(node)
         if name in SPLITS:
+            inner = [wanted.pop(out, None) for out in node.outputs]
             cut = _split_cut(program, node)
             if cut is not None:
-                _want(wanted, node.args[0].id, cut)
+                _want(wanted, node.args[0].id, _refined(cut, inner))
             continue
         for out in node.outputs:
             if out in wanted:
                 cut = wanted.pop(out)
+                if name in VIEWS:
+                    operand = node.args[0].id
+                    source = _viewed(program.values[out].shape, program.values[operand].shape, cut) if cut[1] else None
+                    if source is not None:
+                        _want(wanted, operand, source)
+                    continue
                 for vid, dim in _sources(program, node, name, cut[0]):
                     _want(wanted, vid, (dim, cut[1]))
-    return {vid: cut for vid, cut in wanted.items() if vid in weights and cut[1]}
+    # blocks of a fixed axis (the three of an axis of size 3) are no packing
+    return {vid: cut for vid, cut in wanted.items() if vid in weights and any(length.growth > 0 for length in cut[1])}
 
 
 def _want(wanted: dict[int, Cut], vid: int, cut: Cut) -> None:
@@ -98,8 +156,24 @@ def _want(wanted: dict[int, Cut], vid: int, cut: Cut) -> None:
         wanted[vid] = cut
 
 
+def _refined(cut: Cut, inner: Sequence[Optional[Cut]]) -> Cut:
+    """A split whose pieces are split again along the same axis cuts into the finest pieces."""
+    dim, lengths = cut
+    if len(inner) != len(lengths):
+        return cut
+    fine: list[Size] = []
+    for length, further in zip(lengths, inner):
+        fine.extend(further[1] if further is not None and further[0] == dim and further[1] and length != UNIT else (length,))
+    return dim, tuple(fine)
+
+
 def _split_cut(program: Program, node: Node) -> Optional[Cut]:
     value = program.values[node.args[0].id]
+    if base_name(node) in ("unbind", "select"):
+        axis = node.args[1] if len(node.args) > 1 else 0
+        size = value.shape[axis]
+        count = size.terms[0][1] if size.is_constant and size.terms else 0
+        return (_from_right(value.shape, axis), (UNIT,) * int(count)) if 2 <= count <= MOST_STACKED else None
     dim = node.args[2] if len(node.args) > 2 else dict(node.kwargs).get("dim", 0)
     if not isinstance(dim, int) or any(out is None for out in node.outputs):
         return None
@@ -113,12 +187,17 @@ def _sources(program: Program, node: Node, name: str, dim: int) -> list[tuple[in
     """The operands that carry axis ``dim`` (from the right) of a node's result, with the axis in each."""
     out = program.values[node.outputs[0]].shape
     shapes = {ref: program.values[ref].shape for ref in dict.fromkeys(node.refs)}
-    if name in ELEMENTWISE or name in VIEWS:
-        found = [(ref, dim) for ref, shape in shapes.items() if _mapped(shape, out, dim) is not None]
-        return found
+    if name in ELEMENTWISE:
+        return [(ref, dim) for ref, shape in shapes.items() if _mapped(shape, out, dim) is not None]
     if name in ("t", "transpose", "permute"):
         mapped = _permuted(node, len(out), dim, inverse=True)
         return [(node.args[0].id, mapped)] if mapped else []
+    if name in RANKS:
+        source = _reranked(node, program.values, dim, inverse=True)
+        return [(node.args[0].id, source)] if source else []
+    if name == "slice" or name in PADDED:
+        shape = shapes[node.args[0].id]
+        return [(node.args[0].id, dim)] if len(shape) == len(out) and shape[-dim] == out[-dim] else []
     if name in MATMULS:
         first, second, bias = _matmul_operands(node, name)
         sources: list[tuple[int, int]] = []
@@ -129,13 +208,26 @@ def _sources(program: Program, node: Node, name: str, dim: int) -> list[tuple[in
         elif dim == 2 and name in ("mm", "bmm"):
             sources.append((first, 2))
         return sources
-    if name == "convolution" and dim == len(out) - 1 and not node.args[6] and node.args[8] == 1:
+    if name == "convolution" and dim == len(out) - 1 and not node.args[6]:
         weight = node.args[1].id
+        depthwise = is_depthwise(node, program.values)
+        if node.args[8] != 1 and not depthwise:
+            return []
         sources = [(weight, len(shapes[weight]))]
         if isinstance(node.args[2], Ref):
             sources.append((node.args[2].id, 1))
+        if depthwise:
+            sources.append((node.args[0].id, dim))
         return sources
     return []
+
+
+def is_depthwise(node: Node, values: Mapping[int, Value]) -> bool:
+    """A convolution (or its backward) with one group a channel: channels don't mix."""
+    backward = base_name(node) == "convolution_backward"
+    groups = node.args[9 if backward else 8]
+    channels = values[node.args[1 if backward else 0].id].shape[1]
+    return groups == channels or (isinstance(groups, int) and groups > 1 and channels == Size.constant(groups))
 
 
 def _matmul_operands(node: Node, name: str) -> tuple[int, int, Optional[int]]:
@@ -161,6 +253,20 @@ def _permuted(node: Node, ndim: int, dim: int, *, inverse: bool) -> Optional[int
     return ndim - source
 
 
+def _reranked(node: Node, values: Mapping[int, Value], dim: int, *, inverse: bool) -> Optional[int]:
+    """Where squeeze or unsqueeze of one axis puts an axis counted from the right (``inverse``: where it comes from)."""
+    if len(node.args) < 2 or not isinstance(node.args[1], int):
+        return None
+    before, after = len(values[node.args[0].id].shape), len(values[node.outputs[0]].shape)
+    if before == after:
+        return dim
+    axis = max(before, after) - node.args[1] % max(before, after)  # the axis that comes or goes, from the right
+    grows = (after > before) != inverse
+    if grows:
+        return dim + 1 if dim >= axis else dim
+    return None if dim == axis else dim - 1 if dim > axis else dim
+
+
 def replace_refs(arg: Any, table: Mapping[int, int]) -> Any:
     """``arg`` with every tensor argument renamed by ``table``."""
     if isinstance(arg, Ref):
@@ -181,27 +287,43 @@ def part_value(value: Value, dim: int, length: Size, vid: int) -> Value:
 class Action:
     """How a node acts on segmented operands.
 
-    ``out``: the axis (from the right) along which its result is segmented, None when the blocks are summed (a contraction over
-    the packed axis) .  ``lengths``: of the blocks.  ``refs``: the operands that come in blocks.
+    ``outs``: for each result the axis (from the right) along which it is segmented; one None means that the blocks are summed
+    (a contraction over the packed axis).  ``lengths``: of the blocks.  ``refs``: the operands that come in blocks.
+    ``groups``: position of an argument that counts the channels of the block (a depthwise convolution's groups).
     """
 
-    out: Optional[int]
+    outs: tuple[Optional[int], ...]
     lengths: tuple[Size, ...]
     refs: tuple[int, ...]
+    groups: Optional[int] = None
+
+    def block(self, node: Node, index: int, parts: Mapping[int, int], outputs: tuple) -> Node:
+        """``node`` applied to block ``index``."""
+        args = list(replace_refs(node.args, parts))
+        if self.groups is not None:
+            args[self.groups] = self.lengths[index]
+        return replace(node, args=tuple(args), kwargs=replace_refs(node.kwargs, parts), outputs=outputs)
 
 
 def action(node: Node, values: Mapping[int, Value], segments: Mapping[int, Segments]) -> Optional[Action]:
     """How to apply ``node`` block by block; None where it must see its operands whole."""
     held = {ref: segments[ref] for ref in dict.fromkeys(node.refs) if ref in segments}
-    if not held or len(node.outputs) != 1 or node.outputs[0] is None:
+    if not held:
         return None
     name = base_name(node)
     first = next(iter(held.values()))
     if any(s.lengths != first.lengths for s in held.values()):
         return None
     lengths, refs = first.lengths, tuple(held)
+    if name == "convolution_backward":
+        return _conv_backward_action(node, values, held, lengths, refs)
+    if len(node.outputs) != 1 or node.outputs[0] is None:
+        return None
     out = values[node.outputs[0]].shape
-    if name in ELEMENTWISE or name in VIEWS:
+    if name in VIEWS:
+        cut = _viewed(values[refs[0]].shape, out, (first.dim, lengths))
+        return Action((cut[0],), cut[1], refs) if cut is not None else None
+    if name in ELEMENTWISE:
         dims = {s.dim for s in held.values()}
         dim = first.dim
         if len(dims) != 1 or any(_mapped(values[ref].shape, out, dim) is None for ref in refs):
@@ -210,19 +332,52 @@ def action(node: Node, values: Mapping[int, Value], segments: Mapping[int, Segme
             shape = values[ref].shape
             if ref not in held and len(shape) >= dim and shape[-dim] == out[-dim]:
                 return None
-        return Action(dim, lengths, refs)
+        return Action((dim,), lengths, refs)
     if name in ("t", "transpose", "permute"):
-        mapped = _permuted(node, len(out), first.dim, inverse=False)
-        return Action(mapped, lengths, refs)
+        return Action((_permuted(node, len(out), first.dim, inverse=False),), lengths, refs)
+    if name in RANKS:
+        target = _reranked(node, values, first.dim, inverse=False)
+        return Action((target,), lengths, refs) if target else None
+    if name in ("slice", "slice_backward") or name in PADDED:
+        return _along_action(node, values, first, lengths, refs)
     if name in MATMULS:
         return _matmul_action(node, name, held, lengths, refs)
     if name == "sum":
         return _sum_action(node, values, first, lengths, refs)
-    if name == "convolution" and refs and all(ref in (node.args[1].id, getattr(node.args[2], "id", None)) for ref in refs):
-        whole_bias = isinstance(node.args[2], Ref) and node.args[2].id not in held
-        ok = node.args[1].id in held and held[node.args[1].id].dim == len(values[node.args[1].id].shape) and not whole_bias
-        return Action(len(out) - 1, lengths, refs) if ok else None
+    if name == "convolution":
+        return _conv_action(node, values, held, lengths, refs)
     return None
+
+
+def _along_action(node: Node, values, first: Segments, lengths, refs) -> Optional[Action]:
+    """A slice (or padding) along another axis than the packed one keeps the blocks."""
+    shape, out = values[refs[0]].shape, values[node.outputs[0]].shape
+    same_rank = len(shape) == len(out)
+    return Action((first.dim,), lengths, refs) if same_rank and shape[-first.dim] == out[-first.dim] else None
+
+
+def _conv_action(node: Node, values, held, lengths, refs) -> Optional[Action]:
+    x, weight = node.args[0].id, node.args[1].id
+    bias = node.args[2].id if isinstance(node.args[2], Ref) else None
+    channels = len(values[x].shape) - 1
+    rows = weight in held and held[weight].dim == len(values[weight].shape) and (bias is None or bias in held)
+    if not rows or node.args[6]:
+        return None
+    if x not in held:
+        return Action((channels,), lengths, refs) if node.args[8] == 1 else None
+    if held[x].dim == channels and is_depthwise(node, values):
+        return Action((channels,), lengths, refs, groups=8)
+    return None
+
+
+def _conv_backward_action(node: Node, values, held, lengths, refs) -> Optional[Action]:
+    """The backward of a depthwise convolution acts on each channel alone."""
+    dy, x, weight = (node.args[i].id for i in range(3))
+    channels = len(values[x].shape) - 1
+    blocks = {dy: channels, x: channels, weight: len(values[weight].shape)}
+    if not is_depthwise(node, values) or any(held.get(v) is None or held[v].dim != dim for v, dim in blocks.items()):
+        return None
+    return Action((channels, len(values[weight].shape), 1), lengths, refs, groups=9)
 
 
 def _matmul_action(node: Node, name: str, held, lengths, refs) -> Optional[Action]:
@@ -230,11 +385,11 @@ def _matmul_action(node: Node, name: str, held, lengths, refs) -> Optional[Actio
     x, y = held.get(first), held.get(second)
     y_out, y_in = (2, 1) if name == "linear" else (1, 2)
     if x is not None and y is not None:
-        return Action(None, lengths, refs) if x.dim == 1 and y.dim == y_in and bias is None else None
+        return Action((None,), lengths, refs) if x.dim == 1 and y.dim == y_in and bias is None else None
     if y is not None and y.dim == y_out and (bias is None or bias in held):
-        return Action(1, lengths, refs)
+        return Action((1,), lengths, refs)
     if x is not None and x.dim == 2 and bias is None:
-        return Action(2, lengths, refs)
+        return Action((2,), lengths, refs)
     return None
 
 
@@ -249,4 +404,4 @@ def _sum_action(node: Node, values, first: Segments, lengths, refs) -> Optional[
         return None
     keep = bool(node.args[2]) if len(node.args) > 2 else False
     dim = first.dim if keep else first.dim - sum(1 for d in reduced if d > axis)
-    return Action(dim, lengths, refs)
+    return Action((dim,), lengths, refs)
