@@ -61,7 +61,7 @@ def initials(factory: Callable[[int], Any], program: Program, base: int, target:
         if at_base is None or at_target is None or "unknown" in (at_base.kind, at_target.kind):
             unknown.append(weight)
         else:
-            known[weight.name] = _exact(weight.name, at_base, at_target)
+            known[weight.name] = _exact(weight, at_base, at_target, base, target)
     if unknown:
         known.update(_measured(factory, program, unknown, base, target))
     return known
@@ -71,17 +71,30 @@ def _rms(law: InitLaw) -> float:
     return math.hypot(law.std, law.mean) if law.mean else law.std
 
 
-def _exact(name: str, base: InitLaw, target: InitLaw) -> Initial:
+def _exact(weight: Weight, base: InitLaw, target: InitLaw, base_width: int, target_width: int) -> Initial:
     at_base, at_target = _rms(base), _rms(target)
     if at_base == at_target:
         return Initial(base, target, 1.0)
     if at_base == 0 or at_target == 0:
         zero, width = (base, "base") if at_base == 0 else (target, "target")
         raise ScalingError(
-            f"{name} is initialised to zero at the {width} width ({zero.call}) and not at the other, so no multiplier "
-            f"turns one into the other; make the init the same kind at all widths"
+            f"{weight.name} is initialised to zero at the {width} width ({zero.call}) and not at the other, so no "
+            f"multiplier turns one into the other; make the init the same kind at all widths"
         )
-    return Initial(base, target, tidy(at_base / at_target))
+    ratio = at_base / at_target
+    if "data" in base.call and "data" in target.call and "random" in (base.kind, target.kind):
+        ratio = _without_noise(ratio, weight, base_width, target_width)
+    return Initial(base, target, tidy(ratio))
+
+
+def _without_noise(ratio: float, weight: Weight, base: int, target: int) -> float:
+    """Entries drawn elsewhere (numpy) and read as data: their std is a sample's, and within its noise a power of n."""
+    width = Fraction(base, target)
+    power = Fraction(round(2 * math.log(ratio) / math.log(width)), 2)
+    snapped = power_product([(width, power)])
+    entries = (math.prod(size.at(n) for size in weight.shape) for n in (base, target))
+    noise = math.sqrt(sum(1 / (2 * count) for count in entries))
+    return snapped if abs(ratio / snapped - 1) <= SIGMAS * noise < 0.2 else ratio
 
 
 def _measured(
