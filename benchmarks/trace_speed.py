@@ -121,7 +121,7 @@ def main() -> None:
     for round_ in range(options.rounds):
         for contender in CONTENDERS:
             command = [sys.executable, __file__, "--only", contender]
-            for name, value in zip(("layers", "hidden", "sequence"), shape):
+            for name, value in zip(("layers", "hidden", "sequence"), shape, strict=True):
                 command += [f"--{name}", str(value)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
@@ -129,10 +129,9 @@ def main() -> None:
                 continue
             result = json.loads(done.stdout.splitlines()[-1])
             results.setdefault(contender, []).append(result)
-            print(
-                f"round {round_ + 1}  {contender:7} {result['seconds']:7.2f} s  {result['mb']:6.0f} MB  {result['count']} "
-                + ("weights" if contender == "derive" else "calls")
-            )
+            unit = "weights" if contender == "derive" else "calls"
+            numbers = f"{result['seconds']:7.2f} s  {result['mb']:6.0f} MB  {result['count']} {unit}"
+            print(f"round {round_ + 1}  {contender:7} {numbers}")
     base = statistics.median(result["seconds"] for result in results["plain"])
     for contender, runs in results.items():
         seconds = statistics.median(result["seconds"] for result in runs)

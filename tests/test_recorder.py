@@ -65,7 +65,7 @@ def replay(trace: RawTrace, values: dict[int, torch.Tensor]) -> dict[int, torch.
         else:
             results = _call(node, values)
         assert len(results) >= len([vid for vid in node.outputs if vid is not None]), node
-        for vid, result in zip(node.outputs, results):
+        for vid, result in zip(node.outputs, results, strict=False):
             if vid is not None:
                 assert vid not in values, node
                 assert tuple(result.shape) == trace.values[vid].shape, node
@@ -88,10 +88,10 @@ def _call(node, values):
         args[3:5] = [None if arg is None else arg.clone() for arg in args[3:5]]
     result = op(*args, **kwargs)
     results = list(result) if isinstance(result, (tuple, list)) else [result]
-    fresh = [r for r, spec in zip(results, op._schema.returns) if not (spec.alias_info and spec.alias_info.is_write)]
-    if len(op._schema.returns) < len(results):
-        fresh = results
-    return fresh + written
+    if len(results) != len(op._schema.returns):  # a list of tensors is one return
+        return results + written
+    rewritten = [spec.alias_info is not None and spec.alias_info.is_write for spec in op._schema.returns]
+    return [result for result, old in zip(results, rewritten, strict=True) if not old] + written
 
 
 def check_against_eager(factory, *, tolerance: float = 1e-5) -> RawTrace:
@@ -134,13 +134,13 @@ def check_against_eager(factory, *, tolerance: float = 1e-5) -> RawTrace:
             [seeds.get(path, torch.ones_like(tensor)) for path, tensor in chosen], allow_unused=True,
         )  # fmt: skip
     assert [path for path, _ in chosen] == [path for path, _ in trace.outputs]
-    for (_, tensor), (_, vid) in zip(chosen, trace.outputs):
+    for (_, tensor), (_, vid) in zip(chosen, trace.outputs, strict=True):
         _close(values[vid], tensor.detach(), tolerance, "output")
     weights = {weight.names[0]: weight for weight in trace.weights}
     assert {name for weight in trace.weights for name in weight.names} == {
         name for name, _ in model.named_parameters(remove_duplicate=False)
     }
-    for (name, parameter), grad in zip(named.items(), grads):
+    for (name, parameter), grad in zip(named.items(), grads, strict=True):
         weight = weights[name]
         assert (weight.grad is None) == (grad is None), name
         assert weight.shape == tuple(parameter.shape)
@@ -239,8 +239,9 @@ class Writes(nn.Module):
         self.count.add_(1)
         if torch.ones(4, dtype=torch.bool).all():
             h = h.clone().transpose_(0, 1).t() + self.constant
-        torch.mul(h, 2, out=(doubled := torch.empty(0)).resize_(h.shape)) if not h.requires_grad else None
-        return self.last(z * z + h) + early.sum() + tail.sum() + sum(row.sum() for row in rows) + self.count[0]
+        steps = torch.zeros(4)
+        torch.arange(4, out=steps)
+        return self.last(z * z + h) * steps + early.sum() + tail.sum() + sum(row.sum() for row in rows) + self.count[0]
 
 
 class Double(torch.autograd.Function):
@@ -320,3 +321,235 @@ PLAIN = {
 @pytest.mark.parametrize("name", PLAIN)
 def test_replay_is_eager(name):
     check_against_eager(PLAIN[name], tolerance=1e-2 if name == "odds" else 1e-5)
+
+
+def _hugging_face(name: str, **options):
+    """Factory of a tiny Hugging Face model of this type."""
+    transformers = pytest.importorskip("transformers")
+    common = dict(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4)
+    t5 = dict(vocab_size=64, d_model=16, d_kv=4, num_layers=2, num_heads=4)
+    config, model, sizes = {
+        "gpt2": ("GPT2Config", "GPT2LMHeadModel", dict(vocab_size=64, n_embd=16, n_layer=2, n_head=4, n_positions=32)),
+        "llama": ("LlamaConfig", "LlamaForCausalLM", dict(common, num_key_value_heads=2)),
+        "mixtral": ("MixtralConfig", "MixtralForCausalLM", dict(common, num_key_value_heads=2, num_local_experts=4)),
+        "bert": ("BertConfig", "BertForMaskedLM", common),
+        "vit": ("ViTConfig", "ViTForImageClassification", dict(common, image_size=16, patch_size=8)),
+        "t5": ("T5Config", "T5ForConditionalGeneration", dict(t5, d_ff=32)),
+        "mamba": ("MambaConfig", "MambaForCausalLM", dict(common, state_size=4)),
+    }[name]  # fmt: skip
+    unknown = {"vit": ("vocab_size",), "mamba": ("num_attention_heads", "intermediate_size")}.get(name, ())
+    sizes = {key: value for key, value in sizes.items() if key not in unknown}
+
+    def factory():
+        settings = getattr(transformers, config)(**sizes)
+        for key, value in options.items():
+            setattr(settings, key, value)
+        built = getattr(transformers, model)(settings).eval()
+        if name == "vit":
+            return built, {"pixel_values": torch.randn(2, 3, 16, 16)}
+        inputs = {"input_ids": _tokens(64)}
+        if name == "t5":
+            inputs["decoder_input_ids"] = _tokens(64)
+        if name in ("llama", "bert"):
+            inputs["attention_mask"] = torch.tensor([[1] * 8, [0] * 3 + [1] * 5])
+        return built, inputs
+
+    return factory
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "vit", "t5", "mamba"])
+def test_replay_is_eager_for_hugging_face(name):
+    trace = check_against_eager(_hugging_face(name), tolerance=1e-4)
+    assert all(weight.grad is not None for weight in trace.weights)
+    assert [path for path, _ in trace.outputs] == ["logits"]
+
+
+def test_mixture_of_experts():
+    trace = check_against_eager(_hugging_face("mixtral", _experts_implementation="batched_mm"), tolerance=1e-4)
+    assert not trace.assumptions
+    looped = record(_hugging_face("mixtral", _experts_implementation="eager"), 16)
+    assert any("nonzero" in text and "experts" in text for text in looped.assumptions)
+    assert all(weight.grad is not None for weight in looped.weights)
+
+
+# -- what a trace says -----------------------------------------------------------------------------
+
+
+def _ops(trace: RawTrace, phase: str = "forward") -> Counter:
+    return Counter(node.op for node in trace.nodes if node.phase == phase)
+
+
+def test_same_trace_each_time():
+    first, second = (record(PLAIN["gpt"], 16) for _ in range(2))
+    assert first == second
+
+
+def test_tied_weights_are_one():
+    trace = record(PLAIN["gpt"], 16)
+    assert [weight.names for weight in trace.weights if len(weight.names) > 1] == [("tokens.weight", "head.weight")]
+    assert trace.weights[0].module_type == "Embedding"
+
+
+def test_places():
+    trace = record(PLAIN["gpt"], 16)
+    softmax = [node for node in trace.nodes if "softmax" in node.op]
+    assert {(node.module, node.phase) for node in softmax} == {
+        (f"blocks.{block}", phase) for block in (0, 1) for phase in ("forward", "backward")
+    }
+    assert all(re.fullmatch(r"test_recorder\.py:\d+", node.source) for node in trace.nodes)
+
+
+def test_attention_is_decomposed():
+    ops = _ops(record(PLAIN["gpt"], 16))
+    assert ops["aten.bmm.default"] == 4 and not any("attention" in op for op in ops)
+
+
+def test_checkpointing_leaves_no_mark():
+    plain = record(PLAIN["gpt"], 16, sources=False)
+    for name in ("checkpointed", "checkpointed, not reentrant"):
+        trace = record(PLAIN[name], 16, sources=False)
+        assert [node.op for node in trace.nodes] == [node.op for node in plain.nodes]
+
+
+def test_gradients_of_activations():
+    trace = record(PLAIN["mlp"], 16)
+    shapes = {vid: value.shape for vid, value in trace.values.items()}
+    assert all(shapes[vid] == shapes[grad] for vid, grad in trace.grads.items())
+    (tanh,) = (node.outputs[0] for node in trace.nodes if node.op == "aten.tanh.default")
+    assert tanh in trace.grads
+    bare = record(PLAIN["mlp"], 16, activation_grads=False)
+    assert bare.nodes == trace.nodes
+    assert set(bare.grads) == {weight.value for weight in bare.weights}
+
+
+def test_numbers_of_constants():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+            self.register_buffer("table", torch.tensor([-3.0, 4.0]))
+
+        def forward(self, x):
+            mask = torch.full((4, 4), float("-inf")).triu(1)
+            return self.linear(x) @ x.t() + mask + torch.arange(4) * self.table[1]
+
+    trace = record(lambda: (Model(), (torch.ones(4, 8),)), 8)
+    by_op = {node.op: trace.values[node.outputs[0]] for node in trace.nodes if node.phase == "forward"}
+    assert by_op["aten.arange.default"].magnitude == 3.0
+    assert by_op["aten.full.default"].magnitude == 0.0
+    assert by_op["aten.addmm.default"].magnitude is None
+    (table,) = (value for value in trace.values.values() if value.kind == "buffer")
+    assert (table.name, table.magnitude, table.rms) == ("table", 4.0, pytest.approx(12.5**0.5))
+    (given,) = trace.inputs
+    assert (trace.values[given].name, trace.values[given].magnitude) == ("x", 1.0)
+
+
+def test_outputs_and_losses():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return {"loss": self.linear(x).sum(), "other": self.linear(x)}
+
+    trace = record(lambda: (Two(), (torch.ones(2, 8),)), 8)
+    assert [path for path, _ in trace.outputs] == ["loss"] and trace.loss == trace.outputs[0][1]
+    assert trace.values[trace.seeds[0][1]].magnitude == 1.0
+    own = record(lambda: (Two(), (torch.ones(2, 8),)), 8, loss=lambda out: out["other"].square().mean())
+    assert _ops(own)["aten.mean.default"] == 1
+    forward_only = record(PLAIN["mlp"], 16, backward=False)
+    assert not _ops(forward_only, "backward") and forward_only.weights[0].grad is None
+
+
+def test_unused_and_frozen_weights_are_listed():
+    weights = {weight.names[0]: weight for weight in record(PLAIN["odds"], 16).weights}
+    assert weights["unused"].grad is None and weights["unused"].trainable
+    assert weights["frozen"].grad is None and not weights["frozen"].trainable
+
+
+def test_no_memory_is_used():
+    trace = record(lambda: (nn.Sequential(nn.Linear(10**6, 10**6), nn.ReLU()), (torch.empty(10**5, 10**6),)), 10**6)
+    assert trace.weights[0].shape == (10**6, 10**6)
+
+
+def test_models_made_for_a_gpu_and_kept_models():
+    kept = nn.Linear(8, 8)
+    on_gpu = record(lambda: (nn.Linear(8, 8, device="cuda").to("cuda"), (torch.ones(2, 8).cuda(),)), 8)
+    assert on_gpu.nodes == record(lambda: (kept, (torch.ones(2, 8),)), 8).nodes
+    assert type(kept.weight) is nn.Parameter and kept.weight.grad is None
+
+
+def test_globals_are_restored():
+    def state():
+        return (
+            random.getstate()[1][:3], torch.get_rng_state().tolist(), torch.backends.mha.get_fastpath_enabled(),
+            torch._C._get_mkldnn_enabled(), torch.backends.opt_einsum.enabled, torch.nn.Module.__call__, torch.compile,
+            torch.backends.cuda.flash_sdp_enabled(), torch.backends.nnpack.flags, torch.cuda._lazy_init,
+        )  # fmt: skip
+
+    before = state()
+    record(PLAIN["mlp"], 16)
+    with pytest.raises(TraceError):
+        record(lambda: (nn.Linear(8, 8), (torch.ones(2, 7),)), 8)
+    assert state() == before
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+
+    def forward(self, x):
+        h = self.inner(x)
+        return h if h.sum() > 0 else -h
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (lambda: nn.Linear(8, 8), "without example inputs at width 8; return (model, inputs)"),
+        (lambda: 3, "returned a int at width 8"),
+        (lambda: (Branching(), (torch.ones(2, 8),)), "(test_recorder.py:"),
+        (lambda: (nn.Sequential(nn.Linear(8, 8), nn.Linear(9, 9)), (torch.ones(2, 8),)), "at width 8 in 1; check"),
+        (lambda: (nn.Linear(8, 8).requires_grad_(False), (torch.ones(2, 8),)), "is differentiable"),
+        (lambda: (nn.Embedding(8, 8, sparse=True), (torch.ones(2).long(),)), "sparse"),
+    ],
+)
+def test_errors_name_the_place(factory, words):
+    with pytest.raises(TraceError, match=re.escape(words)):
+        record(factory, 8)
+
+
+# -- observing real models -------------------------------------------------------------------------
+
+
+def test_observing_trains_like_eager():
+    """Steps with the gradients that ``observe`` gives are steps of ordinary training."""
+
+    def build():
+        torch.manual_seed(0)
+        model = ResNet(16)
+        return model, torch.optim.SGD(model.parameters(), lr=0.1), torch.randn(4, 3, 8, 8)
+
+    def loss_of(output):
+        return output.square().mean()
+
+    model, optimizer, x = build()
+    watched, watched_optimizer, _ = build()
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = loss_of(model(x))
+        loss.backward()
+        optimizer.step()
+        seen = observe(watched, (x,), lambda vid, tensor: None, loss=loss_of, backward=True)
+        for name, parameter in watched.named_parameters():
+            parameter.grad = seen.grads[name]
+        watched_optimizer.step()
+        torch.testing.assert_close(seen.loss, loss.detach(), rtol=1e-4, atol=1e-5)
+    for (name, ours), theirs in zip(watched.state_dict().items(), model.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4, msg=name)
+    assert all(type(p) is nn.Parameter for p in watched.parameters())

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Iterator
 
 import torch
+import torch.distributions
 import torch.utils.checkpoint
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -63,6 +64,9 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_set(checkpoint.CheckpointFunction, "apply", staticmethod(_run_directly)))
         stack.enter_context(_set(checkpoint, "_checkpoint_without_reentrant_generator", _no_checkpoint))
         stack.enter_context(_set(torch, "compile", _uncompiled))
+        stack.enter_context(_set(torch, "cond", _taken_branch))
+        stack.enter_context(_set(torch.cuda, "_lazy_init", _no_device))
+        stack.enter_context(_set(torch.distributions.Distribution, "_validate_args", False))
         stack.enter_context(_set(logging.getLogger("torch._subclasses.fake_tensor"), "disabled", True))
         stack.enter_context(torch.enable_grad())
         yield
@@ -71,6 +75,15 @@ def decomposed() -> Iterator[None]:
 def _uncompiled(model: Any = None, **options: Any) -> Any:
     """``torch.compile`` while tracing: the model as written."""
     return (lambda inner: inner) if model is None else model
+
+
+def _taken_branch(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -> Any:
+    """``torch.cond`` while tracing: the branch that runs."""
+    return true_fn(*operands) if pred else false_fn(*operands)
+
+
+def _no_device() -> None:
+    """Tensors put on a GPU stay where they are, so a model written for one traces without one."""
 
 
 @contextmanager

@@ -37,9 +37,11 @@ from tpcalc.trace.raw import RawNode, RawValue, Ref
 
 __all__ = ["Recording"]
 
-MOST_INTEGERS = 2**18
+MOST_INTEGERS = 2**20
 MOST_FLOATS = 2**16
 """Tensors up to these sizes are computed for real where their operands are known."""
+LARGEST_EXAMPLE = 2**22
+"""Most entries of the operands of an op whose result is found out by a run on zeros."""
 
 _BOOLEANS = {True: object(), False: object()}
 """Stand for booleans in cache keys, where ``True`` would equal ``1``."""
@@ -50,6 +52,8 @@ _running_node = torch._C._current_autograd_node
 
 class Recording(TorchDispatchMode):
     """Records ATen calls into ``nodes`` and ``values``."""
+
+    supports_higher_order_operators = True  # so that ours is the error
 
     def __init__(
         self,
@@ -90,6 +94,11 @@ class Recording(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Optional[dict] = None) -> Any:
         op = self._ops.get(func)
         if op is None:
+            if not isinstance(func, torch._ops.OpOverload):
+                raise TraceError(
+                    f"{self.here()} calls the higher-order operator {func}, which can't be traced; "
+                    "call what is inside it directly"
+                )
             op = self._ops[func] = Op(func)
             op.special = handler(op.name)
         if op.random:
@@ -125,9 +134,13 @@ class Recording(TorchDispatchMode):
         elif nominal is not None:
             inferred, real = nominal()
         else:
-            inferred = self._infer(op, args, kwargs, tuple(key))
-            if known and self.stage != "backward" and _is_small(inferred):
-                real = self.execute(op, args, kwargs)
+            try:
+                inferred = self._infer(op, args, kwargs, tuple(key))
+            except (DynamicOutputShapeException, DataDependentOutputException):
+                inferred, real = self._by_example(op, args, kwargs, known)
+            else:
+                if known and self.stage != "backward" and _is_small(inferred):
+                    real = self.execute(op, args, kwargs)
         if type(inferred) is Geometry:
             source = self.phantom(args[op.aliases[0]]) if op.views else None
             result = self._result(inferred, real, source)
@@ -136,7 +149,7 @@ class Recording(TorchDispatchMode):
             result, outputs = self._results(op, args, inferred, real)
             if outputs is None:
                 return result
-        if self.stage == "forward" and known is False and (op.name in _RUNNING):
+        if op.hides_writes and not known:
             self._forget_statistics(op, args)
         self.append(op.name, tuple(told), told_kwargs, outputs)
         return result
@@ -195,7 +208,7 @@ class Recording(TorchDispatchMode):
         told: list[Any] = []
         self._encode(kwargs.values(), told, key)
         key.extend(kwargs)
-        return tuple(zip(kwargs, told))
+        return tuple(zip(kwargs, told, strict=True))
 
     @staticmethod
     def _on_cpu(kwargs: dict) -> dict:
@@ -221,6 +234,13 @@ class Recording(TorchDispatchMode):
             entry = (tensor, make_phantom(self._geometry_of(tensor), memory, None, shadow))
             self._adopted[id(tensor)] = entry
         return entry[1]
+
+    def made_real(self, phantom: Phantom) -> torch.Tensor:
+        """The real tensor behind a phantom, which stands for it from now on."""
+        if phantom.shadow is None:
+            return phantom
+        self._adopted[id(phantom.shadow)] = (phantom.shadow, phantom)
+        return phantom.shadow
 
     # -- values ------------------------------------------------------------------------------------
 
@@ -436,15 +456,38 @@ class Recording(TorchDispatchMode):
         try:
             with self._fake:
                 return _mapped(self._geometry_of, func(*args, **kwargs))
-        except (DynamicOutputShapeException, DataDependentOutputException) as error:
-            raise TraceError(
-                f"{self.here()} calls {func}, whose result depends on trained numbers; "
-                "write it with masks instead of data-dependent sizes"
-            ) from error
         except (UnsupportedOperatorException, NotImplementedError) as error:
             raise TraceError(
-                f"{self.here()} calls {func}, which has no fake implementation; register one with torch.library.register_fake"
+                f"{self.here()} calls {func}, which has no fake implementation; "
+                "register one with torch.library.register_fake"
             ) from error
+
+    def _by_example(self, op: Op, args: tuple, kwargs: dict, known: bool) -> tuple[Any, Any]:
+        """Geometry of a result that depends on numbers: from a run on what is known, and zeros for the rest.
+
+        Integers among the results (the batch sizes of a packed sequence) are taken as known.
+        """
+        tensors = [t for arg in (*args, *kwargs.values()) for t in _tensors(arg)]
+        if sum(t.numel() for t in tensors) > LARGEST_EXAMPLE:
+            raise TraceError(
+                f"{self.here()} calls {op.name}, whose result depends on the numbers of a large tensor; "
+                "trace with smaller inputs, or write it with masks instead of data-dependent sizes"
+            )
+        if not known and op.name not in _BY_LENGTHS:
+            self.assume(f"the result of {op.name} depends on trained numbers; its size is that for zeros")
+        real = op.func(
+            *(_mapped(self._to_example, arg) for arg in args),
+            **{name: _mapped(self._to_example, arg) for name, arg in kwargs.items()},
+        )
+        kept = real if known else _mapped(lambda r: None if _is_float(r) else r, real)
+        return _mapped(self._geometry_of, real), kept
+
+    def _to_example(self, arg: Any) -> Any:
+        if not isinstance(arg, torch.Tensor):
+            return arg
+        geometry = self.phantom(arg).geometry
+        real = self.phantom(arg).real
+        return real if real is not None else torch.zeros(geometry.size, dtype=geometry.dtype)
 
     def scratch(self, geometry: Geometry) -> Phantom:
         """A tensor that is no value of the trace."""
@@ -459,7 +502,8 @@ class Recording(TorchDispatchMode):
         geometry = self.phantom(arg).geometry
         meta = torch.empty_strided(geometry.size, geometry.stride, dtype=geometry.dtype, device="meta")
         if geometry.offset:
-            span = geometry.offset + 1 + sum((n - 1) * s for n, s in zip(geometry.size, geometry.stride) if n)
+            steps = zip(geometry.size, geometry.stride, strict=True)
+            span = geometry.offset + 1 + sum((length - 1) * stride for length, stride in steps if length)
             whole = torch.empty(span, dtype=geometry.dtype, device="meta")
             meta = whole.as_strided(geometry.size, geometry.stride, geometry.offset)
         return meta
@@ -515,8 +559,9 @@ class Recording(TorchDispatchMode):
 
 _NOWHERE = ("", "")
 _infer_again = object()
+_BY_LENGTHS = frozenset(("aten._pack_padded_sequence.default", "aten._ctc_loss.Tensor", "aten._ctc_loss.default"))
+"""Ops whose results depend on numbers only through lengths the user gives."""
 _LAZY = {"aten._conj.default": torch.ops.aten.conj_physical, "aten._neg_view.default": torch.ops.aten.neg}
-_RUNNING = frozenset(("aten.native_batch_norm.default", "aten.cudnn_batch_norm.default", "aten.miopen_batch_norm.default"))
 
 
 def _mapped(function: Callable[[Any], Any], structure: Any) -> Any:
@@ -524,6 +569,10 @@ def _mapped(function: Callable[[Any], Any], structure: Any) -> Any:
     if isinstance(structure, (list, tuple)):
         return type(structure)([_mapped(function, item) for item in structure])
     return function(structure)
+
+
+def _is_float(tensor: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and (tensor.is_floating_point() or tensor.is_complex())
 
 
 def _is_small(inferred: Any) -> bool:

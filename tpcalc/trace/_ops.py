@@ -13,8 +13,8 @@ _BATCH_NORMS = ("aten.native_batch_norm.default", "aten.cudnn_batch_norm.default
 
 
 _ASK_THE_DEVICE = (
-    "norm", "fft", "linalg", "pad1d", "pad2d", "pad3d", "median", "mode", "pixel", "embedding_bag", "upsample", "grid_sampler",
-    "log_sigmoid", "scaled", "nonzero",
+    "norm", "fft", "linalg", "pad1d", "pad2d", "pad3d", "median", "mode", "pixel", "embedding_bag", "upsample",
+    "grid_sampler", "log_sigmoid", "scaled", "nonzero",
 )  # fmt: skip
 """Parts of names of ops whose results have another geometry on another device; meta counts as another."""
 
@@ -28,7 +28,8 @@ def _runs_on_meta(func: Any) -> bool:
     table = fake_impls.op_implementations_dict
     if func in table and table[func].__name__ != "_view_meta":
         return False
-    return not any(applies(func) for applies, _ in fake_impls.op_implementations_checks if applies != table.__contains__)
+    checks = [applies for applies, _ in fake_impls.op_implementations_checks if applies != table.__contains__]
+    return not any(applies(func) for applies in checks)
 
 
 class Op:
@@ -39,7 +40,10 @@ class Op:
     ``aliases``: for each output, the argument it is a view of, or None.
     """
 
-    __slots__ = ("func", "name", "writes", "returned", "aliases", "views", "reshapes", "random", "returns_self", "empty", "special", "on_meta")
+    __slots__ = (
+        "func", "name", "writes", "returned", "aliases", "views", "reshapes", "random", "returns_self", "empty",
+        "hides_writes", "special", "on_meta",
+    )  # fmt: skip
 
     def __init__(self, func: Any) -> None:
         schema = func._schema
@@ -66,6 +70,7 @@ class Op:
         self.random = torch.Tag.nondeterministic_seeded in tags
         self.returns_self = self.writes == [0] and self.returned == [0] and not self.reshapes
         self.empty = self.name.startswith(("aten.empty", "aten.new_empty"))
+        self.hides_writes = self.name in _BATCH_NORMS
         self.on_meta = _runs_on_meta(func)
         """Whether a bare run on meta tensors tells the geometry of its result."""
         self.special: Any = None
@@ -80,6 +85,4 @@ class Op:
 
     def hidden_writes(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Arguments written to although the schema doesn't say so: batch norm's running statistics."""
-        if self.name in _BATCH_NORMS and args[5]:
-            return args[3:5]
-        return ()
+        return args[3:5] if self.hides_writes and args[5] else ()

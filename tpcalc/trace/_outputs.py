@@ -25,7 +25,7 @@ def _items(structure: Any) -> Optional[Iterator[tuple[str, Any]]]:
     if dataclasses.is_dataclass(structure) and not isinstance(structure, type):
         return ((field.name, getattr(structure, field.name)) for field in dataclasses.fields(structure))
     if isinstance(structure, tuple) and hasattr(structure, "_fields"):
-        return zip(structure._fields, structure)
+        return zip(structure._fields, structure, strict=True)
     if isinstance(structure, (tuple, list)):
         return ((str(index), value) for index, value in enumerate(structure))
     return None

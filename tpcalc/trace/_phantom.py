@@ -8,11 +8,13 @@ its real numbers, the *shadow*.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Optional
 
 import torch
 
 from tpcalc.errors import TraceError
+from tpcalc.trace._where import SourceLines
 from tpcalc.trace.raw import RawValue, Ref
 
 __all__ = ["CPU", "Geometry", "Memory", "Phantom", "make_alias", "make_phantom"]
@@ -68,7 +70,10 @@ class Phantom(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
-        raise TraceError(f"{func} was called on a traced tensor after the trace ended; don't keep the model of a factory")
+        raise TraceError(
+            f"{func} was called on a traced tensor outside of the trace; a lazy module, or a model kept after its "
+            "trace, does this: build the model anew in the factory, with explicit sizes"
+        )
 
     @property
     def real(self) -> Optional[torch.Tensor]:
@@ -77,9 +82,10 @@ class Phantom(torch.Tensor):
 
     def _numbers(self, reader: str) -> torch.Tensor:
         if self.real is None:
+            where = SourceLines().current(sys._getframe(1))
             raise TraceError(
-                f"{reader}() reads the numbers of a tensor of shape {tuple(self.shape)}, which has none while the "
-                "model is traced; keep the computation in torch"
+                f"{reader}(){f' in {where}' if where else ''} reads the numbers of a tensor of shape "
+                f"{tuple(self.shape)}, which has none while the model is traced; keep the computation in torch"
             )
         return self.real
 
@@ -94,6 +100,17 @@ class Phantom(torch.Tensor):
 
     def cuda(self, *args: Any, **kwargs: Any) -> "Phantom":
         return self
+
+    def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Conversions of dtype and layout; a trace has one device."""
+        if args and isinstance(args[0], (str, int, torch.device)):
+            args = args[1:]
+            if args and isinstance(args[0], torch.dtype):
+                args, kwargs = (), {"dtype": args[0], **_copy_arguments(args[1:]), **kwargs}
+            elif args:
+                args, kwargs = (), {**_copy_arguments(args), **kwargs}
+        kwargs.pop("device", None)
+        return super().to(*args, **kwargs) if args or kwargs else self
 
     def data_ptr(self) -> int:
         return 0
@@ -124,6 +141,11 @@ class Phantom(torch.Tensor):
         torch._C.TensorBase.data.__set__(self, source)
         self.geometry, self.memory, self.version = source.geometry, source.memory, source.version
         self.ref, self.shadow = source.ref, source.shadow
+
+
+def _copy_arguments(flags: tuple[Any, ...]) -> dict[str, Any]:
+    """The trailing positional arguments of ``Tensor.to(device, dtype, non_blocking, copy)``."""
+    return {name: flag for name, flag in zip(("non_blocking", "copy"), flags, strict=False) if flag is not None}
 
 
 def make_phantom(geometry: Geometry, memory: Memory, ref: Optional[Ref], shadow: Optional[torch.Tensor]) -> Phantom:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -60,10 +61,38 @@ def _read_number(recording: "Recording", op: "Op", args: tuple, kwargs: dict) ->
     real = [recording.phantom(arg).real for arg in args if isinstance(arg, torch.Tensor)]
     if any(number is None for number in real):
         raise TraceError(
-            f"{recording.here()} reads a number out of a tensor that depends on the weights (.item(), int(), a branch or "
-            "a loop bound), which a trace can't know; keep the computation in torch, or guard it while tracing"
+            f"{recording.here()} reads a number (.item(), int(), a branch or a loop bound) out of a tensor that "
+            "depends on the weights or is too large to compute, which a trace can't know; keep the computation in torch, for "
+            "instance with torch.where"
         )
-    return op.func(*real, *args[len(real):], **kwargs)
+    return op.func(*real, *args[len(real) :], **kwargs)
+
+
+def _all_close(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> bool:
+    """A sanity check of the code on its own weights; it holds where it can't be computed."""
+    real = [recording.phantom(arg).real for arg in args[:2]]
+    if any(number is None for number in real):
+        recording.assume("torch.allclose on weights holds")
+        return True
+    return op.func(*real, *args[2:], **kwargs)
+
+
+def _finite(answer: bool, asks: Callable[[tuple], bool]) -> Handler:
+    """A test for NaN or infinity: on numbers that are not known, it finds none."""
+
+    def handle(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+        if not asks(args):
+            return recording.record(op, args, kwargs)
+
+        def nominal() -> tuple[Any, Any]:
+            recording.assume("tests for NaN and infinity find none")
+            size = tuple(args[0].shape)
+            real = torch.full((), answer).expand(size)
+            return recording.geometry(size, torch.empty(size, device="meta").stride(), 0, torch.bool), real
+
+        return recording.record(op, args, kwargs, nominal)
+
+    return handle
 
 
 # -- results whose size depends on numbers ---------------------------------------------------------
@@ -156,6 +185,12 @@ def _repeat_interleave(recording: "Recording", op: "Op", args: tuple, kwargs: di
     return recording.record(op, args, kwargs, nominal)
 
 
+def _pack(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
+    """Packed sequences: the recurrent kernels read the batch sizes from memory, so those are a real tensor."""
+    data, sizes = recording.record(op, args, kwargs)
+    return data, recording.made_real(sizes)
+
+
 def _grouped_mm(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
     """Contraction of groups of rows with one matrix each: torch infers its shape for bfloat16 only."""
     left, right, offsets = (*args, None)[:3]
@@ -181,6 +216,13 @@ _HANDLERS: dict[str, Handler] = {
     "aten._fused_sdp_choice.default": _math_attention,
     "aten._local_scalar_dense.default": _read_number,
     "aten.equal.default": _read_number,
+    "aten.allclose.default": _all_close,
+    "aten.isnan.default": _finite(False, lambda args: True),
+    "aten.isinf.default": _finite(False, lambda args: True),
+    "aten.ne.Tensor": _finite(False, lambda args: args[0] is args[1]),
+    "aten.eq.Tensor": _finite(True, lambda args: args[0] is args[1]),
+    "aten.ne.Scalar": _finite(True, lambda args: args[1] == math.inf),
+    "aten.eq.Scalar": _finite(False, lambda args: args[1] == math.inf),
     "aten.nonzero.default": _nonzero,
     "aten.masked_select.default": _masked_select,
     "aten.index.Tensor": _index,
@@ -191,4 +233,5 @@ _HANDLERS: dict[str, Handler] = {
     "aten.bincount.default": _bincount,
     "aten.repeat_interleave.Tensor": _repeat_interleave,
     "aten._grouped_mm.default": _grouped_mm,
+    "aten._pack_padded_sequence.default": _pack,
 }

@@ -14,10 +14,15 @@ __all__ = ["Modules", "SourceLines"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+_RECORDER = os.path.join(_HERE, "trace", "recorder.py")
+"""The frame below which there is no user code of the model any more, only whoever asked for the trace."""
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
 
 
-def _is_users(filename: str) -> bool:
+def _is_users(filename: str) -> Optional[bool]:
+    """Whether this is a file of the user's; None if the search ends there."""
+    if filename == _RECORDER:
+        return None
     if filename.startswith(("<", _TORCH, _HERE)):
         return False
     return not filename.startswith(_STDLIB) or "site-packages" in filename
@@ -27,7 +32,7 @@ class SourceLines:
     """Finds the innermost user line of the running call, remembering what it learnt of each code object."""
 
     def __init__(self) -> None:
-        self._users: dict[CodeType, bool] = {}
+        self._users: dict[CodeType, Optional[bool]] = {}
         self._lines: dict[tuple[CodeType, int], str] = {}
 
     def current(self, frame: Optional[FrameType]) -> str:
@@ -35,10 +40,12 @@ class SourceLines:
         users = self._users
         while frame is not None:
             code = frame.f_code
-            known = users.get(code)
-            if known is None:
-                known = users[code] = _is_users(code.co_filename)
-            if known:
+            if code not in users:
+                users[code] = _is_users(code.co_filename)
+            users_own = users[code]
+            if users_own is None:
+                return ""
+            if users_own:
                 key = (code, frame.f_lasti)
                 line = self._lines.get(key)
                 if line is None:

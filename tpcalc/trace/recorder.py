@@ -164,7 +164,8 @@ class _Run:
             recording.refresh(phantom)
             self.trace.outputs.append((path, phantom.ref.id))
             gradient = self._seed(path, phantom, seed if self.loss is None else None)
-            self.trace.seeds.append((phantom.ref.id, recording.leaf(gradient, "seed", f"d {path}" if path else "d output")))
+            seed_id = recording.leaf(gradient, "seed", f"d_{path}" if path else "d_output")
+            self.trace.seeds.append((phantom.ref.id, seed_id))
             self._outputs.append(tensor)
             self._seeds.append(gradient)
         if self.loss is not None:
@@ -215,12 +216,13 @@ class _Run:
             raise
         except Exception as error:
             raise self._failure("the backward pass", error) from error
-        for vid, grad in zip(ids, grads):
+        for vid, grad in zip(ids, grads, strict=True):
             if grad is not None:
                 phantom = recording.phantom(grad)
                 recording.refresh(phantom)
                 trace.grads[vid] = phantom.ref.id
-        return {name: grad for (names, _, _), grad in zip(weights, grads) if grad is not None for name in names}
+        named = zip(weights, grads[: len(weights)], strict=True)
+        return {name: grad for (names, _, _), grad in named if grad is not None for name in names}
 
     def finish(self) -> None:
         """Move what was recorded into the trace."""
@@ -245,8 +247,8 @@ class _Run:
         module = self._modules.failed
         where = f" in {module}" if module else ""
         return TraceError(
-            f"{what} of {type(self.model).__name__} raised {type(error).__name__}: {message.rstrip('.')[:300]} at width "
-            f"{self.trace.width}{where}; check that the model runs at this width on the inputs given"
+            f"{what} of {type(self.model).__name__} raised {type(error).__name__}: {message.rstrip('.')[:300]} "
+            f"at width {self.trace.width}{where}; check that the model runs at this width on the inputs given"
         )
 
 
@@ -259,9 +261,12 @@ def _unpack(result: Any, width: int) -> tuple[torch.nn.Module, Any]:
         raise TraceError(f"the factory returned {_describe(model)} at width {width}; return (model, inputs)")
     if inputs is None:
         raise TraceError(
-            f"the factory returned {type(model).__name__} without example inputs at width {width}; return (model, inputs), "
-            "inputs being a tuple or dict of tensors for its forward"
+            f"the factory returned {type(model).__name__} without example inputs at width {width}; return (model, "
+            "inputs), inputs being a tuple or dict of tensors for its forward"
         )
+    for name, weight in model.named_parameters():
+        if isinstance(weight, torch.nn.parameter.UninitializedParameter):
+            raise TraceError(f"{name} is a lazy parameter at width {width}; build the model with explicit sizes")
     return model, _as_inputs(inputs)
 
 
