@@ -111,6 +111,7 @@ class _Lowerer:
         self.atoms: list[Atom] = []
         self.fresh = max(program.values, default=0) + 1
         self.homogeneity: dict[int, Homogeneity] = {}
+        self.data: set[int] = set(program.inputs)
         self.parts: dict[int, Value] = {}
         self.values = ChainMap(self.parts, program.values)
         self.segments: dict[int, Segments] = {}
@@ -172,7 +173,9 @@ class _Lowerer:
                 continue
             magnitude = self.program.values[out].magnitude
             if magnitude is not None:  # a constant that was computed for real
-                structure = Known(magnitude.order)
+                structure = Known(magnitude.order, data=any(ref in self.data for ref in node.refs))
+                if structure.data:
+                    self.data.add(out)
             self.emit(Known(ZERO) if structure is None else structure, node.index, out)
 
     def split_blocks(self, node: Node) -> bool:

@@ -110,7 +110,7 @@ def _function_of(x: Fact, init: Order, trained: Order, change: Order, parity: st
 
 @law(Known)
 def known(s: Known, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
-    return constant(s.order)
+    return constant(s.order)._replace(data=s.data)
 
 
 @law(View)

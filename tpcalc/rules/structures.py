@@ -27,9 +27,10 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class Known(Structure):
-    """A constant of known order, independent of weights and data: zeros, ones, arange, a random mask."""
+    """A value of known order, independent of weights: zeros, ones, arange, a random mask; ``data``: made from the inputs."""
 
     order: Order
+    data: bool = False
 
 
 @dataclass(frozen=True, slots=True)
