@@ -78,6 +78,8 @@ def _problem(document: dict[str, Any]) -> str:
     if len(entries) != len(document["weights"]):
         return "names a parameter twice"
     for name, entry in entries.items():
+        if not all(name.split(".")):
+            return f"names a parameter {name!r}, which no model can have"
         numbers = {key: value for key, value in entry["multipliers"].items() if key != "eps" or value is not None}
         if any(value is None or not _SMALLEST < value < _LARGEST for value in numbers.values()):
             return f"has a multiplier of {name!r} that is missing or no positive number"
