@@ -340,7 +340,7 @@ def test_refuses_an_unknown_optimizer_name(scaling):
 
 @pytest.mark.parametrize("norm_type", [2.0, 1.0, float("inf")])
 def test_clip_is_the_norm_of_the_weighed_gradients(scaling, norm_type):
-    model = fresh()
+    model = fresh().double()
     loss_of(model, data()[0]).backward()
     weighed = [p.grad * scaling[name].clip for name, p in model.named_parameters()]
     wanted = torch.linalg.vector_norm(torch.cat([g.flatten() for g in weighed]), norm_type)

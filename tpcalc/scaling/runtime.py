@@ -8,6 +8,7 @@ from __future__ import annotations
 
 # --- copied into generated files from here on ---
 import math
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -100,12 +101,18 @@ class Multipliers:
                     f"be drawn here; run the model's own initialisation, "
                     f"then init_(model)"
                 )
+        seed = None
         with torch.no_grad():
-            for _, parameter, weight in matched:
-                if from_scratch:
+            for name, parameter, weight in matched:
+                if not from_scratch:
+                    if weight.init != 1.0:
+                        parameter.mul_(weight.init)
+                elif hasattr(parameter, "placements"):
+                    seed = _shared_seed(parameter, generator) if seed is None else seed
+                    source = _shard_generator(parameter, seed, name)
+                    _draw(_local(parameter), *weight.draw, source)
+                else:
                     _draw(parameter, *weight.draw, generator)
-                elif weight.init != 1.0:
-                    parameter.mul_(weight.init)
 
     def param_groups(
         self,
@@ -270,9 +277,29 @@ def _draw(
         parameter.normal_(mean, std, generator=generator)
 
 
-def _local(grad: Any) -> Tensor:
-    """The part of a gradient that lives here: of a DTensor its shard."""
-    return grad.to_local() if hasattr(grad, "placements") else grad
+def _shared_seed(parameter: Any, generator: torch.Generator | None) -> int:
+    """A random number that all ranks agree on: rank 0's."""
+    place = "cpu" if generator is None else generator.device
+    number = torch.randint(2**62, (1,), generator=generator, device=place)
+    number = number.to(_local(parameter).device)
+    torch.distributed.broadcast(number, 0)
+    return int(number.item())
+
+
+def _shard_generator(parameter: Any, seed: int, name: str) -> torch.Generator:
+    """Another stream for each shard of each parameter, the same one on its replicas."""
+    mesh, placements = parameter.device_mesh, parameter.placements
+    ranks = [mesh.get_local_rank(dim) for dim in range(mesh.ndim)]
+    places = zip(ranks, placements, strict=True)
+    shards = [rank for rank, placed in places if placed.is_shard()]
+    source = random.Random(f"{seed} {shards} {name!r}")
+    generator = torch.Generator(device=_local(parameter).device)
+    return generator.manual_seed(source.getrandbits(62))
+
+
+def _local(tensor: Any) -> Tensor:
+    """The part of a tensor that lives here: of a DTensor its shard."""
+    return tensor.to_local() if hasattr(tensor, "placements") else tensor
 
 
 def _weighed_norm(found: Sequence[tuple[Any, float]], norm_type: float) -> Tensor:
