@@ -38,8 +38,12 @@ from tpcalc.trace.raw import RawNode, RawValue, Ref
 __all__ = ["Recording"]
 
 MOST_INTEGERS = 2**20
-MOST_FLOATS = 2**16
-"""Tensors up to these sizes are computed for real where their operands are known."""
+MOST_FLOATS = 2**18
+MOST_BUILT = 2**16
+"""Tensors up to these sizes are computed for real where their operands are known; the last is for floats while the
+model is built, most of which are weights about to be initialised."""
+MOST_MEASURED = 2**16
+"""Known results up to this size get a magnitude."""
 LARGEST_EXAMPLE = 2**22
 """Most entries of the operands of an op whose result is found out by a run on zeros."""
 
@@ -139,7 +143,7 @@ class Recording(TorchDispatchMode):
             except (DynamicOutputShapeException, DataDependentOutputException):
                 inferred, real = self._by_example(op, args, kwargs, known)
             else:
-                if known and self.stage != "backward" and _is_small(inferred):
+                if known and self.stage != "backward" and self._is_small(inferred):
                     real = self.execute(op, args, kwargs)
         if type(inferred) is Geometry:
             source = self.phantom(args[op.aliases[0]]) if op.views else None
@@ -304,7 +308,7 @@ class Recording(TorchDispatchMode):
         if real is not None:
             if self._callback is not None:
                 self._callback(vid, real)
-            if not self.measured and real.numel() <= MOST_FLOATS:
+            if not self.measured and real.numel() <= MOST_MEASURED:
                 value = RawValue(value.shape, value.dtype, "op", "", *magnitude_and_rms(real))
         self.values[vid] = value
         return Ref(vid)
@@ -462,6 +466,13 @@ class Recording(TorchDispatchMode):
                 "register one with torch.library.register_fake"
             ) from error
 
+    def _is_small(self, inferred: Any) -> bool:
+        """Whether results of these geometries are worth computing for real."""
+        if type(inferred) is Geometry:
+            most = MOST_BUILT if self.stage == "build" else MOST_FLOATS
+            return inferred.numel <= (most if inferred.differentiable else MOST_INTEGERS)
+        return isinstance(inferred, (tuple, list)) and all(self._is_small(part) for part in inferred)
+
     def _by_example(self, op: Op, args: tuple, kwargs: dict, known: bool) -> tuple[Any, Any]:
         """Geometry of a result that depends on numbers: from a run on what is known, and zeros for the rest.
 
@@ -573,13 +584,6 @@ def _mapped(function: Callable[[Any], Any], structure: Any) -> Any:
 
 def _is_float(tensor: Any) -> bool:
     return isinstance(tensor, torch.Tensor) and (tensor.is_floating_point() or tensor.is_complex())
-
-
-def _is_small(inferred: Any) -> bool:
-    """Whether results of these geometries are worth computing for real."""
-    if type(inferred) is Geometry:
-        return inferred.numel <= (MOST_FLOATS if inferred.differentiable else MOST_INTEGERS)
-    return isinstance(inferred, (tuple, list)) and all(_is_small(part) for part in inferred)
 
 
 def _tensors(target: Any) -> list[torch.Tensor]:

@@ -95,6 +95,9 @@ class Phantom(torch.Tensor):
     def numpy(self, *, force: bool = False) -> Any:
         return self._numbers("numpy").numpy(force=force)
 
+    def __format__(self, spec: str) -> str:
+        return format(self.real.item() if self.dim() == 0 and self.real is not None else repr(self), spec)
+
     def __array__(self, dtype: Any = None) -> Any:
         return self._numbers("numpy").numpy().astype(dtype) if dtype else self._numbers("numpy").numpy()
 

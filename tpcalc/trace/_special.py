@@ -62,8 +62,8 @@ def _read_number(recording: "Recording", op: "Op", args: tuple, kwargs: dict) ->
     if any(number is None for number in real):
         raise TraceError(
             f"{recording.here()} reads a number (.item(), int(), a branch or a loop bound) out of a tensor that "
-            "depends on the weights or is too large to compute, which a trace can't know; keep the computation in torch, for "
-            "instance with torch.where"
+            "depends on the weights or is too large to compute, which a trace can't know; keep the computation in "
+            "torch, for instance with torch.where"
         )
     return op.func(*real, *args[len(real) :], **kwargs)
 
@@ -98,17 +98,25 @@ def _finite(answer: bool, asks: Callable[[tuple], bool]) -> Handler:
 # -- results whose size depends on numbers ---------------------------------------------------------
 
 
-def _some_of(recording: "Recording", count: int, what: str) -> int:
-    rows = count // 2 + 1
-    recording.assume(f"{what} depends on trained numbers; taken as half of the possible entries")
-    return rows
+def _selected(recording: "Recording", mask: torch.Tensor, shape: torch.Size, what: str) -> int:
+    """How many entries a mask selects: counted if its numbers are known."""
+    real = recording.phantom(mask).real
+    return _some_of(recording, shape, what) if real is None else int((real != 0).expand(shape).sum())
+
+
+def _some_of(recording: "Recording", shape: torch.Size, what: str) -> int:
+    """A nominal count: all of a list (each expert has its tokens), half of anything else."""
+    everything = len(shape) == 1
+    extent = "all" if everything else "half"
+    recording.assume(f"{what} depends on trained numbers; taken as {extent} of the possible entries")
+    return shape.numel() if everything else shape.numel() // 2 + 1
 
 
 def _nonzero(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
     mask = recording.phantom(args[0])
 
     def nominal() -> tuple[Any, Any]:
-        rows = _some_of(recording, mask.numel(), "the number of nonzero entries")
+        rows = _some_of(recording, mask.shape, "the number of nonzero entries")
         first = torch.stack(torch.unravel_index(torch.arange(rows), mask.shape), dim=0).t() if mask.dim() else None
         return recording.geometry((rows, mask.dim()), (1, rows), 0, torch.int64), first
 
@@ -118,7 +126,7 @@ def _nonzero(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any
 def _masked_select(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
     def nominal() -> tuple[Any, Any]:
         shape = torch.broadcast_shapes(args[0].shape, args[1].shape)
-        rows = _some_of(recording, shape.numel(), "the number of selected entries")
+        rows = _selected(recording, args[1], shape, "the number of selected entries")
         return recording.geometry((rows,), (1,), 0, args[0].dtype), None
 
     return recording.record(op, args, kwargs, nominal)
@@ -136,7 +144,7 @@ def _index(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
             if index is None or index.dtype not in (torch.bool, torch.uint8):
                 indices.append(index)
                 continue
-            rows = _some_of(recording, index.numel(), "the number of entries a mask selects")
+            rows = _selected(recording, index, index.shape, "the number of entries a mask selects")
             row = recording.geometry((rows,), (1,), 0, torch.int64)
             indices.extend(recording.scratch(row) for _ in range(index.dim()))
         return recording.infer(op.func, (args[0], indices), {}), None
@@ -149,7 +157,7 @@ def _unique(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
         source = recording.phantom(args[0])
         along = "dim" in op.name and args[1] if "unique_dim" in op.name else None
         count = source.shape[along] if along is not None else source.numel()
-        rows = _some_of(recording, count, "the number of distinct entries")
+        rows = _some_of(recording, torch.Size([1, count]), "the number of distinct entries")
         size = list(source.shape) if along is not None else [rows]
         if along is not None:
             size[along] = rows
@@ -169,7 +177,7 @@ def _bincount(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> An
     def nominal() -> tuple[Any, Any]:
         least = args[2] if len(args) > 2 else kwargs.get("minlength", 0)
         weights = args[1] if len(args) > 1 else kwargs.get("weights")
-        rows = least or _some_of(recording, args[0].numel(), "the number of bins")
+        rows = least or _some_of(recording, args[0].shape, "the number of bins")
         return recording.geometry((rows,), (1,), 0, torch.int64 if weights is None else weights.dtype), None
 
     return recording.record(op, args, kwargs, nominal)
