@@ -27,6 +27,7 @@ _PUBLIC = {
     "Scaling": "tpcalc.scaling",
     "ScalingError": "tpcalc.scaling",
     "codegen": "tpcalc.codegen",
+    "check": "tpcalc.check",
     "rule": "tpcalc.rules",
     "ignore": "tpcalc.rules",
     "Program": "tpcalc.program",

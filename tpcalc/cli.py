@@ -27,6 +27,7 @@ from tpcalc.files import check_writable, write_atomic
 if TYPE_CHECKING:
     from tpcalc.program import Program
 
+EXIT_FINDINGS = 1
 EXIT_ERROR = 2
 
 app = typer.Typer(
@@ -52,6 +53,16 @@ class ProgramFormat(str, Enum):
     text = "text"
     dot = "dot"
     json = "json"
+
+
+class CheckFormat(str, Enum):
+    text = "text"
+    json = "json"
+
+
+class Applied(str, Enum):
+    derived = "derived"
+    standard = "standard"
 
 
 class HeadScale(str, Enum):
@@ -207,6 +218,58 @@ def codegen(
     for sentence in result.sites:
         print("warning:", sentence, file=sys.stderr)
     _emit(generated(result), output)
+
+
+@app.command()
+def check(
+    target: Target,
+    widths: Annotated[
+        str, typer.Option("--widths", help="Three or more widths to train at, separated by commas; small ones.")
+    ] = "64,128,256,512",
+    optimizer: Optimizer = "adamw",
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps to train at each width.")] = 5,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds to average over.")] = 3,
+    parametrization: Annotated[
+        Applied, typer.Option("--parametrization", help="Apply the derived rules, or keep the code's own.")
+    ] = Applied.derived,
+    tolerance: Annotated[float, typer.Option("--tolerance", help="How far a slope may be off.")] = 0.15,
+    lr: Annotated[Optional[float], typer.Option("--lr", help="Learning rate at the smallest width.")] = None,
+    batch: Annotated[
+        Optional[str], typer.Option("--batch", metavar="FILE.PY:CALLABLE", help="Inputs at a width, instead of the target's.")
+    ] = None,
+    plot: Annotated[
+        Optional[str], typer.Option("--plot", metavar="FILE", help="Draw the standard and the derived rules side by side.")
+    ] = None,
+    format: Annotated[CheckFormat, typer.Option("--format", help="How to print the result.")] = CheckFormat.text,
+    overrides: Overrides = None,
+    scale: Scale = None,
+    loss: Loss = None,
+    output: Output = None,
+    debug: Debug = False,
+) -> int:
+    """Train for a few steps at several widths and compare what is measured with what is predicted."""
+    with _library(output):
+        from tpcalc.check import check as checked
+        from tpcalc.report.json import json_text
+        from tpcalc.report.plots import check_plot, require_matplotlib
+        from tpcalc.trace.target import load_target, parse_widths
+
+        if plot is not None:
+            check_writable(plot)
+            require_matplotlib()
+        parsed = parse_widths(widths)
+        factory = _factory(target, parsed, overrides, scale)
+        options = {
+            "optimizer": optimizer, "steps": steps, "seeds": seeds, "tolerance": tolerance, "lr": lr, "progress": True,
+            "batch": None if batch is None else load_target(batch), "loss": None if loss is None else load_target(loss),
+        }
+        result = checked(factory, parsed, parametrization=parametrization.value, **options)
+        if plot is not None:
+            other = Applied.standard if parametrization is Applied.derived else Applied.derived
+            pair = [result, checked(factory, parsed, parametrization=other.value, **options)]
+            check_plot(sorted(pair, key=lambda r: r.parametrization, reverse=True), plot)
+    _emit(str(result) if format is CheckFormat.text else json_text(result.json()), output)
+    return 0 if result.ok else EXIT_FINDINGS
 
 
 def _trace(

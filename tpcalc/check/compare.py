@@ -1,0 +1,300 @@
+"""The check itself: what is predicted, what is measured, and the verdict on each pair."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Iterator, Optional
+
+from tpcalc.check import PARAMETRIZATIONS, RATES
+from tpcalc.check.effects import Use, binding, predicted, uses
+from tpcalc.check.result import Entry, Result
+from tpcalc.check.slopes import Slope, fit
+from tpcalc.check.training import Batch, Exponents, Loss, Probe, Recipe, Run, Trainer
+from tpcalc.derive import Solution, is_random, parametrize, solve
+from tpcalc.errors import TpcalcError
+from tpcalc.given import Given, analyse
+from tpcalc.lowering import Lowered
+from tpcalc.optimizers import UpdateLaw, update_law
+from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.parametrization import Parametrization
+from tpcalc.program import Program, Weight
+from tpcalc.propagate import Fact, WeightOrders, propagate
+from tpcalc.regime import excesses
+
+#: A slope must be this many standard errors above its prediction, too, to fail.
+SIGMAS = 2.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    widths: tuple[int, ...]
+    optimizer: str
+    steps: int
+    seeds: tuple[int, ...]
+    parametrization: str
+    tolerance: float
+    lr: Optional[float]
+    weight_decay: float
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.parametrization not in PARAMETRIZATIONS:
+            raise TpcalcError(
+                f"parametrization {self.parametrization!r} is unknown; choose one of {', '.join(PARAMETRIZATIONS)}"
+            )
+        if self.steps < 1 or not self.seeds:
+            raise TpcalcError("a check needs at least one step and one seed")
+        update_law(self.optimizer)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Orders of everything measured: of the parametrization that runs, and of the derived one."""
+
+    facts: Mapping[int, Fact]
+    effects: Mapping[str, Order]
+    gradients: Mapping[str, Order]
+
+
+def run_check(
+    factory: Callable[[int], Any], settings: Settings, *, batch: Optional[Batch], loss: Optional[Loss], progress: bool
+) -> Result:
+    from tpcalc.trace import trace
+
+    program = trace(factory, settings.widths, loss=loss)
+    solution = solve(program)
+    law = update_law(settings.optimizer)
+    rules = parametrize(solution, law)
+    lowered = solution.lowered
+    wanted_facts = derived_facts(lowered, rules)
+    bound = binding(lowered, wanted_facts, uses(lowered, wanted_facts))
+    chosen = {name: found for name, (_, found) in bound.items()}
+    wanted = Prediction(
+        wanted_facts, {name: order for name, (order, _) in bound.items()}, _gradients(program, wanted_facts)
+    )
+    exponents = None
+    expected = wanted
+    if settings.parametrization == "derived":
+        exponents = {
+            w.name: Exponents(rules[w.name].b, rules[w.name].c, rules[w.name].weight_decay, rules[w.name].eps)
+            for w in program.weights
+        }
+    else:
+        facts = standard_facts(lowered, law)
+        effects = {name: max(predicted(lowered, facts, use) for use in found) for name, found in chosen.items()}
+        expected = Prediction(facts, effects, _gradients(program, facts))
+    lr = RATES[settings.optimizer] if settings.lr is None else settings.lr
+    recipe = Recipe(
+        settings.optimizer, lr, settings.weight_decay, settings.eps, settings.steps, program.widths[0], exponents
+    )
+    values = frozenset(_compared(lowered, wanted_facts))
+    trainer = Trainer(factory, Probe(lowered, values, chosen), recipe, batch, loss)
+    runs = _run_all(trainer, settings, program.widths, progress)
+    notes = tuple(f"a site needs a multiplier in the code: {site.message}" for site in rules.sites)
+    return Result(
+        entries=tuple(_Judge(solution, law, settings, program.widths, wanted, expected, runs).entries(chosen)),
+        parametrization=settings.parametrization,
+        optimizer=settings.optimizer,
+        widths=program.widths,
+        seeds=settings.seeds,
+        steps=settings.steps,
+        tolerance=settings.tolerance,
+        losses=_losses(runs, program.widths),
+        notes=notes,
+    )
+
+
+def _losses(runs: Mapping[tuple[int, int], Run], widths: tuple[int, ...]) -> dict[int, tuple[float, ...]]:
+    """Loss at each step, averaged over the seeds."""
+    table = {}
+    for width in widths:
+        rows = [run.losses for (w, _), run in runs.items() if w == width]
+        table[width] = tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
+    return table
+
+
+def _run_all(
+    trainer: Trainer, settings: Settings, widths: tuple[int, ...], progress: bool
+) -> dict[tuple[int, int], Run]:
+    runs = {}
+    with _bar(progress, len(widths) * len(settings.seeds)) as advance:
+        for width in widths:
+            for seed in settings.seeds:
+                runs[width, seed] = trainer.run(width, seed)
+                advance()
+    return runs
+
+
+@contextmanager
+def _bar(wanted: bool, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr, where that is a terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("training", total=total)
+        yield lambda: progress.advance(task)
+
+
+# -- predictions -----------------------------------------------------------------------------------
+
+
+def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
+    """Facts under the rules as applied: a packed weight as a whole has the safe exponents of its blocks."""
+    orders = {
+        w.name: WeightOrders(rules[w.name].A, rules[w.name].C if w.trainable else None, is_random(w))
+        for w in lowered.program.weights
+    }
+    return propagate(lowered, orders)
+
+
+def standard_facts(lowered: Lowered, law: UpdateLaw) -> Mapping[int, Fact]:
+    """Facts under the code's own init and a learning rate that does not depend on the width.
+
+    Those of the first training step at which something is too large, if there is one: after it orders may grow without
+    end.
+    """
+    given = {w.name: Given(ZERO, own_init_order(w), ZERO) for w in lowered.program.weights}
+    trail = analyse(lowered, given, law).trail
+    return next((step.facts for step in trail[1:] if excesses(lowered, step.facts)), trail[-1].facts)
+
+
+def own_init_order(weight: Weight) -> Optional[Fraction]:
+    """``b`` of the code's own init, to the nearest half; None for a zero init."""
+    sizes = [(width, math.hypot(law.std, law.mean)) for width, law in weight.init]
+    if not sizes or any(size == 0 for _, size in sizes):
+        return None if sizes else ZERO
+    (n0, s0), (n1, s1) = sizes[-2], sizes[-1]
+    return Fraction(-round(2 * math.log(s1 / s0) / math.log(n1 / n0)), 2)
+
+
+def _gradients(program: Program, facts: Mapping[int, Fact]) -> dict[str, Order]:
+    return {w.name: facts[w.grad].trained for w in program.weights if w.grad is not None}
+
+
+def _compared(lowered: Lowered, facts: Mapping[int, Fact]) -> Iterator[int]:
+    """Forward values that depend on weights and data, and have numbers to average."""
+    program = lowered.program
+    for node in program.nodes:
+        if node.phase != "forward":
+            return
+        for out in node.outputs:
+            if out is None:
+                continue
+            fact, value = facts[out], program.values[out]
+            if ("float" in value.dtype or "complex" in value.dtype) and fact.data and _follows_weights(fact):
+                yield out
+
+
+def _follows_weights(fact: Fact) -> bool:
+    return bool(fact.depends) or fact.change is not MINUS_INFINITY
+
+
+# -- verdicts --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Judge:
+    solution: Solution
+    law: UpdateLaw
+    settings: Settings
+    widths: tuple[int, ...]
+    wanted: Prediction
+    expected: Prediction
+    runs: Mapping[tuple[int, int], Run]
+
+    def entries(self, chosen: Mapping[str, list[Use]]) -> Iterator[Entry]:
+        lowered = self.solution.lowered
+        program = lowered.program
+        for vid in _compared(lowered, self.wanted.facts):
+            node = program.producers[vid]
+            place = dict(subject=program.value_name(vid), module=node.module, where=node.where, op=node.op)
+            want, see = self.wanted.facts[vid], self.expected.facts[vid]
+            yield self.entry("init", vid, want.init, see.init, **place)
+            yield self.entry("change", vid, want.change, see.change, **place)
+        for weight in program.weights:
+            if not weight.trainable or weight.grad is None:
+                continue
+            name = weight.name
+            place = dict(subject=name, module=name.rpartition(".")[0], where="", op="")
+            yield self.entry("gradient", name, self.wanted.gradients[name], self.expected.gradients[name], **place)
+            if name in chosen:
+                place["where"] = chosen[name][0].node.where
+                want = self.wanted.effects[name]
+                yield self.entry(
+                    "effect", name, want, self.expected.effects[name], floor=self.floor(weight, chosen[name]), **place
+                )
+
+    def floor(self, weight: Weight, found: list[Use]) -> Order:
+        """The effect that an update must have: its predicted one, for what it meets as large as it starts.
+
+        An update proportional to the gradient is at first as much smaller as the gradient at init is than the largest.
+        """
+        facts = self.wanted.facts
+        effect = max_order(*(predicted(self.solution.lowered, facts, use, initial=True) for use in found))
+        gradient = facts[weight.grad]
+        at_init, largest = self.law.update(gradient.init, ZERO), self.law.update(gradient.trained, ZERO)
+        return effect if at_init == largest else effect - largest + at_init
+
+    def entry(
+        self, quantity: str, key: Any, wanted: Order, expected: Order, floor: Optional[Order] = None, **place: str
+    ) -> Entry:
+        sizes = self.sizes(quantity, key)
+        slope = fit(self.widths, sizes)
+        verdict, reason = self.judge(slope, sizes, wanted)
+        if verdict == "ok" and floor not in (None, MINUS_INFINITY) and self.misses(slope, key, floor):
+            verdict, reason = "below", "its update has less effect than it should"
+        shown = tuple(_average([row[j] for row in sizes]) for j in range(len(self.widths)))
+        return Entry(
+            quantity,
+            predicted=expected,
+            wanted=wanted,
+            slope=slope,
+            sizes=shown,
+            verdict=verdict,
+            reason=reason,
+            floor=floor,
+            **place,
+        )
+
+    def sizes(self, quantity: str, key: Any) -> list[list[float]]:
+        return [
+            [self.runs[width, seed].sizes.get((quantity, key), math.nan) for width in self.widths]
+            for seed in self.settings.seeds
+        ]
+
+    def judge(self, slope: Optional[Slope], sizes: list[list[float]], wanted: Order) -> tuple[str, str]:
+        flat = [size for row in sizes for size in row]
+        if any(math.isinf(size) or math.isnan(size) for size in flat):
+            return "above", "not finite: training blew up"
+        if slope is None:
+            return "skipped", "zero" if all(size == 0 for size in flat) else "zero at some widths"
+        if wanted is MINUS_INFINITY:
+            return "above", "predicted to be zero"
+        off = slope.value - float(wanted)
+        return ("above", "") if off > self.settings.tolerance and off > SIGMAS * slope.error else ("ok", "")
+
+    def misses(self, slope: Slope, name: str, floor: Order) -> bool:
+        """Whether the effect of a weight stays below ``floor``, in the mean and at its peak."""
+        peak = fit(self.widths, self.sizes("peak", name))
+        return all(
+            float(floor) - s.value > max(self.settings.tolerance, SIGMAS * s.error)
+            for s in (slope, peak)
+            if s is not None
+        )
+
+
+def _average(sizes: list[float]) -> float:
+    if any(math.isnan(size) or math.isinf(size) for size in sizes):
+        return math.nan
+    if any(size <= 0 for size in sizes):
+        return sum(sizes) / len(sizes)
+    return math.exp(sum(math.log(size) for size in sizes) / len(sizes))

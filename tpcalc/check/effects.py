@@ -1,0 +1,144 @@
+"""What a weight's own update does where the weight is used, everything else held: predicted and measured.
+
+From a weight lead views and products with constants or other weights (its *chain*) to the ops at which it meets data
+(its
+*uses*).  The effect of an update is the rms of ``op(W_t, x_t) - op(W_0, x_t)``.  Its *peak* is the largest along the
+axes that don't grow:
+of the logits, some may be moved by as much as predicted and others not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tpcalc.lowering import Lowered
+from tpcalc.order import MINUS_INFINITY, Order, max_order
+from tpcalc.program import Node, Ref, Weight
+from tpcalc.propagate import FULL, LAWS, Fact
+from tpcalc.rules.structures import operands
+from tpcalc.size import Scalar, Size
+
+
+@dataclass(frozen=True)
+class Use:
+    """``node`` is where ``weight`` meets data, through the nodes of ``chain``; ``out``: the value that it makes there.
+
+    ``held``: ids of all other operands.
+    """
+
+    weight: Weight
+    chain: tuple[Node, ...]
+    node: Node
+    out: int
+    held: frozenset[int]
+
+
+def uses(lowered: Lowered, facts: Mapping[int, Fact]) -> list[Use]:
+    """Every forward use of every trainable weight that can be run again on its own."""
+    return [use for weight in lowered.program.weights if weight.trainable for use in _uses(lowered, facts, weight)]
+
+
+def _uses(lowered: Lowered, facts: Mapping[int, Fact], weight: Weight) -> list[Use]:
+    program = lowered.program
+    made_by: dict[int, tuple[Node, ...]] = {weight.value: ()}
+    found = []
+    for node in program.nodes:
+        if node.phase != "forward":
+            break
+        from_weight = [ref for ref in node.refs if ref in made_by]
+        if not from_weight or not node.op.startswith("aten."):
+            continue
+        chain = tuple(dict.fromkeys(step for ref in from_weight for step in made_by[ref]))
+        outs = [out for out in node.outputs if out is not None]
+        if all(facts[out].weight and not facts[out].data for out in outs):
+            made_by.update(dict.fromkeys(outs, (*chain, node)))
+        elif outs and facts[outs[0]].data:
+            own = {weight.value, *(out for step in chain for out in step.outputs)}
+            held = frozenset(ref for step in (*chain, node) for ref in step.refs if ref not in own)
+            found.append(Use(weight, chain, node, outs[0], held))
+    return found
+
+
+def predicted(lowered: Lowered, facts: Mapping[int, Fact], use: Use, *, initial: bool = False) -> Order:
+    """Order of the effect: the laws of the atoms on the way, with everything but the weight held at its trained size.
+
+    ``initial``: held at its initial size, which is what the first steps of training see.
+    """
+    nodes = {node.index for node in (*use.chain, use.node)}
+    own = {leaf.value for leaf in lowered.leaves_of[use.weight.name]} | {use.weight.value}
+    local: dict[int, Fact] = {vid: facts[vid] for vid in own}
+    for atom in lowered.atoms[: lowered.forward]:
+        if atom.out != use.weight.value and atom.node not in nodes:
+            continue
+        for x in operands(atom.structure):
+            if x not in local:
+                size = facts[x].init if initial else facts[x].trained
+                local[x] = facts[x]._replace(init=size, trained=size, change=MINUS_INFINITY, depends=0, odd=0)
+        local[atom.out] = LAWS[type(atom.structure)](atom.structure, local, FULL)
+    return local[use.out].change
+
+
+def binding(lowered: Lowered, facts: Mapping[int, Fact], found: list[Use]) -> dict[str, tuple[Order, list[Use]]]:
+    """Weight name -> the largest predicted effect and the uses that have it."""
+    orders: dict[str, list[tuple[Order, Use]]] = {}
+    for use in found:
+        orders.setdefault(use.weight.name, []).append((predicted(lowered, facts, use), use))
+    result = {}
+    for name, pairs in orders.items():
+        largest = max_order(*(order for order, _ in pairs))
+        result[name] = (largest, [use for order, use in pairs if order == largest])
+    return result
+
+
+# -- measured --------------------------------------------------------------------------------------
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    namespace, op, overload = name.split(".")
+    return getattr(getattr(getattr(torch.ops, namespace), op), overload)
+
+
+def _argument(arg: Any, values: Mapping[int, torch.Tensor], width: int) -> Any:
+    if isinstance(arg, Ref):
+        return values[arg.id].clone()
+    if isinstance(arg, tuple):
+        return [_argument(item, values, width) for item in arg]
+    if isinstance(arg, (Size, Scalar)):
+        return arg.at(width)
+    if isinstance(arg, str) and arg.startswith("torch."):
+        return getattr(torch, arg.removeprefix("torch."))
+    return arg
+
+
+def _call(node: Node, values: dict[int, torch.Tensor], width: int) -> None:
+    args = [_argument(arg, values, width) for arg in node.args]
+    kwargs = {name: _argument(arg, values, width) for name, arg in node.kwargs}
+    result = _operator(node.op)(*args, **kwargs)
+    flat = result if isinstance(result, (tuple, list)) else (result,)
+    for out, tensor in zip(node.outputs, flat, strict=False):
+        if out is not None:
+            values[out] = tensor
+
+
+def _run(use: Use, weight: torch.Tensor, held: Mapping[int, torch.Tensor], width: int) -> torch.Tensor:
+    values = {vid: held[vid] for vid in use.held}
+    values[use.weight.value] = weight
+    for node in (*use.chain, use.node):
+        _call(node, values, width)
+    return values[use.out]
+
+
+@torch.no_grad()
+def measured(
+    lowered: Lowered, use: Use, before: torch.Tensor, after: torch.Tensor, held: Mapping[int, torch.Tensor], width: int
+) -> tuple[float, float]:
+    """Effect of going from ``before`` to ``after``, and its peak."""
+    difference = (_run(use, after, held, width) - _run(use, before, held, width)).abs().double()
+    growing = [axis for axis, size in enumerate(lowered.program.values[use.out].shape) if size.growth > 0]
+    squares = difference.pow(2)
+    along = squares.mean(growing) if growing else squares
+    return float(squares.mean().sqrt()), float(along.max().sqrt())

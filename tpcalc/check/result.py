@@ -1,0 +1,137 @@
+"""Measured slopes beside predicted orders, with a verdict.  Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Optional
+
+from tpcalc.check.slopes import Slope
+from tpcalc.order import MINUS_INFINITY, Order, order_text
+
+SCHEMA = "tpcalc.check/1"
+QUANTITIES = ("init", "change", "gradient", "effect")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One comparison.
+
+    ``quantity``: ``init`` or ``change`` of a value, ``gradient`` or own ``effect`` of a weight.  ``wanted``: the order
+    that the
+    derived rules promise; ``predicted``: what the calculus expects of the parametrization that ran (the same one for
+    ``derived``).  ``floor``: for an effect, the order it must reach.  ``sizes``: rms at each width, averaged over seeds
+    in the logarithm.
+    ``verdict``: ``ok``, ``above`` (the slope exceeds what is wanted), ``below`` (an effect that does not reach it) or
+    ``skipped``.
+    """
+
+    quantity: str
+    subject: str
+    module: str
+    where: str
+    predicted: Order
+    wanted: Order
+    slope: Optional[Slope]
+    sizes: tuple[float, ...]
+    verdict: str
+    reason: str = ""
+    floor: Optional[Order] = None
+    op: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.verdict in ("above", "below")
+
+    @property
+    def excess(self) -> Optional[float]:
+        """Slope minus wanted order."""
+        if self.slope is None or self.wanted is MINUS_INFINITY:
+            return None
+        return self.slope.value - float(self.wanted)
+
+    def __str__(self) -> str:
+        slope = "none" if self.slope is None else f"{self.slope.value:+.2f} +- {self.slope.error:.2f}"
+        where = f" ({self.where})" if self.where else ""
+        text = f"{self.quantity} of {self.subject}{where}: slope {slope}, wanted {order_text(self.wanted)}"
+        if self.predicted != self.wanted:
+            text += f", predicted {order_text(self.predicted)}"
+        return text + (f"; {self.reason}" if self.reason else "")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found.  ``ok`` if no measured slope left its prediction by more than ``tolerance``."""
+
+    entries: tuple[Entry, ...]
+    parametrization: str
+    optimizer: str
+    widths: tuple[int, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    tolerance: float
+    losses: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def failures(self) -> tuple[Entry, ...]:
+        """The failed entries; the furthest off first."""
+        return tuple(sorted((e for e in self.entries if e.failed), key=lambda e: -abs(e.excess or 0.0)))
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+    @property
+    def skipped(self) -> tuple[Entry, ...]:
+        return tuple(e for e in self.entries if e.verdict == "skipped")
+
+    def of(self, quantity: str, subject: Optional[str] = None) -> Iterator[Entry]:
+        """The entries of one quantity, and of one subject (a weight's or value's name)."""
+        return (e for e in self.entries if e.quantity == quantity and subject in (None, e.subject))
+
+    def json(self) -> dict[str, Any]:
+        """The document of ``tpcalc check --format json``."""
+        return {
+            "schema": SCHEMA,
+            "ok": self.ok,
+            "parametrization": self.parametrization,
+            "optimizer": self.optimizer,
+            "widths": list(self.widths),
+            "seeds": list(self.seeds),
+            "steps": self.steps,
+            "tolerance": self.tolerance,
+            "losses": {str(width): [_number(loss) for loss in losses] for width, losses in self.losses.items()},
+            "entries": [_entry_json(entry) for entry in self.entries],
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        from tpcalc.check.text import result_text
+
+        return result_text(self)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _number(x: float) -> Optional[float]:
+    return float(f"{x:.6g}") if x == x and abs(x) != float("inf") else None
+
+
+def _entry_json(e: Entry) -> dict[str, Any]:
+    return {
+        "quantity": e.quantity,
+        "subject": e.subject,
+        "module": e.module,
+        "where": e.where,
+        "op": e.op,
+        "predicted": order_text(e.predicted),
+        "wanted": order_text(e.wanted),
+        "slope": None if e.slope is None else _number(e.slope.value),
+        "error": None if e.slope is None else _number(e.slope.error),
+        "rms": [_number(size) for size in e.sizes],
+        "verdict": e.verdict,
+        "reason": e.reason,
+    }
