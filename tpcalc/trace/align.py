@@ -109,6 +109,13 @@ class _Aligner:
     def _different_nodes(self, index: int, width: int) -> AlignError:
         """The AlignError for node ``index``, which differs between the first width and ``width``."""
         trace = self.traces[self.widths.index(width)]
+        prefix = ""
+        if [raw.names for raw in trace.weights] != [raw.names for raw in self.first.weights]:
+            # other weights shift every value id: what differs first is the first op or module that does
+            prefix = _weights_text(self.first, trace) + "; "
+            pairs = zip(self.first.nodes, trace.nodes)
+            same = (a.op == b.op and a.module == b.module and a.phase == b.phase for a, b in pairs)
+            index = next((i for i, alike in enumerate(same) if not alike), min(len(self.first.nodes), len(trace.nodes)))
         here = self.first.nodes[index] if index < len(self.first.nodes) else None
         there = trace.nodes[index] if index < len(trace.nodes) else None
 
@@ -119,7 +126,7 @@ class _Aligner:
             return f"{node.op} ({where})" if where else node.op
 
         return AlignError(
-            f"operation {index} is {describe(here, there)} at width {self.widths[0]} but {describe(there, here)} "
+            f"{prefix}operation {index} is {describe(here, there)} at width {self.widths[0]} but {describe(there, here)} "
             f"at width {width}: {_REMEDY}"
         )
 

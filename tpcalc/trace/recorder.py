@@ -20,6 +20,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from tpcalc.errors import TpcalcError, TraceError
+from tpcalc.trace._inputs import example_inputs
 from tpcalc.trace._isolation import decomposed, seeded, without_gc
 from tpcalc.trace._mode import Recording
 from tpcalc.trace._outputs import find_loss, flatten, primary_outputs
@@ -56,8 +57,8 @@ def record(
     with decomposed(), seeded(), without_gc():
         with recording, building() if building is not None else nullcontext() as laws:
             built = call()
-        model, inputs = _unpack(built, width)
-        trace = RawTrace(width, init=laws.laws(model) if laws is not None else {})
+            model, inputs, said = _unpack(built, width)
+        trace = RawTrace(width, init=laws.laws(model) if laws is not None else {}, assumptions=said)
         run = _Run(recording, model, trace)
         run.enter(dict(model.named_parameters(remove_duplicate=False)), dict(model.named_buffers()))
         output = run.forward(*_phantom_inputs(recording, inputs))
@@ -228,7 +229,7 @@ class _Run:
         """Move what was recorded into the trace."""
         trace, recording = self.trace, self.recording
         trace.nodes, trace.values = recording.nodes, recording.values
-        trace.assumptions = list(recording.assumptions)
+        trace.assumptions += list(recording.assumptions)
         owners = {name: type(module).__name__ for name, module in self.model.named_modules(remove_duplicate=False)}
         for names, weight, vid in self._weights:
             trace.weights.append(
@@ -255,11 +256,13 @@ class _Run:
 # -- the user's model and inputs -------------------------------------------------------------------
 
 
-def _unpack(result: Any, width: int) -> tuple[torch.nn.Module, Any]:
+def _unpack(result: Any, width: int) -> tuple[torch.nn.Module, Any, list[str]]:
+    """The model, its inputs and what was assumed about them."""
     model, inputs = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not isinstance(model, torch.nn.Module):
         raise TraceError(f"the factory returned {_describe(model)} at width {width}; return (model, inputs)")
-    if inputs is None:
+    found = example_inputs(model) if inputs is None else (inputs, "")
+    if found is None:
         raise TraceError(
             f"the factory returned {type(model).__name__} without example inputs at width {width}; return (model, "
             "inputs), inputs being a tuple or dict of tensors for its forward"
@@ -267,7 +270,7 @@ def _unpack(result: Any, width: int) -> tuple[torch.nn.Module, Any]:
     for name, weight in model.named_parameters():
         if isinstance(weight, torch.nn.parameter.UninitializedParameter):
             raise TraceError(f"{name} is a lazy parameter at width {width}; build the model with explicit sizes")
-    return model, _as_inputs(inputs)
+    return model, _as_inputs(found[0]), [found[1]] if found[1] else []
 
 
 def _as_inputs(inputs: Any) -> tuple[tuple, dict[str, Any]]:
