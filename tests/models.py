@@ -268,6 +268,35 @@ def stacked_experts(n):
 
 
 @model
+def picked_experts(n):
+    """The matrices of the two best experts of each point are looked up."""
+
+    def run(s, x):
+        h = F.relu(s.i(x))
+        share, index = s.router(h).softmax(dim=-1).topk(2, dim=-1)
+        return s.o((F.relu(torch.einsum("bd,bkdf->bkf", h, s.experts[index])) * share[..., None]).sum(dim=1))
+
+    experts = normal(4, n, n, std=n**-0.5)
+    return Net(run, i=entry(n), router=nn.Linear(n, 4), experts=experts, o=readout(n)), points()
+
+
+@model
+def unit_vectors(n):
+    """As nGPT: weights and hidden states are unit vectors, steps on the sphere have a learned size."""
+
+    def run(s, x):
+        def unit(z):
+            return F.normalize(z, dim=-1)
+
+        h = unit(s.i(x))
+        y = unit(F.silu(h @ unit(s.up).T * n**0.5) @ unit(s.down).T)
+        return unit(h + s.step * (y - h)) @ unit(s.out).T * s.temperature
+
+    parts = dict(up=normal(4 * n, n), down=normal(n, 4 * n), out=normal(CLASSES, n))
+    return Net(run, i=entry(n), step=Parameter(torch.full((n,), 0.05)), temperature=ones(CLASSES), **parts), points()
+
+
+@model
 def hypernetwork(n):
     """The readout is made from the input by a small network."""
 

@@ -70,6 +70,9 @@ GOLDEN: dict[str, dict[str, tuple]] = {
     "bilinear": {"j.weight": I, "j.bias": I, "b.weight": ("3/2", 2, 1), "b.bias": I, "last.weight": (2, 2, 2), "last.bias": FIN},
     "lora": {"A": OUT, "B": I, "base.weight": (H, 1, 1), "base.bias": FIN},
     "stacked_experts": {"router.weight": OUT, "router.bias": FIN, "up": HID, "down": HID},
+    "picked_experts": {"router.weight": OUT, "router.bias": FIN, "experts": HID},
+    # the size of a normalised weight is free; its update is n^-1/2 of it in a hidden layer
+    "unit_vectors": {"up": (0, H, -1), "down": (0, H, -1), "out": I, "step": I, "temperature": FIN},
     # value x value: the first of the two, here the features, absorbs the n
     "hypernetwork": {"i.weight": (1, 1, 1), "i.bias": (1, 1, 1), "j.weight": FIN, "j.bias": FIN, "make.weight": I, "make.bias": I},
     "shared_layer": {},

@@ -246,6 +246,7 @@ class _Walk:
             if s.order is not MINUS_INFINITY:
                 self.ask(s.x, demand.shifted(s.order))
         elif isinstance(s, Sum):
+            demand = self.beside_pinned(s, demand)
             for x in s.xs:
                 self.ask(x, demand, atom)
         elif isinstance(s, Reduce):
@@ -262,6 +263,13 @@ class _Walk:
         if not demand.meets_weight or isinstance(atom.structure, (View, Guard, Gather, Scale, Reduce)):
             return demand
         return self.capped(demand)._replace(meets_weight=False)
+
+    def beside_pinned(self, s: Sum, demand: Demand) -> Demand:
+        """Before a norm or a weight, what joins a value that can't grow is not made larger than that."""
+        pinned = max_order(*(self.facts[x].trained for x in s.xs if self.hops[x] is None and self.facts[x].data))
+        if demand.tight or pinned is MINUS_INFINITY or pinned >= demand.change:
+            return demand
+        return demand._replace(init=min(demand.init, pinned), change=pinned)
 
     @staticmethod
     def capped(demand: Demand, law: str = "") -> Demand:
@@ -319,7 +327,9 @@ class _Walk:
             # a free partner keeps the order that the code's constants give it
             own = self.shift.get(other, ZERO)
             met = min(met, own)
-            self.ask(other, Demand(own, own, True, "multiplies another value", atom), atom)
+            # a product of weights is updated through both: each alone must keep the update of the product within its budget
+            change = min(own, demand.change - self.facts[absorber].trained) if self.is_weight(atom.out) else own
+            self.ask(other, Demand(own, change, True, "multiplies another value", atom), atom)
         passed = demand.shifted(K + met)
         if K > 0 and passed.change < 0 and passed.change < demand.change:
             passed = passed._replace(excess=-passed.change, excess_at=atom)

@@ -22,7 +22,7 @@ from tpcalc.lowering import Leaf, Lowered
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.propagate import Fact, roles
 from tpcalc.rules.structures import (
-    Atom, Bounded, Contract, Exp, Gather, Guard, LinearLike, Log, Product, Scale, Softmax, Sum, View, operands,
+    Atom, Bounded, Contract, Exp, Gather, Guard, LinearLike, Log, Normalise, Product, Scale, Softmax, Structure, View, operands,
 )
 
 UNSTABLE, TRIVIAL, KERNEL, LEARNING, MAXIMAL = "unstable", "trivial", "kernel", "feature learning", "maximal"
@@ -133,7 +133,7 @@ def relative_change(fact: Fact) -> Order:
     return ZERO if fact.init is MINUS_INFINITY else fact.change - fact.init
 
 
-def _effect(structure, vid: int, change: Order, facts: Mapping[int, Fact], analysis: Analysis) -> Order:
+def _effect(structure: Structure, vid: int, change: Order, facts: Mapping[int, Fact], analysis: Analysis) -> Order:
     """How much the update of ``vid`` alone moves the result of an op it enters."""
     if isinstance(structure, Contract):
         other = structure.y if structure.x == vid else structure.x
@@ -142,6 +142,8 @@ def _effect(structure, vid: int, change: Order, facts: Mapping[int, Fact], analy
         return change + facts[structure.y if structure.x == vid else structure.x].trained
     if isinstance(structure, Scale):
         return change + structure.order
+    if isinstance(structure, Normalise):
+        return structure.shift + change - max_order(facts[vid].init, facts[vid].trained)
     return change
 
 
@@ -157,11 +159,14 @@ def own_effect(analysis: Analysis, facts: Mapping[int, Fact], vid: int) -> Order
     while stack:
         x, change = stack.pop()
         for atom in lowered.forward_uses.get(x, ()):
-            effect = _effect(atom.structure, x, change, facts, analysis)
+            s = atom.structure
+            if isinstance(s, Contract) and not roles(facts[s.x], facts[s.y])[0 if s.x == x else 1]:
+                continue  # rows looked up in an embedding meet the next weight as values
+            effect = _effect(s, x, change, facts, analysis)
             result = facts[atom.out]
-            if result.weight and not result.data and not isinstance(atom.structure, (Sum, Gather)):
+            if result.weight and (not result.data or isinstance(s, (Gather, View))):
                 stack.append((atom.out, effect))
-            elif effect is not MINUS_INFINITY:
+            if effect is not MINUS_INFINITY and (result.data or not result.weight):
                 best = max_order(best, effect - max_order(result.init, min(result.trained, ZERO)))
     return best
 

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
-from tpcalc.order import ZERO
+from fractions import Fraction
+
+from tpcalc.order import HALF, ONE, ZERO
 from tpcalc.rules.registry import Call, number_order, rule
-from tpcalc.rules.structures import Contract, Operand, Product, Reduce, Scale, Sum, View
+from tpcalc.rules.structures import Contract, Operand, Power, Product, Reduce, Scale, Sum, View
 
 
 def _matmul(call: Call, i: int, j: int) -> Contract:
@@ -121,9 +123,12 @@ def convolution_backward(call: Call):
 @rule("aten._cdist_forward")
 def cdist(call: Call):
     """Distance of rows: the root of a sum of squares over the last axis, at most the larger norm."""
-    from fractions import Fraction
+    squares = Power(Sum((View(call[0]), View(call[1]))), Fraction(2), "even")
+    return Power(Reduce(squares, call.growth(0, -1)), HALF)
 
-    from tpcalc.rules.structures import Power
 
-    half = Fraction(1, 2)
-    return Power(Reduce(Power(Sum((View(call[0]), View(call[1]))), Fraction(2), "even"), call.growth(0, -1)), half)
+@rule("aten._cdist_backward")
+def cdist_backward(call: Call):
+    """(dy, x, y, p, distance): sum over the rows of y of dy (x - y) / distance."""
+    direction = Product(Sum((View(call[1]), View(call[2]))), Power(call[4], -ONE))
+    return Reduce(Product(View(call[0]), direction), call.growth(2, -2))
