@@ -117,9 +117,11 @@ def _numbers(
     if not used:
         return {"init": 1.0, "lr": 1.0, "weight_decay": 1.0, "eps": None if rule.eps is None else 1.0, "clip": 1.0}
     width = fan.ratios.width
-    init = 1.0 if law.is_zero else law.ratio * power_product(fan.init_factors(rule.A))
+    init = 1.0 if law.is_zero else power_product([law.ratio, *fan.init_factors(rule.A)])
     if optimizer in muon.SHAPE_FACTORS:
         lr = muon.lr_factors(fan, rule.C, shapes, optimizer)
+    elif update_law(optimizer).shift == 0:  # the update is relative to the size of the weight
+        lr = [*fan.update_factors(rule.C), *((ratio, -exponent) for ratio, exponent in fan.init_factors(rule.A))]
     else:
         lr = [*fan.update_factors(rule.C), (width, -(rule.c - rule.C))]
     inverse: list[Factor] = [(ratio, -exponent) for ratio, exponent in lr]

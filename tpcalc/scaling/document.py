@@ -90,7 +90,7 @@ def _problem(document: dict[str, Any]) -> str:
         first = entries.get(entry["tied_to"] or name)
         if first is None or first["tied_to"] is not None:
             return f"ties {name!r} to a parameter that is not there"
-        if {first["name"], *first["aliases"]} != {name, *entry["aliases"]}:
+        if {first["name"], *first["aliases"]} != {name, *entry["aliases"]} or not entries.keys() >= {*entry["aliases"]}:
             return f"gives {name!r} other ties than {first['name']!r}"
         if first["multipliers"] != entry["multipliers"] or first["shape_at"] != entry["shape_at"]:
             return f"gives {name!r} other numbers than {first['name']!r}, to which it is tied"

@@ -11,7 +11,7 @@ from typing import Any
 
 from tpcalc.program import InitLaw, Program, Weight
 from tpcalc.scaling.errors import ScalingError
-from tpcalc.scaling.powers import power_product, tidy
+from tpcalc.scaling.powers import Factor, power_product, tidy
 
 #: Entries of the largest model that is built for real to measure an init that can't be read.
 LARGEST_MEASURED = 1 << 26
@@ -25,12 +25,12 @@ _PLAIN = re.compile(r"(?P<name>[a-z_]+)\([^()]*\)(?: \* [-+.0-9e]+)?")
 class Initial:
     """The law of a weight's entries as the code itself makes them, at both widths, and the ratio of their sizes.
 
-    ``ratio`` is rms(base) / rms(target code), 1 where both are zero.
+    ``ratio`` is rms(base) / rms(target code), as a factor; 1 where they are equal.
     """
 
     base: InitLaw
     target: InitLaw
-    ratio: float
+    ratio: Factor = (Fraction(1), Fraction(1))
 
     @property
     def is_zero(self) -> bool:
@@ -74,7 +74,7 @@ def _rms(law: InitLaw) -> float:
 def _exact(weight: Weight, base: InitLaw, target: InitLaw, base_width: int, target_width: int) -> Initial:
     at_base, at_target = _rms(base), _rms(target)
     if at_base == at_target:
-        return Initial(base, target, 1.0)
+        return Initial(base, target)
     if at_base == 0 or at_target == 0:
         zero, width = (base, "base") if at_base == 0 else (target, "target")
         raise ScalingError(
@@ -83,18 +83,18 @@ def _exact(weight: Weight, base: InitLaw, target: InitLaw, base_width: int, targ
         )
     ratio = at_base / at_target
     if "data" in base.call and "data" in target.call and "random" in (base.kind, target.kind):
-        ratio = _without_noise(ratio, weight, base_width, target_width)
+        return Initial(base, target, _without_noise(ratio, weight, base_width, target_width))
     return Initial(base, target, tidy(ratio))
 
 
-def _without_noise(ratio: float, weight: Weight, base: int, target: int) -> float:
+def _without_noise(ratio: float, weight: Weight, base: int, target: int) -> Factor:
     """Entries drawn elsewhere (numpy) and read as data: their std is a sample's, and within its noise a power of n."""
     width = Fraction(base, target)
     power = Fraction(round(2 * math.log(ratio) / math.log(width)), 2)
     snapped = power_product([(width, power)])
     entries = (math.prod(size.at(n) for size in weight.shape) for n in (base, target))
     noise = math.sqrt(sum(1 / (2 * count) for count in entries))
-    return snapped if abs(ratio / snapped - 1) <= SIGMAS * noise < 0.2 else ratio
+    return (width, power) if abs(ratio / snapped - 1) <= SIGMAS * noise < 0.2 else tidy(ratio)
 
 
 def _measured(
@@ -153,7 +153,7 @@ def _snapped(weight: Weight, samples: dict[int, dict[str, tuple[InitLaw, int]]],
     zero = [size == 0 for _, size, _ in sizes]
     first = points[0][1]
     if all(zero):
-        return Initial(first, first, 1.0)
+        return Initial(first, first)
     if not any(zero) and all(law.kind != "unknown" for _, law, _ in points):
         (n0, s0, e0), (n1, s1, e1) = sizes[0], sizes[-1]
         p = Fraction(round(2 * math.log(s1 / s0) / math.log(n1 / n0)), 2)
@@ -171,7 +171,7 @@ def _snapped(weight: Weight, samples: dict[int, dict[str, tuple[InitLaw, int]]],
                     return InitLaw("constant", 0.0, math.copysign(size, first.mean), call)
                 return InitLaw("random", size, 0.0, call)
 
-            return Initial(law(base), law(target), power_product([(Fraction(target, base), -p)]))
+            return Initial(law(base), law(target), (Fraction(target, base), -p))
     shown = ", ".join(f"{size:.4g} at {width}" for width, size, _ in sizes)
     raise ScalingError(
         f"the init of {weight.name} can't be read from the code ({_why(weight)}), and measured it is {shown}, which is "

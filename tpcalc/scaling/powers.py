@@ -46,10 +46,9 @@ def _whole_root(x: int, degree: int) -> "int | None":
     return low if low**degree == x else None
 
 
-def tidy(x: float) -> float:
-    """``x`` without the noise of the last digits, where its square is a simple fraction: a ratio of two stds."""
+def tidy(x: float) -> Factor:
+    """A ratio of two computed stds as a factor: the root of a simple fraction where only the last digits differ."""
     square = Fraction(x * x).limit_denominator(1 << 16)
-    if square <= 0:
-        return x
-    clean = _root(square, 2)
-    return clean if abs(clean - x) <= 4e-15 * x else x
+    if square > 0 and abs(_root(square, 2) - x) <= 4e-15 * x:
+        return square, Fraction(1, 2)
+    return Fraction(x), Fraction(1)

@@ -70,8 +70,6 @@ class Scaling(Multipliers, Mapping):
     def __repr__(self) -> str:
         return f"<Scaling {self.optimizer}, width {self.base} -> {self.target}, {len(self)} parameters>"
 
-    __hash__ = object.__hash__
-
 
 def weights(document: Mapping[str, Any]) -> list[Weight]:
     """One Weight for each parameter of the document; a tied one once, with its other names as aliases."""
