@@ -1,0 +1,118 @@
+"""What a verification finds: findings, the exponents behind them, and the report that holds both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Optional
+
+from tpcalc.order import Order
+
+ERROR, WARNING = "error", "warning"
+
+EXPLODES, VANISHES, FROZEN, NOT_MAXIMAL = "explodes", "vanishes", "frozen", "not maximal"
+ATTENTION, ABSORBED, UNMATCHED = "attention scale", "absorbed multiplier", "unmatched"
+DECAY, EPS = "decay drift", "eps drift"
+
+KINDS = (EXPLODES, ATTENTION, ABSORBED, UNMATCHED, VANISHES, FROZEN, NOT_MAXIMAL, DECAY, EPS)
+SEVERITY = {kind: WARNING if kind in (NOT_MAXIMAL, DECAY, EPS) else ERROR for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One cause.  ``found`` and ``needed`` are each x in "``quantity`` ~ n^x"; None where there is no power (a learning rate of 0).
+
+    ``subject``: the weights, repeated blocks folded, or the site; ``weights``: every parameter by its full name.  ``effect``: order of
+    what breaks (of an update too small: how much it moves its result).  ``where``: module and source line.
+    """
+
+    kind: str
+    severity: str
+    subject: str
+    quantity: str
+    found: Optional[Fraction]
+    needed: Optional[Fraction]
+    where: str
+    message: str
+    weights: tuple[str, ...] = ()
+    effect: Optional[Order] = None
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.kind}: {self.subject}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The exponents of one weight: std ~ n^-b, lr ~ n^-c, weight_decay ~ n^weight_decay, eps ~ n^eps, and what they come to: entries ~ n^-A at
+    init, updates ~ n^-C.  ``needed``: the largest that are stable, as (A, C), None for a weight no output depends on."""
+
+    name: str
+    shape: str
+    role: str
+    optimizer: str
+    b: Optional[Fraction]
+    c: Optional[Fraction]
+    weight_decay: Optional[Fraction]
+    eps: Optional[Fraction]
+    A: Optional[Fraction]
+    C: Optional[Fraction]
+    gradient: Order
+    needed: Optional[tuple[Fraction, Fraction]]
+    kinds: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """The outcome of :func:`tpcalc.verify`.  ``ok``: no errors.  ``print(report)`` is the report.
+
+    ``regime``: what the infinite-width limit does.  ``weights``: a mapping from parameter name (every tied one) to Checked.
+    ``how``: whether the setup ran on fake tensors or on real small instances (``why`` says what kept it from the former).
+    """
+
+    findings: tuple[Finding, ...]
+    weights: Mapping[str, Checked]
+    regime: str
+    widths: tuple[int, ...]
+    how: str
+    why: str = ""
+    r: Optional[Fraction] = None
+    notes: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    name: str = "setup"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity == ERROR)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity == WARNING)
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors
+
+    def exit_code(self, strict: bool = False) -> int:
+        """0 clean or warnings only, 1 errors (with ``strict`` warnings too)."""
+        return int(bool(self.findings if strict else self.errors))
+
+    def to_json(self) -> dict[str, Any]:
+        from tpcalc.verify.render import report_json
+
+        return report_json(self)
+
+    def __repr__(self) -> str:
+        from tpcalc.verify.render import report_text
+
+        return report_text(self)
+
+    __str__ = __repr__
+
+
+__all__ = [
+    "ABSORBED", "ATTENTION", "DECAY", "EPS", "ERROR", "EXPLODES", "FROZEN", "KINDS", "NOT_MAXIMAL", "SEVERITY", "UNMATCHED", "VANISHES", "WARNING",
+    "Checked", "Finding", "Report",
+]

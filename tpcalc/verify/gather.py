@@ -1,0 +1,157 @@
+"""Run a setup at several widths: its program, its init laws, and its optimizers' numbers.
+
+Under phantom tensors where the setup can bear it, else on real small instances.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+
+from tpcalc.errors import AlignError, FitError, TargetError, TpcalcError, TraceError, UnsupportedOpError
+from tpcalc.program import InitLaw, Program
+from tpcalc.trace._isolation import decomposed, seeded
+from tpcalc.trace._mode import Recording
+from tpcalc.trace.align import align
+from tpcalc.trace.init_laws import InitRecorder, measured_law
+from tpcalc.trace.raw import RawTrace
+from tpcalc.trace.recorder import _as_inputs, _phantom_inputs, _Run, _standing_in, record
+from tpcalc.trace.target import call_factory, parse_widths
+from tpcalc.verify.live import EXPECTS, Built, Live, SetupError, read, step_schedulers, unpack
+
+FAKE, REAL = "fake tensors", "real small instances"
+#: A measured standard deviation this many standard errors from the recorded one contradicts it.
+SIGMAS = 6.0
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A setup at all widths.  ``how``: on fake tensors or real ones; ``why``: what kept it from running on fake ones.
+
+    ``measured``: parameters whose init could not be read and was measured.
+    """
+
+    program: Program
+    live: dict[int, Live]
+    how: str
+    why: str = ""
+    measured: frozenset[str] = frozenset()
+
+
+Loss = Optional[Callable[..., Any]]
+
+
+def gather(setup: Callable[[int], Any], widths: Sequence[int], loss: Loss = None) -> Gathered:
+    """Run ``setup`` at each width.
+
+    Raises SetupError, TargetError, TraceError, AlignError or FitError where it can't be run, traced or fitted.
+    """
+    ascending = parse_widths(widths)
+    try:
+        return _on_fake_tensors(setup, ascending, loss)
+    except (SetupError, AlignError, FitError, UnsupportedOpError):
+        raise
+    except (TargetError, TraceError) as error:
+        try:
+            return _on_real_instances(setup, ascending, loss, str(error))
+        except (SetupError, AlignError, FitError, UnsupportedOpError, TargetError):
+            raise
+        except TpcalcError:
+            raise error from None
+
+
+def _build(setup: Callable[[int], Any], width: int) -> Built:
+    name = getattr(setup, "__name__", type(setup).__name__)
+    call = f"{name}({width})"
+
+    def factory(width: int) -> Any:
+        built = unpack(setup(width), call)
+        step_schedulers(built)
+        held.append((built, read(built)))
+        return built.model, built.inputs
+
+    held: list[tuple[Built, Live]] = []
+    call_factory(_named(factory, name), width, EXPECTS)
+    return held[0]  # type: ignore[return-value]
+
+
+def _named(function: Callable, name: str) -> Callable:
+    function.__name__ = name
+    return function
+
+
+def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss: Loss) -> Gathered:
+    live: dict[int, Live] = {}
+    traces = []
+    for width in widths:
+
+        def call(width: int = width) -> Any:
+            built, live[width] = _build(setup, width)
+            return built.model, built.inputs
+
+        traces.append(record(call, width, loss=loss, building=InitRecorder, sources=not traces))
+    unknown = sorted({name for trace in traces for name, law in trace.init.items() if law.kind == "unknown"})
+    if unknown:
+        _measure(setup, traces, unknown)
+    return Gathered(align(traces), live, FAKE, measured=frozenset(unknown))
+
+
+def _measure(setup: Callable[[int], Any], traces: list[RawTrace], names: list[str]) -> None:
+    """Measure the init of the parameters that the recorder could not read on real instances."""
+    for trace in traces:
+        with seeded():
+            built, _ = _build(setup, trace.width)
+        real = dict(built.model.named_parameters(remove_duplicate=False))
+        for name in names:
+            trace.init[name] = measured_law(real[name])
+
+
+def _on_real_instances(setup: Callable[[int], Any], widths: tuple[int, ...], loss: Loss, why: str) -> Gathered:
+    live: dict[int, Live] = {}
+    traces, seen = [], []
+    measured: set[str] = set()
+    for width in widths:
+        with seeded(), InitRecorder() as recorder:
+            built, live[width] = _build(setup, width)
+        laws = recorder.laws(built.model)
+        seen.append({name: measured_law(p) for name, p in built.model.named_parameters(remove_duplicate=False)})
+        measured |= _contradicted(laws, seen[-1], built.model)
+        traces.append(_record_real(built, width, laws, loss, sources=not traces))
+    for trace, laws in zip(traces, seen):  # read in one way at all widths
+        trace.init.update({name: laws[name] for name in measured})
+    return Gathered(align(traces), live, REAL, why, frozenset(measured))
+
+
+def _contradicted(laws: dict[str, InitLaw], seen: dict[str, InitLaw], model: torch.nn.Module) -> set[str]:
+    """The parameters whose recorded law is unknown or not that of the real entries: real code may write past the recorder."""
+    sizes = {name: max(p.numel(), 1) for name, p in model.named_parameters(remove_duplicate=False)}
+    return {name for name, law in laws.items() if law.kind == "unknown" or not _agree(law, seen[name], sizes[name])}
+
+
+def _agree(law: InitLaw, seen: InitLaw, entries: int) -> bool:
+    if law.kind == "constant" or seen.kind == "constant":
+        return law.kind == seen.kind and math.isclose(law.mean, seen.mean, rel_tol=1e-5, abs_tol=1e-12)
+    slack = SIGMAS / math.sqrt(2 * entries)
+    rms, other = math.hypot(law.std, law.mean), math.hypot(seen.std, seen.mean)
+    return abs(other - rms) <= slack * rms
+
+
+def _record_real(built: Built, width: int, laws: dict[str, InitLaw], loss: Loss, sources: bool) -> RawTrace:
+    """The trace of a real model, its parameters standing still."""
+    recording = Recording(sources=sources)
+    trace = RawTrace(width, init=laws)
+    with decomposed(), seeded(), _standing_in(built.model, recording) as (weights, buffers):
+        run = _Run(recording, built.model, trace)
+        run.enter(weights, buffers)
+        output = run.forward(*_phantom_inputs(recording, _as_inputs(built.inputs)))
+        run.forward_done(output, loss)
+        run.backward(activation_grads=True)
+        run.finish()
+    return trace
+
+
+__all__ = ["FAKE", "REAL", "Gathered", "gather"]

@@ -1,0 +1,484 @@
+"""From exponents to findings: what breaks the limit, what is too small, what drifts; one finding a cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Optional
+
+from tpcalc.derive import Need, Solution, role_of, solve
+from tpcalc.given import Analysis, Step, analyse, gradient_order
+from tpcalc.lowering import Leaf
+from tpcalc.optimizers import COUPLED, SGD, UpdateLaw, finite
+from tpcalc.order import MINUS_INFINITY, ONE, ZERO, Order, max_order, order_text
+from tpcalc.program import Weight
+from tpcalc.propagate import FULL
+from tpcalc.regime import KERNEL, TRIVIAL, UNSTABLE, own_effect, regime
+from tpcalc.report.fold import fold_names
+from tpcalc.rules.structures import Contract, Sum, operands
+from tpcalc.trace.fit import fit_scalar
+from tpcalc.verify.absorbed import absorbed, norm_before
+from tpcalc.verify.effective import Effective, effective
+from tpcalc.verify.findings import (
+    ABSORBED, ATTENTION, DECAY, EPS, EXPLODES, FROZEN, KINDS, NOT_MAXIMAL, SEVERITY, UNMATCHED, VANISHES, WARNING, Checked, Finding, Report,
+)
+from tpcalc.verify.gather import Gathered
+from tpcalc.verify.repair import INIT, LR, SITE, Cause, Repaired, repair
+
+#: An update that moves its own result by no more than n^-1 is frozen; one between n^-1 and n^0 is not maximal.
+FROZEN_FROM = ONE
+
+QUANTITY = {INIT: "init std", LR: "lr", SITE: "multiplier"}
+
+
+@dataclass
+class Item:
+    """A finding about one weight or site, before those of one cause are put together.  ``text``: what breaks; ``fix``: what to do.
+
+    ``also``: what else must agree for two items to be one finding.
+    """
+
+    kind: str
+    quantity: str
+    found: Optional[Fraction]
+    needed: Optional[Fraction]
+    where: str
+    text: str
+    fix: str
+    weight: str = ""
+    site: str = ""
+    effect: Optional[Order] = None
+    also: tuple = ()
+    weights: tuple[str, ...] = field(default=())
+    severity: str = ""
+
+
+class Judge:
+    """One verification.  Mutable while it runs; :func:`judge` returns its report."""
+
+    def __init__(self, gathered: Gathered) -> None:
+        self.gathered = gathered
+        self.program = gathered.program
+        self.given: dict[str, Effective] = effective(gathered)
+        self.solution: Solution = solve(self.program)
+        self.lowered = self.solution.lowered
+        self.repaired: Repaired = repair(self.lowered, self.given, self.solution.facts, FULL)
+        self.facts = self.repaired.facts
+        laws: dict[str, UpdateLaw] = {name: own.law or SGD for name, own in self.given.items()}
+        self.regime = regime(analyse(self.lowered, {name: own.given for name, own in self.given.items()}, laws))
+        self.mended = Analysis(
+            self.lowered, {name: own.given for name, own in self.given.items()}, FULL, (Step(self.repaired.C, self.facts),), True
+        )
+        self.items: list[Item] = []
+        self.notes: list[str] = []
+
+    def run(self) -> list[Item]:
+        self.explosions()
+        self.small_updates()
+        self.small_inits()
+        self.untrained()
+        self.unmatched()
+        self.drifts()
+        self.hints()
+        return self.items
+
+    # -- helpers ----------------------------------------------------------------------------------
+
+    def need(self, leaf: Leaf) -> Optional[Need]:
+        return self.solution.needs.get(leaf.name)
+
+    def role(self, weight: Weight) -> str:
+        found = self.solution.needs_of(weight)
+        return role_of(found[0][0].shape, found[0][1]) if found else "unused"
+
+    def where(self, leaf: Leaf) -> str:
+        need = self.need(leaf)
+        use = need.demand.use if need is not None else None
+        use = use or next(iter(self.lowered.forward_uses.get(leaf.value, ())), None)
+        return self.lowered.where(use) if use is not None else ""
+
+    def needed_c(self, leaf: Leaf) -> Optional[Fraction]:
+        """The learning rate that the maximal parametrization gives under this optimizer."""
+        own, need = self.given[leaf.weight.name], self.need(leaf)
+        if own.law is None or need is None:
+            return None
+        gradient = finite(gradient_order(leaf.grad, self.solution.facts))
+        return need.C + finite(own.law.update(gradient, need.A))
+
+    def depends_on_others(self, leaf: Leaf) -> bool:
+        """Whether the size of an update hangs on the gradient or on the weight (SGD, Adafactor): then what breaks it may be elsewhere."""
+        law = self.given[leaf.weight.name].law
+        return law is not None and not (law.update(ZERO, ZERO) == law.update(ONE, ZERO) == law.update(ZERO, ONE))
+
+    def own_c(self, leaf: Leaf, C_excess: Fraction) -> Optional[Fraction]:
+        """The learning rate needed where an update is off by ``C_excess``."""
+        need = self.need(leaf)
+        if self.depends_on_others(leaf) and need is not None and need.demand.excess_at is None:
+            return self.needed_c(leaf)
+        c = self.given[leaf.weight.name].c
+        return None if c is None else c + C_excess
+
+    def minus(self, x: Optional[Fraction]) -> Optional[Fraction]:
+        return None if x is None else -x
+
+    # -- too large --------------------------------------------------------------------------------
+
+    def explosions(self) -> None:
+        swallowed = [(a, norm) for a in absorbed(self.lowered, self.solution.facts) for norm in a.results]
+        explained: dict[int, list[Cause]] = {}
+        for cause in self.repaired.causes:
+            site = self.absorbed_before(cause, swallowed)
+            if site is not None:
+                explained.setdefault(site.atom.out, []).append(cause)
+            elif cause.leaf is None:
+                self.site(cause)
+            else:
+                self.too_large(cause)
+        for site in dict.fromkeys(a for a, _ in swallowed):
+            self.absorbed(site, explained.get(site.atom.out, []))
+
+    def too_large(self, cause: Cause) -> None:
+        leaf, own = cause.leaf, self.given[cause.leaf.weight.name]
+        if cause.quantity == INIT:
+            found, needed = -own.b, -own.b - cause.excess
+        else:
+            c = self.own_c(leaf, cause.excess)
+            if c == own.c:
+                return  # its gradient or its size is wrong through another weight, which is found too
+            found, needed = -own.c, self.minus(c)
+        what = "its init" if cause.quantity == INIT else "one update"
+        moment = "at init" if cause.step == 0 else f"after step {cause.step}"
+        fix = f"multiply its {QUANTITY[cause.quantity]} by {power(needed - found)}"
+        if len({(-d.init, -d.change) for d in self.solution.budgets.weights.get(leaf.value, ())}) > 1 and leaf.weight.aliases:
+            fix += f", or, as it is tied, the forward pass of this use by {power(-cause.excess)}"
+        lost = own.weight_decay is not None and cause.quantity == LR and own.weight_decay == -needed != 0 and own.c == 0
+        if lost:
+            fix += f"; its weight decay is scaled by {power(own.weight_decay)} all the same, so a learning-rate multiplier was lost on the way"
+        self.items.append(Item(
+            EXPLODES, QUANTITY[cause.quantity], found, needed, self.lowered.where(cause.atom),
+            f"{what} makes {self.lowered.name(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}", fix,
+            weight=leaf.weight.name, effect=cause.order, also=(self.group(leaf.weight), lost),
+        ))
+
+    def group(self, weight: Weight) -> str:
+        """Weights of one role fail together; a readout or a router stands for itself."""
+        role = self.role(weight)
+        return role if role not in ("output", "scalar") else f"{role} {fold_names([weight.name])[0] if not weight.name else _template(weight.name)}"
+
+    def site(self, cause: Cause) -> None:
+        node = self.lowered.node(cause.atom)
+        attention = cause.limit.softmax and isinstance(cause.atom.structure, Contract)
+        op = node.op.removeprefix("aten.").rsplit(".", 1)[0]
+        moment = "at init" if cause.step == 0 else f"after step {cause.step}"
+        needed = cause.scale - cause.excess
+        what = f"its product of two trained values over a growing axis makes {self.lowered.name(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}"
+        fix = f"scale the logits by {power(needed)} and not by {power(cause.scale)} (or multiply init and lr of the query weight by {power(-cause.excess)})" if attention else (
+            f"multiply its result by {power(-cause.excess)} in the forward pass"
+        )
+        self.items.append(Item(
+            ATTENTION if attention else EXPLODES, QUANTITY[SITE], cause.scale, needed, node.where, what, fix,
+            site=node.module or op, effect=cause.order,
+        ))
+
+    def absorbed_before(self, cause: Cause, swallowed):
+        """The absorbed multiplier that explains why a weight after the norm explodes, by no more than it should have taken off."""
+        s = cause.atom.structure
+        if cause.leaf is None or not isinstance(s, Contract):
+            return None
+        for x in (s.x, s.y):
+            norm = norm_before(self.lowered, self.facts, x) if self.facts[x].data else None
+            for site, result in swallowed:
+                if norm == result and site.power < 0 and cause.excess <= -site.power:
+                    return site
+        return None
+
+    def absorbed(self, site, causes: list[Cause]) -> None:
+        node = self.lowered.node(site.atom)
+        names = tuple(dict.fromkeys(cause.leaf.weight.name for cause in causes))
+        text = f"the factor {power(site.power)} is divided out again by the norm after it, so its effect is {power(ZERO)}"
+        if causes:
+            worst = max(causes, key=lambda cause: cause.order)
+            text += f": {', '.join(fold_names(names))} makes {self.lowered.name(worst.value)} grow like {power(worst.order)}"
+        self.items.append(Item(
+            ABSORBED, QUANTITY[SITE], ZERO, site.power, node.where, text, "move it behind the norm" if causes else "move it behind the norm, or drop it",
+            site=node.where or node.op, effect=max_order(*(cause.order for cause in causes)), weights=names, severity="" if causes else WARNING,
+        ))
+
+    # -- too small --------------------------------------------------------------------------------
+
+    def caused(self, name: str, quantity: str) -> bool:
+        return any(c.leaf is not None and c.leaf.weight.name == name and c.quantity == quantity for c in self.repaired.causes)
+
+    def small_updates(self) -> None:
+        for leaf in self.lowered.leaves:
+            own, need, C = self.given[leaf.weight.name], self.need(leaf), self.repaired.C[leaf.name]
+            if need is None or C is None or own.law is None or self.caused(leaf.weight.name, LR):
+                continue
+            deficit = C - need.C
+            if deficit <= 0 or not self.too_small(leaf, C):
+                continue
+            needed = self.own_c(leaf, -deficit)
+            if needed is None or needed == own.c:
+                continue  # what is too small is elsewhere
+            self.items.append(self.small_update(leaf, need, deficit, needed))
+
+    def too_small(self, leaf: Leaf, C: Fraction) -> bool:
+        """By propagation, whatever the gauge: the update moves its result, or through it the outputs, vanishingly."""
+        entries = sum((size.growth for size in leaf.shape), ZERO)
+        on_outputs = gradient_order(leaf.grad, self.facts) - C + entries
+        return on_outputs < ZERO or own_effect(self.mended, self.facts, leaf.value) < ZERO
+
+    def small_update(self, leaf: Leaf, need: Need, deficit: Fraction, needed: Fraction) -> Item:
+        own, use = self.given[leaf.weight.name], need.demand.use
+        value = self.lowered.name(use.out) if use is not None else leaf.name
+        kind, extra = NOT_MAXIMAL, ""
+        text = f"one update moves {value} by only {power(-deficit)}"
+        if self.starved(leaf, need):
+            kind, text = VANISHES, f"its init and its updates make {value}, which {need.demand.law}, shrink like {power(-deficit)}"
+            extra = f" and its init std by {power(own.b - need.A)}"
+        elif self.regime.name in (KERNEL, TRIVIAL):
+            kind = FROZEN
+            text += " and nothing makes its features move" if self.regime.name == KERNEL else ""
+        elif deficit >= FROZEN_FROM and not self.beside_another(leaf, need):
+            kind = FROZEN
+        return Item(
+            kind, QUANTITY[LR], -own.c, -needed, self.where(leaf), text, f"multiply its lr by {power(own.c - needed)}{extra}",
+            weight=leaf.weight.name, effect=-deficit, also=(self.group(leaf.weight),),
+        )
+
+    def starved(self, leaf: Leaf, need: Need) -> bool:
+        """Its result is smaller than it may be, at init and after training."""
+        own, use = self.given[leaf.weight.name], need.demand.use
+        if use is None or own.b is None or own.b <= need.A or isinstance(use.structure, Sum):
+            return False
+        return self.facts[use.out].trained < self.solution.facts[use.out].trained
+
+    def beside_another(self, leaf: Leaf, need: Need) -> bool:
+        """A bias, or one of two embeddings: what it is added to moves maximally anyhow."""
+        use = need.demand.use
+        if use is None or not isinstance(use.structure, Sum):
+            return False
+        others = [x for x in operands(use.structure) if x != leaf.value and self.facts[x].data]
+        return any(self.facts[x].change >= ZERO for x in others)
+
+    def small_inits(self) -> None:
+        for leaf in self.lowered.leaves:
+            own, need = self.given[leaf.weight.name], self.need(leaf)
+            use = need.demand.use if need is not None else None
+            if use is None or own.b is None or own.b <= need.A or isinstance(use.structure, Sum) or not own.random:
+                continue
+            if any(item.weight == leaf.weight.name for item in self.items):
+                continue
+            budget = self.solution.budgets.of.get(use.out)
+            if budget is None or not budget.tight or self.role(leaf.weight) == "output":
+                continue
+            if self.facts[use.out].init < self.solution.facts[use.out].init:
+                deficit = own.b - need.A
+                self.items.append(Item(
+                    NOT_MAXIMAL, QUANTITY[INIT], -own.b, -need.A, self.where(leaf),
+                    f"{self.lowered.name(use.out)}, which {budget.law}, is as small as {power(-deficit)} at init",
+                    f"multiply its init std by {power(deficit)}", weight=leaf.weight.name, effect=-deficit, also=(self.group(leaf.weight),),
+                ))
+
+    def untrained(self) -> None:
+        for weight in self.program.weights:
+            own = self.given[weight.name]
+            if not weight.trainable or weight.grad is None or weight.name in self.solution.unused or own.c is not None:
+                continue
+            held = own.law is not None
+            fix = "give it a learning rate" if held else "put it into a param group"
+            self.items.append(Item(
+                FROZEN if held else UNMATCHED, QUANTITY[LR], None, None, self.where(self.lowered.leaves_of[weight.name][0]), f"{own.why}: it never moves",
+                f"{fix}, or call requires_grad_(False) on it if that is meant", weight=weight.name,
+            ))
+
+    # -- unmatched --------------------------------------------------------------------------------
+
+    def unmatched(self) -> None:
+        """A weight left at the default learning rate while its twins, or a group that holds nothing, have the one that it needs."""
+        empty = self.empty_groups()
+        wrong = {item.weight for item in self.items if item.weight and item.quantity == QUANTITY[LR]}
+        for item in self.items:
+            if not item.weight or item.quantity != QUANTITY[LR] or item.found != 0 or item.needed in (None, 0):
+                continue
+            if item.kind not in (EXPLODES, FROZEN, NOT_MAXIMAL):
+                continue
+            weight = next(w for w in self.program.weights if w.name == item.weight)
+            twins = [w.name for w in self.program.weights if w.name not in wrong and self.twins(w, weight) and self.minus(self.given[w.name].c) == item.needed]
+            places = [place for place, exponent in empty if exponent == item.needed]
+            if places:
+                reason = f"{places[0]}, with lr ~ {power(item.needed)}, holds no parameter: its filter matches no name"
+            elif twins:
+                reason = f"its twin {twins[0]} has lr ~ {power(item.needed)}, but no group rule touched this one"
+            else:
+                continue
+            item.kind, item.text, item.also = UNMATCHED, f"{reason}; {item.text}", (*item.also, bool(places))
+
+    def twins(self, x: Weight, y: Weight) -> bool:
+        growths = [tuple(size.growth for size in w.shape) for w in (x, y)]
+        return growths[0] == growths[1] and self.role(x) == self.role(y) and self.given[x.name].optimizer == self.given[y.name].optimizer
+
+    def empty_groups(self) -> list[tuple[str, Fraction]]:
+        """Groups that hold no parameter at any width, with the exponent of their learning rate."""
+        tables = [dict(live.empty) for live in self.gathered.live.values()]
+        found = []
+        for place in tables[0]:
+            if all(place in table for table in tables):
+                samples = tuple((width, live_empty[place]) for width, live_empty in zip(self.gathered.live, tables))
+                order = fit_scalar(samples, f"the learning rate of {place}").order
+                if order is not MINUS_INFINITY:
+                    found.append((place, order))
+        return found
+
+    # -- drifts -----------------------------------------------------------------------------------
+
+    def drifts(self) -> None:
+        for weight in self.program.weights:
+            own = self.given[weight.name]
+            if own.law is None or own.c is None or weight.name in self.solution.unused:
+                continue
+            gradient = gradient_order(weight.grad, self.facts)
+            if gradient is MINUS_INFINITY:
+                continue
+            self.decay(weight, own, gradient)
+            needed = own.law.eps(gradient)
+            if own.eps is not None and needed is not None and own.eps > needed:
+                self.items.append(Item(
+                    EPS, "eps", own.eps, needed, "", f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: beyond some width epsilon wins and the update fades",
+                    f"scale eps by {power(needed - own.eps)}", weight=weight.name, effect=needed - own.eps,
+                ))
+
+    def decay(self, weight: Weight, own: Effective, gradient: Order) -> None:
+        if own.weight_decay is None:
+            return
+        leaves = self.lowered.leaves_of[weight.name]
+        if own.law.decay_convention == COUPLED:
+            size = max_order(*(self.facts[leaf.value].trained for leaf in leaves))
+            if size is MINUS_INFINITY:
+                return
+            needed = own.law.decay(gradient, -size, own.c)
+            if needed == own.weight_decay:
+                return
+            text = f"weight decay enters the gradient before it is normalised: decay over gradient changes like {power(own.weight_decay - needed)}"
+            fix = f"make weight_decay ~ {power(needed)}, or use decoupled decay with lr * weight_decay constant"
+        else:
+            mended = {self.repaired.c[leaf.name] for leaf in leaves} | {self.needed_c(leaf) for leaf in leaves} | {own.c}
+            if own.weight_decay in mended:
+                return
+            needed = own.c
+            text = f"lr * weight_decay changes like {power(own.weight_decay - needed)}"
+            fix = f"make weight_decay ~ {power(needed)}, so that lr * weight_decay is constant"
+        self.items.append(Item(DECAY, "weight_decay", own.weight_decay, needed, "", text, fix, weight=weight.name, effect=own.weight_decay - needed))
+
+    def hints(self) -> None:
+        if self.regime.name == KERNEL and not self.repaired.causes:
+            for weight in self.program.weights:
+                own, found = self.given[weight.name], self.solution.needs_of(weight)
+                if found and own.b is not None and own.b < found[0][1].A:
+                    self.notes.append(
+                        f"to leave the kernel regime, also make the init std of {weight.name} ~ {power(-found[0][1].A)} (found {power(-own.b)})"
+                    )
+        strangers = {live.strangers for live in self.gathered.live.values()} - {0}
+        if strangers:
+            self.notes.append(f"{max(strangers)} tensors in the optimizer are no parameters of the model")
+        if self.gathered.measured:
+            self.notes.append(f"init measured on real instances, not read: {', '.join(fold_names(sorted(self.gathered.measured)))}")
+
+    # -- the report -------------------------------------------------------------------------------
+
+    def report(self, name: str) -> Report:
+        items = self.run()
+        broken = any(cause for cause in self.repaired.causes if self.told(cause))
+        findings = sorted(put_together(items), key=lambda f: (f.severity != "error", KINDS.index(f.kind)))
+        regime_name = UNSTABLE if broken else self.regime.name
+        if self.regime.name == UNSTABLE and not broken:
+            findings = [self.unexplained(), *findings]
+        return Report(
+            tuple(findings), self.checked(findings), regime_name, self.program.widths, self.gathered.how, self.gathered.why,
+            None if regime_name == UNSTABLE else self.regime.r, tuple(self.notes), self.program.assumptions, name,
+        )
+
+    def told(self, cause: Cause) -> bool:
+        return cause.excess > 0
+
+    def unexplained(self) -> Finding:
+        """A value that the regime calls too large though no cause was found for it."""
+        excess = self.regime.excesses[0]
+        where = self.lowered.where(excess.atom) if excess.atom is not None else ""
+        text = f"it {excess.why} and grows like {power(excess.order)}"
+        return Finding(EXPLODES, SEVERITY[EXPLODES], self.lowered.name(excess.value), "value", excess.order, ZERO, where, text, (), excess.order)
+
+    def checked(self, findings: list[Finding]) -> Mapping[str, Checked]:
+        table: dict[str, Checked] = {}
+        for weight in self.program.weights:
+            own, found = self.given[weight.name], self.solution.needs_of(weight)
+            kinds = tuple(dict.fromkeys(f.kind for f in findings if weight.name in f.weights))
+            row = Checked(
+                weight.name, "[" + ", ".join(map(str, weight.shape)) + "]", self.role(weight), own.optimizer, own.b, own.c, own.weight_decay, own.eps,
+                own.b, self.effective_C(weight), gradient_order(weight.grad, self.facts),
+                (max(n.A for _, n in found), max(n.C for _, n in found)) if found else None, kinds, weight.aliases,
+            )
+            for name in weight.names:
+                table[name] = replace(row, name=name)
+        return table
+
+    def effective_C(self, weight: Weight) -> Optional[Fraction]:
+        """The update order as given, with sound gradients."""
+        own = self.given[weight.name]
+        gradient = gradient_order(weight.grad, self.facts)
+        if own.law is None or own.c is None or gradient is MINUS_INFINITY:
+            return None
+        return own.c - finite(own.law.update(gradient, ZERO if own.b is None else own.b))
+
+
+def power(x: Optional[Order]) -> str:
+    """``n^(-1/2)``, ``n^1``; ``1`` for the zeroth power, ``0`` for no power at all."""
+    if x is None or x is MINUS_INFINITY:
+        return "0"
+    text = order_text(x)
+    return f"n^({text})" if "/" in text or text.startswith("-") else f"n^{text}"
+
+
+def _template(name: str) -> str:
+    return ".".join("*" if part.isdecimal() else part for part in name.split("."))
+
+
+def put_together(items: list[Item]) -> list[Finding]:
+    """One finding for all items of one cause: same kind, quantity, exponents and group; the first speaks for it."""
+    groups: dict[tuple, list[Item]] = {}
+    for item in items:
+        key = (item.kind, item.quantity, item.found, item.needed, item.also, item.severity, _template(item.site) if item.site else "")
+        groups.setdefault(key, []).append(item)
+    found = []
+    for group in groups.values():
+        first = group[0]
+        names = tuple(dict.fromkeys(name for item in group for name in ((item.weight,) if item.weight else item.weights)))
+        if first.site:
+            sites = list(dict.fromkeys(item.site for item in group))
+            subject = ", ".join(fold_names(sites)) if len(sites) > 1 else sites[0]
+        else:
+            subject = _subject(names)
+        numbers = ""
+        if first.found is not None and first.needed is not None:
+            numbers = f"{first.quantity} ~ {power(first.found)}, needs {power(first.needed)}: "
+        found.append(Finding(
+            first.kind, first.severity or SEVERITY[first.kind], subject, first.quantity, first.found, first.needed, first.where,
+            f"{numbers}{first.text}; {first.fix}", names, first.effect,
+        ))
+    return found
+
+
+def _subject(names: tuple[str, ...], most: int = 4) -> str:
+    folded = fold_names(names)
+    if len(folded) <= most:
+        return ", ".join(folded)
+    return f"{', '.join(folded[:most])} and {len(folded) - most} more"
+
+
+def judge(gathered: Gathered, name: str) -> Report:
+    """The report on a gathered setup."""
+    return Judge(gathered).report(name)
+
+
+__all__ = ["FROZEN_FROM", "Judge", "judge", "power"]

@@ -1,0 +1,322 @@
+"""What the live objects of a setup say: which optimizer trains each parameter, with which numbers.
+
+Parameters are told by identity, so nothing depends on how the groups were made (by hand, by ``mup``, by a trainer).
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Optional, Union
+
+import torch
+
+from tpcalc.errors import TpcalcError
+from tpcalc.optimizers import LAWS, UpdateLaw, muon_law
+
+EXPECTS = "(model, optimizer), optionally followed by a scheduler and by example inputs"
+#: Steps taken at most until a warm-up gives a learning rate above 0.
+WARM_UP = 16
+
+#: ``law(group, growths of the weight's axes) -> UpdateLaw``, a law, or the name of one.
+LawOf = Union[str, UpdateLaw, Callable[[Mapping[str, Any], tuple[Fraction, ...]], UpdateLaw]]
+
+
+class SetupError(TpcalcError):
+    """The setup returned something that can't be verified."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one parameter is trained at one width.  ``group`` holds what else its group says (``adjust_lr_fn``)."""
+
+    optimizer: str
+    law: LawOf
+    group: Mapping[str, Any]
+    lr: float
+    weight_decay: float
+    eps: Optional[float]
+    place: str
+
+    def law_for(self, growths: tuple[Fraction, ...]) -> UpdateLaw:
+        if isinstance(self.law, UpdateLaw):
+            return self.law
+        if isinstance(self.law, str):
+            return LAWS[self.law]
+        return self.law(self.group, growths)
+
+
+@dataclass(frozen=True)
+class Live:
+    """All parameters of one model: name (every tied one) -> Settings.  ``empty``: groups that hold no parameter, as (place, lr).
+
+    ``strangers``: number of tensors in the optimizer that are no parameters of the model.
+    """
+
+    settings: dict[str, Settings]
+    empty: tuple[tuple[str, float], ...] = ()
+    strangers: int = 0
+
+
+@dataclass
+class Built:
+    """What ``setup(width)`` returned, told apart by type."""
+
+    model: torch.nn.Module
+    optimizers: list[Any]
+    schedulers: list[Any] = field(default_factory=list)
+    inputs: Any = None
+
+
+# -- told apart by type ------------------------------------------------------------------------------
+
+
+def is_optimizer(thing: Any) -> bool:
+    return isinstance(thing, torch.optim.Optimizer) or (
+        hasattr(thing, "param_groups") and callable(getattr(thing, "step", None)) and not _is_scheduler(thing)
+    )
+
+
+def _is_scheduler(thing: Any) -> bool:
+    known = (torch.optim.lr_scheduler.LRScheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    if isinstance(thing, known):
+        return True
+    named = isinstance(thing, (torch.nn.Module, torch.Tensor, torch.optim.Optimizer)) or isinstance(thing, Mapping)
+    return not named and callable(getattr(thing, "step", None)) and not hasattr(thing, "param_groups")
+
+
+def _all(thing: Any, test: Callable[[Any], bool]) -> Optional[list[Any]]:
+    """``thing``, or every one of a non-empty list, tuple or dict, if all pass the test."""
+    if test(thing):
+        return [thing]
+    if isinstance(thing, Mapping):
+        thing = list(thing.values())
+    if isinstance(thing, (list, tuple)) and thing and all(test(item) for item in thing):
+        return list(thing)
+    return None
+
+
+def unpack(result: Any, call: str) -> Built:
+    """Tell apart what a setup returned.
+
+    Raises SetupError where there is no model, no optimizer, or something of no known kind.
+    """
+    if not isinstance(result, (tuple, list)) or len(result) < 2:
+        raise SetupError(f"{call} returned {_kind(result)}; return {EXPECTS}")
+    if not isinstance(result[0], torch.nn.Module):
+        raise SetupError(f"{call} returned {_kind(result[0])} first, where the model belongs; return {EXPECTS}")
+    built = Built(result[0], [])
+    for item in result[1:]:
+        if item is None:
+            continue
+        if (optimizers := _all(item, is_optimizer)) is not None:
+            built.optimizers += optimizers
+        elif (schedulers := _all(item, _is_scheduler)) is not None:
+            built.schedulers += schedulers
+        elif built.inputs is None and _is_inputs(item):
+            built.inputs = (item,) if isinstance(item, torch.Tensor) else tuple(item) if isinstance(item, list) else item
+        else:
+            raise SetupError(f"{call} returned {_kind(item)}, which is no optimizer, scheduler or input; return {EXPECTS}")
+    if not built.optimizers:
+        raise SetupError(f"{call} returned no optimizer; return {EXPECTS}")
+    if built.inputs is None:
+        built.inputs = getattr(built.model, "dummy_inputs", None)
+    if built.inputs is None:
+        raise SetupError(f"{call} returned no example inputs; add them last: a tensor, a tuple of arguments or a dict of keyword arguments")
+    return built
+
+
+def _is_inputs(thing: Any) -> bool:
+    return isinstance(thing, (torch.Tensor, tuple, list, Mapping)) or hasattr(thing, "keys")
+
+
+def _kind(thing: Any) -> str:
+    return f"a {type(thing).__module__}.{type(thing).__qualname__}".replace("builtins.", "")
+
+
+# -- optimizers --------------------------------------------------------------------------------------
+
+
+def _by_decay(coupled: str, decoupled: str) -> LawOf:
+    return lambda group, growths: LAWS[decoupled if group.get("decoupled_weight_decay") else coupled]
+
+
+def _muon(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
+    return muon_law(growths[0], sum(growths[1:], Fraction(0)), group.get("adjust_lr_fn") or "original")
+
+
+def _relative_or_not(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
+    """transformers' Adafactor: relative only with scale_parameter."""
+    return LAWS["adafactor" if group.get("scale_parameter", True) else "lion"]
+
+
+#: Full name of a class (torch's without the file) -> its law.  Subclasses that keep ``step`` count as their parents.
+_KNOWN: dict[str, LawOf] = {
+    "torch.optim.SGD": "sgd",
+    "torch.optim.ASGD": "asgd",
+    "torch.optim.Adam": _by_decay("adam", "adamw"),
+    "torch.optim.AdamW": "adamw",
+    "torch.optim.SparseAdam": "adam",
+    "torch.optim.Adamax": "adamax",
+    "torch.optim.NAdam": _by_decay("nadam", "nadamw"),
+    "torch.optim.RAdam": _by_decay("radam", "radamw"),
+    "torch.optim.RMSprop": "rmsprop",
+    "torch.optim.Adagrad": "adagrad",
+    "torch.optim.Adadelta": "adadelta",
+    "torch.optim.Rprop": "rprop",
+    "torch.optim.Adafactor": "adafactor",
+    "torch.optim.Muon": _muon,
+    "transformers.optimization.Adafactor": _relative_or_not,
+    "transformers.optimization.AdamW": "adamw",
+    "apex.optimizers.fused_adam.FusedAdam": "adamw",
+    "apex.optimizers.fused_sgd.FusedSGD": "sgd",
+    "bitsandbytes.optim.adamw.AdamW8bit": "adamw",
+    "bitsandbytes.optim.lion.Lion8bit": "lion",
+}
+#: Bare names of classes that everybody writes alike.
+_NAMED: dict[str, LawOf] = {"Lion": "lion", "SignSGD": "sign", "LAMB": "lamb", "Lamb": "lamb", "LARS": "lars"}
+_DECLARED: dict[type, LawOf] = {}
+
+
+def declare_optimizer(law: LawOf) -> Callable[[type], type]:
+    """Class decorator that declares the update law of an optimizer class, for :func:`tpcalc.verify`.
+
+    ``law``: the name of a law (``"adamw"``, ``"lion"``, ``"sgd"``, ...: the keys of ``tpcalc.optimizers.LAWS``), an
+    :class:`tpcalc.optimizers.UpdateLaw`, or a function ``(param_group, growths of the weight's axes) -> UpdateLaw``.
+
+    ::
+
+        @tpcalc.declare_optimizer("lion")
+        class MyLion(torch.optim.Optimizer): ...
+
+        tpcalc.declare_optimizer("adamw")(somebody.Optimizer)     # a class that is not yours
+    """
+    if isinstance(law, str) and law not in LAWS:
+        raise SetupError(f"{law!r} is no update law; choose one of {', '.join(sorted(LAWS))}, or give an UpdateLaw")
+
+    def register(cls: type) -> type:
+        _DECLARED[cls] = law
+        return cls
+
+    return register
+
+
+def law_of(optimizer: Any) -> LawOf:
+    """The update law of a live optimizer.
+
+    Raises SetupError for a class without one.
+    """
+    cls = type(optimizer)
+    for ancestor in cls.__mro__:
+        if ancestor in _DECLARED:
+            return _DECLARED[ancestor]
+        module = "torch.optim" if ancestor.__module__.startswith("torch.optim.") else ancestor.__module__
+        law = _KNOWN.get(f"{module}.{ancestor.__qualname__}") or _NAMED.get(ancestor.__name__)
+        if law is not None:
+            return law
+        if "step" in vars(ancestor):
+            break  # it steps in a way of its own
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    raise SetupError(
+        f"optimizer {name} has no update law here; declare the one it follows, such as "
+        f'tpcalc.declare_optimizer("adamw")({cls.__name__}), or give an UpdateLaw of its own'
+    )
+
+
+def _unwrapped(optimizers: Iterable[Any]) -> Iterator[Any]:
+    """Look inside wrappers: lists of optimizers, and one that holds the real one as ``.optimizer``."""
+    for optimizer in optimizers:
+        inner = getattr(optimizer, "chained_optimizers", None) or getattr(optimizer, "optimizers", None)
+        if isinstance(inner, (list, tuple)) and inner:
+            yield from _unwrapped(inner)
+            continue
+        held = getattr(optimizer, "optimizer", None)
+        if held is not None and is_optimizer(held) and type(optimizer) not in _DECLARED:
+            yield from _unwrapped([held])
+            continue
+        yield optimizer
+
+
+# -- numbers -----------------------------------------------------------------------------------------
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, torch.Tensor):
+        real = getattr(value, "real", None) if hasattr(value, "memory") else value
+        if real is None:
+            raise SetupError(f"{what} is a tensor without numbers while the setup is traced; give it as a Python number")
+        return float(real)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise SetupError(f"{what} is {value!r}, which is no number") from None
+
+
+def step_schedulers(built: Built) -> None:
+    """One step of each scheduler (more while a warm-up still gives 0), as training would have taken."""
+    schedulers = [s for s in built.schedulers if _steps_alone(s)]
+    if not schedulers:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(WARM_UP):
+            for scheduler in schedulers:
+                scheduler.step()
+            groups = [g for o in _unwrapped(built.optimizers) for g in o.param_groups if g["params"]]
+            if any(_number(g["lr"], "the learning rate") != 0 for g in groups):
+                return
+
+
+def _steps_alone(scheduler: Any) -> bool:
+    """Whether ``scheduler.step()`` needs no argument (ReduceLROnPlateau needs the loss, and changes nothing at first)."""
+    try:
+        parameters = inspect.signature(scheduler.step).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+
+
+def read(built: Built) -> Live:
+    """The settings of every parameter that an optimizer holds.
+
+    Raises SetupError for an optimizer of unknown class, or where its tensors are not the model's.
+    """
+    names: dict[int, list[str]] = {}
+    for name, parameter in built.model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    settings: dict[str, Settings] = {}
+    empty: list[tuple[str, float]] = []
+    strangers = 0
+    for optimizer in _unwrapped(built.optimizers):
+        law, label = law_of(optimizer), type(optimizer).__name__
+        for index, group in enumerate(optimizer.param_groups):
+            place = f"group {index} of {label}" + (f" ({group['name']!r})" if isinstance(group.get("name"), str) else "")
+            lr = _number(group["lr"], f"the learning rate of {place}")
+            if not group["params"]:
+                empty.append((place, lr))
+            eps = group.get("eps")
+            own = Settings(
+                label, law, {key: value for key, value in group.items() if key != "params"}, lr,
+                _number(group.get("weight_decay") or 0.0, f"the weight decay of {place}"),
+                _number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None, place,
+            )
+            for parameter in group["params"]:
+                if id(parameter) not in names:
+                    strangers += 1
+                for name in names.get(id(parameter), ()):
+                    settings[name] = own
+    if strangers and not settings:
+        raise SetupError(
+            f"the {strangers} tensors in the optimizer are no parameters of the model; make the optimizer after the model has been "
+            f"moved, wrapped or tied"
+        )
+    return Live(settings, tuple(empty), strangers)
+
+
+__all__ = [
+    "EXPECTS", "Built", "LawOf", "Live", "Settings", "SetupError", "declare_optimizer", "is_optimizer", "law_of", "read", "step_schedulers",
+    "unpack",
+]
