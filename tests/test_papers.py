@@ -22,7 +22,7 @@ from tpcalc.derive import derive
 from tpcalc.given import Given, analyse
 from tpcalc.lowering import lower
 from tpcalc.optimizers import ADAM, ADAMW, SGD, UpdateLaw
-from tpcalc.propagate import OMEGA
+from tpcalc.propagate import ALIGNMENTS, OMEGA
 from tpcalc.regime import KERNEL, LEARNING, MAXIMAL, TRIVIAL, UNSTABLE, Regime, regime
 
 H = Fraction(1, 2)
@@ -316,9 +316,60 @@ def test_mup_is_the_only_maximal_one():
 
 # --- what the papers dispute: W_out times what the features learnt --------------------------------------------------
 
+#: Everett et al. 2024 (arXiv 2407.05872): (std, multiplier) of the four families, and the largest stable learning rates for
+#: embedding, hidden and readout under each assumption: full alignment with omega = 1/2, and none.  eps under Adam.
+EVERETT = {
+    "SP": ((0, 0), ("-1/2", 0), ("-1/2", 0)),
+    "NTK": ((0, 0), (0, "-1/2"), (0, "-1/2")),
+    "muP": (("-1/2", "1/2"), ("-1/2", 0), ("-1/2", "-1/2")),
+    "MFP": ((0, 0), (0, "-1/2"), (0, -1)),
+}
+LARGEST = {
+    ("SP", "sgd", "omega"): ("1/2", "-1/2", -1),
+    ("NTK", "sgd", "omega"): ("1/2", "1/2", 0),
+    ("muP", "sgd", "omega"): (0, 0, 0),
+    ("MFP", "sgd", "omega"): (1, 1, 1),
+    ("SP", "adam", "omega"): (0, -1, -1),
+    ("NTK", "adam", "omega"): (0, "-1/2", "-1/2"),
+    ("muP", "adam", "omega"): ("-1/2", -1, "-1/2"),
+    ("MFP", "adam", "omega"): (0, "-1/2", 0),
+    ("SP", "adam", "none"): (0, "-1/2", "-1/2"),
+    ("NTK", "adam", "none"): (0, 0, 0),
+    ("muP", "adam", "none"): ("-1/2", "-1/2", 0),
+    ("MFP", "adam", "none"): (0, 0, "1/2"),
+}
+EVERETT_EPS = {
+    "SP": ("-1/2", "-1/2", 0), "NTK": ("-1/2", -1, "-1/2"), "muP": ("-1/2", -1, "-1/2"), "MFP": (-1, "-3/2", -1),
+}
 
-def test_the_readout_under_omega_one_half_is_that_of_everett():
-    """Everett et al. 2024 take omega = 1/2: W_out at init adds up what the features learnt as if random, so SP's 1/2 is stable."""
-    full, omega = solution(bare_mlp(2)), derive(program(bare_mlp(2)), "adam", alignment="omega")
-    assert full.needs["readout.weight"].A == 1
-    assert omega["readout.weight"].A == H and omega["readout.weight"].C == 1
+
+@pytest.mark.parametrize("family, optimizer, assumption", LARGEST, ids=str)
+def test_everetts_learning_rates_are_the_largest_stable_ones(family, optimizer, assumption):
+    law, alignment = {"sgd": SGD, "adam": ADAM}[optimizer], ALIGNMENTS[assumption]
+    largest = LARGEST[family, optimizer, assumption]
+    rows = [row(*sizes, lr) for sizes, lr in zip(EVERETT[family], largest)]
+    assert regime_of(2, tuple(rows), law, alignment=alignment).stable
+    for index in range(3):
+        more = [r._replace(lr=r.lr + Fraction(1, 8)) if i == index else r for i, r in enumerate(rows)]
+        assert not regime_of(2, tuple(more), law, alignment=alignment).stable, index
+
+
+@pytest.mark.parametrize("family", EVERETT)
+def test_everetts_epsilon_is_the_order_of_the_gradient(family):
+    rows = [row(*sizes, lr) for sizes, lr in zip(EVERETT[family], LARGEST[family, "adam", "omega"])]
+    analysis = analyse(lowered(2), parametrized(2, *(r.given for r in rows)), ADAM, OMEGA)
+    for name, r, eps in zip(MLP_WEIGHTS, rows, EVERETT_EPS[family]):
+        assert eps_shifted(analysis.gradients[name], r.abc[0]) == Fraction(eps)
+
+
+def test_under_full_alignment_the_same_rows_of_sp_and_ntk_are_unstable():
+    """omega is 1 for a readout whose own gradient moved the features; that decides SP and NTK, and leaves muP and MFP as they are."""
+    for family in EVERETT:
+        rows = tuple(row(*sizes, lr) for sizes, lr in zip(EVERETT[family], LARGEST[family, "adam", "omega"]))
+        assert regime_of(2, rows, ADAM).stable == (family in ("muP", "MFP"))
+
+
+def test_derived_under_omega_one_half():
+    rules = derive(program(bare_mlp(2)), "adam", alignment="omega")
+    assert (rules["readout.weight"].A, rules["readout.weight"].C) == (H, 1)
+    assert solution(bare_mlp(2)).needs["readout.weight"].A == 1
