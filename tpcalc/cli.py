@@ -60,6 +60,12 @@ class CheckFormat(str, Enum):
     json = "json"
 
 
+class VerifyFormat(str, Enum):
+    text = "text"
+    json = "json"
+    github = "github"
+
+
 class Applied(str, Enum):
     derived = "derived"
     standard = "standard"
@@ -270,6 +276,39 @@ def check(
             check_plot(sorted(pair, key=lambda r: r.parametrization, reverse=True), plot)
     _emit(str(result) if format is CheckFormat.text else json_text(result.json()), output)
     return 0 if result.ok else EXIT_FINDINGS
+
+
+@app.command()
+def verify(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="The setup: file.py:callable or package.module:callable; setup(width) returns (model, optimizer[, scheduler], inputs).",
+        ),
+    ],
+    widths: Widths = DEFAULT_WIDTHS,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too.")] = False,
+    format: Annotated[VerifyFormat, typer.Option("--format", help="How to print the report.")] = VerifyFormat.text,
+    loss: Loss = None,
+    output: Output = None,
+    debug: Debug = False,
+) -> int:
+    """Check a hand-written parametrization, someone's own init and optimizer groups, at infinite width."""
+    with _library(output):
+        from tpcalc.report.json import json_text
+        from tpcalc.trace.target import load_target, parse_widths
+        from tpcalc.verify import verify as verified
+        from tpcalc.verify.render import report_github
+
+        report = verified(load_target(target), parse_widths(widths), loss=None if loss is None else load_target(loss))
+    texts = {
+        VerifyFormat.text: lambda: str(report),
+        VerifyFormat.json: lambda: json_text(report.to_json()),
+        VerifyFormat.github: lambda: report_github(report, target.rpartition(":")[0]),
+    }
+    _emit(texts[format](), output)
+    return report.exit_code(strict)
 
 
 def _trace(

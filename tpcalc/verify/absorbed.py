@@ -1,4 +1,7 @@
-"""Multipliers in front of a norm: a constant power of the width that the norm divides out again."""
+"""Multipliers in front of a norm: a constant power of the width that the norm divides out again.
+
+Found by perturbation: with the constant a power larger and a power smaller, no value that must stay O(1) changes its order.
+"""
 
 from __future__ import annotations
 
@@ -8,81 +11,83 @@ from fractions import Fraction
 from typing import Optional
 
 from tpcalc.lowering import Lowered
-from tpcalc.order import MINUS_INFINITY
-from tpcalc.propagate import Fact
-from tpcalc.rules.structures import Atom, Guard, Normalise, Power, Product, Reduce, Scale, Sum, View, operands
+from tpcalc.order import MINUS_INFINITY, ONE
+from tpcalc.propagate import FULL, LAWS, Fact
+from tpcalc.rules.structures import Atom, Guard, Product, Scale, Sum, View, operands
+from tpcalc.verify.repair import Limit
 
 
 @dataclass(frozen=True)
 class Absorbed:
-    """The multiplication ``atom`` by ``n^power`` has no effect: all that reads it is the norms that make ``results``."""
+    """The multiplication ``atom`` by ``n^power`` has no effect: its scale ends at the values ``results``."""
 
     atom: Atom
     power: Fraction
     results: frozenset[int]
 
 
-def absorbed(lowered: Lowered, facts: Mapping[int, Fact]) -> list[Absorbed]:
+def absorbed(lowered: Lowered, facts: Mapping[int, Fact], limits: Mapping[int, Limit]) -> list[Absorbed]:
     """All multipliers of the forward pass that only norms see."""
     found = []
-    for atom in lowered.atoms[: lowered.forward]:
+    for index, atom in enumerate(lowered.atoms[: lowered.forward]):
         s = atom.structure
         if isinstance(s, Scale) and s.order is not MINUS_INFINITY and s.order != 0 and facts[s.x].data and facts[s.x].depends:
-            results = _norms(lowered, atom.out)
-            if results:
-                found.append(Absorbed(atom, s.order, results))
+            ends = [_ends(lowered, facts, limits, index, by) for by in (ONE, -ONE)]
+            if all(ends):
+                found.append(Absorbed(atom, s.order, frozenset(ends[0] & ends[1])))
     return found
 
 
-def _norms(lowered: Lowered, start: int) -> Optional[frozenset[int]]:
-    """The norm results that are all that ``start`` leads to through homogeneous ops; None if anything else reads it."""
-    outputs = {vid for _, vid in lowered.program.outputs} | {lowered.program.loss}
-    reached = {start}
-    results: set[int] = set()
-    todo = [start]
-    while todo:
-        vid = todo.pop()
-        if vid in outputs:
+def _ends(
+    lowered: Lowered, facts: Mapping[int, Fact], limits: Mapping[int, Limit], index: int, by: Fraction
+) -> Optional[set[int]]:
+    """The values at which a change of scale ends; None where it reaches one that must stay O(1)."""
+    start = lowered.atoms[index].out
+    changed = {start: _shifted(facts[start], by)}
+    ends: set[int] = set()
+    if _reaches(start, limits):
+        return None
+    for atom in lowered.atoms[index + 1 : lowered.forward]:
+        xs = operands(atom.structure)
+        if not any(x in changed for x in xs):
+            continue
+        fact = LAWS[type(atom.structure)](atom.structure, {x: changed.get(x, facts[x]) for x in xs}, FULL)
+        before = facts[atom.out]
+        if (fact.init, fact.trained, fact.change) == (before.init, before.trained, before.change):
+            ends.add(atom.out)
+        elif _reaches(atom.out, limits):
             return None
-        for atom in lowered.forward_uses.get(vid, ()):
-            s = atom.structure
-            if isinstance(s, Normalise):
-                results.add(atom.out)
-            elif isinstance(s, (View, Scale, Guard, Power, Reduce)) or (
-                isinstance(s, (Sum, Product)) and all(x in reached or _from(lowered, x, reached) for x in operands(s))
-            ):
-                if atom.out not in reached:
-                    reached.add(atom.out)
-                    todo.append(atom.out)
-            else:
-                return None
-    return frozenset(results)
+        else:
+            changed[atom.out] = fact
+    return ends
 
 
-def _from(lowered: Lowered, vid: int, reached: set[int]) -> bool:
-    """Whether a value is made of values reached already (the mean that a norm subtracts), constants apart."""
-    atom = lowered.maker.get(vid)
-    if atom is None or not isinstance(atom.structure, (View, Scale, Guard, Power, Reduce)):
-        return False
-    return atom.structure.x in reached or _from(lowered, atom.structure.x, reached)
+def _reaches(vid: int, limits: Mapping[int, Limit]) -> bool:
+    limit = limits.get(vid)
+    return limit is not None and not limit.norm
 
 
-def norm_before(lowered: Lowered, facts: Mapping[int, Fact], vid: int) -> Optional[int]:
-    """The norm whose result reaches ``vid`` through views, constants, gains and biases; None if there is none."""
-    while (atom := lowered.maker.get(vid)) is not None:
+def _shifted(fact: Fact, by: Fraction) -> Fact:
+    return fact._replace(init=fact.init + by, trained=fact.trained + by, change=fact.change + by)
+
+
+def end_before(lowered: Lowered, facts: Mapping[int, Fact], vid: int, ends: frozenset[int]) -> bool:
+    """Whether one of ``ends`` reaches ``vid`` through views, constants, gains and biases alone."""
+    while vid not in ends:
+        atom = lowered.maker.get(vid)
+        if atom is None:
+            return False
         s = atom.structure
-        if isinstance(s, Normalise):
-            return atom.out
         if isinstance(s, (View, Scale, Guard)):
             vid = s.x
         elif isinstance(s, (Product, Sum)):
             values = [x for x in operands(s) if facts[x].data]
             if len(values) != 1:
-                return None
+                return False
             vid = values[0]
         else:
-            return None
-    return None
+            return False
+    return True
 
 
-__all__ = ["Absorbed", "absorbed", "norm_before"]
+__all__ = ["Absorbed", "absorbed", "end_before"]

@@ -18,13 +18,13 @@ from tpcalc.regime import KERNEL, TRIVIAL, UNSTABLE, own_effect, regime
 from tpcalc.report.fold import fold_names
 from tpcalc.rules.structures import Contract, Sum, operands
 from tpcalc.trace.fit import fit_scalar
-from tpcalc.verify.absorbed import absorbed, norm_before
+from tpcalc.verify.absorbed import Absorbed, absorbed, end_before
 from tpcalc.verify.effective import Effective, effective
 from tpcalc.verify.findings import (
     ABSORBED, ATTENTION, DECAY, EPS, EXPLODES, FROZEN, KINDS, NOT_MAXIMAL, SEVERITY, UNMATCHED, VANISHES, WARNING, Checked, Finding, Report,
 )
 from tpcalc.verify.gather import Gathered
-from tpcalc.verify.repair import INIT, LR, SITE, Cause, Repaired, repair
+from tpcalc.verify.repair import INIT, LR, SITE, Cause, Repaired, limits, repair
 
 #: An update that moves its own result by no more than n^-1 is frozen; one between n^-1 and n^0 is not maximal.
 FROZEN_FROM = ONE
@@ -92,6 +92,16 @@ class Judge:
         found = self.solution.needs_of(weight)
         return role_of(found[0][0].shape, found[0][1]) if found else "unused"
 
+    def value(self, vid: int) -> str:
+        """``h13 (addmm in hidden1)``: a value, the op that makes it and its module."""
+        atom = self.lowered.maker.get(vid)
+        if atom is None:
+            return self.lowered.name(vid)
+        node = self.lowered.node(atom)
+        made = vid if vid in self.program.values else next((out for out in node.outputs if out is not None), vid)
+        op = node.op.removeprefix("aten.").rsplit(".", 1)[0]
+        return f"{self.lowered.name(made)} ({op} in {node.module})" if node.module else f"{self.lowered.name(made)} ({op})"
+
     def where(self, leaf: Leaf) -> str:
         need = self.need(leaf)
         use = need.demand.use if need is not None else None
@@ -125,9 +135,9 @@ class Judge:
     # -- too large --------------------------------------------------------------------------------
 
     def explosions(self) -> None:
-        swallowed = [(a, norm) for a in absorbed(self.lowered, self.solution.facts) for norm in a.results]
+        swallowed = absorbed(self.lowered, self.solution.facts, limits(self.lowered, self.solution.facts))
         explained: dict[int, list[Cause]] = {}
-        for cause in self.repaired.causes:
+        for cause in self.in_order(self.repaired.causes):
             site = self.absorbed_before(cause, swallowed)
             if site is not None:
                 explained.setdefault(site.atom.out, []).append(cause)
@@ -135,8 +145,13 @@ class Judge:
                 self.site(cause)
             else:
                 self.too_large(cause)
-        for site in dict.fromkeys(a for a, _ in swallowed):
+        for site in swallowed:
             self.absorbed(site, explained.get(site.atom.out, []))
+
+    def in_order(self, causes: list[Cause]) -> list[Cause]:
+        """Causes in the order of their weights in the model."""
+        place = {leaf.name: index for index, leaf in enumerate(self.lowered.leaves)}
+        return sorted(causes, key=lambda cause: -1 if cause.leaf is None else place[cause.leaf.name])
 
     def too_large(self, cause: Cause) -> None:
         leaf, own = cause.leaf, self.given[cause.leaf.weight.name]
@@ -157,14 +172,14 @@ class Judge:
             fix += f"; its weight decay is scaled by {power(own.weight_decay)} all the same, so a learning-rate multiplier was lost on the way"
         self.items.append(Item(
             EXPLODES, QUANTITY[cause.quantity], found, needed, self.lowered.where(cause.atom),
-            f"{what} makes {self.lowered.name(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}", fix,
+            f"{what} makes {self.value(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}", fix,
             weight=leaf.weight.name, effect=cause.order, also=(self.group(leaf.weight), lost),
         ))
 
     def group(self, weight: Weight) -> str:
         """Weights of one role fail together; a readout or a router stands for itself."""
         role = self.role(weight)
-        return role if role not in ("output", "scalar") else f"{role} {fold_names([weight.name])[0] if not weight.name else _template(weight.name)}"
+        return role if role not in ("output", "scalar") else f"{role} {_template(weight.name)}"
 
     def site(self, cause: Cause) -> None:
         node = self.lowered.node(cause.atom)
@@ -172,7 +187,7 @@ class Judge:
         op = node.op.removeprefix("aten.").rsplit(".", 1)[0]
         moment = "at init" if cause.step == 0 else f"after step {cause.step}"
         needed = cause.scale - cause.excess
-        what = f"its product of two trained values over a growing axis makes {self.lowered.name(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}"
+        what = f"its product of two trained values over a growing axis makes {self.value(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}"
         fix = f"scale the logits by {power(needed)} and not by {power(cause.scale)} (or multiply init and lr of the query weight by {power(-cause.excess)})" if attention else (
             f"multiply its result by {power(-cause.excess)} in the forward pass"
         )
@@ -181,25 +196,24 @@ class Judge:
             site=node.module or op, effect=cause.order,
         ))
 
-    def absorbed_before(self, cause: Cause, swallowed):
+    def absorbed_before(self, cause: Cause, swallowed: list[Absorbed]) -> Optional[Absorbed]:
         """The absorbed multiplier that explains why a weight after the norm explodes, by no more than it should have taken off."""
         s = cause.atom.structure
         if cause.leaf is None or not isinstance(s, Contract):
             return None
         for x in (s.x, s.y):
-            norm = norm_before(self.lowered, self.facts, x) if self.facts[x].data else None
-            for site, result in swallowed:
-                if norm == result and site.power < 0 and cause.excess <= -site.power:
+            for site in swallowed:
+                if self.facts[x].data and 0 < cause.excess <= -site.power and end_before(self.lowered, self.facts, x, site.results):
                     return site
         return None
 
-    def absorbed(self, site, causes: list[Cause]) -> None:
+    def absorbed(self, site: Absorbed, causes: list[Cause]) -> None:
         node = self.lowered.node(site.atom)
         names = tuple(dict.fromkeys(cause.leaf.weight.name for cause in causes))
         text = f"the factor {power(site.power)} is divided out again by the norm after it, so its effect is {power(ZERO)}"
         if causes:
             worst = max(causes, key=lambda cause: cause.order)
-            text += f": {', '.join(fold_names(names))} makes {self.lowered.name(worst.value)} grow like {power(worst.order)}"
+            text += f": {', '.join(fold_names(names))} makes {self.value(worst.value)} grow like {power(worst.order)}"
         self.items.append(Item(
             ABSORBED, QUANTITY[SITE], ZERO, site.power, node.where, text, "move it behind the norm" if causes else "move it behind the norm, or drop it",
             site=node.where or node.op, effect=max_order(*(cause.order for cause in causes)), weights=names, severity="" if causes else WARNING,
@@ -231,7 +245,7 @@ class Judge:
 
     def small_update(self, leaf: Leaf, need: Need, deficit: Fraction, needed: Fraction) -> Item:
         own, use = self.given[leaf.weight.name], need.demand.use
-        value = self.lowered.name(use.out) if use is not None else leaf.name
+        value = self.value(use.out) if use is not None else leaf.name
         kind, extra = NOT_MAXIMAL, ""
         text = f"one update moves {value} by only {power(-deficit)}"
         if self.starved(leaf, need):
@@ -239,7 +253,6 @@ class Judge:
             extra = f" and its init std by {power(own.b - need.A)}"
         elif self.regime.name in (KERNEL, TRIVIAL):
             kind = FROZEN
-            text += " and nothing makes its features move" if self.regime.name == KERNEL else ""
         elif deficit >= FROZEN_FROM and not self.beside_another(leaf, need):
             kind = FROZEN
         return Item(
@@ -277,7 +290,7 @@ class Judge:
                 deficit = own.b - need.A
                 self.items.append(Item(
                     NOT_MAXIMAL, QUANTITY[INIT], -own.b, -need.A, self.where(leaf),
-                    f"{self.lowered.name(use.out)}, which {budget.law}, is as small as {power(-deficit)} at init",
+                    f"{self.value(use.out)}, which {budget.law}, is as small as {power(-deficit)} at init",
                     f"multiply its init std by {power(deficit)}", weight=leaf.weight.name, effect=-deficit, also=(self.group(leaf.weight),),
                 ))
 
@@ -469,11 +482,30 @@ def put_together(items: list[Item]) -> list[Finding]:
     return found
 
 
-def _subject(names: tuple[str, ...], most: int = 4) -> str:
-    folded = fold_names(names)
-    if len(folded) <= most:
-        return ", ".join(folded)
-    return f"{', '.join(folded[:most])} and {len(folded) - most} more"
+def _subject(names: tuple[str, ...], most: int = 5) -> str:
+    """Names with repeated blocks folded, and siblings in braces: ``layers.{0,1}.attention.{wq,wk}.weight``."""
+    siblings: dict[tuple[str, str], list[str]] = {}
+    for name in fold_names(names):
+        parts = _components(name)
+        before, last = (parts[:-2], parts[-1]) if len(parts) > 1 else ((), "")
+        siblings.setdefault((".".join(before), last), []).append(parts[-2] if len(parts) > 1 else parts[0])
+    joined = [
+        ".".join(part for part in (before, middle[0] if len(middle) == 1 else "{" + ",".join(middle) + "}", last) if part)
+        for (before, last), middle in siblings.items()
+    ]
+    return ", ".join(joined[:most]) + (f" and {len(joined) - most} more" if len(joined) > most else "")
+
+
+def _components(name: str) -> list[str]:
+    """Parts between dots, those inside braces apart (``{0..3}`` is one part)."""
+    parts, depth = [""], 0
+    for char in name:
+        depth += (char == "{") - (char == "}")
+        if char == "." and not depth:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts
 
 
 def judge(gathered: Gathered, name: str) -> Report:

@@ -45,7 +45,8 @@ class Cause:
     """One root cause: a leaf's init or learning rate, or a site (an atom of two values).
 
     ``excess``: by how much its exponent is too large, summed over all that was mended.  ``value``: what breaks first, at training step
-    ``step``, with order ``order``; ``limit`` says why that breaks anything.  ``scale``: at a site, the power of the code's own constants.
+    ``step``; by this cause alone it has order ``order``; ``limit`` says why that breaks anything.  ``scale``: at a site, the power of the
+    code's own constants.
     """
 
     quantity: str
@@ -166,7 +167,7 @@ class Repairer:
             order = fact.change if limit.norm else max_order(fact.init, fact.trained)
             if order > allowed:
                 for cause in self.walk(atom.out, allowed, limit.norm):
-                    mended |= self.mend(replace(cause, value=atom.out, order=order, step=self.step, limit=limit))
+                    mended |= self.mend(replace(cause, value=atom.out, order=allowed + cause.excess, limit=limit))
                 self.facts[atom.out] = fact._replace(
                     init=fact.init if limit.norm else min(fact.init, ZERO), trained=min(fact.trained, allowed), change=min(fact.change, allowed)
                 )
