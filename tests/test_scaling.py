@@ -21,6 +21,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 import tpcalc
+from tpcalc.optimizers import LAWS
 from tpcalc.report.json import load_schema
 from tpcalc.scaling import ScalingError
 from tpcalc.scaling.powers import power_product, tidy
@@ -74,6 +75,23 @@ def test_multipliers_compose():
             first, second, all_, inverse = (getattr(s[name], key) for s in (up, on, through, back))
             assert first * second == pytest.approx(all_, rel=1e-14), (name, key)
             assert all_ * inverse == pytest.approx(1, rel=1e-14), (name, key)
+
+
+@pytest.mark.parametrize("optimizer", [*LAWS, "muon", "muon_match_rms_adamw"])
+def test_numbers_are_the_exponents_evaluated(optimizer):
+    """Where all sizes are multiples of the width, every number is a power of the ratio, whatever the optimizer."""
+    scaling = tpcalc.scale(examples.gpt_growing_heads, 32, 128, optimizer)
+    for entry in scaling.document["weights"]:
+        numbers = entry["multipliers"]
+        for key, exponent in (("lr", "c"), ("weight_decay", "weight_decay"), ("eps", "eps")):
+            if entry[exponent] is None:
+                assert numbers[key] is None
+                continue
+            power = Fraction(entry[exponent]) * (-1 if key == "lr" else 1)
+            assert numbers[key] == pytest.approx(4 ** float(power), rel=1e-15), (entry["name"], key)
+    same = tpcalc.scale(examples.gpt_growing_heads, 32, 32, optimizer)
+    for weight in same.values():
+        assert {weight.init, weight.lr, weight.weight_decay, weight.clip, weight.eps or 1.0} == {1.0}
 
 
 def test_a_width_that_is_no_multiple():

@@ -332,6 +332,39 @@ def test_xavier_init_on_a_readout():
     assert values["readout.weight"].std().item() == pytest.approx(code[BASE] / RATIO, rel=0.05)
 
 
+def test_hugging_face_gpt2():
+    """_init_weights with its 1/sqrt(2L) on residual projections, a tied head, Conv1D everywhere; trained for a step."""
+    transformers = pytest.importorskip("transformers")
+
+    def build(width):
+        config = transformers.GPT2Config(
+            vocab_size=VOCABULARY, n_positions=16, n_embd=width, n_layer=2, n_head=width // 16, attn_pdrop=0.0
+        )
+        return transformers.GPT2LMHeadModel(config)
+
+    def factory(width):
+        return build(width), {"input_ids": torch.arange(12).reshape(2, 6) % VOCABULARY}
+
+    scaling = tpcalc.scale(factory, BASE, TARGET)
+    torch.manual_seed(0)
+    model = build(TARGET)
+    scaling.init_(model)
+    projection = model.transformer.h[1].mlp.c_proj.weight
+    assert projection.std().item() == pytest.approx(0.02 / 2 / math.sqrt(RATIO), rel=0.02)
+    assert model.transformer.h[0].attn.c_attn.weight.std().item() == pytest.approx(0.02 / math.sqrt(RATIO), rel=0.02)
+    assert model.transformer.wte.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert torch.equal(model.transformer.ln_f.weight, torch.full((TARGET,), 1 / RATIO))
+    groups = scaling.param_groups(model, lr=1e-3, weight_decay=0.1)
+    assert len(groups) == 3
+    optimizer = torch.optim.AdamW(groups)
+    tokens = torch.randint(VOCABULARY, (2, 8))
+    first = model(input_ids=tokens, labels=tokens).loss
+    first.backward()
+    scaling.clip_grad_norm_(model, 1.0)
+    optimizer.step()
+    assert model(input_ids=tokens, labels=tokens).loss < first
+
+
 # -- inits that are hard to read --------------------------------------------------------------------
 
 

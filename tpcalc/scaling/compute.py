@@ -54,7 +54,7 @@ def scale(
     trained_by = {name: rules.optimizer for name in fans}
     if on_hidden:
         trained_by.update({name: on_hidden for name in fans if muon.takes(rules[name])})
-        rules = _with_muon(rules, fans, trained_by, on_hidden)
+        rules = _with_muon(rules, trained_by, on_hidden)
     laws = initials(factory, program, base, target)
     for site in rules.sites:
         warnings.warn(f"{site.message} (no multiplier of a weight replaces this)", SiteWarning, stacklevel=2)
@@ -70,9 +70,9 @@ def traced_widths(base: int, target: int, widths: Optional[Sequence[int]] = None
     return tuple(sorted({base, target, *others}))
 
 
-def _with_muon(rules: Parametrization, fans: dict[str, Fan], trained_by: dict[str, str], name: str) -> Parametrization:
+def _with_muon(rules: Parametrization, trained_by: dict[str, str], name: str) -> Parametrization:
     changed = {
-        key: muon.muon_rule(rule, fans[rule.name], name) if trained_by[rule.name] == name else rule
+        key: muon.muon_rule(rule, name) if trained_by[rule.name] == name else rule
         for key, rule in rules.rules.items()
     }
     return replace(rules, rules=changed, optimizer=name)

@@ -1,9 +1,7 @@
 """Muon for hidden matrices, AdamW for the rest.
 
-Muon's update of a matrix is orthogonal, of spectral norm 1, times a shape factor ``s``.  On aligned inputs it acts like
-entries of order ``u = -(K+R)/2 + order(s)`` (``K``, ``R``: growths of fan-in and fan-out), so ``c = C + u``: 0 for a
-square matrix under torch's ``original`` factor, 1/2 under ``match_rms_adamw``.  Its epsilon guards the Frobenius norm
-of the gradient, of order ``g + (K+R)/2``.
+The law is :func:`tpcalc.optimizers.muon_law`.  Here it gets its numbers: the update of a matrix is orthogonal, of
+spectral norm 1, times torch's shape factor ``s``: on aligned inputs like entries of size ``s / sqrt(rows * columns)``.
 """
 
 from __future__ import annotations
@@ -13,12 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from tpcalc.optimizers import finite
-from tpcalc.order import HALF, ZERO
+from tpcalc.optimizers import finite, muon_law
+from tpcalc.order import HALF
 from tpcalc.parametrization import Rule
 from tpcalc.scaling.fans import Fan
 from tpcalc.scaling.powers import Factor
 
+#: Name of the optimizer -> torch's name of its shape factor.
+ADJUST = {"muon": "original", "muon_match_rms_adamw": "match_rms_adamw"}
 #: Name of the optimizer -> square of torch.optim.Muon's shape factor, up to a constant, of a matrix [rows, columns].
 SHAPE_FACTORS: dict[str, Callable[[int, int], Fraction]] = {
     "muon": lambda rows, columns: max(Fraction(1), Fraction(rows, columns)),
@@ -31,12 +31,12 @@ def takes(rule: Rule) -> bool:
     return rule.role == "hidden" and len(rule.shape) == 2 and all(size.growth > 0 for size in rule.shape)
 
 
-def muon_rule(rule: Rule, fan: Fan, optimizer: str) -> Rule:
+def muon_rule(rule: Rule, optimizer: str) -> Rule:
     """The exponents of ``rule`` (made for AdamW) under Muon."""
-    rows, columns = (size.growth for size in rule.shape)
-    s = max(ZERO, rows - columns) / 2 if optimizer == "muon" else max(rows, columns) / 2
-    c = rule.C - (fan.K + fan.R) / 2 + s
-    return replace(rule, c=c, weight_decay=c, eps=finite(rule.gradient) + (fan.K + fan.R) / 2)
+    law = muon_law(*(size.growth for size in rule.shape), ADJUST[optimizer])
+    g = finite(rule.gradient)
+    c = rule.C + finite(law.update(g, rule.A))
+    return replace(rule, c=c, weight_decay=law.decay(g, rule.A, c), eps=law.eps(g))
 
 
 def lr_factors(fan: Fan, C: Fraction, shapes: Sequence[tuple[int, int]], optimizer: str) -> list[Factor]:
