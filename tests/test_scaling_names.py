@@ -153,7 +153,8 @@ def test_meta_device_to_empty_then_own_init(scaling, reference):
     for module in model.modules():  # in the order of construction, the tied head last, as in fresh()
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    scaling.init_(model)
+    with pytest.warns(UserWarning, match="'token.weight' is not as the code"):
+        scaling.init_(model)
     wanted = {entry["name"]: entry["init_std"]["target"] for entry in scaling.document["weights"]}
     for name, value in plain_values(model).items():
         if name != "token.weight":  # the tied weight is drawn by the head's reset here
@@ -284,6 +285,20 @@ def test_no_decay_and_options(scaling):
             assert group["lr"] * group["weight_decay"] == pytest.approx(LR * 0.1)
         assert all((p.dim() < 2) == (group["weight_decay"] == 0) for p in group["params"])
     assert {group["eps"] for group in groups} == {1e-7, 1e-7 * 2**-0.5, 1e-7 / 2}
+
+
+def test_a_model_that_is_not_fresh_is_warned_of(scaling, recwarn):
+    model = fresh()
+    scaling.init_(model)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="'blocks.0.mlp.fc.bias'?.* call init_ once|norm.weight.* call init_ once"):
+        for _ in range(3):
+            scaling.init_(model)
+    loaded = fresh()
+    with torch.no_grad():
+        loaded.blocks[0].attn.k.weight.mul_(3)  # as if trained
+    with pytest.warns(UserWarning, match="'blocks.0.attn.k.weight' is not as the code"):
+        scaling.init_(loaded)
 
 
 # -- refusals, by name ------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 # --- copied into generated files from here on ---
 import math
 import random
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -102,6 +103,13 @@ class Multipliers:
                     f"then init_(model)"
                 )
         seed = None
+        off = [name for name, p, w in matched if not from_scratch and _is_off(p, w)]
+        if off:
+            warnings.warn(
+                f"{_some(off)} is not as the code at the target width initialises it; "
+                f"call init_ once, on a fresh model, before anything is loaded into it",
+                stacklevel=2,
+            )
         with torch.no_grad():
             for name, parameter, weight in matched:
                 if not from_scratch:
@@ -259,6 +267,17 @@ def _some(names: Sequence[str]) -> str:
     """The first three names and how many more there are."""
     text = ", ".join(map(repr, names[:3]))
     return text if len(names) <= 3 else f"{text} and {len(names) - 3} more"
+
+
+def _is_off(parameter: Tensor, weight: Weight) -> bool:
+    """Whether a parameter is clearly not of the size that its own init gives it."""
+    law, mean, std = weight.draw
+    here = _local(parameter.detach())
+    if law == "other" or here.numel() < 256:
+        return False
+    expected = math.hypot(mean, std) / weight.init
+    found = here.float().square().mean().sqrt().item()
+    return not 0.8 * expected <= found <= 1.25 * expected
 
 
 def _draw(
