@@ -36,8 +36,14 @@ def example(file: str, name: str) -> Callable:
 
 
 for _file, _name in (
-    ("mlp.py", "mlp"), ("resnet.py", "resnet"), ("gpt.py", "gpt"), ("gpt.py", "gpt_tied"), ("gpt.py", "gpt_mqa"), ("gpt.py", "gpt_moe"),
-    ("gpt.py", "gpt_growing_heads"), ("gpt.py", "gpt_growing_heads_mup"),
+    ("mlp.py", "mlp"),
+    ("resnet.py", "resnet"),
+    ("gpt.py", "gpt"),
+    ("gpt.py", "gpt_tied"),
+    ("gpt.py", "gpt_mqa"),
+    ("gpt.py", "gpt_moe"),
+    ("gpt.py", "gpt_growing_heads"),
+    ("gpt.py", "gpt_growing_heads_mup"),
 ):
     MODELS[_name] = example(_file, _name)
 
@@ -110,7 +116,7 @@ class BareMLP(nn.Module):
     def __init__(self, width: int, depth: int):
         super().__init__()
         sizes = [FEATURES] + [width] * depth
-        self.layers = nn.ModuleList(nn.Linear(m, n, bias=False) for m, n in zip(sizes, sizes[1:]))
+        self.layers = nn.ModuleList(nn.Linear(m, n, bias=False) for m, n in zip(sizes, sizes[1:], strict=False))
         self.readout = nn.Linear(width, CLASSES, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -220,7 +226,15 @@ def hf_conv1d(n):
         def forward(self, x: Tensor) -> Tensor:
             return torch.addmm(self.b, x, self.w)
 
-    layers = [Conv1D(FEATURES, n), nn.GELU(), Conv1D(n, 4 * n), nn.GELU(), Conv1D(4 * n, n), nn.GELU(), Conv1D(n, CLASSES)]
+    layers = [
+        Conv1D(FEATURES, n),
+        nn.GELU(),
+        Conv1D(n, 4 * n),
+        nn.GELU(),
+        Conv1D(4 * n, n),
+        nn.GELU(),
+        Conv1D(n, CLASSES),
+    ]
     return nn.Sequential(*layers), points()
 
 
@@ -323,7 +337,9 @@ def shared_layer(n):
 def square_root_bottleneck(n):
     """A hidden layer of 16 sqrt(n) units."""
     m = 16 * round(n**0.5)
-    return nn.Sequential(entry(n), nn.ReLU(), nn.Linear(n, m), nn.ReLU(), nn.Linear(m, n), nn.ReLU(), readout(n)), points()
+    return nn.Sequential(
+        entry(n), nn.ReLU(), nn.Linear(n, m), nn.ReLU(), nn.Linear(m, n), nn.ReLU(), readout(n)
+    ), points()
 
 
 @model
@@ -364,12 +380,21 @@ class RMSNorm(nn.Module):
 
 @model
 def rms_norms(n):
-    return nn.Sequential(entry(n), RMSNorm(n), nn.Linear(n, n), RMSNorm(n, None), nn.Linear(n, n), RMSNorm(n, 0), readout(n)), points()
+    return nn.Sequential(
+        entry(n), RMSNorm(n), nn.Linear(n, n), RMSNorm(n, None), nn.Linear(n, n), RMSNorm(n, 0), readout(n)
+    ), points()
 
 
 @model
 def group_norms(n):
-    layers = [nn.Conv2d(3, n, 3), nn.GroupNorm(8, n), nn.ReLU(), nn.Conv2d(n, n, 3), nn.InstanceNorm2d(n, affine=True), nn.ReLU()]
+    layers = [
+        nn.Conv2d(3, n, 3),
+        nn.GroupNorm(8, n),
+        nn.ReLU(),
+        nn.Conv2d(n, n, 3),
+        nn.InstanceNorm2d(n, affine=True),
+        nn.ReLU(),
+    ]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), readout(n)), images()
 
 
@@ -383,12 +408,19 @@ def language_model(n: int, run: Callable, **parts):
 @model
 def gemma(n):
     """The embedding is multiplied by sqrt(n)."""
-    return language_model(n, lambda s, t: s.o(s.norm(s.h(s.e(t) * n**0.5) + s.e(t) * n**0.5)), norm=RMSNorm(n), o=nn.Linear(n, VOCABULARY))
+    return language_model(
+        n, lambda s, t: s.o(s.norm(s.h(s.e(t) * n**0.5) + s.e(t) * n**0.5)), norm=RMSNorm(n), o=nn.Linear(n, VOCABULARY)
+    )
 
 
 @model
 def gemma_tied(n):
-    return language_model(n, lambda s, t: s.norm(s.e(t) * n**0.5 + s.h(s.inner(s.e(t) * n**0.5))) @ s.e.weight.T, norm=RMSNorm(n), inner=RMSNorm(n, None))
+    return language_model(
+        n,
+        lambda s, t: s.norm(s.e(t) * n**0.5 + s.h(s.inner(s.e(t) * n**0.5))) @ s.e.weight.T,
+        norm=RMSNorm(n),
+        inner=RMSNorm(n, None),
+    )
 
 
 @model
@@ -409,7 +441,7 @@ def tied_with_gain_plus_one(n):
     return language_model(n, lambda s, t: s.norm(s.e(t) + s.h(s.e(t))) @ s.e.weight.T, norm=RMSNorm(n, 0))
 
 
-# --- attention ----------------------------------------------------------------------------------------------------------
+# --- attention ---
 
 
 def attention(n: int, scale: Callable, prepare: Callable = lambda s, z, name: z, **parts):
@@ -442,13 +474,20 @@ def qk_norm_without_gain_mup(n):
 @model
 def qk_norm_with_gain(n):
     d = n // 4
-    return attention(n, lambda d: d**-0.5, lambda s, z, name: F.rms_norm(z, (d,), getattr(s, name)), q_gain=ones(d), k_gain=ones(d))
+    return attention(
+        n, lambda d: d**-0.5, lambda s, z, name: F.rms_norm(z, (d,), getattr(s, name)), q_gain=ones(d), k_gain=ones(d)
+    )
 
 
 @model
 def cosine_attention(n):
     """Unit queries and keys under a learned temperature."""
-    return attention(n, lambda d: 1.0, lambda s, z, name: F.normalize(z, dim=-1) * (s.temperature if name == "q_gain" else 1), temperature=ones())
+    return attention(
+        n,
+        lambda d: 1.0,
+        lambda s, z, name: F.normalize(z, dim=-1) * (s.temperature if name == "q_gain" else 1),
+        temperature=ones(),
+    )
 
 
 @model
@@ -485,7 +524,7 @@ def cosine_of_two_towers(n):
     return Net(run, i=entry(n), a=nn.Linear(n, n), b=nn.Linear(n, n), temperature=zeros()), points()
 
 
-# --- recurrence and convolution -------------------------------------------------------------------------------------------
+# --- recurrence and convolution ---
 
 
 @model
@@ -516,20 +555,40 @@ def mean_pooled(n):
 
 @model
 def depthwise(n):
-    layers = [nn.Conv2d(3, n, 1), nn.ReLU(), nn.Conv2d(n, n, 3, padding=1, groups=n), nn.ReLU(), nn.Conv2d(n, 2 * n, 1), nn.ReLU()]
+    layers = [
+        nn.Conv2d(3, n, 1),
+        nn.ReLU(),
+        nn.Conv2d(n, n, 3, padding=1, groups=n),
+        nn.ReLU(),
+        nn.Conv2d(n, 2 * n, 1),
+        nn.ReLU(),
+    ]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), readout(2 * n)), images()
 
 
 @model
 def grouped_convolutions(n):
     """A fixed number of growing groups, then a growing number of fixed groups."""
-    layers = [nn.Conv2d(3, n, 1), nn.ReLU(), nn.Conv2d(n, n, 3, groups=4), nn.ReLU(), nn.Conv2d(n, n, 3, groups=n // 16), nn.ReLU()]
+    layers = [
+        nn.Conv2d(3, n, 1),
+        nn.ReLU(),
+        nn.Conv2d(n, n, 3, groups=4),
+        nn.ReLU(),
+        nn.Conv2d(n, n, 3, groups=n // 16),
+        nn.ReLU(),
+    ]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), readout(n)), images()
 
 
 @model
 def transposed_convolutions(n):
-    layers = [nn.Conv2d(3, n, 3), nn.ReLU(), nn.ConvTranspose2d(n, n // 2, 2), nn.ReLU(), nn.ConvTranspose2d(n // 2, 3, 2)]
+    layers = [
+        nn.Conv2d(3, n, 3),
+        nn.ReLU(),
+        nn.ConvTranspose2d(n, n // 2, 2),
+        nn.ReLU(),
+        nn.ConvTranspose2d(n // 2, 3, 2),
+    ]
     return nn.Sequential(*layers), images()
 
 
@@ -551,4 +610,6 @@ def patches(n):
         x = torch.cat([s.token.expand(2, 1, n), s.patch(x).flatten(2).transpose(1, 2)], dim=1) + s.position
         return s.o(F.layer_norm(x, (n,))[:, 0])
 
-    return Net(run, patch=nn.Conv2d(3, n, 4, 4), token=zeros(1, 1, n), position=normal(1, 5, n, std=0.02), o=readout(n)), images()
+    return Net(
+        run, patch=nn.Conv2d(3, n, 4, 4), token=zeros(1, 1, n), position=normal(1, 5, n, std=0.02), o=readout(n)
+    ), images()

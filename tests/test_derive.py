@@ -1,6 +1,7 @@
 """Derived rules: a golden table over very different models, certificates, and that the rules do what they promise.
 
-The rules of a class at a = 0 by the papers (TP4 Table 1, TP5 Table 3, TP4b for epsilon), as (b, c under Adam, c under SGD):
+The rules of a class at a = 0 by the papers (TP4 Table 1, TP5 Table 3, TP4b for epsilon), as (b, c under Adam, c under
+SGD):
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from fractions import Fraction
 from functools import lru_cache
 
 import pytest
-from models import MODELS, program, solution
+from models import MODELS, Net, normal, points, program, readout, solution
 
 import tpcalc
 from tpcalc.certificate import certify
 from tpcalc.derive import parametrize, solve
+from tpcalc.errors import DeriveError
 from tpcalc.given import Given, analyse
 from tpcalc.lowering import lower
 from tpcalc.optimizers import ADAM, ADAMW, SGD
@@ -29,62 +31,166 @@ CLASSES = {
     "output": (1, 1, 1),
     "finite": (0, 0, 0),
 }
-I, HID, OUT, FIN = CLASSES["input"], CLASSES["hidden"], CLASSES["output"], CLASSES["finite"]
+IN, HID, OUT, FIN = CLASSES["input"], CLASSES["hidden"], CLASSES["output"], CLASSES["finite"]
 
 #: Names end in these unless a model's own entry says otherwise.
-USUAL = {"i.weight": I, "i.bias": I, "o.weight": OUT, "o.bias": FIN, "h.weight": HID, "h.bias": I, "e.weight": I, "norm.gain": I}
+USUAL = {
+    "i.weight": IN,
+    "i.bias": IN,
+    "o.weight": OUT,
+    "o.bias": FIN,
+    "h.weight": HID,
+    "h.bias": IN,
+    "e.weight": IN,
+    "norm.gain": IN,
+}
 
 BLOCK = {
-    "ln1.weight": I, "ln1.bias": I, "ln2.weight": I, "ln2.bias": I, "attn.q.weight": HID, "attn.k.weight": HID, "attn.v.weight": HID,
-    "attn.proj.weight": HID, "fc.weight": HID, "fc.bias": I, "mlp.proj.weight": HID, "mlp.proj.bias": I,
+    "ln1.weight": IN,
+    "ln1.bias": IN,
+    "ln2.weight": IN,
+    "ln2.bias": IN,
+    "attn.q.weight": HID,
+    "attn.k.weight": HID,
+    "attn.v.weight": HID,
+    "attn.proj.weight": HID,
+    "fc.weight": HID,
+    "fc.bias": IN,
+    "mlp.proj.weight": HID,
+    "mlp.proj.bias": IN,
 }
-GPT = {**BLOCK, "token.weight": I, "position.weight": I, "norm.weight": I, "norm.bias": I, "head.weight": OUT}
+GPT = {**BLOCK, "token.weight": IN, "position.weight": IN, "norm.weight": IN, "norm.bias": IN, "head.weight": OUT}
 ATTENTION = {"q.weight": HID, "k.weight": HID, "v.weight": HID, "p.weight": HID}
 
 #: Model -> end of a parameter's name -> rules; the longest end that fits counts.
 GOLDEN: dict[str, dict[str, tuple]] = {
-    "mlp": {"input.weight": I, "input.bias": I, "hidden.weight": HID, "hidden.bias": I, "output.weight": OUT, "output.bias": FIN},
+    "mlp": {
+        "input.weight": IN,
+        "input.bias": IN,
+        "hidden.weight": HID,
+        "hidden.bias": IN,
+        "output.weight": OUT,
+        "output.bias": FIN,
+    },
     "resnet": {
-        "stem.weight": I, "conv1.weight": HID, "conv2.weight": HID, "shortcut.weight": HID, "head.weight": OUT, "head.bias": FIN,
-        **{f"{norm}.{part}": I for norm in ("norm", "bn1", "bn2") for part in ("weight", "bias")},
+        "stem.weight": IN,
+        "conv1.weight": HID,
+        "conv2.weight": HID,
+        "shortcut.weight": HID,
+        "head.weight": OUT,
+        "head.bias": FIN,
+        **{f"{norm}.{part}": IN for norm in ("norm", "bn1", "bn2") for part in ("weight", "bias")},
     },
     "gpt": GPT,
     "gpt_growing_heads": {**GPT, "attn.q.weight": (1, "3/2", 1)},
     "gpt_growing_heads_mup": GPT,
     "gpt_mqa": {**GPT, "attn.k.weight": OUT, "attn.v.weight": OUT},
-    "gpt_moe": {**GPT, "router.weight": OUT, "proj.weight": HID, "proj.bias": I},
+    "gpt_moe": {**GPT, "router.weight": OUT, "proj.weight": HID, "proj.bias": IN},
     # the token embedding is looked up and read out: the final norm makes up for it
-    "gpt_tied": {**GPT, "head.weight": I, "norm.weight": (1, 1, 1), "norm.bias": (1, 1, 1), "ln1.weight": I, "ln1.bias": I},
+    "gpt_tied": {
+        **GPT,
+        "head.weight": IN,
+        "norm.weight": (1, 1, 1),
+        "norm.bias": (1, 1, 1),
+        "ln1.weight": IN,
+        "ln1.bias": IN,
+    },
     "multiplier_after_readout": {"o.weight": (0, 0, -1)},
-    "multiplier_before_readout": {"o.weight": (0, 0, -1), "gain": I, "bias": I},
-    "ntk": {"0.w": I, "2.w": (0, H, -1), "4.w": (H, H, 0), "b": I, "4.b": FIN},
-    "bottleneck": {"0.weight": I, "0.bias": I, "2.weight": OUT, "2.bias": FIN, "4.weight": I, "4.bias": I, "6.weight": OUT, "6.bias": FIN},
+    "multiplier_before_readout": {"o.weight": (0, 0, -1), "gain": IN, "bias": IN},
+    "ntk": {"0.w": IN, "2.w": (0, H, -1), "4.w": (H, H, 0), "b": IN, "4.b": FIN},
+    "bottleneck": {
+        "0.weight": IN,
+        "0.bias": IN,
+        "2.weight": OUT,
+        "2.bias": FIN,
+        "4.weight": IN,
+        "4.bias": IN,
+        "6.weight": OUT,
+        "6.bias": FIN,
+    },
     "unused_and_frozen": {"unused.weight": FIN, "unused.bias": FIN, "h.weight": (H, 1, 1), "h.bias": FIN},
-    "gated": {"up.weight": HID, "up.bias": I, "down.weight": HID, "down.bias": I},
-    "learned_slope": {"0.weight": I, "0.bias": I, "1.weight": I, "2.weight": HID, "2.bias": I, "3.weight": FIN, "4.weight": OUT, "4.bias": FIN},
-    "residual_gains": {"gain": I, "gate": FIN, "u.weight": HID, "d.weight": HID, "v.weight": HID, "u.bias": I, "d.bias": I, "v.bias": I},
+    "gated": {"up.weight": HID, "up.bias": IN, "down.weight": HID, "down.bias": IN},
+    "learned_slope": {
+        "0.weight": IN,
+        "0.bias": IN,
+        "1.weight": IN,
+        "2.weight": HID,
+        "2.bias": IN,
+        "3.weight": FIN,
+        "4.weight": OUT,
+        "4.bias": FIN,
+    },
+    "residual_gains": {
+        "gain": IN,
+        "gate": FIN,
+        "u.weight": HID,
+        "d.weight": HID,
+        "v.weight": HID,
+        "u.bias": IN,
+        "d.bias": IN,
+        "v.bias": IN,
+    },
     # features that never move meet the readout as the independent values they are at init: law 1
     "random_features": {"basis": FIN, "o.weight": (H, 1, 1)},
-    "hf_conv1d": {"0.w": I, "2.w": HID, "4.w": HID, "6.w": OUT, "b": I, "6.b": FIN},
+    "hf_conv1d": {"0.w": IN, "2.w": HID, "4.w": HID, "6.w": OUT, "b": IN, "6.b": FIN},
     # the contraction runs over n^2 entries
-    "bilinear": {"j.weight": I, "j.bias": I, "b.weight": ("3/2", 2, 1), "b.bias": I, "last.weight": (2, 2, 2), "last.bias": FIN},
-    "lora": {"A": OUT, "B": I, "base.weight": (H, 1, 1), "base.bias": FIN},
+    "bilinear": {
+        "j.weight": IN,
+        "j.bias": IN,
+        "b.weight": ("3/2", 2, 1),
+        "b.bias": IN,
+        "last.weight": (2, 2, 2),
+        "last.bias": FIN,
+    },
+    "lora": {"A": OUT, "B": IN, "base.weight": (H, 1, 1), "base.bias": FIN},
     "stacked_experts": {"router.weight": OUT, "router.bias": FIN, "up": HID, "down": HID},
     "picked_experts": {"router.weight": OUT, "router.bias": FIN, "experts": HID},
     # the size of a normalised weight is free; its update is n^-1/2 of it in a hidden layer
-    "unit_vectors": {"up": (0, H, -1), "down": (0, H, -1), "out": I, "step": I, "temperature": FIN},
+    "unit_vectors": {"up": (0, H, -1), "down": (0, H, -1), "out": IN, "step": IN, "temperature": FIN},
     # value x value: the first of the two, here the features, absorbs the n
-    "hypernetwork": {"i.weight": (1, 1, 1), "i.bias": (1, 1, 1), "j.weight": FIN, "j.bias": FIN, "make.weight": I, "make.bias": I},
+    "hypernetwork": {
+        "i.weight": (1, 1, 1),
+        "i.bias": (1, 1, 1),
+        "j.weight": FIN,
+        "j.bias": FIN,
+        "make.weight": IN,
+        "make.bias": IN,
+    },
     "shared_layer": {},
     # the operator norm: fan-in n and fan-out sqrt(n) give max(1/2, 1 - 1/4)
     "square_root_bottleneck": {
-        "0.weight": I, "0.bias": I, "2.weight": ("3/4", 1, H), "2.bias": (0, 0, "-1/2"), "4.weight": ("1/4", H, "-1/2"), "4.bias": I,
-        "6.weight": OUT, "6.bias": FIN,
+        "0.weight": IN,
+        "0.bias": IN,
+        "2.weight": ("3/4", 1, H),
+        "2.bias": (0, 0, "-1/2"),
+        "4.weight": ("1/4", H, "-1/2"),
+        "4.bias": IN,
+        "6.weight": OUT,
+        "6.bias": FIN,
     },
     "mean_over_width": {},
-    "tied_autoencoder": {"w1.weight": I, "w1.bias": I, "w2": HID},
-    "rms_norms": {"0.weight": I, "2.weight": HID, "4.weight": HID, "6.weight": OUT, "bias": I, "6.bias": FIN, "gain": I},
-    "group_norms": {"0.weight": I, "0.bias": I, "1.weight": I, "1.bias": I, "3.weight": HID, "3.bias": I, "4.weight": I, "4.bias": I, "8.weight": OUT, "8.bias": FIN},
+    "tied_autoencoder": {"w1.weight": IN, "w1.bias": IN, "w2": HID},
+    "rms_norms": {
+        "0.weight": IN,
+        "2.weight": HID,
+        "4.weight": HID,
+        "6.weight": OUT,
+        "bias": IN,
+        "6.bias": FIN,
+        "gain": IN,
+    },
+    "group_norms": {
+        "0.weight": IN,
+        "0.bias": IN,
+        "1.weight": IN,
+        "1.bias": IN,
+        "3.weight": HID,
+        "3.bias": IN,
+        "4.weight": IN,
+        "4.bias": IN,
+        "8.weight": OUT,
+        "8.bias": FIN,
+    },
     "gemma": {"e.weight": (H, H, 0)},
     "gemma_tied": {"e.weight": (H, H, 0), "norm.gain": (H, H, 0)},
     "t5_tied": {"norm.gain": (H, H, 0)},
@@ -92,28 +198,76 @@ GOLDEN: dict[str, dict[str, tuple]] = {
     "tied_with_gain_plus_one": {},
     "qk_norm_without_gain": ATTENTION,
     "qk_norm_without_gain_mup": ATTENTION,
-    "qk_norm_with_gain": {**ATTENTION, "q_gain": (H, H, 0), "k_gain": I},
+    "qk_norm_with_gain": {**ATTENTION, "q_gain": (H, H, 0), "k_gain": IN},
     "cosine_attention": {**ATTENTION, "temperature": FIN},
     "pooled_by_a_learned_query": {"query": (H, H, 0)},
     "torch_transformer": {
-        "0.weight": I, "0.bias": I, "in_proj_weight": HID, "in_proj_bias": I, "out_proj.weight": HID, "out_proj.bias": I, "linear1.weight": HID,
-        "linear1.bias": I, "linear2.weight": HID, "linear2.bias": I, "norm1.weight": I, "norm1.bias": I, "norm2.weight": I, "norm2.bias": I,
-        "2.weight": OUT, "2.bias": FIN,
+        "0.weight": IN,
+        "0.bias": IN,
+        "in_proj_weight": HID,
+        "in_proj_bias": IN,
+        "out_proj.weight": HID,
+        "out_proj.bias": IN,
+        "linear1.weight": HID,
+        "linear1.bias": IN,
+        "linear2.weight": HID,
+        "linear2.bias": IN,
+        "norm1.weight": IN,
+        "norm1.bias": IN,
+        "norm2.weight": IN,
+        "norm2.bias": IN,
+        "2.weight": OUT,
+        "2.bias": FIN,
     },
-    "dot_product_of_two_towers": {"a.weight": ("3/2", 2, 2), "a.bias": (1, 1, 1), "b.weight": HID, "b.bias": I},
-    "cosine_of_two_towers": {"a.weight": HID, "a.bias": I, "b.weight": HID, "b.bias": I, "temperature": FIN},
+    "dot_product_of_two_towers": {"a.weight": ("3/2", 2, 2), "a.bias": (1, 1, 1), "b.weight": HID, "b.bias": IN},
+    "cosine_of_two_towers": {"a.weight": HID, "a.bias": IN, "b.weight": HID, "b.bias": IN, "temperature": FIN},
     "lstm": {
-        "weight_ih_l0": I, "weight_hh_l0": HID, "weight_ih_l1": HID, "weight_hh_l1": HID,
-        **{f"bias_{x}h_l{layer}": I for x in "ih" for layer in (0, 1)},
+        "weight_ih_l0": IN,
+        "weight_hh_l0": HID,
+        "weight_ih_l1": HID,
+        "weight_hh_l1": HID,
+        **{f"bias_{x}h_l{layer}": IN for x in "ih" for layer in (0, 1)},
     },
-    "gru": {"weight_ih_l0": I, "weight_hh_l0": HID, "bias_ih_l0": I, "bias_hh_l0": I},
+    "gru": {"weight_ih_l0": IN, "weight_hh_l0": HID, "bias_ih_l0": IN, "bias_hh_l0": IN},
     "unrolled_rnn": {},
     "mean_pooled": {},
-    "depthwise": {"0.weight": I, "0.bias": I, "2.weight": I, "2.bias": I, "4.weight": HID, "4.bias": I, "8.weight": OUT, "8.bias": FIN},
-    "grouped_convolutions": {"0.weight": I, "0.bias": I, "2.weight": HID, "2.bias": I, "4.weight": I, "4.bias": I, "8.weight": OUT, "8.bias": FIN},
-    "transposed_convolutions": {"0.weight": I, "0.bias": I, "2.weight": HID, "2.bias": I, "4.weight": OUT, "4.bias": FIN},
-    "squeeze_and_excite": {"c.weight": I, "c.bias": I, "down.weight": OUT, "down.bias": FIN, "up.weight": I, "up.bias": I},
-    "patches": {"patch.weight": I, "patch.bias": I, "token": I, "position": I},
+    "depthwise": {
+        "0.weight": IN,
+        "0.bias": IN,
+        "2.weight": IN,
+        "2.bias": IN,
+        "4.weight": HID,
+        "4.bias": IN,
+        "8.weight": OUT,
+        "8.bias": FIN,
+    },
+    "grouped_convolutions": {
+        "0.weight": IN,
+        "0.bias": IN,
+        "2.weight": HID,
+        "2.bias": IN,
+        "4.weight": IN,
+        "4.bias": IN,
+        "8.weight": OUT,
+        "8.bias": FIN,
+    },
+    "transposed_convolutions": {
+        "0.weight": IN,
+        "0.bias": IN,
+        "2.weight": HID,
+        "2.bias": IN,
+        "4.weight": OUT,
+        "4.bias": FIN,
+    },
+    "squeeze_and_excite": {
+        "c.weight": IN,
+        "c.bias": IN,
+        "down.weight": OUT,
+        "down.bias": FIN,
+        "up.weight": IN,
+        "up.bias": IN,
+    },
+    "patches": {"patch.weight": IN, "patch.bias": IN, "token": IN, "position": IN},
 }
 #: Models that need a multiplier in their forward pass: (op, exponent found, exponent needed).
 SITES = {
@@ -158,13 +312,19 @@ def test_sites(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_epsilon_and_decay(name):
-    """eps ~ n^g; decay ~ n^c keeps lr * decay where it is decoupled or the update linear; under Adam's own decay ~ n^(g + b)."""
+    """eps ~ n^g; decay ~ n^c keeps lr * decay where it is decoupled or the update linear; under Adam's own decay ~ n^(g
+    + b).
+    """
     adam, adamw, sgd = (derived(name, optimizer) for optimizer in ("adam", "adamw", "sgd"))
     for weight, rule in sgd.items():
         g = Fraction(0) if rule.gradient is MINUS_INFINITY else rule.gradient
         if rule.role == "unused":
             continue
-        assert (rule.b, rule.A, rule.C) == (adam[weight].b, adam[weight].A, adam[weight].C) == (adamw[weight].b, rule.A, rule.C)
+        assert (
+            (rule.b, rule.A, rule.C)
+            == (adam[weight].b, adam[weight].A, adam[weight].C)
+            == (adamw[weight].b, rule.A, rule.C)
+        )
         assert rule.c == rule.C + g and adam[weight].c == adamw[weight].c == rule.C
         assert rule.eps is None and adam[weight].eps == adamw[weight].eps == g
         assert rule.weight_decay == rule.c and adamw[weight].weight_decay == adamw[weight].c
@@ -224,7 +384,9 @@ def test_tied_weights_share_a_rule():
 
 
 def test_weight_norm_updates_directions_relative_to_their_size():
-    """W = g v/|v|: v's size is free (b = 0 here), its update may be n^-1/2 of it in a hidden layer (muP's C - A), and O(1) of it at the ends."""
+    """W = g v/|v|: v's size is free (b = 0 here), its update may be n^-1/2 of it in a hidden layer (muP's C - A), and
+    O(1) of it at the ends.
+    """
     rules = derived("weight_normalised", "adam")
     v = [rules[f"{layer}.parametrizations.weight.original1"] for layer in (0, 2, 4)]
     assert [rule.C - rule.A for rule in v] == [0, Fraction(1, 2), 0]
@@ -232,7 +394,26 @@ def test_weight_norm_updates_directions_relative_to_their_size():
     assert [rule.b for rule in g] == [0, 0, Fraction(1, 2)]
 
 
-# --- invariances --------------------------------------------------------------------------------------------------------
+def test_two_free_factors_of_one_weight_are_refused_by_name():
+    """x (U V): the rank between the factors does not show in the product.  (x U) V is fine."""
+
+    def merged(n):
+        return Net(
+            lambda s, x: s.o((x @ s.i) @ (s.u @ s.v)), i=normal(8, n), u=normal(n, 4), v=normal(4, n), o=readout(n)
+        ), points()
+
+    def apart(n):
+        return Net(
+            lambda s, x: s.o(((x @ s.i) @ s.u) @ s.v), i=normal(8, n), u=normal(n, 4), v=normal(4, n), o=readout(n)
+        ), points()
+
+    with pytest.raises(DeriveError, match=r"exponents of u, v, o.weight do not settle.*one after the other"):
+        tpcalc.derive(tpcalc.trace(merged, (64, 128, 256)), "adam")
+    rules = tpcalc.derive(tpcalc.trace(apart, (64, 128, 256)), "adam")
+    assert (rules["u"].b, rules["u"].c, rules["v"].b, rules["v"].c) == (1, 1, 0, 0)
+
+
+# --- invariances ---
 
 
 def exponents(rules: Parametrization) -> list[tuple]:

@@ -1,8 +1,9 @@
 """mup 1.0.0, the muTransfer authors' package, as an independent oracle.
 
-mup is told which axes are widths by a base and a delta model, and which layer is the readout by its class
-(MuReadout).  tpcalc is told neither.  For every parameter the exponents in force under mup (the init's std after its rescaling, MuReadout's
-multiplier in the forward pass, the learning rates of MuSGD and MuAdam) must be ours, modulo the shift symmetry.
+mup is told which axes are widths by a base and a delta model, and which layer is the readout by its class (MuReadout).
+tpcalc is told neither.  For every parameter the exponents in force under mup (the init's std after its rescaling,
+MuReadout's multiplier in the forward pass, the learning rates of MuSGD and MuAdam) must be ours, modulo the shift
+symmetry.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ OPTIMIZERS = {"sgd": mup.MuSGD, "adam": mup.MuAdam, "adamw": mup.MuAdamW}
 
 
 def with_base_shapes(build: Callable, width: int) -> nn.Module:
-    return mup.set_base_shapes(build(width, mup.MuReadout), build(BASE, mup.MuReadout), delta=build(DELTA, mup.MuReadout))
+    return mup.set_base_shapes(
+        build(width, mup.MuReadout), build(BASE, mup.MuReadout), delta=build(DELTA, mup.MuReadout)
+    )
 
 
 def slope(numbers: dict[int, float]) -> Fraction:
@@ -148,7 +151,12 @@ def in_force(model: str, optimizer: str) -> dict[str, tuple]:
                 lr.setdefault(names[id(p)], {})[width] = group["lr"]
                 decay.setdefault(names[id(p)], {})[width] = group["weight_decay"]
     return {
-        name: (slope(a[name]) if name in a else Fraction(0), initialised(model)[name], -slope(lr[name]), slope(decay[name]))
+        name: (
+            slope(a[name]) if name in a else Fraction(0),
+            initialised(model)[name],
+            -slope(lr[name]),
+            slope(decay[name]),
+        )
         for name in lr
     }
 

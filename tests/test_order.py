@@ -80,7 +80,9 @@ def test_floats_are_refused(value):
         order(value)
 
 
-@pytest.mark.parametrize("text, value", [("1/2", Fraction(1, 2)), ("-3/4", Fraction(-3, 4)), ("0", 0), (2, 2), ("-oo", MINUS_INFINITY)])
+@pytest.mark.parametrize(
+    "text, value", [("1/2", Fraction(1, 2)), ("-3/4", Fraction(-3, 4)), ("0", 0), (2, 2), ("-oo", MINUS_INFINITY)]
+)
 def test_reading(text, value):
     assert order(text) == value
 

@@ -1,9 +1,9 @@
 """The published tables, and TP4's and TP4b's theorems, on a traced MLP.
 
 Rows are typed from the papers: (init std exponent, multiplier exponent, lr exponent), each x in "quantity ~ n^x", so
-``-b``, ``-a`` and ``-c``.  Sources: TP4 (Yang & Hu 2021, arXiv 2011.14522), TP4b (Yang & Littwin 2023, arXiv 2308.01814), TP5 (Yang et
-al. 2022, arXiv 2203.03466).  One parametrization has many forms, one orbit of the shift symmetry; all comparisons are
-modulo that (:func:`same_orbit`).
+``-b``, ``-a`` and ``-c``.  Sources: TP4 (Yang & Hu 2021, arXiv 2011.14522), TP4b (Yang & Littwin 2023, arXiv
+2308.01814), TP5 (Yang et al. 2022, arXiv 2203.03466).  One parametrization has many forms, one orbit of the shift
+symmetry; all comparisons are modulo that (:func:`same_orbit`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def same_orbit(x: Exponents, y: Exponents, law: UpdateLaw) -> bool:
 
 
 def eps_shifted(eps: Fraction, t: Fraction) -> Fraction:
-    """eps ~ n^eps follows the gradient of w, which a multiplier n^-t more makes n^-t smaller (TP4b: d -> d + t, eps ~ n^-d)."""
+    """eps ~ n^eps follows the gradient of w, which a multiplier n^-t more makes n^-t smaller (TP4b: d -> d + t, eps ~
+    n^-d).
+    """
     return eps - t
 
 
@@ -97,7 +99,7 @@ def test_an_orbit_is_told_by_its_effective_orders(x, y, law):
 @settings(max_examples=40, deadline=None)
 @draws(st.lists(exponents, min_size=3, max_size=3), st.lists(quarters, min_size=3, max_size=3), LAWS)
 def test_the_calculus_does_not_see_the_form(rows, shifts, law):
-    forms = [rows, [shifted(abc, law, t) for abc, t in zip(rows, shifts)]]
+    forms = [rows, [shifted(abc, law, t) for abc, t in zip(rows, shifts, strict=True)]]
     first, second = (analyse(lowered(2), parametrized(2, *(Given(*abc) for abc in form)), law) for form in forms)
     assert first.C == second.C and first.A == second.A and first.facts == second.facts
 
@@ -121,7 +123,9 @@ def regime_of(depth: int, rows: tuple, law: UpdateLaw, **options) -> Regime:
 
 
 class Case(NamedTuple):
-    """Rows for input, hidden and readout, and what the source says of the limit (r None: not stated for an unstable net)."""
+    """Rows for input, hidden and readout, and what the source says of the limit (r None: not stated for an unstable
+    net).
+    """
 
     name: str
     law: UpdateLaw
@@ -138,7 +142,14 @@ TABLES = [
     Case("SP, SGD, lr 1/n", SGD, (row(0, 0, -1), row("-1/2", 0, -1), row("-1/2", 0, -1)), KERNEL, H),
     Case("NTP, SGD", SGD, NTP, KERNEL, H, (1, 2, 3)),
     Case("MFP, SGD", SGD, (row(0, 0, 1), None, row(0, -1, 1)), MAXIMAL, Fraction(0), (1,)),
-    Case("muP, SGD", SGD, (row("-1/2", "1/2", 0), row("-1/2", 0, 0), row("-1/2", "-1/2", 0)), MAXIMAL, Fraction(0), (1, 2, 3)),
+    Case(
+        "muP, SGD",
+        SGD,
+        (row("-1/2", "1/2", 0), row("-1/2", 0, 0), row("-1/2", "-1/2", 0)),
+        MAXIMAL,
+        Fraction(0),
+        (1, 2, 3),
+    ),
     # TP4b, the table of (a, b, c, d) for an MLP.  SP is listed there with lr ~ 1, and is not stable.
     Case("SP, Adam", ADAM, (row(0, 0, 0), row("-1/2", 0, 0), row("-1/2", 0, 0)), UNSTABLE, None),
     Case("NTP, Adam", ADAM, (row(0, 0, "-1/2"), row(0, "-1/2", -1), row(0, "-1/2", "-1/2")), KERNEL, H),
@@ -203,7 +214,7 @@ MLP_WEIGHTS = ("layers.0.weight", "layers.1.weight", "readout.weight")
 def test_the_derived_rules_are_those_of_the_table(source, optimizer):
     law = {"sgd": SGD, "adam": ADAM}[optimizer]
     rules = derive(program(bare_mlp(2)), optimizer)
-    for name, published in zip(MLP_WEIGHTS, MUP[source, optimizer]):
+    for name, published in zip(MLP_WEIGHTS, MUP[source, optimizer], strict=True):
         rule = rules[name]
         assert same_orbit((rule.a, rule.b, rule.c), published.abc, law), name
         if published.eps is not None:
@@ -241,7 +252,8 @@ def test_tp4b_the_derived_epsilon_keeps_adam_faithful():
 
 
 def tp4(depth: int, a: list[Fraction], b_out: Fraction, c: Fraction) -> tuple[bool, bool, Fraction]:
-    """TP4 Definition 3.2, Theorems 3.3 and 3.5 for SGD with one c: (stable, nontrivial, r).  Initialisation is stable."""
+    """TP4 Section 3 for SGD with one c: (stable, nontrivial, r).  Initialisation is stable.
+    """
     a_out = a[-1]
     r = min(a_out + b_out, 2 * a_out + c) + c - 1 + min(2 * a_l + (i == 0) for i, a_l in enumerate(a[:-1]))
     stable = r >= 0 and 2 * a_out + c >= 1 and a_out + b_out + r >= 1
@@ -250,7 +262,7 @@ def tp4(depth: int, a: list[Fraction], b_out: Fraction, c: Fraction) -> tuple[bo
 
 def tp4b(depth: int, a: list[Fraction], b_out: Fraction, c: list[Fraction]) -> tuple[bool, bool, Fraction]:
     """TP4b Section 2 for Adam, any epsilon that keeps up with the gradients: (stable, nontrivial, r)."""
-    r = min(a_l + c_l - (i > 0) for i, (a_l, c_l) in enumerate(zip(a[:-1], c)))
+    r = min(a_l + c_l - (i > 0) for i, (a_l, c_l) in enumerate(zip(a[:-1], c[:-1], strict=True)))
     stable = r >= 0 and a[-1] + c[-1] >= 1 and a[-1] + b_out + r >= 1
     return stable, a[-1] + b_out + r == 1 or a[-1] + c[-1] == 1, r
 
@@ -268,9 +280,9 @@ def tp4_parametrizations(draw, adam: bool):
 
 def agrees_with_theorem(parametrization, law, stable, nontrivial, r) -> None:
     depth, a, b, c = parametrization
-    weights = [Given(*abc) for abc in zip(a, b, c)]
+    weights = [Given(*abc) for abc in zip(a, b, c, strict=True)]
     names = [f"layers.{i}.weight" for i in range(depth)] + ["readout.weight"]
-    found = regime(analyse(lowered(depth), dict(zip(names, weights)), law))
+    found = regime(analyse(lowered(depth), dict(zip(names, weights, strict=True)), law))
     assert found.stable == stable
     if stable:
         assert found.r == r
@@ -295,7 +307,8 @@ def test_tp4b_theorems_hold_for_all_exponents(parametrization):
 
 @pytest.mark.parametrize("r", [Fraction(k, 4) for k in range(3)])
 def test_tp4_uniform_parametrizations(r):
-    """TP4 UP_r: a_l = r - [l = 1]/2, a_out = 1/2, b = 1/2 - r, c = 0 interpolate between muP (r = 0) and NTP (r = 1/2)."""
+    """TP4 UP_r: a_l = r - [l = 1]/2, a_out = 1/2, b = 1/2 - r, c = 0 interpolate between muP (r = 0) and NTP (r = 1/2).
+    """
     rows = [Given(r - H, H - r, Fraction(0)), Given(r, H - r, Fraction(0)), Given(H, H - r, Fraction(0))]
     found = regime(analyse(lowered(2), parametrized(2, *rows), SGD))
     assert found.r == r and found.name == (KERNEL if r else MAXIMAL)
@@ -316,8 +329,8 @@ def test_mup_is_the_only_maximal_one():
 
 # --- what the papers dispute: W_out times what the features learnt --------------------------------------------------
 
-#: Everett et al. 2024 (arXiv 2407.05872): (std, multiplier) of the four families, and the largest stable learning rates for
-#: embedding, hidden and readout under each assumption: full alignment with omega = 1/2, and none.  eps under Adam.
+#: Everett et al. 2024 (arXiv 2407.05872): (std, multiplier) of the four families, and the largest stable learning
+#: rates for embedding, hidden and readout under each assumption: full alignment with omega = 1/2, and none.
 EVERETT = {
     "SP": ((0, 0), ("-1/2", 0), ("-1/2", 0)),
     "NTK": ((0, 0), (0, "-1/2"), (0, "-1/2")),
@@ -339,7 +352,10 @@ LARGEST = {
     ("MFP", "adam", "none"): (0, 0, "1/2"),
 }
 EVERETT_EPS = {
-    "SP": ("-1/2", "-1/2", 0), "NTK": ("-1/2", -1, "-1/2"), "muP": ("-1/2", -1, "-1/2"), "MFP": (-1, "-3/2", -1),
+    "SP": ("-1/2", "-1/2", 0),
+    "NTK": ("-1/2", -1, "-1/2"),
+    "muP": ("-1/2", -1, "-1/2"),
+    "MFP": (-1, "-3/2", -1),
 }
 
 
@@ -347,7 +363,7 @@ EVERETT_EPS = {
 def test_everetts_learning_rates_are_the_largest_stable_ones(family, optimizer, assumption):
     law, alignment = {"sgd": SGD, "adam": ADAM}[optimizer], ALIGNMENTS[assumption]
     largest = LARGEST[family, optimizer, assumption]
-    rows = [row(*sizes, lr) for sizes, lr in zip(EVERETT[family], largest)]
+    rows = [row(*sizes, lr) for sizes, lr in zip(EVERETT[family], largest, strict=True)]
     assert regime_of(2, tuple(rows), law, alignment=alignment).stable
     for index in range(3):
         more = [r._replace(lr=r.lr + Fraction(1, 8)) if i == index else r for i, r in enumerate(rows)]
@@ -356,16 +372,20 @@ def test_everetts_learning_rates_are_the_largest_stable_ones(family, optimizer, 
 
 @pytest.mark.parametrize("family", EVERETT)
 def test_everetts_epsilon_is_the_order_of_the_gradient(family):
-    rows = [row(*sizes, lr) for sizes, lr in zip(EVERETT[family], LARGEST[family, "adam", "omega"])]
+    rows = [row(*sizes, lr) for sizes, lr in zip(EVERETT[family], LARGEST[family, "adam", "omega"], strict=True)]
     analysis = analyse(lowered(2), parametrized(2, *(r.given for r in rows)), ADAM, OMEGA)
-    for name, r, eps in zip(MLP_WEIGHTS, rows, EVERETT_EPS[family]):
+    for name, r, eps in zip(MLP_WEIGHTS, rows, EVERETT_EPS[family], strict=True):
         assert eps_shifted(analysis.gradients[name], r.abc[0]) == Fraction(eps)
 
 
 def test_under_full_alignment_the_same_rows_of_sp_and_ntk_are_unstable():
-    """omega is 1 for a readout whose own gradient moved the features; that decides SP and NTK, and leaves muP and MFP as they are."""
+    """omega is 1 for a readout whose own gradient moved the features; that decides SP and NTK, and leaves muP and MFP
+    as they are.
+    """
     for family in EVERETT:
-        rows = tuple(row(*sizes, lr) for sizes, lr in zip(EVERETT[family], LARGEST[family, "adam", "omega"]))
+        rows = tuple(
+            row(*sizes, lr) for sizes, lr in zip(EVERETT[family], LARGEST[family, "adam", "omega"], strict=True)
+        )
         assert regime_of(2, rows, ADAM).stable == (family in ("muP", "MFP"))
 
 

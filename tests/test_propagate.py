@@ -21,7 +21,23 @@ from tpcalc.lowering import lower
 from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO, max_order
 from tpcalc.propagate import ALIGNMENTS, FULL, LAWS, NONE, OMEGA, Fact, WeightOrders, law, propagate, weight_fact
 from tpcalc.rules.structures import (
-    Bounded, Contract, Discrete, Exp, Gather, Known, LinearLike, Log, Normalise, Power, Product, Reduce, Scale, Softmax, Structure, Sum, View,
+    Bounded,
+    Contract,
+    Discrete,
+    Exp,
+    Gather,
+    Known,
+    LinearLike,
+    Log,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Softmax,
+    Structure,
+    Sum,
+    View,
 )
 
 WIDTHS = (64, 128, 256, 512, 1024)
@@ -177,13 +193,33 @@ CASES = [
     Case("law 2, square", contract(1, 1), (weight(H), value(0, 0)), initial_weight(lambda n: n, 0.5, True)),
     Case("law 2, to finite", contract(1, 0), (weight(H), value(0, 0)), readouts(0.5)),
     Case("law 2, to finite, at muP's init", contract(1, 0), (weight(1), value(0, 0)), readouts(1)),
-    Case("law 2, to sqrt(n)", contract(1, H), (weight(H), value(0, 0)), initial_weight(lambda n: round(n**0.5), 0.5, True)),
-    Case("law 2, to n, from its own direction", contract(1, 1), (weight(H), value(0, depends=W0, odd=W0)), own_direction(lambda n: n, 0.5)),
-    Case("law 2, to finite, from its own direction", contract(1, 0), (weight(H), value(0, depends=W0, odd=W0)), own_direction(lambda n: 1, 0.5)),
+    Case(
+        "law 2, to sqrt(n)",
+        contract(1, H),
+        (weight(H), value(0, 0)),
+        initial_weight(lambda n: round(n**0.5), 0.5, True),
+    ),
+    Case(
+        "law 2, to n, from its own direction",
+        contract(1, 1),
+        (weight(H), value(0, depends=W0, odd=W0)),
+        own_direction(lambda n: n, 0.5),
+    ),
+    Case(
+        "law 2, to finite, from its own direction",
+        contract(1, 0),
+        (weight(H), value(0, depends=W0, odd=W0)),
+        own_direction(lambda n: 1, 0.5),
+    ),
     # law 3
     Case("law 3, square", contract(1, 1), (weight(H, 1), value(0)), updated_weight(lambda n: n, 0.5, 1)),
     Case("law 3, to finite", contract(1, 0), (weight(1, 1), value(0)), updated_weight(lambda n: BATCH, 1, 1)),
-    Case("law 3, standard parametrization", contract(1, 1), (weight(H, H), value(0)), updated_weight(lambda n: n, 0.5, 0.5)),
+    Case(
+        "law 3, standard parametrization",
+        contract(1, 1),
+        (weight(H, H), value(0)),
+        updated_weight(lambda n: n, 0.5, 0.5),
+    ),
     # law 4
     Case("law 4, odd in two weights", contract(1, 0), (value(0, 0, W0, W0), value(0, 0, W1, W1)), queries_and_keys),
     Case("law 4, even in one weight", contract(1, 0), (value(0, 0, W0, W0), value(0, 0, W0, W0)), same_weight_twice),
@@ -191,31 +227,77 @@ CASES = [
     Case("softmax over a growing axis averages", contract(1, 0), (value(-1, None, W0), value(0, 0, W1, W1)), average),
     # entrywise
     Case("scale", Scale(0, -H), (value(0, -H),), entrywise(lambda x: x * (x.size / BATCH) ** -0.5, 0, -0.5)),
-    Case("product", Product(0, 1), (value(H, -Q), value(-1, -1)), lambda rng, n: (
-        lambda x, y, dx, dy: (x * y, (x + dx) * (y + dy)))(*(normal(rng, BATCH * n, std=n**e) for e in (0.5, -1, -0.25, -1)))),
-    Case("sum", Sum((0, 1)), (value(-H, -1), value(0, -Q)), lambda rng, n: (
-        lambda x, y, dx, dy: (x + y, x + dx + y + dy))(*(normal(rng, BATCH * n, std=n**e) for e in (-0.5, 0, -1, -0.25)))),
+    Case(
+        "product",
+        Product(0, 1),
+        (value(H, -Q), value(-1, -1)),
+        lambda rng, n: (lambda x, y, dx, dy: (x * y, (x + dx) * (y + dy)))(
+            *(normal(rng, BATCH * n, std=n**e) for e in (0.5, -1, -0.25, -1))
+        ),
+    ),
+    Case(
+        "sum",
+        Sum((0, 1)),
+        (value(-H, -1), value(0, -Q)),
+        lambda rng, n: (lambda x, y, dx, dy: (x + y, x + dx + y + dy))(
+            *(normal(rng, BATCH * n, std=n**e) for e in (-0.5, 0, -1, -0.25))
+        ),
+    ),
     Case("square", Power(0, Fraction(2), "even"), (value(-H, -1),), entrywise(np.square, -0.5, -1)),
     Case("relu", Power(0, ONE), (value(H, Q),), entrywise(lambda x: np.maximum(x, 0), 0.5, 0.25)),
-    Case("power of a value that grows from less", Power(0, Fraction(2), "even"), (value(-1, H),), entrywise(np.square, -1, 0.5)),
-    Case("gelu-like", LinearLike(0), (value(H, Q),), entrywise(lambda x: x / (1 + np.exp(-np.clip(x, -50, 50))), 0.5, 0.25)),
+    Case(
+        "power of a value that grows from less",
+        Power(0, Fraction(2), "even"),
+        (value(-1, H),),
+        entrywise(np.square, -1, 0.5),
+    ),
+    Case(
+        "gelu-like",
+        LinearLike(0),
+        (value(H, Q),),
+        entrywise(lambda x: x / (1 + np.exp(-np.clip(x, -50, 50))), 0.5, 0.25),
+    ),
     Case("softplus", LinearLike(0, offset=True), (value(-H, -1),), entrywise(lambda x: np.log1p(np.exp(x)), -0.5, -1)),
     Case("tanh of small", Bounded(0, True, "odd"), (value(-H, -1),), entrywise(np.tanh, -0.5, -1)),
     Case("tanh of O(1)", Bounded(0, True, "odd"), (value(0, -H),), entrywise(np.tanh, 0, -0.5)),
     Case("sigmoid of small", Bounded(0, False), (value(-H, -1),), entrywise(lambda x: 1 / (1 + np.exp(-x)), -0.5, -1)),
     Case("exp of small", Exp(0), (value(-H, -1),), entrywise(np.exp, -0.5, -1)),
-    Case("log moves relatively", Log(0), (value(0, -H),), entrywise(lambda x: np.log(2 + np.abs(x) * 1e-6 + x * 0.1), 0, -0.5)),
+    Case(
+        "log moves relatively",
+        Log(0),
+        (value(0, -H),),
+        entrywise(lambda x: np.log(2 + np.abs(x) * 1e-6 + x * 0.1), 0, -0.5),
+    ),
     # over an axis
     Case("rms norm of large", Normalise(0, ZERO), (value(H, Q),), over_rows(rms_norm, 0.5, 0.25)),
     Case("rms norm of small", Normalise(0, ZERO), (value(-1, -H),), over_rows(rms_norm, -1, -0.5)),
-    Case("a unit vector", Normalise(0, -H), (value(0, -H),), over_rows(lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True), 0, -0.5)),
+    Case(
+        "a unit vector",
+        Normalise(0, -H),
+        (value(0, -H),),
+        over_rows(lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True), 0, -0.5),
+    ),
     Case("softmax over n", Softmax(0, ONE), (value(0, -H),), over_rows(softmax, 0, -0.5)),
-    Case("log-softmax over a finite axis", Softmax(0, ZERO, log=True), (value(0, -H),), lambda rng, n: (
-        lambda x, d: tuple(np.log(softmax(z)) for z in (x, x + d * n**-0.5)))(normal(rng, n, 4), normal(rng, n, 4))),
-    Case("sum of n odd terms", Reduce(0, ONE), (value(0, 0, W0, W0),), lambda rng, n: (
-        lambda x: (x.sum(axis=1), (x + 1).sum(axis=1)))(normal(rng, 64, n))),
-    Case("sum of n rectified terms", Reduce(0, ONE), (value(0, -H, W0),), lambda rng, n: (
-        lambda x: (x.sum(axis=1), (x + n**-0.5).sum(axis=1)))(np.maximum(normal(rng, 64, n), 0))),
+    Case(
+        "log-softmax over a finite axis",
+        Softmax(0, ZERO, log=True),
+        (value(0, -H),),
+        lambda rng, n: (lambda x, d: tuple(np.log(softmax(z)) for z in (x, x + d * n**-0.5)))(
+            normal(rng, n, 4), normal(rng, n, 4)
+        ),
+    ),
+    Case(
+        "sum of n odd terms",
+        Reduce(0, ONE),
+        (value(0, 0, W0, W0),),
+        lambda rng, n: (lambda x: (x.sum(axis=1), (x + 1).sum(axis=1)))(normal(rng, 64, n)),
+    ),
+    Case(
+        "sum of n rectified terms",
+        Reduce(0, ONE),
+        (value(0, -H, W0),),
+        lambda rng, n: (lambda x: (x.sum(axis=1), (x + n**-0.5).sum(axis=1)))(np.maximum(normal(rng, 64, n), 0)),
+    ),
 ]
 
 
@@ -240,16 +322,56 @@ def test_a_wrong_law_is_noticed():
     """The readout at n^-1/2 drifts by n^(1/2) when features follow it; without law 2 one would predict 0."""
     case = next(case for case in CASES if case.name == "law 2, to finite")
     moved = [
-        rms(np.array([np.subtract(*case.measure(np.random.default_rng([n, seed]), n)) for seed in range(SEEDS)])) for n in WIDTHS
+        rms(np.array([np.subtract(*case.measure(np.random.default_rng([n, seed]), n)) for seed in range(SEEDS)]))
+        for n in WIDTHS
     ]
     assert slope(moved) == pytest.approx(0.5, abs=TOLERANCE)
     assert LAWS[Contract](case.structure, dict(enumerate(case.facts)), OMEGA).change == 0
 
 
-# --- alignment ----------------------------------------------------------------------------------------------------------
+def measured(experiment: Callable) -> float:
+    return slope(
+        [rms(np.array([experiment(np.random.default_rng([n, seed]), n) for seed in range(SEEDS)])) for n in WIDTHS]
+    )
 
 
-@pytest.mark.parametrize("alignment, update, change, values", [(FULL, 0, H, 1), (OMEGA, 0, 0, 1), (NONE, -H, 0, H)], ids=lambda x: getattr(x, "name", x))
+def test_a_jump_changes_in_the_mean_as_its_law_says_and_more_in_rms():
+    """A known limit: relu's slope flips for a fraction n^-1/2 of entries when its input moves by n^-1/2."""
+
+    def flips(rng, n):
+        x = normal(rng, 64, n)
+        return (x + normal(rng, 64, n) * n**-0.5 > 0) != (x > 0)
+
+    predicted = LAWS[Discrete](Discrete((0,)), {0: value(0, -H)}, FULL).change
+    assert measured(lambda rng, n: np.mean(flips(rng, n))) == pytest.approx(float(predicted), abs=TOLERANCE)
+    assert measured(lambda rng, n: np.sqrt(np.mean(flips(rng, n)))) == pytest.approx(
+        float(predicted) / 2, abs=TOLERANCE
+    )
+
+
+def test_the_gain_of_a_normalised_weight_could_move_more_than_it_may():
+    """A known limit: an O(1) update of g in W = g v/|v| moves W x by O(1), where the law of an update of W says
+    n^(1/2).
+    """
+
+    def effect(rng, n):
+        v, x, g = normal(rng, n, n), normal(rng, n), normal(rng, n)
+        h = (v / np.linalg.norm(v, axis=1, keepdims=True)) @ x
+        return rms(np.sign(g * h) * h)
+
+    assert measured(effect) == pytest.approx(0, abs=TOLERANCE)
+    product = LAWS[Product](Product(0, 1), {0: weight(0, 0), 1: weight(H, bit=1)}, FULL)
+    assert LAWS[Contract](contract(1, 1), {0: product, 1: value(0)}, FULL).change == H
+
+
+# --- alignment ---
+
+
+@pytest.mark.parametrize(
+    "alignment, update, change, values",
+    [(FULL, 0, H, 1), (OMEGA, 0, 0, 1), (NONE, -H, 0, H)],
+    ids=lambda x: getattr(x, "name", x),
+)
 def test_assumptions_about_alignment(alignment, update, change, values):
     """What W's update, W at init on a change, and a product of trained values contribute over growth 1, W to finite."""
     assert ALIGNMENTS[alignment.name] is alignment
@@ -259,7 +381,7 @@ def test_assumptions_about_alignment(alignment, update, change, values):
     assert run(contract(1, 0), {0: value(0, 0, W0, W0), 1: value(0, 0, W1, W1)}, alignment).change == values
 
 
-# --- parity ---------------------------------------------------------------------------------------------------------------
+# --- parity ---
 
 
 def parity(fact: Fact, bit: int = W0) -> str:
@@ -270,45 +392,49 @@ ODD, OTHER, NEITHER = value(0, 0, W0, W0), value(0, 0, W1, W1), value(0, 0, W0)
 EVEN = LAWS[Power](Power(0, Fraction(2), "even"), {0: ODD}, FULL)
 
 
-@pytest.mark.parametrize("structure, facts, expected", [
-    (Product(0, 1), (ODD, ODD), "even"),
-    (Product(0, 1), (ODD, EVEN), "odd"),
-    (Product(0, 1), (ODD, OTHER), "odd"),
-    (Product(0, 1), (ODD, NEITHER), "mixed"),
-    (Sum((0, 1)), (ODD, ODD), "odd"),
-    (Sum((0, 1)), (EVEN, EVEN), "even"),
-    (Sum((0, 1)), (ODD, EVEN), "mixed"),
-    (Sum((0, 1)), (ODD, OTHER), "mixed"),
-    (Sum((0, 1)), (ODD, value(None)), "odd"),
-    (Power(0, ONE), (ODD,), "mixed"),
-    (Power(0, Fraction(3), "odd"), (ODD,), "odd"),
-    (Power(0, ONE, "even"), (ODD,), "even"),
-    (Bounded(0, True, "odd"), (ODD,), "odd"),
-    (Bounded(0, False, "none"), (ODD,), "mixed"),
-    (Bounded(0, False, "even"), (ODD,), "even"),
-    (LinearLike(0), (ODD,), "mixed"),
-    (LinearLike(0), (EVEN,), "even"),
-    (Normalise(0, ZERO), (ODD,), "odd"),
-    (Softmax(0, ONE), (ODD,), "mixed"),
-    (contract(1, 0), (ODD, ODD), "even"),
-    (contract(1, 0), (ODD, OTHER), "odd"),
-    (Reduce(0, ONE), (ODD,), "odd"),
-    (View(0), (ODD,), "odd"),
-    (Gather(0), (ODD,), "odd"),
-    (Scale(0, ONE), (ODD,), "odd"),
-    (Discrete((0,)), (ODD,), "mixed"),
-    (Discrete((0,)), (EVEN,), "even"),
-    (Known(ZERO), (), "independent"),
-    # a function with f(0) != 0 of a vanishing value is a constant
-    (Bounded(0, False), (value(-1, -1, W0, W0),), "independent"),
-    (Exp(0), (value(-1, -1, W0, W0),), "independent"),
-    (Bounded(0, True, "odd"), (value(-1, -1, W0, W0),), "odd"),
-], ids=str)
+@pytest.mark.parametrize(
+    "structure, facts, expected",
+    [
+        (Product(0, 1), (ODD, ODD), "even"),
+        (Product(0, 1), (ODD, EVEN), "odd"),
+        (Product(0, 1), (ODD, OTHER), "odd"),
+        (Product(0, 1), (ODD, NEITHER), "mixed"),
+        (Sum((0, 1)), (ODD, ODD), "odd"),
+        (Sum((0, 1)), (EVEN, EVEN), "even"),
+        (Sum((0, 1)), (ODD, EVEN), "mixed"),
+        (Sum((0, 1)), (ODD, OTHER), "mixed"),
+        (Sum((0, 1)), (ODD, value(None)), "odd"),
+        (Power(0, ONE), (ODD,), "mixed"),
+        (Power(0, Fraction(3), "odd"), (ODD,), "odd"),
+        (Power(0, ONE, "even"), (ODD,), "even"),
+        (Bounded(0, True, "odd"), (ODD,), "odd"),
+        (Bounded(0, False, "none"), (ODD,), "mixed"),
+        (Bounded(0, False, "even"), (ODD,), "even"),
+        (LinearLike(0), (ODD,), "mixed"),
+        (LinearLike(0), (EVEN,), "even"),
+        (Normalise(0, ZERO), (ODD,), "odd"),
+        (Softmax(0, ONE), (ODD,), "mixed"),
+        (contract(1, 0), (ODD, ODD), "even"),
+        (contract(1, 0), (ODD, OTHER), "odd"),
+        (Reduce(0, ONE), (ODD,), "odd"),
+        (View(0), (ODD,), "odd"),
+        (Gather(0), (ODD,), "odd"),
+        (Scale(0, ONE), (ODD,), "odd"),
+        (Discrete((0,)), (ODD,), "mixed"),
+        (Discrete((0,)), (EVEN,), "even"),
+        (Known(ZERO), (), "independent"),
+        # a function with f(0) != 0 of a vanishing value is a constant
+        (Bounded(0, False), (value(-1, -1, W0, W0),), "independent"),
+        (Exp(0), (value(-1, -1, W0, W0),), "independent"),
+        (Bounded(0, True, "odd"), (value(-1, -1, W0, W0),), "odd"),
+    ],
+    ids=str,
+)
 def test_parity(structure, facts, expected):
     assert parity(LAWS[type(structure)](structure, dict(enumerate(facts)), FULL)) == expected
 
 
-# --- zeros, constants, registration ------------------------------------------------------------------------------------
+# --- zeros, constants, registration ---
 
 
 def test_a_zero_weight_gives_zero_until_it_moves():
@@ -337,7 +463,7 @@ def test_every_structure_of_every_model_has_a_law():
     assert used <= set(LAWS)
 
 
-# --- whole programs ------------------------------------------------------------------------------------------------------
+# --- whole programs ---
 
 
 def facts_of(factory, A: dict[str, object]) -> tuple:
@@ -347,7 +473,9 @@ def facts_of(factory, A: dict[str, object]) -> tuple:
     return tuple(propagate(lower(traced), orders, backward=False)[vid] for _, vid in traced.outputs)
 
 
-@pytest.mark.parametrize("look", [lambda x: x, lambda x: x.transpose(0, 1).contiguous().transpose(0, 1), lambda x: x[:, None].clone()[:, 0]])
+@pytest.mark.parametrize(
+    "look", [lambda x: x, lambda x: x.transpose(0, 1).contiguous().transpose(0, 1), lambda x: x[:, None].clone()[:, 0]]
+)
 def test_what_views_of_the_inputs_multiply_is_no_weight(look):
     """x W1 is a value whatever views x went through, and W2 meets it as one: law 1, not the product of two weights."""
 
@@ -362,7 +490,12 @@ def test_what_views_of_the_inputs_multiply_is_no_weight(look):
 def test_a_masked_or_scaled_weight_is_still_a_weight():
     def factory(n):
         mask = torch.ones(n, n).tril()
-        net = Net(lambda s, x: s.o((x @ s.i) @ (s.w * mask * 2)), i=nn.Parameter(torch.randn(8, n)), w=nn.Parameter(torch.randn(n, n)), o=readout(n, False))
+        net = Net(
+            lambda s, x: s.o((x @ s.i) @ (s.w * mask * 2)),
+            i=nn.Parameter(torch.randn(8, n)),
+            w=nn.Parameter(torch.randn(n, n)),
+            o=readout(n, False),
+        )
         return net, (torch.ones(3, 8),)
 
     (fact,) = facts_of(factory, {"w": "1/2", "o.weight": 1})
@@ -373,7 +506,11 @@ def test_sizes_of_a_sum_over_the_width_depend_on_parity():
     """sum of W x is n^(1/2), sum of relu(W x) is n."""
 
     def factory(n):
-        net = Net(lambda s, x: ((x @ s.w).sum(-1, keepdim=True), (x @ s.w).relu().sum(-1, keepdim=True) * s.one), w=nn.Parameter(torch.randn(8, n)), one=ones(1))
+        net = Net(
+            lambda s, x: ((x @ s.w).sum(-1, keepdim=True), (x @ s.w).relu().sum(-1, keepdim=True) * s.one),
+            w=nn.Parameter(torch.randn(8, n)),
+            one=ones(1),
+        )
         return net, (torch.ones(3, 8),)
 
     odd, rectified_sum = facts_of(factory, {})

@@ -113,6 +113,7 @@ class _Solver:
         """Iterate until needs and facts agree."""
         facts = self.free.facts
         previous: Optional[dict[str, tuple[Fraction, Fraction]]] = None
+        before = previous
         for self.round in range(ROUNDS):
             if not self.pushing:
                 self.forget_sites()
@@ -123,10 +124,10 @@ class _Solver:
             facts = propagate(self.lowered, orders, self.alignment, backward=False)
             if current == previous and not pushed:
                 return walked, needs, orders, facts
-            previous = current
+            before, previous = previous, current
         raise DeriveError(
-            f"the exponents of {self.moving(previous, current)} do not settle: the uses of one weight chase each other; "
-            f"untie it or give its uses multipliers of their own"
+            f"the exponents of {self.moving(before, current)} do not settle: needs chase each other; if it is tied, untie it or give "
+            f"its uses multipliers of their own; if two weights are multiplied into one, apply them one after the other"
         )
 
     def forget_sites(self) -> None:

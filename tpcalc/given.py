@@ -1,16 +1,16 @@
 """What a *given* parametrization does: from init and learning-rate exponents to the orders of all values.
 
-Where :mod:`tpcalc.derive` asks which exponents a program needs, this module takes exponents as they are (a paper's table,
-someone's optimizer groups) and follows training.  The update of a weight may depend on its gradient (SGD), the gradient
-on the updates of other weights: after one step ``W_out`` is ``W_out + dW_out``, and what flows back through ``dW_out`` can be
-larger than what flowed back at init.  So training is followed step by step:
+Where :mod:`tpcalc.derive` asks which exponents a program needs, this module takes exponents as they are (a paper's
+table, someone's optimizer groups) and follows training.  The update of a weight may depend on its gradient (SGD), the
+gradient on the updates of other weights: after one step ``W_out`` is ``W_out + dW_out``, and what flows back through
+``dW_out`` can be larger than what flowed back at init.  So training is followed step by step:
 
 * step 0: nothing has moved; gradients are those at init;
 * step t: the updates are those of the largest gradients seen so far, the values and gradients follow from them.
 
 Orders only rise along the steps, and they stand still once the limit has a settled size.  For an MLP under SGD that is
-step 2, and what comes out is TP4's ``r = min(a_out + b_out, 2 a_out + c) + c - 1 + min_l (2 a_l + [l = 1])`` (Yang & Hu 2021,
-Definition 3.2): the ``min`` over the readout's two terms is the larger of its init and its update.
+step 2, and what comes out is TP4's ``r = min(a_out + b_out, 2 a_out + c) + c - 1 + min_l (2 a_l + [l = 1])`` (Yang & Hu
+2021, Section 3): the ``min`` over the readout's two terms is the larger of its init and its update.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ STEPS = 8
 class Given:
     """The exponents of one weight ``W = n^-a w``, ``w ~ N(0, n^-2b)``, ``lr ~ n^-c``; eps ``~ n^eps``.
 
-    ``a`` is a multiplier that the traced program does *not* hold: 0 for what the program multiplies itself.
-    ``b`` None: the weight starts at zero.  ``c`` None: it does not train.  ``eps`` None: epsilon is negligible or scaled along
-    with the gradient.  ``random``: zero-mean entries at init; None: as the program's own init says.
+    ``a`` is a multiplier that the traced program does *not* hold: 0 for what the program multiplies itself.  ``b``
+    None: the weight starts at zero.  ``c`` None: it does not train.  ``eps`` None: epsilon is negligible or scaled
+    along with the gradient.  ``random``: zero-mean entries at init; None: as the program's own init says.
     """
 
     a: Fraction
@@ -72,7 +72,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A program under a given parametrization.  ``trail`` holds every step followed, ``settled`` whether the last two agree.
+    """A program under a given parametrization.  ``trail`` holds every step followed, ``settled`` whether the last two
+    agree.
 
     ``facts``, ``C`` and ``gradients`` are those of the last step; where orders grow without end they are a lower bound.
     """
@@ -117,8 +118,8 @@ def gradient_order(grad: Optional[int], facts: Mapping[int, Fact]) -> Order:
 def update_order(given: Given, law: UpdateLaw, gradient: Order) -> Optional[Fraction]:
     """Effective order ``C`` of one update for a gradient of the effective weight: entries of dW ~ n^-C.
 
-    ``C = shift * a + c - u``: 2a + c - g for SGD, a + c for Adam.  With an epsilon above the gradient (of ``w``, n^-a times that
-    of ``W``) the update is as much smaller.
+    ``C = shift * a + c - u``: 2a + c - g for SGD, a + c for Adam.  With an epsilon above the gradient (of ``w``, n^-a
+    times that of ``W``) the update is as much smaller.
     """
     if given.c is None or gradient is MINUS_INFINITY:
         return None

@@ -2,13 +2,14 @@
 
 Definitions of Yang & Hu 2021 (TP4, Sections 3 and 5) for MLPs, read on any program:
 
-* *stable* (Definition 3.3): features and outputs stay O(1), at init and in training;
-* *trivial* (Definition 3.4): the outputs do not move;
-* ``r`` (Definition 3.2, Theorem 3.4): the features that enter the readout move by ``n^-r``, relative to their size at init;
-* a stable nontrivial net with ``r = 0`` learns features, with ``r > 0`` it stays in the *kernel* regime (Theorem 3.8, the
-  dynamical dichotomy); Yang & Littwin 2023 (TP4b) prove the same for Adam-like optimizers, where the kernel is nonlinear ("operator");
-* *maximal* (Definition 5.2): every weight is updated maximally, so that its update alone moves what it makes by as much as
-  that is large.  Theorem 5.6: muP is the only stable parametrization that is maximal.
+* *stable*: features and outputs stay O(1), at init and in training;
+* *trivial*: the outputs do not move;
+* ``r``: the features that enter the readout move by ``n^-r``, relative to their size at init;
+* a stable nontrivial net with ``r = 0`` learns features, with ``r > 0`` it stays in the *kernel* regime (the dynamical
+  dichotomy); Yang & Littwin 2023 (TP4b) prove the same for Adam-like optimizers, where the kernel is nonlinear
+  ("operator");
+* *maximal*: every weight is updated maximally, so that its update alone moves what it makes by as much as that is
+  large.  Theorem 5.6: muP is the only stable parametrization that is maximal.
 """
 
 from __future__ import annotations
@@ -22,7 +23,21 @@ from tpcalc.lowering import Leaf, Lowered
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.propagate import Fact, roles
 from tpcalc.rules.structures import (
-    Atom, Bounded, Contract, Exp, Gather, Guard, LinearLike, Log, Normalise, Product, Scale, Softmax, Structure, View, operands,
+    Atom,
+    Bounded,
+    Contract,
+    Exp,
+    Gather,
+    Guard,
+    LinearLike,
+    Log,
+    Normalise,
+    Product,
+    Scale,
+    Softmax,
+    Structure,
+    View,
+    operands,
 )
 
 UNSTABLE, TRIVIAL, KERNEL, LEARNING, MAXIMAL = "unstable", "trivial", "kernel", "feature learning", "maximal"
@@ -30,7 +45,8 @@ UNSTABLE, TRIVIAL, KERNEL, LEARNING, MAXIMAL = "unstable", "trivial", "kernel", 
 
 @dataclass(frozen=True)
 class Excess:
-    """A value that must stay O(1) and does not: its order, whether it is too large at init already, and why it may not."""
+    """A value that must stay O(1) and does not: its order, whether it is too large at init already, and why it may not.
+    """
 
     value: int
     order: Order
@@ -42,11 +58,13 @@ class Excess:
 @dataclass(frozen=True)
 class Regime:
     """``name``: unstable, trivial, kernel, feature learning or maximal.  ``r``: features that enter the readout move by
-    ``n^-r`` of their size at init (of an unstable net: as seen at ``step``); None where the program has no readout or nothing moves.
+    ``n^-r`` of their size at init (of an unstable net: as seen at ``step``); None where the program has no readout or
+    nothing moves.
 
-    ``per_weight``: ``maximal`` (its update moves its result as much as it is large), ``lazy`` (it moves the outputs, its own
-    result vanishingly), ``vanishing`` (its update has no effect), ``frozen`` (no update), ``unstable`` (its own update is too
-    large).  ``excesses``: what makes the net unstable, in program order.  ``step``: training step at which that is seen, or the last followed.
+    ``per_weight``: ``maximal`` (its update moves its result as much as it is large), ``lazy`` (it moves the outputs,
+    its own result vanishingly), ``vanishing`` (its update has no effect), ``frozen`` (no update), ``unstable`` (its own
+    update is too large).  ``excesses``: what makes the net unstable, in program order.  ``step``: training step at
+    which that is seen, or the last followed.
     """
 
     name: str
@@ -72,7 +90,11 @@ def base(lowered: Lowered, vid: int) -> int:
 
 def _outputs(lowered: Lowered) -> tuple[int, ...]:
     program = lowered.program
-    return (program.loss,) if program.loss is not None and not program.outputs else tuple(vid for _, vid in program.outputs)
+    return (
+        (program.loss,)
+        if program.loss is not None and not program.outputs
+        else tuple(vid for _, vid in program.outputs)
+    )
 
 
 def _values_met(s: Contract, facts: Mapping[int, Fact]) -> "tuple[int, ...] | None":
@@ -84,8 +106,9 @@ def _values_met(s: Contract, facts: Mapping[int, Fact]) -> "tuple[int, ...] | No
 
 
 def features(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[int, ...]:
-    """The last hidden features: values that a weight contracts over a growing axis on the way to an output, with no such
-    weight after it."""
+    """The last hidden features: values that a weight contracts over a growing axis on the way to an output, with no
+    such weight after it.
+    """
     found: dict[int, None] = {}
     seen: set[int] = set()
     stack = list(_outputs(lowered))
@@ -150,8 +173,8 @@ def _effect(structure: Structure, vid: int, change: Order, facts: Mapping[int, F
 def own_effect(analysis: Analysis, facts: Mapping[int, Fact], vid: int) -> Order:
     """The change that a weight's own update makes where it enters, relative to the size of the result; the largest use.
 
-    Views and products with constants are followed until the weight meets a value.  What other weights blow up does not count
-    as size.
+    Views and products with constants are followed until the weight meets a value.  What other weights blow up does not
+    count as size.
     """
     lowered = analysis.lowered
     best: Order = MINUS_INFINITY
@@ -192,7 +215,7 @@ def _status(analysis: Analysis, facts: Mapping[int, Fact], leaf: Leaf, unstable:
 def regime(analysis: Analysis) -> Regime:
     """The regime of ``analysis``: read at the first step that is unstable, else at the last."""
     lowered = analysis.lowered
-    for step, state in enumerate(analysis.trail):
+    for step, state in enumerate(analysis.trail):  # noqa: B007
         facts = state.facts
         broken = excesses(lowered, facts)
         if broken:
@@ -220,6 +243,16 @@ def regime(analysis: Analysis) -> Regime:
 
 
 __all__ = [
-    "KERNEL", "LEARNING", "MAXIMAL", "TRIVIAL", "UNSTABLE", "Excess", "Regime", "excesses", "features", "own_effect", "regime",
+    "KERNEL",
+    "LEARNING",
+    "MAXIMAL",
+    "TRIVIAL",
+    "UNSTABLE",
+    "Excess",
+    "Regime",
+    "excesses",
+    "features",
+    "own_effect",
+    "regime",
     "relative_change",
 ]
