@@ -20,7 +20,7 @@ from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.propagate import LAWS, Alignment, Fact, WeightOrders, leaf_facts, roles
 from tpcalc.rules.structures import (
     Atom, Bounded, Contract, Discrete, Exp, Gather, Guard, Known, LinearLike, Log, Normalise, Power, Product, Reduce, Scale,
-    Softmax, Structure, Sum, View,
+    Softmax, Structure, Sum, View, operands,
 )
 
 
@@ -176,7 +176,11 @@ class _Walk:
         outputs = [program.loss] if program.loss is not None else [vid for _, vid in program.outputs]
         for vid in outputs:
             self.ask(vid, Demand(ZERO, ZERO, True, "leaves as an output"))
+        live = set(outputs)
         for atom in reversed(self.lowered.atoms[: self.lowered.forward]):
+            if atom.out not in live:
+                continue
+            live.update(operands(atom.structure))
             demands = self.demands.pop(atom.out, None)
             if demands is not None:
                 if self.is_weight(atom.out):

@@ -209,7 +209,8 @@ class _Solver:
         for conflict in walked.conflicts:
             atom = conflict.demand.excess_at or conflict.demand.origin
             if atom is not None:
-                self.add_site(atom, -conflict.needed + conflict.allowed, ZERO, "the value upstream also enters a nonlinearity that would starve")
+                budget = walked.of[atom.out].change if atom.out in walked.of else ZERO
+                self.add_site(atom, budget - conflict.needed + conflict.allowed, budget, "the value upstream also enters a nonlinearity that would starve")
 
     def report_violations(self, walked: Budgets, facts: Mapping[int, Fact]) -> None:
         """Values still above a tight budget: the first of each chain is the site."""
@@ -221,6 +222,9 @@ class _Solver:
                 continue
             fact = facts[atom.out]
             constant = not fact.data and fact.depends == 0
+            if atom in settled:
+                above.add(atom.out)
+                continue
             if constant or (demand.excess_at is not None and demand.excess_at in settled):
                 continue
             if fact.trained > demand.change or fact.init > demand.init:

@@ -19,7 +19,7 @@ from tpcalc.rules import REGISTRY, Registry
 from tpcalc.rules.structures import (
     Atom, Guard, Known, Normalise, Power, Product, Reduce, Scale, Structure, Sum, View, operands,
 )
-from tpcalc.segments import SPLITS, UNIT, Segments, action, base_name, part_value, plan, size_sum
+from tpcalc.segments import PICKS, SPLITS, UNIT, Segments, action, base_name, ends_of, part_value, picked, plan, put_back, size_sum
 from tpcalc.size import Size
 
 
@@ -164,7 +164,7 @@ class _Lowerer:
 
     def lower_node(self, node: Node) -> None:
         if self.segments or self.cut_lengths:
-            if self.split_blocks(node) or self.see_select_backward(node) or self.act_on_blocks(node):
+            if self.split_blocks(node) or self.see_slice_backward(node) or self.see_select_backward(node) or self.act_on_blocks(node):
                 return
             self.see_cat(node)
         structures = self.registry.structure(node, self.program.values)
@@ -180,13 +180,19 @@ class _Lowerer:
 
     def split_blocks(self, node: Node) -> bool:
         """A split of a packed value along its blocks gives blocks, or groups of them."""
-        if base_name(node) not in SPLITS or not isinstance(node.args[0], Ref):
+        if base_name(node) not in SPLITS | PICKS or not isinstance(node.args[0], Ref):
             return False
         held = self.segments.get(node.args[0].id)
         if held is None:
             return False
+        if base_name(node) in ("slice", "select"):
+            pick = picked(node, self.program.values)
+            if pick is not None and pick[0] == held.dim and self.pick_blocks(node, held, pick):
+                return True
         if base_name(node) in ("unbind", "select"):
             return self.unstack_blocks(node, held)
+        if base_name(node) == "slice":
+            return False
         groups = []
         first = 0
         for out in node.outputs:
@@ -209,6 +215,18 @@ class _Lowerer:
                 self.emit(Sum(parts), node.index, out)
         return True
 
+    def pick_blocks(self, node: Node, held: Segments, pick: tuple[int, Size, Size]) -> bool:
+        """A slice whose ends are ends of blocks."""
+        ends = ends_of(held.lengths)
+        if ends is None or pick[1] not in ends or pick[2] not in ends:
+            return False
+        first, last = ends.index(pick[1]), ends.index(pick[2])
+        parts, out = held.parts[first:last], node.outputs[0]
+        if len(parts) > 1:
+            self.segments[out] = Segments(held.dim, held.lengths[first:last], parts)
+        self.emit(View(parts[0]) if len(parts) == 1 else Sum(parts), node.index, out)
+        return True
+
     def unstack_blocks(self, node: Node, held: Segments) -> bool:
         """``unbind`` or ``select`` along an axis with one index a block."""
         shape = self.program.values[node.args[0].id].shape
@@ -220,6 +238,29 @@ class _Lowerer:
             if out is not None:
                 self.emit(View(part), node.index, out)
         return True
+
+    def see_slice_backward(self, node: Node) -> bool:
+        """The gradient of a slice (or select) is zero outside it."""
+        place = put_back(node, self.program.values)
+        if place is None:
+            return False
+        out = node.outputs[0]
+        value, (right, start, end) = self.program.values[out], place
+        for lengths in sorted(self.cut_lengths, key=len, reverse=True):
+            ends = ends_of(lengths)
+            if ends is None or ends[-1] != value.shape[-right] or start not in ends or end not in ends:
+                continue
+            inside = range(ends.index(start), ends.index(end))
+            inner = self.segments.get(node.args[0].id)
+            pieces = inner.parts if inner is not None and inner.lengths == lengths[inside.start : inside.stop] else ()
+            parts = tuple(self.part(value, right, length) for length in lengths)
+            for i, part in enumerate(parts):
+                source = pieces[i - inside.start] if pieces and i in inside else node.args[0].id
+                self.emit(View(source) if i in inside else Known(MINUS_INFINITY), node.index, part)
+            self.segments[out] = Segments(right, lengths, parts)
+            self.emit(Sum(parts), node.index, out)
+            return True
+        return False
 
     def see_select_backward(self, node: Node) -> bool:
         """The gradient of a ``select`` is zero in all blocks but one."""
@@ -276,6 +317,8 @@ class _Lowerer:
         act = action(node, self.program.values, self.segments)
         if act is None:
             return False
+        if len(act.lengths) > 1:
+            self.cut_lengths.add(act.lengths)
         blocks: list[list[int]] = [[] for _ in node.outputs]
         for index, length in enumerate(act.lengths):
             table = {ref: self.segments[ref].parts[index] for ref in act.refs}

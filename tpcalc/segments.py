@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Optional
 
+from tpcalc.errors import FitError
 from tpcalc.program import Node, Program, Ref, Value
 from tpcalc.size import Size
 
@@ -23,7 +24,8 @@ VIEWS = frozenset("view _unsafe_view reshape _reshape_alias expand".split())
 SPLITS = frozenset("split split_with_sizes chunk unsafe_split unsafe_chunk tensor_split unbind select".split())
 #: An axis longer than this is not taken for a stack of packed blocks (q, k, v; the four gates).
 MOST_STACKED = 6
-RANKS = frozenset(("squeeze", "unsqueeze"))
+PICKS = frozenset(("slice", "select"))
+RANKS = frozenset(("squeeze", "unsqueeze", "select"))
 PADDED = frozenset("constant_pad_nd".split())
 MATMULS = frozenset("mm bmm addmm linear".split())
 
@@ -90,49 +92,146 @@ def _mapped(shape_in: Sequence[Size], shape_out: Sequence[Size], dim: int) -> Op
     return dim
 
 
+def size_quotient(size: Size, by: Size) -> Optional[Size]:
+    """The exact quotient of a size by one with a single term; None where it is none."""
+    if size.rounded or by.rounded or len(by.terms) != 1:
+        return None
+    (power, coefficient), terms = by.terms[0], []
+    for p, k in size.terms:
+        if p < power:
+            return None
+        terms.append((p - power, k / coefficient))
+    return Size(tuple(terms))
+
+
 def _viewed(shape_in: Sequence[Size], shape_out: Sequence[Size], cut: Cut) -> Optional[Cut]:
     """The cut of a view's result, given that of its operand (called the other way round, the reverse).
 
-    Either the axis is carried along, or an axis of ``c`` equal blocks becomes an axis of size ``c`` before axes that hold a block,
-    or that is undone.
+    Either the axis is carried along, or it becomes an axis that counts pieces before axes that hold one piece (blocks of
+    whole pieces stay blocks: 3 matrices, or heads of a fixed dimension), or that is undone.
     """
     dim, lengths = cut
     if _mapped(shape_in, shape_out, dim) is not None:
         return cut
-    count, block = len(lengths), lengths[0]
-    if dim > len(shape_in) or any(length != block for length in lengths):
+    if dim > len(shape_in):
         return None
-    if block == UNIT and shape_in[-dim] == Size.constant(count):  # (c, block axes) -> one axis
-        for right in range(1, min(dim, len(shape_out) + 1)):
-            inner = size_product(shape_in[len(shape_in) - dim + 1 : len(shape_in) - right + 1])
-            if shape_in[len(shape_in) - right + 1 :] != shape_out[len(shape_out) - right + 1 :] or inner is None:
-                continue
-            if shape_out[-right] == size_product((inner, Size.constant(count))):
-                return right, (inner,) * count
+    # (pieces, axes of a piece) -> one axis
+    for right in range(1, min(dim, len(shape_out) + 1)):
+        inner = size_product(shape_in[len(shape_in) - dim + 1 : len(shape_in) - right + 1])
+        if inner is None or tuple(shape_in[len(shape_in) - right + 1 :]) != tuple(shape_out[len(shape_out) - right + 1 :]):
+            continue
+        if shape_out[-right] == size_product((inner, shape_in[-dim])):
+            whole = tuple(size_product((inner, length)) for length in lengths)
+            return None if None in whole else (right, whole)
+    # one axis -> (pieces, axes of a piece)
+    if tuple(shape_in[len(shape_in) - dim + 1 :]) != tuple(shape_out[len(shape_out) - dim + 1 :]):
         return None
-    for right in range(dim + 1, len(shape_out) + 1):  # one axis -> (c, block axes)
-        if tuple(shape_in[len(shape_in) - dim + 1 :]) != tuple(shape_out[len(shape_out) - dim + 1 :]):
-            return None
-        inside = shape_out[len(shape_out) - right + 1 : len(shape_out) - dim + 1]
-        if shape_out[-right] == Size.constant(count) and size_product(inside) == block:
-            return right, (UNIT,) * count
+    for right in range(dim + 1, len(shape_out) + 1):
+        inner = size_product(shape_out[len(shape_out) - right + 1 : len(shape_out) - dim + 1])
+        if inner is None or size_product((inner, shape_out[-right])) != shape_in[-dim]:
+            continue
+        pieces = tuple(size_quotient(length, inner) for length in lengths)
+        whole = all(k.denominator == 1 for piece in pieces if piece is not None for p, k in piece.terms if p == 0)
+        return (right, pieces) if None not in pieces and whole else None
     return None
 
 
+def picked(node: Node, values: Mapping[int, Value]) -> Optional[tuple[int, Size, Size]]:
+    """Axis (from the right), start and end of a slice or select that takes part of an axis; None for anything else."""
+    name = base_name(node)
+    if name not in PICKS or not node.args or not isinstance(node.args[0], Ref) or node.outputs[0] is None:
+        return None
+    args = (*node.args, *(None,) * 5)[:5]
+    return _range(values[node.args[0].id].shape, values[node.outputs[0]].shape, name, args[1] or 0, args[2], args[4])
+
+
+def put_back(node: Node, values: Mapping[int, Value]) -> Optional[tuple[int, Size, Size]]:
+    """Likewise for the backward of a slice or select: where in its result the gradient is put."""
+    name = base_name(node)
+    if name not in ("slice_backward", "select_backward") or node.outputs[0] is None or len(node.args) < 4:
+        return None
+    args = (*node.args, *(None,) * 6)[:6]
+    inner = values[node.args[0].id].shape
+    return _range(values[node.outputs[0]].shape, inner, name[:-9], args[2], args[3], args[5])
+
+
+def _range(shape, part, name: str, axis, start, step) -> Optional[tuple[int, Size, Size]]:
+    if not isinstance(axis, int) or (name == "slice" and step not in (None, 1)):
+        return None
+    axis %= len(shape)
+    length = part[axis] if name == "slice" else UNIT
+    if length == shape[axis]:
+        return None
+    first = _position(0 if start is None else start, shape[axis])
+    end = None if first is None else size_sum((first, length))
+    return None if end is None else (len(shape) - axis, first, end)
+
+
+def _position(index: Any, size: Size) -> Optional[Size]:
+    """An index as a distance from the left end (a negative one counts from the right end)."""
+    if isinstance(index, int):
+        index = Size.constant(index)
+    if not isinstance(index, Size) or index.rounded:
+        return None
+    return size_sum((size, index)) if index.terms and index.terms[0][1] < 0 else index
+
+
+def ends_of(lengths: Sequence[Size]) -> Optional[tuple[Size, ...]]:
+    """0 and the end of every block; None when one is rounded."""
+    ends = [Size(())]
+    for length in lengths:
+        end = size_sum((ends[-1], length))
+        if end is None:
+            return None
+        ends.append(end)
+    return tuple(ends)
+
+
+def _between(ends: "set[Size]", widths: Sequence[int]) -> Optional[tuple[Size, ...]]:
+    """The lengths between places on an axis, in order; None where the order depends on the width."""
+    try:
+        ordered = sorted(ends, key=lambda end: end.at(widths[-1]))
+        lengths = [size_difference(b, a) for a, b in zip(ordered, ordered[1:])]
+        if any(length is None or length.at(width) <= 0 for length in lengths for width in widths):
+            return None
+    except FitError:
+        return None
+    return tuple(lengths)
+
+
+def size_difference(a: Size, b: Size) -> Optional[Size]:
+    """The exact difference; None when one of them is rounded."""
+    return None if b.rounded else size_sum((a, Size(tuple((p, -k) for p, k in b.terms))))
+
+
 def plan(program: Program) -> dict[int, Cut]:
-    """Weight value -> how its rows are cut, for every weight whose result is split in the forward pass."""
+    """Weight value -> how it is cut: its rows where its result is split or sliced in the forward pass, its columns where it
+    meets a concatenation of parts that grow differently."""
     wanted: dict[int, Cut] = {}
+    places: dict[int, dict[int, set[Size]]] = {}
     weights = {weight.value for weight in program.weights}
+    joined = _joined(program)
     for node in reversed(program.nodes):
         if node.phase != "forward":
             continue
+        for out in node.outputs:
+            _want_places(program, wanted, out, places.pop(out, None))
+        _want_columns(program, wanted, node, joined)
         name = base_name(node)
+        if name in PICKS:
+            pick = picked(node, program.values)
+            if pick is not None and program.values[node.args[0].id].shape[-pick[0]].growth > 0:
+                inner = wanted.pop(node.outputs[0], None)
+                found = places.setdefault(node.args[0].id, {}).setdefault(pick[0], set())
+                found.update(_inner_places(pick, inner))
+                continue
         if name in SPLITS:
-            inner = [wanted.pop(out, None) for out in node.outputs]
             cut = _split_cut(program, node)
-            if cut is not None:
-                _want(wanted, node.args[0].id, _refined(cut, inner))
-            continue
+            if cut is not None or name != "select":
+                inner = [wanted.pop(out, None) for out in node.outputs]
+                if cut is not None:
+                    _want(program, wanted, node.args[0].id, _refined(cut, inner))
+                continue
         for out in node.outputs:
             if out in wanted:
                 cut = wanted.pop(out)
@@ -140,20 +239,91 @@ def plan(program: Program) -> dict[int, Cut]:
                     operand = node.args[0].id
                     source = _viewed(program.values[out].shape, program.values[operand].shape, cut) if cut[1] else None
                     if source is not None:
-                        _want(wanted, operand, source)
+                        _want(program, wanted, operand, source)
                     continue
                 for vid, dim in _sources(program, node, name, cut[0]):
-                    _want(wanted, vid, (dim, cut[1]))
+                    _want(program, wanted, vid, (dim, cut[1]))
+    for vid in weights:
+        _want_places(program, wanted, vid, places.pop(vid, None))
     # blocks of a fixed axis (the three of an axis of size 3) are no packing
     return {vid: cut for vid, cut in wanted.items() if vid in weights and any(length.growth > 0 for length in cut[1])}
 
 
-def _want(wanted: dict[int, Cut], vid: int, cut: Cut) -> None:
-    """Record a cut; two consumers that cut differently leave the value whole."""
-    if vid in wanted and wanted[vid] != cut:
-        wanted[vid] = (cut[0], ())
-    else:
+def _inner_places(pick: tuple[int, Size, Size], inner: Optional[Cut]) -> set[Size]:
+    """The ends of a slice, and those of the blocks that it is cut into in turn."""
+    dim, start, end = pick
+    found = {start, end}
+    if inner is not None and inner[0] == dim:
+        found.update(size_sum((start, place)) or start for place in ends_of(inner[1]) or ())
+    return found
+
+
+def _want_places(program: Program, wanted: dict[int, Cut], vid: Optional[int], found: "Optional[dict[int, set[Size]]]") -> None:
+    """Turn the ends of all slices of a value into a cut."""
+    if vid is None or not found:
+        return
+    for dim, places in sorted(found.items()):
+        lengths = _between(places | {Size(()), program.values[vid].shape[-dim]}, program.widths)
+        if lengths is not None and len(lengths) > 1:
+            _want(program, wanted, vid, (dim, lengths))
+
+
+def _joined(program: Program) -> dict[int, Cut]:
+    """Values that are concatenations of parts that grow differently, with the parts."""
+    joined: dict[int, Cut] = {}
+    for node in program.nodes:
+        if node.phase != "forward" or node.outputs[0] is None:
+            continue
+        name, shape = base_name(node), program.values[node.outputs[0]].shape
+        if name == "cat":
+            dim = _from_right(shape, node.args[1] if len(node.args) > 1 else 0)
+            lengths: list[Size] = []
+            for ref in node.args[0]:
+                inner = joined.get(ref.id)
+                part = program.values[ref.id].shape
+                lengths.extend(inner[1] if inner is not None and inner[0] == dim else part[-dim:][:1])
+            if len({length.growth for length in lengths}) > 1:
+                joined[node.outputs[0]] = dim, tuple(lengths)
+        elif name in ELEMENTWISE or name in VIEWS or name == "native_dropout":
+            for ref in dict.fromkeys(node.refs):
+                if ref in joined and _mapped(program.values[ref].shape, shape, joined[ref][0]) is not None:
+                    joined[node.outputs[0]] = joined[ref]
+    return joined
+
+
+def _want_columns(program: Program, wanted: dict[int, Cut], node: Node, joined: Mapping[int, Cut]) -> None:
+    """A weight that contracts a concatenation is cut into the columns that meet each part; what is added to one, into its parts."""
+    name = base_name(node)
+    out = node.outputs[0] if node.outputs else None
+    if name in ELEMENTWISE and out in joined:
+        dim, lengths = joined[out]
+        for ref in dict.fromkeys(node.refs):
+            if _mapped(program.values[ref].shape, program.values[out].shape, dim) is not None:
+                _want(program, wanted, ref, (dim, lengths))
+    elif name in ("mm", "addmm", "linear"):
+        first, second, _ = _matmul_operands(node, name)
+        if first in joined and joined[first][0] == 1:
+            _want(program, wanted, second, (1 if name == "linear" else 2, joined[first][1]))
+    elif name == "convolution" and node.args[8] == 1 and not node.args[6]:
+        x, weight = node.args[0].id, node.args[1].id
+        rank = len(program.values[weight].shape)
+        if x in joined and joined[x][0] == rank - 1:
+            _want(program, wanted, weight, (rank - 1, joined[x][1]))
+
+
+def _want(program: Program, wanted: dict[int, Cut], vid: int, cut: Cut) -> None:
+    """Record a cut.  Two along one axis are merged; of two along different axes that of the growing axis stays, if there is one."""
+    other = wanted.get(vid)
+    if other is None or other == cut:
         wanted[vid] = cut
+        return
+    if other[0] == cut[0] and other[1] and cut[1]:
+        ends, more = ends_of(other[1]), ends_of(cut[1])
+        lengths = _between({*ends, *more}, program.widths) if ends is not None and more is not None else None
+        wanted[vid] = (cut[0], lengths or ())
+        return
+    grow = [c for c in (other, cut) if any(length.growth > 0 for length in c[1])]
+    wanted[vid] = grow[0] if len(grow) == 1 else (cut[0], ())
 
 
 def _refined(cut: Cut, inner: Sequence[Optional[Cut]]) -> Cut:
@@ -315,6 +485,8 @@ def action(node: Node, values: Mapping[int, Value], segments: Mapping[int, Segme
     if any(s.lengths != first.lengths for s in held.values()):
         return None
     lengths, refs = first.lengths, tuple(held)
+    if name == "native_dropout":
+        return Action((first.dim,) * len(node.outputs), lengths, refs)
     if name == "convolution_backward":
         return _conv_backward_action(node, values, held, lengths, refs)
     if len(node.outputs) != 1 or node.outputs[0] is None:
@@ -360,6 +532,9 @@ def _conv_action(node: Node, values, held, lengths, refs) -> Optional[Action]:
     x, weight = node.args[0].id, node.args[1].id
     bias = node.args[2].id if isinstance(node.args[2], Ref) else None
     channels = len(values[x].shape) - 1
+    columns = x in held and held[x].dim == channels and weight in held and held[weight].dim == len(values[weight].shape) - 1
+    if columns and bias not in held and node.args[8] == 1 and not node.args[6]:
+        return Action((None,), lengths, refs)
     rows = weight in held and held[weight].dim == len(values[weight].shape) and (bias is None or bias in held)
     if not rows or node.args[6]:
         return None
@@ -385,7 +560,7 @@ def _matmul_action(node: Node, name: str, held, lengths, refs) -> Optional[Actio
     x, y = held.get(first), held.get(second)
     y_out, y_in = (2, 1) if name == "linear" else (1, 2)
     if x is not None and y is not None:
-        return Action((None,), lengths, refs) if x.dim == 1 and y.dim == y_in and bias is None else None
+        return Action((None,), lengths, refs) if x.dim == 1 and y.dim == y_in and bias not in held else None
     if y is not None and y.dim == y_out and (bias is None or bias in held):
         return Action((1,), lengths, refs)
     if x is not None and x.dim == 2 and bias is None:
