@@ -281,7 +281,7 @@ class _Walk:
         return demand._replace(init=min(demand.init, ZERO), change=min(demand.change, ZERO), law=law or demand.law)
 
     def weight_operands(self, s: Contract) -> tuple[bool, bool]:
-        return roles(self.facts[s.x], self.facts[s.y])
+        return roles(s, self.facts[s.x], self.facts[s.y])
 
     def weight_use(self, atom: Atom, s: Contract, demand: Optional[Demand]) -> None:
         """Laws 1 to 3, solved for the weight: A and C at this use.  What it meets keeps budget 0, less a cap."""

@@ -270,7 +270,7 @@ def init_law_text(lowered: Lowered, facts: Mapping[int, Fact], need: Need) -> st
         return "law of sums"
     s = use.structure
     if isinstance(s, Contract):
-        x_weight, _ = roles(facts[s.x], facts[s.y])
+        x_weight, _ = roles(s, facts[s.x], facts[s.y])
         rest = s.rest_x if x_weight else s.rest_y
         if s.K == 0:
             return "law 1: nothing growing is contracted"

@@ -186,15 +186,18 @@ def product(s: Product, facts: Mapping[int, Fact], alignment: Alignment) -> Fact
     )
 
 
-def roles(x: Fact, y: Fact) -> tuple[bool, bool]:
-    """Which operands of a contraction count as weights.
+def roles(s: Contract, x: Fact, y: Fact) -> tuple[bool, bool]:
+    """Which operands of the contraction ``s`` count as weights.
 
     Rows looked up in a weight (an embedding) are values when they meet another weight, and a weight (an expert's
-    matrix) when they meet a value.
+    matrix) when they meet a value.  A learned vector, or finitely many (a query that pools, the latents of a
+    Perceiver), is a value when it meets a matrix.
     """
     x_weight, y_weight = x.weight != 0, y.weight != 0
     if x_weight and y_weight and (x.gathered or y.gathered):
         return not x.gathered, not y.gathered
+    if x_weight and y_weight and s.K > 0 and (s.rest_x == 0) != (s.rest_y == 0):
+        return s.rest_x > 0, s.rest_y > 0
     return x_weight, y_weight
 
 
@@ -202,7 +205,7 @@ def roles(x: Fact, y: Fact) -> tuple[bool, bool]:
 def contract(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     x, y = facts[s.x], facts[s.y]
     K = s.K
-    x_weight, y_weight = roles(x, y)
+    x_weight, y_weight = roles(s, x, y)
     depends, odd, mixed = _product_parity(x, y)
     x_on_change = alignment.initial_on_change(K, s.rest_x) if x_weight else alignment.values(K)
     y_on_change = alignment.initial_on_change(K, s.rest_y) if y_weight else alignment.values(K)
@@ -217,8 +220,13 @@ def contract(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> Fa
     moved_x = x.change + K_update(alignment, K, y, y_weight, y_on_change)
     moved_y = y.change + K_update(alignment, K, x, x_weight, x_on_change)
     change = max_order(moved_x, moved_y)
+    trained = max_order(init, change)
+    if not (x_weight and y_weight):
+        # a transient (what a norm makes of a value that starts small) counts in init and change, not in what remains
+        w, v, on_change = (x, y, x_on_change) if x_weight else (y, x, y_on_change)
+        trained = min(trained, v.trained + K_update(alignment, K, w, x_weight or y_weight, on_change))
     weight = (x.weight | y.weight) if (x_weight and y_weight and not x.data and not y.data) else 0
-    return Fact(init, max_order(init, change), change, depends, odd, mixed, weight, False, x.data or y.data)
+    return Fact(init, trained, change, depends, odd, mixed, weight, False, x.data or y.data)
 
 
 def K_update(alignment: Alignment, K: Fraction, other: Fact, other_weight: bool, on_change: Fraction) -> Order:
@@ -236,7 +244,8 @@ def reduce(s: Reduce, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     x = facts[s.x]
     init = x.init + (s.K / 2 if x.odd else s.K)
     change = x.change + alignment.values(s.K)
-    return x._replace(init=init, change=change, trained=max_order(init, change), gathered=False)
+    trained = min(max_order(init, change), x.trained + alignment.values(s.K))
+    return x._replace(init=init, change=change, trained=trained, gathered=False)
 
 
 def _power(order: Order, k: Fraction) -> Order:

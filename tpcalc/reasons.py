@@ -68,7 +68,7 @@ def rule_text(atom: Atom, facts: Mapping[int, Fact], alignment: Alignment) -> st
 
 def _contract_text(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> str:
     x, y = facts[s.x], facts[s.y]
-    x_weight, y_weight = roles(x, y)
+    x_weight, y_weight = roles(s, x, y)
     if s.K == 0:
         return "a contraction over axes that do not grow: orders add"
     if not (x_weight or y_weight):

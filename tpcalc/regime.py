@@ -99,7 +99,7 @@ def _outputs(lowered: Lowered) -> tuple[int, ...]:
 
 def _values_met(s: Contract, facts: Mapping[int, Fact]) -> "tuple[int, ...] | None":
     """The values that a weight contraction contracts a weight with; None for a contraction of values only."""
-    x_weight, y_weight = roles(facts[s.x], facts[s.y])
+    x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
     if not (x_weight or y_weight):
         return None
     return tuple(v for v, is_weight in ((s.x, x_weight), (s.y, y_weight)) if not is_weight)
@@ -183,7 +183,7 @@ def own_effect(analysis: Analysis, facts: Mapping[int, Fact], vid: int) -> Order
         x, change = stack.pop()
         for atom in lowered.forward_uses.get(x, ()):
             s = atom.structure
-            if isinstance(s, Contract) and not roles(facts[s.x], facts[s.y])[0 if s.x == x else 1]:
+            if isinstance(s, Contract) and not roles(s, facts[s.x], facts[s.y])[0 if s.x == x else 1]:
                 continue  # rows looked up in an embedding meet the next weight as values
             effect = _effect(s, x, change, facts, analysis)
             result = facts[atom.out]

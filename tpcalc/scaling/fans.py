@@ -66,7 +66,7 @@ def fan_of(solution: Solution, name: str, base: int, target: int) -> Fan:
     if use is None or not isinstance(use.structure, Contract) or use.structure.K == 0:
         return plain
     s = use.structure
-    x_weight, _ = roles(solution.facts[s.x], solution.facts[s.y])
+    x_weight, _ = roles(s, solution.facts[s.x], solution.facts[s.y])
     sizes = _sizes(solution.lowered.program, solution.lowered.node(use), x_weight)
     R = s.rest_x if x_weight else s.rest_y
     if sizes is None:
