@@ -196,8 +196,8 @@ def roles(s: Contract, x: Fact, y: Fact) -> tuple[bool, bool]:
     x_weight, y_weight = x.weight != 0, y.weight != 0
     if x_weight and y_weight and (x.gathered or y.gathered):
         return not x.gathered, not y.gathered
-    if x_weight and y_weight and s.K > 0 and (s.rest_x == 0) != (s.rest_y == 0):
-        return s.rest_x > 0, s.rest_y > 0
+    if x_weight and y_weight and (s.rest_x == 0 or s.rest_y == 0):
+        return s.rest_x > 0, s.rest_y > 0 or s.rest_x == 0
     return x_weight, y_weight
 
 
