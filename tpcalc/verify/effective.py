@@ -18,6 +18,11 @@ from tpcalc.verify.gather import Gathered
 
 #: Measured standard deviations are noisy: their slope is snapped to a multiple of 1/2 that lies this near.
 SNAP = 0.2
+#: One that was read, but from plain data (a numpy draw), must lie this near.
+NEAR = 0.08
+#: An init that follows no power (a table such as log(arange)) counts as order 0 while its log-log slopes stay below this: exponents of
+#: parametrizations are multiples of 1/2.
+FLAT = 0.25
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Effective:
     place: str = ""
     random: bool = True
     why: str = ""
+    assumption: str = ""
 
     @property
     def given(self) -> Given:
@@ -53,14 +59,14 @@ def effective(gathered: Gathered) -> dict[str, Effective]:
 
 
 def _of(weight: Weight, gathered: Gathered) -> Effective:
-    size, random = _initial(weight, weight.name in gathered.measured)
+    size, random, assumption = _initial(weight, weight.name in gathered.measured)
     b = None if size is MINUS_INFINITY else -size
     settings = {}
     for width, live in gathered.live.items():
         own = next((live.settings[name] for name in weight.names if name in live.settings), None)
         if own is None:
             why = "requires no gradient" if not weight.trainable else "no optimizer holds it"
-            return Effective(weight.name, b, None, None, None, None, random=random, why=why)
+            return Effective(weight.name, b, None, None, None, None, random=random, why=why, assumption=assumption)
         settings[width] = own
     first = next(iter(settings.values()))
     law = first.law_for(tuple(size.growth for size in weight.shape))
@@ -73,7 +79,7 @@ def _of(weight: Weight, gathered: Gathered) -> Effective:
     frozen = lr is MINUS_INFINITY or not weight.trainable
     return Effective(
         weight.name, b, None if frozen else -lr, _finite(decay), _finite(eps), law, first.optimizer, first.place, random,
-        "" if not frozen else "its learning rate is 0" if weight.trainable else "requires no gradient",
+        "" if not frozen else "its learning rate is 0" if weight.trainable else "requires no gradient", assumption,
     )
 
 
@@ -97,23 +103,38 @@ def _same(values: list[float]) -> bool:
     return all(math.isclose(value, values[0], rel_tol=1e-9) for value in values)
 
 
-def _initial(weight: Weight, measured: bool) -> tuple[Order, bool]:
-    """Order of the rms entry at init, and whether entries are of zero mean to leading order."""
+def _initial(weight: Weight, measured: bool) -> tuple[Order, bool, str]:
+    """Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed."""
     laws = dict(weight.init)
     if not laws:
-        return ZERO, len(weight.shape) > 1
+        return ZERO, len(weight.shape) > 1, f"the init of {weight.name} is unknown and taken as order 0"
     what = f"the init std of {weight.name}"
     if any(law.kind == "unknown" for law in laws.values()):
         raise FitError(f"{what} can't be read ({next(iter(laws.values())).call}); initialise it with torch.nn.init")
+    rms = {width: math.hypot(law.std, law.mean) for width, law in laws.items()}
     if measured:
-        return _snapped({width: math.hypot(law.std, law.mean) for width, law in laws.items()}, what), any(law.std for law in laws.values())
-    std = _size({width: law.std for width, law in laws.items()}, what)
-    mean = _size({width: abs(law.mean) for width, law in laws.items()}, f"the initial mean of {weight.name}") if _has_mean(laws) else MINUS_INFINITY
-    return max(std, mean), std > mean or (std == mean and std is not MINUS_INFINITY and _mostly_random(laws))
+        return _snapped(rms, what), _mostly_random(laws), ""
+    try:
+        std = _size({width: law.std for width, law in laws.items()}, what)
+        mean = _size({width: abs(law.mean) for width, law in laws.items()}, f"the initial mean of {weight.name}")
+    except FitError:
+        listed = ", ".join(f"{value:.4g}" for value in rms.values())
+        try:
+            snapped = _snapped(rms, what, NEAR)
+            return snapped, _mostly_random(laws), f"the initial size of {weight.name} ({listed}) is taken as order {snapped}"
+        except FitError:
+            pass
+        if not _is_flat(rms):
+            raise
+        return ZERO, _mostly_random(laws), f"the initial size of {weight.name} ({listed}) follows no power of n and is taken as order 0"
+    return max(std, mean), std > mean or (std == mean and std is not MINUS_INFINITY and _mostly_random(laws)), ""
 
 
-def _has_mean(laws: Mapping[int, InitLaw]) -> bool:
-    return any(law.mean for law in laws.values())
+def _is_flat(samples: Mapping[int, float]) -> bool:
+    points = sorted(samples.items())
+    if any(value <= 0 for _, value in points):
+        return False
+    return all(abs(math.log(v1 / v0) / math.log(w1 / w0)) < FLAT for (w0, v0), (w1, v1) in zip(points, points[1:]))
 
 
 def _mostly_random(laws: Mapping[int, InitLaw]) -> bool:
@@ -128,7 +149,7 @@ def _size(samples: Mapping[int, float], what: str) -> Order:
     return fit_scalar(tuple(sorted(samples.items())), what).order
 
 
-def _snapped(samples: Mapping[int, float], what: str) -> Order:
+def _snapped(samples: Mapping[int, float], what: str, near: float = SNAP) -> Order:
     """The exponent of measured sizes, a multiple of 1/2."""
     if all(value == 0 for value in samples.values()):
         return MINUS_INFINITY
@@ -137,7 +158,7 @@ def _snapped(samples: Mapping[int, float], what: str) -> Order:
     spread = sum((x - middle) ** 2 for x, _ in points)
     slope = sum((x - middle) * y for x, y in points) / spread if len(points) == len(samples) else math.inf
     snapped = Fraction(round(2 * slope), 2) if math.isfinite(slope) else None
-    if snapped is None or abs(slope - snapped) > SNAP:
+    if snapped is None or abs(slope - snapped) > near:
         raise FitError(
             f"{what}, measured on real instances, grows like n^{slope:.2f}, which is no clear power; initialise it with torch.nn.init so "
             f"that it can be read exactly"

@@ -6,7 +6,8 @@ Under phantom tensors where the setup can bear it, else on real small instances.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -16,6 +17,7 @@ from tpcalc.errors import AlignError, FitError, TargetError, TpcalcError, TraceE
 from tpcalc.program import InitLaw, Program
 from tpcalc.trace._isolation import decomposed, seeded
 from tpcalc.trace._mode import Recording
+from tpcalc.trace._phantom import Phantom
 from tpcalc.trace.align import align
 from tpcalc.trace.init_laws import InitRecorder, measured_law
 from tpcalc.trace.raw import RawTrace
@@ -41,7 +43,6 @@ class Gathered:
     why: str = ""
     measured: frozenset[str] = frozenset()
 
-
 Loss = Optional[Callable[..., Any]]
 
 
@@ -57,7 +58,7 @@ def gather(setup: Callable[[int], Any], widths: Sequence[int], loss: Loss = None
         raise
     except (TargetError, TraceError) as error:
         try:
-            return _on_real_instances(setup, ascending, loss, str(error))
+            return _on_real_instances(setup, ascending, loss, str(error).partition("; make it return")[0])
         except (SetupError, AlignError, FitError, UnsupportedOpError, TargetError):
             raise
         except TpcalcError:
@@ -87,17 +88,38 @@ def _named(function: Callable, name: str) -> Callable:
 def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss: Loss) -> Gathered:
     live: dict[int, Live] = {}
     traces = []
+    said: dict[str, None] = {}
     for width in widths:
 
         def call(width: int = width) -> Any:
-            built, live[width] = _build(setup, width)
+            with _numpy_for_reading():
+                built, live[width] = _build(setup, width)
+            said.update({built.said: None} if built.said else {})
             return built.model, built.inputs
 
         traces.append(record(call, width, loss=loss, building=InitRecorder, sources=not traces))
     unknown = sorted({name for trace in traces for name, law in trace.init.items() if law.kind == "unknown"})
     if unknown:
         _measure(setup, traces, unknown)
+    traces[0].assumptions.extend(said)
     return Gathered(align(traces), live, FAKE, measured=frozenset(unknown))
+
+
+@contextmanager
+def _numpy_for_reading() -> Iterator[None]:
+    """While a setup runs on phantoms, numpy may read their numbers but not write them: the recorder of inits would not see it."""
+
+    def numpy(self: Phantom, *, force: bool = False) -> Any:
+        array = own(self, force=force)
+        array.flags.writeable = False
+        return array
+
+    own = Phantom.numpy
+    Phantom.numpy = numpy
+    try:
+        yield
+    finally:
+        Phantom.numpy = own
 
 
 def _measure(setup: Callable[[int], Any], traces: list[RawTrace], names: list[str]) -> None:
@@ -151,6 +173,7 @@ def _record_real(built: Built, width: int, laws: dict[str, InitLaw], loss: Loss,
         run.forward_done(output, loss)
         run.backward(activation_grads=True)
         run.finish()
+    trace.assumptions += [built.said] if built.said else []
     return trace
 
 

@@ -16,7 +16,7 @@ from tpcalc.program import Weight
 from tpcalc.propagate import FULL
 from tpcalc.regime import KERNEL, TRIVIAL, UNSTABLE, own_effect, regime
 from tpcalc.report.fold import fold_names
-from tpcalc.rules.structures import Contract, Sum, operands
+from tpcalc.rules.structures import Bounded, Contract, Exp, Guard, LinearLike, Scale, Softmax, Sum, View, operands
 from tpcalc.trace.fit import fit_scalar
 from tpcalc.verify.absorbed import Absorbed, absorbed, end_before
 from tpcalc.verify.effective import Effective, effective
@@ -65,6 +65,7 @@ class Judge:
         self.lowered = self.solution.lowered
         self.repaired: Repaired = repair(self.lowered, self.given, self.solution.facts, FULL)
         self.facts = self.repaired.facts
+        self.limits = limits(self.lowered, self.solution.facts)
         laws: dict[str, UpdateLaw] = {name: own.law or SGD for name, own in self.given.items()}
         self.regime = regime(analyse(self.lowered, {name: own.given for name, own in self.given.items()}, laws))
         self.mended = Analysis(
@@ -135,7 +136,7 @@ class Judge:
     # -- too large --------------------------------------------------------------------------------
 
     def explosions(self) -> None:
-        swallowed = absorbed(self.lowered, self.solution.facts, limits(self.lowered, self.solution.facts))
+        swallowed = absorbed(self.lowered, self.solution.facts, self.limits)
         explained: dict[int, list[Cause]] = {}
         for cause in self.in_order(self.repaired.causes):
             site = self.absorbed_before(cause, swallowed)
@@ -283,16 +284,30 @@ class Judge:
                 continue
             if any(item.weight == leaf.weight.name for item in self.items):
                 continue
-            budget = self.solution.budgets.of.get(use.out)
-            if budget is None or not budget.tight or self.role(leaf.weight) == "output":
+            if self.role(leaf.weight) == "output":
                 continue
-            if self.facts[use.out].init < self.solution.facts[use.out].init:
+            value, why = self.nonlinearity_after(use.out)
+            if value is not None and self.facts[value].init < self.solution.facts[value].init:
                 deficit = own.b - need.A
                 self.items.append(Item(
                     NOT_MAXIMAL, QUANTITY[INIT], -own.b, -need.A, self.where(leaf),
-                    f"{self.value(use.out)}, which {budget.law}, is as small as {power(-deficit)} at init",
+                    f"{self.value(value)}, which {why}, is as small as {power(-deficit)} at init",
                     f"multiply its init std by {power(deficit)}", weight=leaf.weight.name, effect=-deficit, also=(self.group(leaf.weight),),
                 ))
+
+    def nonlinearity_after(self, vid: int) -> tuple[Optional[int], str]:
+        """The value that a result becomes, through views, constants and sums, where it enters a nonlinearity or a softmax."""
+        queue, seen = [vid], {vid}
+        while queue:
+            x = queue.pop(0)
+            limit = self.limits.get(x)
+            if limit is not None and limit.atom is not None and isinstance(limit.atom.structure, (LinearLike, Bounded, Exp, Softmax)):
+                return x, limit.why
+            for atom in self.lowered.forward_uses.get(x, ()):
+                if isinstance(atom.structure, (View, Scale, Guard, Sum)) and atom.out not in seen:
+                    seen.add(atom.out)
+                    queue.append(atom.out)
+        return None, ""
 
     def untrained(self) -> None:
         for weight in self.program.weights:
@@ -355,8 +370,11 @@ class Judge:
             if gradient is MINUS_INFINITY:
                 continue
             self.decay(weight, own, gradient)
+            # a gradient that another fault makes small is not held against epsilon
+            gradient = max_order(gradient, gradient_order(weight.grad, self.solution.facts))
             needed = own.law.eps(gradient)
-            if own.eps is not None and needed is not None and own.eps > needed:
+            starved = any(item.kind == VANISHES and item.weight == weight.name for item in self.items)
+            if own.eps is not None and needed is not None and own.eps > needed and not starved:
                 self.items.append(Item(
                     EPS, "eps", own.eps, needed, "", f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: beyond some width epsilon wins and the update fades",
                     f"scale eps by {power(needed - own.eps)}", weight=weight.name, effect=needed - own.eps,
@@ -402,18 +420,19 @@ class Judge:
 
     def report(self, name: str) -> Report:
         items = self.run()
-        broken = any(cause for cause in self.repaired.causes if self.told(cause))
-        findings = sorted(put_together(items), key=lambda f: (f.severity != "error", KINDS.index(f.kind)))
+        broken = bool(self.repaired.causes)
+        findings = sorted(put_together(items, len(self.program.weights)), key=lambda f: (f.severity != "error", KINDS.index(f.kind)))
         regime_name = UNSTABLE if broken else self.regime.name
         if self.regime.name == UNSTABLE and not broken:
             findings = [self.unexplained(), *findings]
         return Report(
             tuple(findings), self.checked(findings), regime_name, self.program.widths, self.gathered.how, self.gathered.why,
-            None if regime_name == UNSTABLE else self.regime.r, tuple(self.notes), self.program.assumptions, name,
+            None if regime_name == UNSTABLE else self.regime.r, tuple(self.notes), self.assumptions(), name,
         )
 
-    def told(self, cause: Cause) -> bool:
-        return cause.excess > 0
+    def assumptions(self) -> tuple[str, ...]:
+        own = (given.assumption for given in self.given.values())
+        return tuple(text for text in (*self.program.assumptions, *own) if text)
 
     def unexplained(self) -> Finding:
         """A value that the regime calls too large though no cause was found for it."""
@@ -457,7 +476,7 @@ def _template(name: str) -> str:
     return ".".join("*" if part.isdecimal() else part for part in name.split("."))
 
 
-def put_together(items: list[Item]) -> list[Finding]:
+def put_together(items: list[Item], total: int) -> list[Finding]:
     """One finding for all items of one cause: same kind, quantity, exponents and group; the first speaks for it."""
     groups: dict[tuple, list[Item]] = {}
     for item in items:
@@ -471,7 +490,7 @@ def put_together(items: list[Item]) -> list[Finding]:
             sites = list(dict.fromkeys(item.site for item in group))
             subject = ", ".join(fold_names(sites)) if len(sites) > 1 else sites[0]
         else:
-            subject = _subject(names)
+            subject = f"all {len(names)} weights" if len(names) == total > 1 else _subject(names)
         numbers = ""
         if first.found is not None and first.needed is not None:
             numbers = f"{first.quantity} ~ {power(first.found)}, needs {power(first.needed)}: "

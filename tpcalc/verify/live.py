@@ -16,6 +16,7 @@ import torch
 
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import LAWS, UpdateLaw, muon_law
+from tpcalc.trace.inputs import example_inputs
 
 EXPECTS = "(model, optimizer), optionally followed by a scheduler and by example inputs"
 #: Steps taken at most until a warm-up gives a learning rate above 0.
@@ -69,6 +70,8 @@ class Built:
     optimizers: list[Any]
     schedulers: list[Any] = field(default_factory=list)
     inputs: Any = None
+    said: str = ""
+    """What was assumed about inputs that the setup did not return."""
 
 
 # -- told apart by type ------------------------------------------------------------------------------
@@ -122,8 +125,8 @@ def unpack(result: Any, call: str) -> Built:
             raise SetupError(f"{call} returned {_kind(item)}, which is no optimizer, scheduler or input; return {EXPECTS}")
     if not built.optimizers:
         raise SetupError(f"{call} returned no optimizer; return {EXPECTS}")
-    if built.inputs is None:
-        built.inputs = getattr(built.model, "dummy_inputs", None)
+    if built.inputs is None and (found := example_inputs(built.model)) is not None:
+        built.inputs, built.said = found
     if built.inputs is None:
         raise SetupError(f"{call} returned no example inputs; add them last: a tensor, a tuple of arguments or a dict of keyword arguments")
     return built

@@ -89,7 +89,7 @@ def limits(lowered: Lowered, facts: Mapping[int, Fact]) -> dict[int, Limit]:
         elif isinstance(s, (LinearLike, Exp, Log)) or (isinstance(s, Bounded) and s.saturates):
             add(s.x, Limit("enters a nonlinearity", atom))
         elif isinstance(s, Contract) and s.K > 0:
-            x_weight, y_weight = roles(facts[s.x], facts[s.y])
+            x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
             if x_weight != y_weight:
                 add(base(lowered, s.y if x_weight else s.x), Limit("enters a weight", atom))
         elif isinstance(s, Sum) and sum(facts[x].data for x in s.xs) > 1 and lowered.node(atom).op.startswith("aten.add"):
@@ -256,7 +256,7 @@ class Repairer:
             init = self.facts[s.x].init
             within = limit - (s.k - 1) * init if change and init is not MINUS_INFINITY else limit / s.k
             yield s.x, within, change, scale * s.k
-        elif isinstance(s, Contract) and (kinds := roles(self.facts[s.x], self.facts[s.y])) != (False, False):
+        elif isinstance(s, Contract) and (kinds := roles(s, self.facts[s.x], self.facts[s.y])) != (False, False):
             yield from self.contraction(atom, s, kinds, limit, change)
         elif isinstance(s, Product) and (self.is_weight(s.x) != self.is_weight(s.y)):
             w, v = (s.x, s.y) if self.is_weight(s.x) else (s.y, s.x)
