@@ -150,7 +150,8 @@ def relu(call: Call):
 def linear_like(call: Call):
     """x times a gate in [0, 1], up to bounded terms: asymptotically linear."""
     offset = "log_sigmoid" in call.node.op
-    return (LinearLike(call[0], offset=offset),) + (Discrete(),) * (len(call.node.outputs) - 1)
+    # the second result of log_sigmoid_forward is e^-|x|
+    return (LinearLike(call[0], offset=offset),) + (Exp(call[0]),) * (len(call.node.outputs) - 1)
 
 
 @rule("aten.softplus")
@@ -181,6 +182,18 @@ def local_odd(call: Call):
 @rule("aten.acos", "aten.lgamma", "aten.digamma")
 def local_nonzero(call: Call):
     return Bounded(call[0], zero=False)
+
+
+@rule("aten.polygamma")
+def polygamma(call: Call):
+    """polygamma(k, x): the derivatives of lgamma."""
+    return Bounded(call[1], zero=False)
+
+
+@rule("aten.logit_backward")
+def logit_derivative(call: Call):
+    """dy / (x (1 - x)), from the input x between 0 and 1."""
+    return Product(call[0], Bounded(call[1], zero=False, saturates=False))
 
 
 @rule("aten.atan2")

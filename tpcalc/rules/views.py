@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from tpcalc.rules.registry import Call, rule
-from tpcalc.rules.structures import Discrete, Gather, Known, Sum, View
+from tpcalc.rules.structures import Discrete, Gather, Known, Product, Reduce, Sum, View
 from tpcalc.order import MINUS_INFINITY
 
 PASS = """view reshape _unsafe_view _reshape_alias permute transpose t expand expand_as squeeze unsqueeze slice select narrow
 alias detach clone contiguous _to_copy to lift_fresh lift_fresh_copy lift diagonal flip roll movedim swapaxes unfold as_strided
 repeat tile repeat_interleave flatten unflatten view_as ravel mT numpy_T view_as_real view_as_complex _conj conj _neg_view resolve_conj
-resolve_neg real imag type_as triu tril constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d
+resolve_neg real imag type_as triu tril constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d
 replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle rot90 view_copy expand_copy
 upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d upsample_linear1d
 upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d im2col col2im
 upsample_nearest1d_backward upsample_nearest2d_backward upsample_bilinear2d_backward upsample_bicubic2d_backward
+upsample_nearest3d_backward _upsample_nearest_exact2d_backward upsample_linear1d_backward upsample_trilinear3d_backward
+_upsample_bilinear2d_aa_backward _upsample_bicubic2d_aa_backward masked_scatter_backward
 _fft_r2c _fft_c2r _fft_c2c set_data""".split()
 
 
@@ -80,7 +82,7 @@ def masked_scatter(call: Call):
     return Sum((call[0], call[2]))
 
 
-@rule("aten.index_put", "aten._unsafe_index_put", "aten._index_put_impl")
+@rule("aten.index_put", "aten._unsafe_index_put", "aten._index_put_impl", "aten.put")
 def index_put(call: Call):
     return Sum((call[0], call[2]))
 
@@ -137,12 +139,15 @@ def lerp(call: Call):
 @rule("aten.slice_backward", "aten.select_backward", "aten.diagonal_backward", "aten.unfold_backward", "aten.value_selecting_reduction_backward",
       "aten.embedding_dense_backward", "aten.embedding_backward", "aten.index_select_backward", "aten.constant_pad_nd_backward",
       "aten.reflection_pad2d_backward", "aten.reflection_pad1d_backward", "aten.replication_pad2d_backward", "aten.replication_pad1d_backward",
+      "aten.reflection_pad3d_backward", "aten.replication_pad3d_backward",
       "aten.max_pool2d_with_indices_backward", "aten.max_pool3d_with_indices_backward", "aten.avg_pool2d_backward", "aten._adaptive_avg_pool2d_backward", "aten._adaptive_avg_pool3d_backward",
       "aten.avg_pool3d_backward", "aten.adaptive_max_pool2d_backward", "aten._embedding_bag_dense_backward", "aten._embedding_bag_backward",
-      "aten.grid_sampler_2d_backward", "aten.as_strided_backward")
+      "aten.as_strided_backward")
 def put_back(call: Call):
     return tuple(View(call[0]) for _ in call.node.outputs)
 
 
-
-
+@rule("aten.grid_sampler_2d_backward")
+def grid_sampler_backward(call: Call):
+    """(dy, x, grid): the grid's gradient sums dy times differences of x over the channels."""
+    return (View(call[0]), Reduce(Product(call[0], call[1]), call.growth(1, 1)))
