@@ -212,7 +212,7 @@ def test_slope_and_error():
     exact = fit(widths, [[3 * n**-0.5 for n in widths]])
     assert math.isclose(exact.value, -0.5) and exact.error < 1e-9
     noisy = fit(widths, [[n**0.9 for n in widths], [n**1.1 for n in widths]])
-    assert math.isclose(noisy.value, 1.0) and 0.05 < noisy.error < 0.2
+    assert math.isclose(noisy.value, 1.0) and 0.1 < noisy.error < 0.5
     assert fit(widths, [[1.0, 0.0, 1.0]]) is None and fit(widths, [[1.0, math.inf, 1.0]]) is None
 
 

@@ -35,7 +35,7 @@ def check(
     tolerance: float = TOLERANCE,
     lr: Optional[float] = None,
     weight_decay: float = 0.0,
-    eps: float = 1e-8,
+    eps: float = 1e-12,
     batch: Optional[Any] = None,
     loss: Optional[Callable[..., Any]] = None,
     progress: bool = False,

@@ -27,7 +27,9 @@ from tpcalc.propagate import Fact, WeightOrders, propagate
 from tpcalc.regime import excesses
 
 #: A slope must be this many standard errors above its prediction, too, to fail.
-SIGMAS = 2.0
+SIGMAS = 2.5
+#: A gradient this many times Adam's epsilon, or less, makes updates that epsilon holds back.
+DROWNED = 100.0
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,10 @@ class _Judge:
         slope = fit(self.widths, sizes)
         verdict, reason = self.judge(slope, sizes, wanted)
         if verdict == "ok" and floor not in (None, MINUS_INFINITY) and self.misses(slope, key, floor):
-            verdict, reason = "below", "its update has less effect than it should"
+            if self.drowned(key):
+                verdict, reason = "skipped", "its gradient is no larger than epsilon"
+            else:
+                verdict, reason = "below", "its update has less effect than it should"
         shown = tuple(_average([row[j] for row in sizes]) for j in range(len(self.widths)))
         return Entry(
             quantity,
@@ -281,6 +286,12 @@ class _Judge:
             return "above", "predicted to be zero"
         off = slope.value - float(wanted)
         return ("above", "") if off > self.settings.tolerance and off > SIGMAS * slope.error else ("ok", "")
+
+    def drowned(self, name: str) -> bool:
+        """Whether epsilon hides the gradient of a weight at some width."""
+        return self.law.eps(ZERO) is not None and any(
+            size < DROWNED * self.settings.eps for row in self.sizes("gradient", name) for size in row
+        )
 
     def misses(self, slope: Slope, name: str, floor: Order) -> bool:
         """Whether the effect of a weight stays below ``floor``, in the mean and at its peak."""

@@ -27,17 +27,13 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 def fit(widths: Sequence[int], sizes: Sequence[Sequence[float]]) -> Optional[Slope]:
     """The slope of ``log size`` against ``log width``; ``sizes[i][j]``: seed ``i`` at width ``j``.
 
-    Seeds are averaged in the logarithm.  The error is the larger of what the residuals and what the spread of
-    the seeds say.  None where a size is zero or not finite.
+    One line through the points of all seeds; the error is the larger of what all points and what their mean over
+    the seeds say (a curve, too, leaves residuals).  None where a size is zero or not finite.
     """
     if any(not (size > 0 and math.isfinite(size)) for row in sizes for size in row):
         return None
     xs = [math.log(width) for width in widths]
     logs = [[math.log(size) for size in row] for row in sizes]
+    slope, error = _line(xs * len(logs), [y for row in logs for y in row])
     mean = [sum(column) / len(column) for column in zip(*logs, strict=True)]
-    slope, error = _line(xs, mean)
-    if len(logs) > 1:
-        slopes = [_line(xs, row)[0] for row in logs]
-        spread = sum((s - slope) ** 2 for s in slopes) / (len(slopes) - 1)
-        error = max(error, math.sqrt(spread / len(slopes)))
-    return Slope(slope, error)
+    return Slope(slope, max(error, _line(xs, mean)[1]))
