@@ -264,8 +264,13 @@ class _Walk:
     def before_constants(self, atom: Atom, demand: Demand) -> Demand:
         """A constant such as the 1/n of a readout multiplier leaves what it multiplies at budget 0: the weight after it makes
         up for it."""
-        if not demand.meets_weight or isinstance(atom.structure, (View, Guard, Gather, Scale, Reduce)):
+        s = atom.structure
+        if not demand.meets_weight or isinstance(s, (View, Guard, Gather, Scale, Reduce)):
             return demand
+        if isinstance(s, Contract) and self.weight_operands(s) == (False, False):
+            # the constant may be there for the sum (dot products divided by n): what that adds is left to it
+            K = self.alignment.values(s.K)
+            return demand._replace(init=min(demand.init, K), change=min(demand.change, K), meets_weight=False)
         return self.capped(demand)._replace(meets_weight=False)
 
     def beside_pinned(self, s: Sum, demand: Demand) -> Demand:
