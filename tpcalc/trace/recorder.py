@@ -20,7 +20,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from tpcalc.errors import TpcalcError, TraceError
-from tpcalc.trace._inputs import example_inputs
+from tpcalc.trace.inputs import example_inputs
 from tpcalc.trace._isolation import decomposed, seeded, without_gc
 from tpcalc.trace._mode import Recording
 from tpcalc.trace._outputs import find_loss, flatten, primary_outputs
