@@ -104,6 +104,7 @@ def test_learning_rates_as_tensors(dtype):
 
 def test_xavier_is_read_as_what_it_tends_to():
     """sqrt(2 / (n + V)) is no power, but n^-1/2 in the limit: right inside, too large at the readout, too small at the input."""
+
     def setup(width):
         model = MLP(width)
         for p in model.parameters():
@@ -157,7 +158,11 @@ def test_ntk_parametrization_is_in_the_kernel_regime():
         return model, torch.optim.SGD(model.parameters(), lr=0.1), x_inputs()
 
     report = tpcalc.verify(setup, WIDTHS)
-    assert report.regime == "kernel" and weights(report, "frozen") == {"input.weight", "hidden1.weight", "hidden2.weight"}
+    assert report.regime == "kernel" and weights(report, "frozen") == {
+        "input.weight",
+        "hidden1.weight",
+        "hidden2.weight",
+    }
 
 
 def test_nanotron():
@@ -183,7 +188,9 @@ def test_multiplier_before_a_norm_is_absorbed():
     assert "self.before_norm" in line
 
 
-@pytest.mark.parametrize("norm", [lambda n: nn.LayerNorm(n), lambda n: nn.RMSNorm(n), setups.RMSNorm], ids=["layer", "rms", "by hand"])
+@pytest.mark.parametrize(
+    "norm", [lambda n: nn.LayerNorm(n), lambda n: nn.RMSNorm(n), setups.RMSNorm], ids=["layer", "rms", "by hand"]
+)
 def test_absorbed_by_any_norm(norm):
     class Model(MLP):
         def __init__(self, width):
@@ -213,7 +220,10 @@ def test_a_filter_that_matches_nothing():
 def test_a_filter_that_misses_twins():
     report = report_of(setups.half_filter)
     assert told(report) == [("unmatched", "lr", 0, -1)]
-    assert set(report.findings[0].weights) == hidden_of_llama("w1", "w2", "w3") and "its twin" in report.findings[0].message
+    assert (
+        set(report.findings[0].weights) == hidden_of_llama("w1", "w2", "w3")
+        and "its twin" in report.findings[0].message
+    )
 
 
 def test_a_parameter_in_no_group():
@@ -241,7 +251,10 @@ def test_moe_router_treated_as_hidden():
     assert told(report) == [("explodes", "init std", -H, -1)] and report.findings[0].effect == H
 
 
-@pytest.mark.parametrize("setup, sites", [(setups.inverse_sqrt_attention, "layers.{0,1}.attention"), (setups.latent_attention, "layers.0.attention")])
+@pytest.mark.parametrize(
+    "setup, sites",
+    [(setups.inverse_sqrt_attention, "layers.{0,1}.attention"), (setups.latent_attention, "layers.0.attention")],
+)
 def test_attention_scale(setup, sites):
     report = report_of(setup)
     assert told(report) == [("attention scale", "multiplier", -H, -1)]
@@ -252,6 +265,7 @@ def test_attention_scale(setup, sites):
 @pytest.mark.parametrize("which", ["wq", "wk"])
 def test_attention_scale_may_sit_in_the_weights(which):
     """1/sqrt(d) in the code, the missing n^-1/2 in the query (or the key) weight: init, lr and epsilon."""
+
     def setup(width):
         model = setups.Llama(width, heads=4, after_norm=BASE / width)
         mup_init(model, readout_std=0.1)
@@ -283,10 +297,20 @@ def test_muon():
 
 def test_slow_embedding_and_biases_are_stable_but_not_maximal():
     report = report_of(setups.slow_embedding)
-    assert told(report) == [("not maximal", "lr", -H, 0)] and weights(report, "not maximal") == {"tok_embeddings.weight"}
-    assert report.ok and report.regime == "feature learning" and report.exit_code() == 0 and report.exit_code(strict=True) == 1
+    assert told(report) == [("not maximal", "lr", -H, 0)] and weights(report, "not maximal") == {
+        "tok_embeddings.weight"
+    }
+    assert (
+        report.ok
+        and report.regime == "feature learning"
+        and report.exit_code() == 0
+        and report.exit_code(strict=True) == 1
+    )
     report = report_of(setups.biases_with_hidden_lr)
-    assert told(report) == [("not maximal", "lr", -1, 0)] and weights(report, "not maximal") == {"hidden1.bias", "hidden2.bias"}
+    assert told(report) == [("not maximal", "lr", -1, 0)] and weights(report, "not maximal") == {
+        "hidden1.bias",
+        "hidden2.bias",
+    }
     assert report.ok
 
 
@@ -356,7 +380,9 @@ def test_vanishing_outputs():
 
 def test_vanishing_logits_of_attention():
     report = tpcalc.verify(lambda width: llama_setup(width, heads=4, scale=lambda d: d**-2.0), WIDTHS)
-    assert told(report) == [("vanishes", "lr", -1, 0)] and weights(report, "vanishes") == {f"layers.{i}.attention.wq.weight" for i in range(2)}
+    assert told(report) == [("vanishes", "lr", -1, 0)] and weights(report, "vanishes") == {
+        f"layers.{i}.attention.wq.weight" for i in range(2)
+    }
 
 
 def test_zero_init_is_no_fault():
@@ -380,7 +406,9 @@ def test_frozen_parameters():
 
     assert tpcalc.verify(lambda width: setup(width, 1), WIDTHS).findings == ()
     report = tpcalc.verify(lambda width: setup(width, 0), WIDTHS)
-    assert [(f.kind, f.weights) for f in report.findings] == [("frozen", ("hidden1.weight", "hidden2.weight", "readout.weight"))]
+    assert [(f.kind, f.weights) for f in report.findings] == [
+        ("frozen", ("hidden1.weight", "hidden2.weight", "readout.weight"))
+    ]
 
 
 # -- optimizers --------------------------------------------------------------------------------------------------
@@ -403,7 +431,9 @@ def mlp_under(cls: type, **defaults) -> Callable:
 def test_adam_like_optimizers(name):
     cls = getattr(torch.optim, name)
     defaults = {} if name == "Rprop" else {"eps": True}
-    report = tpcalc.verify(mlp_under(lambda groups: cls(groups, **({"weight_decay": 0.0} if name == "AdamW" else {})), **defaults), WIDTHS)
+    report = tpcalc.verify(
+        mlp_under(lambda groups: cls(groups, **({"weight_decay": 0.0} if name == "AdamW" else {})), **defaults), WIDTHS
+    )
     assert report.findings == (), report
 
 
@@ -434,7 +464,10 @@ class Renamed(torch.optim.AdamW):
 
 
 def test_an_unknown_optimizer_is_refused_by_name_with_the_remedy():
-    with pytest.raises(tpcalc.SetupError, match=r"test_verify\.Unknown has no update law here; declare .*tpcalc\.declare_optimizer\(\"adamw\"\)\(Unknown\)"):
+    with pytest.raises(
+        tpcalc.SetupError,
+        match=r"test_verify\.Unknown has no update law here; declare .*tpcalc\.declare_optimizer\(\"adamw\"\)\(Unknown\)",
+    ):
         tpcalc.verify(mlp_under(Unknown), WIDTHS)
 
 
@@ -466,7 +499,10 @@ def test_laws_have_sources():
 def test_parts_are_told_apart_by_type():
     def setup(width):
         model, optimizer, inputs = setups.tp5_table3_adam(width)
-        schedulers = [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100), torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)]
+        schedulers = [
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100),
+            torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer),
+        ]
         return model, {"x": inputs}, schedulers, [optimizer]
 
     assert tpcalc.verify(setup, WIDTHS).findings == ()
@@ -503,6 +539,7 @@ def test_tensors_of_another_model():
 
 def test_rules_that_change_with_the_width_are_named():
     """A threshold on the size of a matrix puts it into another group at one of the widths."""
+
     def setup(width):
         model, optimizer, inputs = setups.tp5_table3_adam(width)
         if width == 64:
@@ -540,7 +577,9 @@ def test_an_error_of_the_setup_names_its_line():
     def setup(width):
         raise ValueError("no such dataset")
 
-    with pytest.raises(tpcalc.TargetError, match=r"setup\(64\) raised ValueError: no such dataset \(test_verify.py:\d+\)"):
+    with pytest.raises(
+        tpcalc.TargetError, match=r"setup\(64\) raised ValueError: no such dataset \(test_verify.py:\d+\)"
+    ):
         tpcalc.verify(setup, WIDTHS)
 
 
@@ -551,7 +590,10 @@ def test_text():
     text = str(report_of(setups.nanotron))
     assert text == repr(report_of(setups.nanotron))
     assert "FAIL, unstable: some values grow without bound with the width; 1 error, 0 warnings" in text
-    assert "error: explodes: layers.{0,1}.attention.{wq,wk,wv,wo}.weight, layers.{0,1}.feed_forward.{w1,w3,w2}.weight" in text
+    assert (
+        "error: explodes: layers.{0,1}.attention.{wq,wk,wv,wo}.weight, layers.{0,1}.feed_forward.{w1,w3,w2}.weight"
+        in text
+    )
     assert "layers.*.feed_forward.w1.weight  hidden  n^-1/2    1     0             n^-1  explodes" in text
     assert max(map(len, text.splitlines())) <= 160
 
@@ -560,9 +602,21 @@ def test_json_lists_every_weight():
     data = json.loads(json.dumps(report_of(setups.llama_tied).to_json()))
     assert data["ok"] is True and data["findings"] == [] and data["schema"] == "tpcalc.verify/1"
     names = {weight["name"] for weight in data["weights"]}
-    assert {"tok_embeddings.weight", "output.weight", "layers.0.attention.wq.weight", "layers.1.attention.wq.weight"} <= names
+    assert {
+        "tok_embeddings.weight",
+        "output.weight",
+        "layers.0.attention.wq.weight",
+        "layers.1.attention.wq.weight",
+    } <= names
     own = next(weight for weight in data["weights"] if weight["name"] == "layers.0.attention.wq.weight")
-    assert (own["b"], own["c"], own["weight_decay"], own["eps"], own["A"], own["C"]) == ("1/2", "1", "1", "-1", "1/2", "1")
+    assert (own["b"], own["c"], own["weight_decay"], own["eps"], own["A"], own["C"]) == (
+        "1/2",
+        "1",
+        "1",
+        "-1",
+        "1/2",
+        "1",
+    )
     data = report_of(setups.depthwise).to_json()
     (finding,) = data["findings"]
     assert set(finding) >= {"kind", "severity", "subject", "quantity", "found", "needed", "where", "message"}
@@ -572,7 +626,10 @@ def test_json_lists_every_weight():
 def test_github_annotations():
     text = report_github(report_of(setups.multiplier_before_norm), "tests/verify_setups.py")
     first, last = text.splitlines()
-    assert first.startswith("::error file=tests/verify_setups.py,line=") and ",title=tpcalc%3A absorbed multiplier::" in first
+    assert (
+        first.startswith("::error file=tests/verify_setups.py,line=")
+        and ",title=tpcalc%3A absorbed multiplier::" in first
+    )
     assert last.startswith("::notice ") and "FAIL" in last
 
 
@@ -582,6 +639,7 @@ SETUPS = str(Path(setups.__file__))
 @pytest.fixture
 def command(capsys) -> Callable:
     """Runs the command line in this process: exit code, standard output, standard error."""
+
     def run(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stopped:
             main(["verify", *arguments, "--widths", "64,128,256"])

@@ -67,6 +67,7 @@ def input_of(model: nn.Module, module: str, inputs: Tensor) -> Tensor:
 
 def own_effect(module: str, steps: int = 1) -> Callable[..., float]:
     """How much the updates of a module's weight move its result, on the inputs it has at init."""
+
     def measure(model: nn.Module, optimizer, inputs: Tensor) -> float:
         x = input_of(model, module, inputs)
         before = model.get_submodule(module)(x).detach()
@@ -85,6 +86,7 @@ def at_init(module: str) -> Callable[..., float]:
 
 def logits_change(steps: int, layer: int = 0) -> Callable[..., float]:
     """How much training moves the attention logits."""
+
     def logits(model: Llama, inputs: Tensor) -> Tensor:
         attention = model.layers[layer]["attention"]
         x = input_of(model, f"layers.{layer}.attention", inputs)
@@ -109,6 +111,7 @@ def gradient(parameter: str) -> Callable[..., float]:
 
 def features_change(module: str, steps: int) -> Callable[..., float]:
     """How much training moves the result of a module, its inputs trained too."""
+
     def measure(model: nn.Module, optimizer, inputs: Tensor) -> float:
         before = model.get_submodule(module)(input_of(model, module, inputs)).detach()
         train(model, optimizer, inputs, steps)

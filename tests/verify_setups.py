@@ -104,15 +104,27 @@ class DepthwiseConv(nn.Module):
         self.weight = nn.Parameter(torch.randn(width, 1, k) / math.sqrt(k))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(F.conv1d(F.pad(x.transpose(1, 2), (self.k - 1, 0)), self.weight, groups=x.shape[-1]).transpose(1, 2))
+        return F.silu(
+            F.conv1d(F.pad(x.transpose(1, 2), (self.k - 1, 0)), self.weight, groups=x.shape[-1]).transpose(1, 2)
+        )
 
 
 class Llama(nn.Module):
     """A small Llama: RMSNorm, SwiGLU, optional biases, grouped queries, experts, depthwise convolutions, tied embeddings."""
 
     def __init__(
-        self, width: int, heads: int = 0, kv_heads: int = 0, scale=lambda d: d**-0.5, bias: bool = False, tied: bool = False,
-        experts: bool = False, conv: bool = False, before_norm: float = 1.0, after_norm: float = 1.0, layers: int = 2,
+        self,
+        width: int,
+        heads: int = 0,
+        kv_heads: int = 0,
+        scale=lambda d: d**-0.5,
+        bias: bool = False,
+        tied: bool = False,
+        experts: bool = False,
+        conv: bool = False,
+        before_norm: float = 1.0,
+        after_norm: float = 1.0,
+        layers: int = 2,
     ):
         super().__init__()
         heads = heads or width // 16
@@ -120,10 +132,14 @@ class Llama(nn.Module):
         self.tok_embeddings = nn.Embedding(VOCABULARY, width)
         self.layers = nn.ModuleList()
         for _ in range(layers):
-            block = nn.ModuleDict({
-                "norm1": RMSNorm(width), "attention": Attention(width, heads, kv_heads or heads, scale, bias),
-                "norm2": RMSNorm(width), "feed_forward": MoE(width, bias) if experts else FeedForward(width, bias),
-            })
+            block = nn.ModuleDict(
+                {
+                    "norm1": RMSNorm(width),
+                    "attention": Attention(width, heads, kv_heads or heads, scale, bias),
+                    "norm2": RMSNorm(width),
+                    "feed_forward": MoE(width, bias) if experts else FeedForward(width, bias),
+                }
+            )
             if conv:
                 block["conv"] = DepthwiseConv(width)
             self.layers.append(block)
@@ -167,7 +183,15 @@ def is_matrix(p: Tensor) -> bool:
     return p.dim() == 2 and not {FEATURES, CLASSES, VOCABULARY} & set(p.shape)
 
 
-def adam_groups(model: nn.Module, width: int, lr: float = LR, decay: float = 0.1, eps: float = 1e-8, scale_eps: bool = True, readout: bool = True):
+def adam_groups(
+    model: nn.Module,
+    width: int,
+    lr: float = LR,
+    decay: float = 0.1,
+    eps: float = 1e-8,
+    scale_eps: bool = True,
+    readout: bool = True,
+):
     """TP5 Table 3 for Adam: lr 1/n for hidden weights and, without a multiplier, for the readout.  Decoupled decay, eps ~ 1/n."""
     m = width / BASE
     eps = eps / m if scale_eps else eps
@@ -221,6 +245,7 @@ def tp5_table8_sgd(width: int):
 
 def tp5_table9_sgd(width: int):
     """Table 9 (the abc form of TP4): multiplier sqrt(n) and 1/sqrt(n) around weights of std 1/sqrt(n), one constant lr."""
+
     class Abc(MLP):
         def forward(self, x: Tensor) -> Tensor:
             h = F.gelu(self.input(x) * width**0.5)
@@ -313,6 +338,7 @@ def llama_growing_heads(width: int):
 
 def completep(width: int):
     """CompleteP at fixed depth: residual branches times 1/L, hidden lr and eps 1/n, decay n, global eps 1/n."""
+
     class Model(Llama):
         def forward(self, tokens: Tensor) -> Tensor:
             x = self.tok_embeddings(tokens)
@@ -331,6 +357,7 @@ def unit_scaled(width: int, embedding: float = 0.0):
 
     ``embedding``: exponent of the input layer's lr; u-muP itself takes -1/2.
     """
+
     class UnitLinear(nn.Linear):
         def __init__(self, *args, power: float = -0.5, **kwargs):
             super().__init__(*args, bias=False)
@@ -343,7 +370,11 @@ def unit_scaled(width: int, embedding: float = 0.0):
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
-            self.input, self.hidden1, self.hidden2 = UnitLinear(FEATURES, width), UnitLinear(width, width), UnitLinear(width, width)
+            self.input, self.hidden1, self.hidden2 = (
+                UnitLinear(FEATURES, width),
+                UnitLinear(width, width),
+                UnitLinear(width, width),
+            )
             self.readout = UnitLinear(width, CLASSES, power=-1.0)
 
         def forward(self, x: Tensor) -> Tensor:
@@ -384,8 +415,22 @@ def warmup(width: int):
 
 
 PASSES = (
-    tp5_table3_adam, tp5_table3_sgd, tp5_table8_adam, tp5_table8_sgd, tp5_table9_sgd, tp5_table9_adam, mup_mlp_sgd, llama, llama_tied, llama_gqa,
-    llama_bias, llama_growing_heads, completep, unit_scaled, muon_adamw, warmup,
+    tp5_table3_adam,
+    tp5_table3_sgd,
+    tp5_table8_adam,
+    tp5_table8_sgd,
+    tp5_table9_sgd,
+    tp5_table9_adam,
+    mup_mlp_sgd,
+    llama,
+    llama_tied,
+    llama_gqa,
+    llama_bias,
+    llama_growing_heads,
+    completep,
+    unit_scaled,
+    muon_adamw,
+    warmup,
 )
 #: mup never scales Adam's epsilon.
 MUP_ADAM = (mup_mlp, mup_gpt, mup_gpt_growing_heads)
@@ -463,7 +508,11 @@ def half_filter(width: int):
     m = width / BASE
     hidden = [p for n, p in model.named_parameters() if ".attention." in n]
     rest = [p for n, p in model.named_parameters() if ".attention." not in n]
-    return model, torch.optim.AdamW([{"params": hidden, "lr": LR / m}, {"params": rest}], lr=LR, weight_decay=0.0, eps=1e-8 / m), x_tokens()
+    return (
+        model,
+        torch.optim.AdamW([{"params": hidden, "lr": LR / m}, {"params": rest}], lr=LR, weight_decay=0.0, eps=1e-8 / m),
+        x_tokens(),
+    )
 
 
 def router(width: int, std: float = 0.02, lr_power: float = 0.0):
@@ -491,6 +540,7 @@ def inverse_sqrt_attention(width: int):
 
 def latent_attention(width: int):
     """8. MLA: keys and values from a latent; its own softmax scale whatever the config says."""
+
     class Latent(nn.Module):
         def __init__(self, config: dict):
             super().__init__()
@@ -502,8 +552,13 @@ def latent_attention(width: int):
 
         def forward(self, x: Tensor) -> Tensor:
             latent = self.kv_down(x)
-            q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.q(x), self.k_up(latent), self.v_up(latent)))
-            return self.out(F.scaled_dot_product_attention(q, k, v, scale=self.softmax_scale).transpose(1, 2).flatten(2))
+            q, k, v = (
+                y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                for y in (self.q(x), self.k_up(latent), self.v_up(latent))
+            )
+            return self.out(
+                F.scaled_dot_product_attention(q, k, v, scale=self.softmax_scale).transpose(1, 2).flatten(2)
+            )
 
     model = Llama(width, after_norm=BASE / width, layers=1)
     model.layers[0]["attention"] = Latent({"heads": 4, "softmax_scale": 4 / width})
@@ -518,7 +573,10 @@ def depthwise(width: int):
     m = width / BASE
     matrix = [p for n, p in model.named_parameters() if p.dim() >= 2 and "embeddings" not in n and "output" not in n]
     rest = [p for p in model.parameters() if all(p is not q for q in matrix)]
-    groups = [{"params": matrix, "lr": LR / m, "weight_decay": 0.1 * m}, {"params": rest, "lr": LR, "weight_decay": 0.1}]
+    groups = [
+        {"params": matrix, "lr": LR / m, "weight_decay": 0.1 * m},
+        {"params": rest, "lr": LR, "weight_decay": 0.1},
+    ]
     return model, torch.optim.AdamW(groups, eps=1e-8 / m), x_tokens()
 
 
@@ -554,7 +612,11 @@ def biases_with_hidden_lr(width: int):
     m = width / BASE
     hidden = [*model.hidden1.parameters(), *model.hidden2.parameters(), model.readout.weight]
     rest = [*model.input.parameters(), model.readout.bias]
-    return model, torch.optim.AdamW([{"params": hidden, "lr": LR / m}, {"params": rest}], lr=LR, weight_decay=0.0, eps=1e-8 / m), x_inputs()
+    return (
+        model,
+        torch.optim.AdamW([{"params": hidden, "lr": LR / m}, {"params": rest}], lr=LR, weight_decay=0.0, eps=1e-8 / m),
+        x_inputs(),
+    )
 
 
 def coupled_decay(width: int):

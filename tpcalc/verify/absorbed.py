@@ -31,7 +31,13 @@ def absorbed(lowered: Lowered, facts: Mapping[int, Fact], limits: Mapping[int, L
     found = []
     for index, atom in enumerate(lowered.atoms[: lowered.forward]):
         s = atom.structure
-        if isinstance(s, Scale) and s.order is not MINUS_INFINITY and s.order != 0 and facts[s.x].data and facts[s.x].depends:
+        if (
+            isinstance(s, Scale)
+            and s.order is not MINUS_INFINITY
+            and s.order != 0
+            and facts[s.x].data
+            and facts[s.x].depends
+        ):
             ends = [_ends(lowered, facts, limits, index, by) for by in (ONE, -ONE)]
             if all(ends):
                 found.append(Absorbed(atom, s.order, frozenset(ends[0] & ends[1])))

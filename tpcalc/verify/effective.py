@@ -71,15 +71,26 @@ def _of(weight: Weight, gathered: Gathered) -> Effective:
     first = next(iter(settings.values()))
     law = first.law_for(tuple(size.growth for size in weight.shape))
     lr = _power({w: s.lr for w, s in settings.items()}, f"the learning rate of {weight.name} ({first.place})")
-    decay = _power({w: s.weight_decay for w, s in settings.items()}, f"the weight decay of {weight.name} ({first.place})")
+    decay = _power(
+        {w: s.weight_decay for w, s in settings.items()}, f"the weight decay of {weight.name} ({first.place})"
+    )
     epsilons = {w: s.eps for w, s in settings.items()}
     eps: Order = MINUS_INFINITY
     if law.eps(ZERO) is not None and all(value is not None for value in epsilons.values()):
         eps = _power(epsilons, f"the epsilon of {weight.name} ({first.place})")
     frozen = lr is MINUS_INFINITY or not weight.trainable
     return Effective(
-        weight.name, b, None if frozen else -lr, _finite(decay), _finite(eps), law, first.optimizer, first.place, random,
-        "" if not frozen else "its learning rate is 0" if weight.trainable else "requires no gradient", assumption,
+        weight.name,
+        b,
+        None if frozen else -lr,
+        _finite(decay),
+        _finite(eps),
+        law,
+        first.optimizer,
+        first.place,
+        random,
+        "" if not frozen else "its learning rate is 0" if weight.trainable else "requires no gradient",
+        assumption,
     )
 
 
@@ -93,9 +104,13 @@ def _power(samples: Mapping[int, float], what: str) -> Order:
     if _same(values):
         return ZERO if values[0] else MINUS_INFINITY
     scalar = fit_scalar(tuple(sorted(samples.items())), what)
-    if scalar.order == 0 and not all(math.isclose(scalar.at(width), value, rel_tol=1e-6) for width, value in samples.items()):
+    if scalar.order == 0 and not all(
+        math.isclose(scalar.at(width), value, rel_tol=1e-6) for width, value in samples.items()
+    ):
         listed = ", ".join(f"{value:.6g} at {width}" for width, value in sorted(samples.items()))
-        raise FitError(f"{what} is {listed}, which is no power of n; check that the same rule applies to it at every width")
+        raise FitError(
+            f"{what} is {listed}, which is no power of n; check that the same rule applies to it at every width"
+        )
     return scalar.order
 
 
@@ -121,12 +136,20 @@ def _initial(weight: Weight, measured: bool) -> tuple[Order, bool, str]:
         listed = ", ".join(f"{value:.4g}" for value in rms.values())
         try:
             snapped = _snapped(rms, what, NEAR)
-            return snapped, _mostly_random(laws), f"the initial size of {weight.name} ({listed}) is taken as order {snapped}"
+            return (
+                snapped,
+                _mostly_random(laws),
+                f"the initial size of {weight.name} ({listed}) is taken as order {snapped}",
+            )
         except FitError:
             pass
         if not _is_flat(rms):
             raise
-        return ZERO, _mostly_random(laws), f"the initial size of {weight.name} ({listed}) follows no power of n and is taken as order 0"
+        return (
+            ZERO,
+            _mostly_random(laws),
+            f"the initial size of {weight.name} ({listed}) follows no power of n and is taken as order 0",
+        )
     return max(std, mean), std > mean or (std == mean and std is not MINUS_INFINITY and _mostly_random(laws)), ""
 
 

@@ -113,6 +113,20 @@ class Report:
 
 
 __all__ = [
-    "ABSORBED", "ATTENTION", "DECAY", "EPS", "ERROR", "EXPLODES", "FROZEN", "KINDS", "NOT_MAXIMAL", "SEVERITY", "UNMATCHED", "VANISHES", "WARNING",
-    "Checked", "Finding", "Report",
+    "ABSORBED",
+    "ATTENTION",
+    "DECAY",
+    "EPS",
+    "ERROR",
+    "EXPLODES",
+    "FROZEN",
+    "KINDS",
+    "NOT_MAXIMAL",
+    "SEVERITY",
+    "UNMATCHED",
+    "VANISHES",
+    "WARNING",
+    "Checked",
+    "Finding",
+    "Report",
 ]

@@ -43,6 +43,7 @@ class Gathered:
     why: str = ""
     measured: frozenset[str] = frozenset()
 
+
 Loss = Optional[Callable[..., Any]]
 
 

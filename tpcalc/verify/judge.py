@@ -21,7 +21,21 @@ from tpcalc.trace.fit import fit_scalar
 from tpcalc.verify.absorbed import Absorbed, absorbed, end_before
 from tpcalc.verify.effective import Effective, effective
 from tpcalc.verify.findings import (
-    ABSORBED, ATTENTION, DECAY, EPS, EXPLODES, FROZEN, KINDS, NOT_MAXIMAL, SEVERITY, UNMATCHED, VANISHES, WARNING, Checked, Finding, Report,
+    ABSORBED,
+    ATTENTION,
+    DECAY,
+    EPS,
+    EXPLODES,
+    FROZEN,
+    KINDS,
+    NOT_MAXIMAL,
+    SEVERITY,
+    UNMATCHED,
+    VANISHES,
+    WARNING,
+    Checked,
+    Finding,
+    Report,
 )
 from tpcalc.verify.gather import Gathered
 from tpcalc.verify.repair import INIT, LR, SITE, Cause, Repaired, limits, repair
@@ -69,7 +83,11 @@ class Judge:
         laws: dict[str, UpdateLaw] = {name: own.law or SGD for name, own in self.given.items()}
         self.regime = regime(analyse(self.lowered, {name: own.given for name, own in self.given.items()}, laws))
         self.mended = Analysis(
-            self.lowered, {name: own.given for name, own in self.given.items()}, FULL, (Step(self.repaired.C, self.facts),), True
+            self.lowered,
+            {name: own.given for name, own in self.given.items()},
+            FULL,
+            (Step(self.repaired.C, self.facts),),
+            True,
         )
         self.items: list[Item] = []
         self.notes: list[str] = []
@@ -101,7 +119,9 @@ class Judge:
         node = self.lowered.node(atom)
         made = vid if vid in self.program.values else next((out for out in node.outputs if out is not None), vid)
         op = node.op.removeprefix("aten.").rsplit(".", 1)[0]
-        return f"{self.lowered.name(made)} ({op} in {node.module})" if node.module else f"{self.lowered.name(made)} ({op})"
+        return (
+            f"{self.lowered.name(made)} ({op} in {node.module})" if node.module else f"{self.lowered.name(made)} ({op})"
+        )
 
     def where(self, leaf: Leaf) -> str:
         need = self.need(leaf)
@@ -160,22 +180,63 @@ class Judge:
             found, needed = -own.b, -own.b - cause.excess
         else:
             c = self.own_c(leaf, cause.excess)
-            if c == own.c:
+            if c == own.c or self.follows_a_site(leaf):
                 return  # its gradient or its size is wrong through another weight, which is found too
             found, needed = -own.c, self.minus(c)
         what = "its init" if cause.quantity == INIT else "one update"
         moment = "at init" if cause.step == 0 else f"after step {cause.step}"
         fix = f"multiply its {QUANTITY[cause.quantity]} by {power(needed - found)}"
-        if len({(-d.init, -d.change) for d in self.solution.budgets.weights.get(leaf.value, ())}) > 1 and leaf.weight.aliases:
-            fix += f", or, as it is tied, the forward pass of this use by {power(-cause.excess)}"
+        if self.right_elsewhere(leaf):
+            self.tied(cause, what, moment)
+            return
         lost = own.weight_decay is not None and cause.quantity == LR and own.weight_decay == -needed != 0 and own.c == 0
         if lost:
             fix += f"; its weight decay is scaled by {power(own.weight_decay)} all the same, so a learning-rate multiplier was lost on the way"
-        self.items.append(Item(
-            EXPLODES, QUANTITY[cause.quantity], found, needed, self.lowered.where(cause.atom),
-            f"{what} makes {self.value(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}", fix,
-            weight=leaf.weight.name, effect=cause.order, also=(self.group(leaf.weight), lost),
-        ))
+        self.items.append(
+            Item(
+                EXPLODES,
+                QUANTITY[cause.quantity],
+                found,
+                needed,
+                self.lowered.where(cause.atom),
+                f"{what} makes {self.value(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}",
+                fix,
+                weight=leaf.weight.name,
+                effect=cause.order,
+                also=(self.group(leaf.weight), lost),
+            )
+        )
+
+    def follows_a_site(self, leaf: Leaf) -> bool:
+        """Under SGD the two operands of a product of values that is too large make each other's gradients too large."""
+        need = self.need(leaf)
+        at = need.demand.excess_at if need is not None else None
+        sites = {cause.atom.out for cause in self.repaired.causes if cause.leaf is None}
+        return self.depends_on_others(leaf) and at is not None and at.out in sites
+
+    def right_elsewhere(self, leaf: Leaf) -> bool:
+        """A tied weight whose exponents are those its other use needs: it is this use that needs a multiplier."""
+        own, need = self.given[leaf.weight.name], self.need(leaf)
+        return bool(leaf.weight.aliases) and need is not None and own.b == need.A and own.c == self.needed_c(leaf)
+
+    def tied(self, cause: Cause, what: str, moment: str) -> None:
+        """One finding for init and learning rate: the larger of what they need."""
+        name = cause.leaf.weight.name
+        needed = -cause.excess
+        others = [item for item in self.items if item.weight == name and item.quantity == QUANTITY[SITE]]
+        if others and others[0].needed <= needed:
+            return
+        self.items = [item for item in self.items if item not in others]
+        where = self.lowered.where(cause.atom)
+        self.items.append(
+            Item(
+                EXPLODES, QUANTITY[SITE], ZERO, needed, where,
+                f"{what} makes {self.value(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}",
+                f"as the weight is tied, multiply the forward pass of this use by {power(needed)} (or the gain of the norm before it, "
+                f"its init and its lr)",
+                weight=name, effect=cause.order, also=(self.group(cause.leaf.weight),),
+            )
+        )
 
     def group(self, weight: Weight) -> str:
         """Weights of one role fail together; a readout or a router stands for itself."""
@@ -188,14 +249,27 @@ class Judge:
         op = node.op.removeprefix("aten.").rsplit(".", 1)[0]
         moment = "at init" if cause.step == 0 else f"after step {cause.step}"
         needed = cause.scale - cause.excess
+        if attention and cause.scale > -cause.atom.structure.K:
+            needed = -cause.atom.structure.K  # what trained queries and keys need, however much these ones move
         what = f"its product of two trained values over a growing axis makes {self.value(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}"
-        fix = f"scale the logits by {power(needed)} and not by {power(cause.scale)} (or multiply init and lr of the query weight by {power(-cause.excess)})" if attention else (
-            f"multiply its result by {power(-cause.excess)} in the forward pass"
+        fix = (
+            f"scale the logits by {power(needed)} and not by {power(cause.scale)} (or multiply init and lr of the query weight by {power(needed - cause.scale)})"
+            if attention
+            else (f"multiply its result by {power(-cause.excess)} in the forward pass")
         )
-        self.items.append(Item(
-            ATTENTION if attention else EXPLODES, QUANTITY[SITE], cause.scale, needed, node.where, what, fix,
-            site=node.module or op, effect=cause.order,
-        ))
+        self.items.append(
+            Item(
+                ATTENTION if attention else EXPLODES,
+                QUANTITY[SITE],
+                cause.scale,
+                needed,
+                node.where,
+                what,
+                fix,
+                site=node.module or op,
+                effect=cause.order,
+            )
+        )
 
     def absorbed_before(self, cause: Cause, swallowed: list[Absorbed]) -> Optional[Absorbed]:
         """The absorbed multiplier that explains why a weight after the norm explodes, by no more than it should have taken off."""
@@ -204,26 +278,45 @@ class Judge:
             return None
         for x in (s.x, s.y):
             for site in swallowed:
-                if self.facts[x].data and 0 < cause.excess <= -site.power and end_before(self.lowered, self.facts, x, site.results):
+                if (
+                    self.facts[x].data
+                    and 0 < cause.excess <= -site.power
+                    and end_before(self.lowered, self.facts, x, site.results)
+                ):
                     return site
         return None
 
     def absorbed(self, site: Absorbed, causes: list[Cause]) -> None:
         node = self.lowered.node(site.atom)
         names = tuple(dict.fromkeys(cause.leaf.weight.name for cause in causes))
-        text = f"the factor {power(site.power)} is divided out again by the norm after it, so its effect is {power(ZERO)}"
+        text = (
+            f"the factor {power(site.power)} is divided out again by the norm after it, so its effect is {power(ZERO)}"
+        )
         if causes:
             worst = max(causes, key=lambda cause: cause.order)
             text += f": {', '.join(fold_names(names))} makes {self.value(worst.value)} grow like {power(worst.order)}"
-        self.items.append(Item(
-            ABSORBED, QUANTITY[SITE], ZERO, site.power, node.where, text, "move it behind the norm" if causes else "move it behind the norm, or drop it",
-            site=node.where or node.op, effect=max_order(*(cause.order for cause in causes)), weights=names, severity="" if causes else WARNING,
-        ))
+        self.items.append(
+            Item(
+                ABSORBED,
+                QUANTITY[SITE],
+                ZERO,
+                site.power,
+                node.where,
+                text,
+                "move it behind the norm" if causes else "move it behind the norm, or drop it",
+                site=node.where or node.op,
+                effect=max_order(*(cause.order for cause in causes)),
+                weights=names,
+                severity="" if causes else WARNING,
+            )
+        )
 
     # -- too small --------------------------------------------------------------------------------
 
     def caused(self, name: str, quantity: str) -> bool:
-        return any(c.leaf is not None and c.leaf.weight.name == name and c.quantity == quantity for c in self.repaired.causes)
+        return any(
+            c.leaf is not None and c.leaf.weight.name == name and c.quantity == quantity for c in self.repaired.causes
+        )
 
     def small_updates(self) -> None:
         for leaf in self.lowered.leaves:
@@ -250,15 +343,26 @@ class Judge:
         kind, extra = NOT_MAXIMAL, ""
         text = f"one update moves {value} by only {power(-deficit)}"
         if self.starved(leaf, need):
-            kind, text = VANISHES, f"its init and its updates make {value}, which {need.demand.law}, shrink like {power(-deficit)}"
+            kind, text = (
+                VANISHES,
+                f"its init and its updates make {value}, which {need.demand.law}, shrink like {power(-deficit)}",
+            )
             extra = f" and its init std by {power(own.b - need.A)}"
         elif self.regime.name in (KERNEL, TRIVIAL):
             kind = FROZEN
         elif deficit >= FROZEN_FROM and not self.beside_another(leaf, need):
             kind = FROZEN
         return Item(
-            kind, QUANTITY[LR], -own.c, -needed, self.where(leaf), text, f"multiply its lr by {power(own.c - needed)}{extra}",
-            weight=leaf.weight.name, effect=-deficit, also=(self.group(leaf.weight),),
+            kind,
+            QUANTITY[LR],
+            -own.c,
+            -needed,
+            self.where(leaf),
+            text,
+            f"multiply its lr by {power(own.c - needed)}{extra}",
+            weight=leaf.weight.name,
+            effect=-deficit,
+            also=(self.group(leaf.weight),),
         )
 
     def starved(self, leaf: Leaf, need: Need) -> bool:
@@ -289,11 +393,20 @@ class Judge:
             value, why = self.nonlinearity_after(use.out)
             if value is not None and self.facts[value].init < self.solution.facts[value].init:
                 deficit = own.b - need.A
-                self.items.append(Item(
-                    NOT_MAXIMAL, QUANTITY[INIT], -own.b, -need.A, self.where(leaf),
-                    f"{self.value(value)}, which {why}, is as small as {power(-deficit)} at init",
-                    f"multiply its init std by {power(deficit)}", weight=leaf.weight.name, effect=-deficit, also=(self.group(leaf.weight),),
-                ))
+                self.items.append(
+                    Item(
+                        NOT_MAXIMAL,
+                        QUANTITY[INIT],
+                        -own.b,
+                        -need.A,
+                        self.where(leaf),
+                        f"{self.value(value)}, which {why}, is as small as {power(-deficit)} at init",
+                        f"multiply its init std by {power(deficit)}",
+                        weight=leaf.weight.name,
+                        effect=-deficit,
+                        also=(self.group(leaf.weight),),
+                    )
+                )
 
     def nonlinearity_after(self, vid: int) -> tuple[Optional[int], str]:
         """The value that a result becomes, through views, constants and sums, where it enters a nonlinearity or a softmax."""
@@ -301,7 +414,11 @@ class Judge:
         while queue:
             x = queue.pop(0)
             limit = self.limits.get(x)
-            if limit is not None and limit.atom is not None and isinstance(limit.atom.structure, (LinearLike, Bounded, Exp, Softmax)):
+            if (
+                limit is not None
+                and limit.atom is not None
+                and isinstance(limit.atom.structure, (LinearLike, Bounded, Exp, Softmax))
+            ):
                 return x, limit.why
             for atom in self.lowered.forward_uses.get(x, ()):
                 if isinstance(atom.structure, (View, Scale, Guard, Sum)) and atom.out not in seen:
@@ -316,10 +433,18 @@ class Judge:
                 continue
             held = own.law is not None
             fix = "give it a learning rate" if held else "put it into a param group"
-            self.items.append(Item(
-                FROZEN if held else UNMATCHED, QUANTITY[LR], None, None, self.where(self.lowered.leaves_of[weight.name][0]), f"{own.why}: it never moves",
-                f"{fix}, or call requires_grad_(False) on it if that is meant", weight=weight.name,
-            ))
+            self.items.append(
+                Item(
+                    FROZEN if held else UNMATCHED,
+                    QUANTITY[LR],
+                    None,
+                    None,
+                    self.where(self.lowered.leaves_of[weight.name][0]),
+                    f"{own.why}: it never moves",
+                    f"{fix}, or call requires_grad_(False) on it if that is meant",
+                    weight=weight.name,
+                )
+            )
 
     # -- unmatched --------------------------------------------------------------------------------
 
@@ -333,7 +458,11 @@ class Judge:
             if item.kind not in (EXPLODES, FROZEN, NOT_MAXIMAL):
                 continue
             weight = next(w for w in self.program.weights if w.name == item.weight)
-            twins = [w.name for w in self.program.weights if w.name not in wrong and self.twins(w, weight) and self.minus(self.given[w.name].c) == item.needed]
+            twins = [
+                w.name
+                for w in self.program.weights
+                if w.name not in wrong and self.twins(w, weight) and self.minus(self.given[w.name].c) == item.needed
+            ]
             places = [place for place, exponent in empty if exponent == item.needed]
             if places:
                 reason = f"{places[0]}, with lr ~ {power(item.needed)}, holds no parameter: its filter matches no name"
@@ -345,7 +474,11 @@ class Judge:
 
     def twins(self, x: Weight, y: Weight) -> bool:
         growths = [tuple(size.growth for size in w.shape) for w in (x, y)]
-        return growths[0] == growths[1] and self.role(x) == self.role(y) and self.given[x.name].optimizer == self.given[y.name].optimizer
+        return (
+            growths[0] == growths[1]
+            and self.role(x) == self.role(y)
+            and self.given[x.name].optimizer == self.given[y.name].optimizer
+        )
 
     def empty_groups(self) -> list[tuple[str, Fraction]]:
         """Groups that hold no parameter at any width, with the exponent of their learning rate."""
@@ -370,15 +503,25 @@ class Judge:
             if gradient is MINUS_INFINITY:
                 continue
             self.decay(weight, own, gradient)
-            # a gradient that another fault makes small is not held against epsilon
-            gradient = max_order(gradient, gradient_order(weight.grad, self.solution.facts))
+            if any(item.kind in (VANISHES, FROZEN) for item in self.items):
+                # a gradient that another fault makes small is not held against epsilon
+                gradient = max_order(gradient, gradient_order(weight.grad, self.solution.facts))
             needed = own.law.eps(gradient)
             starved = any(item.kind == VANISHES and item.weight == weight.name for item in self.items)
             if own.eps is not None and needed is not None and own.eps > needed and not starved:
-                self.items.append(Item(
-                    EPS, "eps", own.eps, needed, "", f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: beyond some width epsilon wins and the update fades",
-                    f"scale eps by {power(needed - own.eps)}", weight=weight.name, effect=needed - own.eps,
-                ))
+                self.items.append(
+                    Item(
+                        EPS,
+                        "eps",
+                        own.eps,
+                        needed,
+                        "",
+                        f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: beyond some width epsilon wins and the update fades",
+                        f"scale eps by {power(needed - own.eps)}",
+                        weight=weight.name,
+                        effect=needed - own.eps,
+                    )
+                )
 
     def decay(self, weight: Weight, own: Effective, gradient: Order) -> None:
         if own.weight_decay is None:
@@ -394,13 +537,27 @@ class Judge:
             text = f"weight decay enters the gradient before it is normalised: decay over gradient changes like {power(own.weight_decay - needed)}"
             fix = f"make weight_decay ~ {power(needed)}, or use decoupled decay with lr * weight_decay constant"
         else:
-            mended = {self.repaired.c[leaf.name] for leaf in leaves} | {self.needed_c(leaf) for leaf in leaves} | {own.c}
+            mended = (
+                {self.repaired.c[leaf.name] for leaf in leaves} | {self.needed_c(leaf) for leaf in leaves} | {own.c}
+            )
             if own.weight_decay in mended:
                 return
             needed = own.c
             text = f"lr * weight_decay changes like {power(own.weight_decay - needed)}"
             fix = f"make weight_decay ~ {power(needed)}, so that lr * weight_decay is constant"
-        self.items.append(Item(DECAY, "weight_decay", own.weight_decay, needed, "", text, fix, weight=weight.name, effect=own.weight_decay - needed))
+        self.items.append(
+            Item(
+                DECAY,
+                "weight_decay",
+                own.weight_decay,
+                needed,
+                "",
+                text,
+                fix,
+                weight=weight.name,
+                effect=own.weight_decay - needed,
+            )
+        )
 
     def hints(self) -> None:
         if self.regime.name == KERNEL and not self.repaired.causes:
@@ -414,20 +571,32 @@ class Judge:
         if strangers:
             self.notes.append(f"{max(strangers)} tensors in the optimizer are no parameters of the model")
         if self.gathered.measured:
-            self.notes.append(f"init measured on real instances, not read: {', '.join(fold_names(sorted(self.gathered.measured)))}")
+            self.notes.append(
+                f"init measured on real instances, not read: {', '.join(fold_names(sorted(self.gathered.measured)))}"
+            )
 
     # -- the report -------------------------------------------------------------------------------
 
     def report(self, name: str) -> Report:
         items = self.run()
         broken = bool(self.repaired.causes)
-        findings = sorted(put_together(items, len(self.program.weights)), key=lambda f: (f.severity != "error", KINDS.index(f.kind)))
+        findings = sorted(
+            put_together(items, len(self.program.weights)), key=lambda f: (f.severity != "error", KINDS.index(f.kind))
+        )
         regime_name = UNSTABLE if broken else self.regime.name
         if self.regime.name == UNSTABLE and not broken:
             findings = [self.unexplained(), *findings]
         return Report(
-            tuple(findings), self.checked(findings), regime_name, self.program.widths, self.gathered.how, self.gathered.why,
-            None if regime_name == UNSTABLE else self.regime.r, tuple(self.notes), self.assumptions(), name,
+            tuple(findings),
+            self.checked(findings),
+            regime_name,
+            self.program.widths,
+            self.gathered.how,
+            self.gathered.why,
+            None if regime_name == UNSTABLE else self.regime.r,
+            tuple(self.notes),
+            self.assumptions(),
+            name,
         )
 
     def assumptions(self) -> tuple[str, ...]:
@@ -439,7 +608,18 @@ class Judge:
         excess = self.regime.excesses[0]
         where = self.lowered.where(excess.atom) if excess.atom is not None else ""
         text = f"it {excess.why} and grows like {power(excess.order)}"
-        return Finding(EXPLODES, SEVERITY[EXPLODES], self.lowered.name(excess.value), "value", excess.order, ZERO, where, text, (), excess.order)
+        return Finding(
+            EXPLODES,
+            SEVERITY[EXPLODES],
+            self.lowered.name(excess.value),
+            "value",
+            excess.order,
+            ZERO,
+            where,
+            text,
+            (),
+            excess.order,
+        )
 
     def checked(self, findings: list[Finding]) -> Mapping[str, Checked]:
         table: dict[str, Checked] = {}
@@ -447,9 +627,20 @@ class Judge:
             own, found = self.given[weight.name], self.solution.needs_of(weight)
             kinds = tuple(dict.fromkeys(f.kind for f in findings if weight.name in f.weights))
             row = Checked(
-                weight.name, "[" + ", ".join(map(str, weight.shape)) + "]", self.role(weight), own.optimizer, own.b, own.c, own.weight_decay, own.eps,
-                own.b, self.effective_C(weight), gradient_order(weight.grad, self.facts),
-                (max(n.A for _, n in found), max(n.C for _, n in found)) if found else None, kinds, weight.aliases,
+                weight.name,
+                "[" + ", ".join(map(str, weight.shape)) + "]",
+                self.role(weight),
+                own.optimizer,
+                own.b,
+                own.c,
+                own.weight_decay,
+                own.eps,
+                own.b,
+                self.effective_C(weight),
+                gradient_order(weight.grad, self.facts),
+                (max(n.A for _, n in found), max(n.C for _, n in found)) if found else None,
+                kinds,
+                weight.aliases,
             )
             for name in weight.names:
                 table[name] = replace(row, name=name)
@@ -480,12 +671,22 @@ def put_together(items: list[Item], total: int) -> list[Finding]:
     """One finding for all items of one cause: same kind, quantity, exponents and group; the first speaks for it."""
     groups: dict[tuple, list[Item]] = {}
     for item in items:
-        key = (item.kind, item.quantity, item.found, item.needed, item.also, item.severity, _template(item.site) if item.site else "")
+        key = (
+            item.kind,
+            item.quantity,
+            item.found,
+            item.needed,
+            item.also,
+            item.severity,
+            _template(item.site) if item.site else "",
+        )
         groups.setdefault(key, []).append(item)
     found = []
     for group in groups.values():
         first = group[0]
-        names = tuple(dict.fromkeys(name for item in group for name in ((item.weight,) if item.weight else item.weights)))
+        names = tuple(
+            dict.fromkeys(name for item in group for name in ((item.weight,) if item.weight else item.weights))
+        )
         if first.site:
             sites = list(dict.fromkeys(item.site for item in group))
             subject = ", ".join(fold_names(sites)) if len(sites) > 1 else sites[0]
@@ -494,10 +695,20 @@ def put_together(items: list[Item], total: int) -> list[Finding]:
         numbers = ""
         if first.found is not None and first.needed is not None:
             numbers = f"{first.quantity} ~ {power(first.found)}, needs {power(first.needed)}: "
-        found.append(Finding(
-            first.kind, first.severity or SEVERITY[first.kind], subject, first.quantity, first.found, first.needed, first.where,
-            f"{numbers}{first.text}; {first.fix}", names, first.effect,
-        ))
+        found.append(
+            Finding(
+                first.kind,
+                first.severity or SEVERITY[first.kind],
+                subject,
+                first.quantity,
+                first.found,
+                first.needed,
+                first.where,
+                f"{numbers}{first.text}; {first.fix}",
+                names,
+                first.effect,
+            )
+        )
     return found
 
 
@@ -509,7 +720,9 @@ def _subject(names: tuple[str, ...], most: int = 5) -> str:
         before, last = (parts[:-2], parts[-1]) if len(parts) > 1 else ((), "")
         siblings.setdefault((".".join(before), last), []).append(parts[-2] if len(parts) > 1 else parts[0])
     joined = [
-        ".".join(part for part in (before, middle[0] if len(middle) == 1 else "{" + ",".join(middle) + "}", last) if part)
+        ".".join(
+            part for part in (before, middle[0] if len(middle) == 1 else "{" + ",".join(middle) + "}", last) if part
+        )
         for (before, last), middle in siblings.items()
     ]
     return ", ".join(joined[:most]) + (f" and {len(joined) - most} more" if len(joined) > most else "")

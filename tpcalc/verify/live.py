@@ -120,15 +120,21 @@ def unpack(result: Any, call: str) -> Built:
         elif (schedulers := _all(item, _is_scheduler)) is not None:
             built.schedulers += schedulers
         elif built.inputs is None and _is_inputs(item):
-            built.inputs = (item,) if isinstance(item, torch.Tensor) else tuple(item) if isinstance(item, list) else item
+            built.inputs = (
+                (item,) if isinstance(item, torch.Tensor) else tuple(item) if isinstance(item, list) else item
+            )
         else:
-            raise SetupError(f"{call} returned {_kind(item)}, which is no optimizer, scheduler or input; return {EXPECTS}")
+            raise SetupError(
+                f"{call} returned {_kind(item)}, which is no optimizer, scheduler or input; return {EXPECTS}"
+            )
     if not built.optimizers:
         raise SetupError(f"{call} returned no optimizer; return {EXPECTS}")
     if built.inputs is None and (found := example_inputs(built.model)) is not None:
         built.inputs, built.said = found
     if built.inputs is None:
-        raise SetupError(f"{call} returned no example inputs; add them last: a tensor, a tuple of arguments or a dict of keyword arguments")
+        raise SetupError(
+            f"{call} returned no example inputs; add them last: a tensor, a tuple of arguments or a dict of keyword arguments"
+        )
     return built
 
 
@@ -250,7 +256,9 @@ def _number(value: Any, what: str) -> float:
     if isinstance(value, torch.Tensor):
         real = getattr(value, "real", None) if hasattr(value, "memory") else value
         if real is None:
-            raise SetupError(f"{what} is a tensor without numbers while the setup is traced; give it as a Python number")
+            raise SetupError(
+                f"{what} is a tensor without numbers while the setup is traced; give it as a Python number"
+            )
         return float(real)
     try:
         return float(value)
@@ -296,15 +304,21 @@ def read(built: Built) -> Live:
     for optimizer in _unwrapped(built.optimizers):
         law, label = law_of(optimizer), type(optimizer).__name__
         for index, group in enumerate(optimizer.param_groups):
-            place = f"group {index} of {label}" + (f" ({group['name']!r})" if isinstance(group.get("name"), str) else "")
+            place = f"group {index} of {label}" + (
+                f" ({group['name']!r})" if isinstance(group.get("name"), str) else ""
+            )
             lr = _number(group["lr"], f"the learning rate of {place}")
             if not group["params"]:
                 empty.append((place, lr))
             eps = group.get("eps")
             own = Settings(
-                label, law, {key: value for key, value in group.items() if key != "params"}, lr,
+                label,
+                law,
+                {key: value for key, value in group.items() if key != "params"},
+                lr,
                 _number(group.get("weight_decay") or 0.0, f"the weight decay of {place}"),
-                _number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None, place,
+                _number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None,
+                place,
             )
             for parameter in group["params"]:
                 if id(parameter) not in names:
@@ -320,6 +334,16 @@ def read(built: Built) -> Live:
 
 
 __all__ = [
-    "EXPECTS", "Built", "LawOf", "Live", "Settings", "SetupError", "declare_optimizer", "is_optimizer", "law_of", "read", "step_schedulers",
+    "EXPECTS",
+    "Built",
+    "LawOf",
+    "Live",
+    "Settings",
+    "SetupError",
+    "declare_optimizer",
+    "is_optimizer",
+    "law_of",
+    "read",
+    "step_schedulers",
     "unpack",
 ]

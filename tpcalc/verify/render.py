@@ -30,7 +30,9 @@ def summary(report: Report) -> str:
     """``FAIL, unstable: some values grow without bound with the width; 2 errors, 1 warning``."""
     verdict = "FAIL" if not report.ok else "ok with warnings" if report.findings else "ok"
     drift = f" (features move by n^-{report.r})" if report.regime == "kernel" and report.r is not None else ""
-    counts = ", ".join(_count(len(found), word) for found, word in ((report.errors, "error"), (report.warnings, "warning")))
+    counts = ", ".join(
+        _count(len(found), word) for found, word in ((report.errors, "error"), (report.warnings, "warning"))
+    )
     return f"{verdict}, {report.regime}: {SUMMARY[report.regime]}{drift}; {counts}"
 
 
@@ -38,8 +40,14 @@ def report_text(report: Report) -> str:
     widths = ", ".join(map(str, report.widths))
     lines = [f"{report.name} at widths {widths}, on {report.how}", summary(report)]
     for finding in report.findings:
-        lines += ["", f"{finding.severity}: {finding.kind}: {finding.subject}" + (f"   # {finding.where}" if finding.where else "")]
-        lines += textwrap.wrap(finding.message, LINE, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
+        lines += [
+            "",
+            f"{finding.severity}: {finding.kind}: {finding.subject}"
+            + (f"   # {finding.where}" if finding.where else ""),
+        ]
+        lines += textwrap.wrap(
+            finding.message, LINE, initial_indent="    ", subsequent_indent="    ", break_long_words=False
+        )
     lines += ["", *_table(report)]
     if report.why:
         lines += ["", f"Real instances, because on fake tensors: {report.why}"]
@@ -51,7 +59,10 @@ def report_text(report: Report) -> str:
 def _table(report: Report) -> list[str]:
     """Effective exponents, repeated blocks folded."""
     rows = {name: row for name, row in report.weights.items() if name not in row.aliases}
-    cells = {name: (row.role, _n(row.b, -1), _n(row.c, -1), _n(row.weight_decay), _n(row.eps), ", ".join(row.kinds)) for name, row in rows.items()}
+    cells = {
+        name: (row.role, _n(row.b, -1), _n(row.c, -1), _n(row.weight_decay), _n(row.eps), ", ".join(row.kinds))
+        for name, row in rows.items()
+    }
     table = [("weight", "role", "init std", "lr", "weight decay", "eps", "")]
     table += [(folded.name, *cells[folded.names[0]]) for folded in fold(cells.items())]
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
@@ -82,8 +93,16 @@ def report_json(report: Report) -> dict[str, Any]:
         "ran_on_reason": report.why,
         "findings": [
             {
-                "kind": f.kind, "severity": f.severity, "subject": f.subject, "quantity": f.quantity, "found": _text(f.found),
-                "needed": _text(f.needed), "effect": _text(f.effect), "where": f.where, "message": f.message, "weights": list(f.weights),
+                "kind": f.kind,
+                "severity": f.severity,
+                "subject": f.subject,
+                "quantity": f.quantity,
+                "found": _text(f.found),
+                "needed": _text(f.needed),
+                "effect": _text(f.effect),
+                "where": f.where,
+                "message": f.message,
+                "weights": list(f.weights),
             }
             for f in report.findings
         ],
@@ -95,9 +114,20 @@ def report_json(report: Report) -> dict[str, Any]:
 
 def _weight_json(row: Checked) -> dict[str, Any]:
     return {
-        "name": row.name, "shape": row.shape, "role": row.role, "optimizer": row.optimizer or None, "a": "0", "b": _text(row.b), "c": _text(row.c),
-        "weight_decay": _text(row.weight_decay), "eps": _text(row.eps), "A": _text(row.A), "C": _text(row.C), "gradient": _text(row.gradient),
-        "needed": None if row.needed is None else {"A": _text(row.needed[0]), "C": _text(row.needed[1])}, "findings": list(row.kinds),
+        "name": row.name,
+        "shape": row.shape,
+        "role": row.role,
+        "optimizer": row.optimizer or None,
+        "a": "0",
+        "b": _text(row.b),
+        "c": _text(row.c),
+        "weight_decay": _text(row.weight_decay),
+        "eps": _text(row.eps),
+        "A": _text(row.A),
+        "C": _text(row.C),
+        "gradient": _text(row.gradient),
+        "needed": None if row.needed is None else {"A": _text(row.needed[0]), "C": _text(row.needed[1])},
+        "findings": list(row.kinds),
     }
 
 
@@ -109,7 +139,9 @@ def report_github(report: Report, file: Optional[str] = None) -> str:
     lines = []
     for finding in report.findings:
         place = _place(finding.where, file)
-        properties = ",".join(f"{key}={_escape(value, True)}" for key, value in (*place, ("title", f"tpcalc: {finding.kind}")))
+        properties = ",".join(
+            f"{key}={_escape(value, True)}" for key, value in (*place, ("title", f"tpcalc: {finding.kind}"))
+        )
         lines.append(f"::{finding.severity} {properties}::{_escape(f'{finding.subject}: {finding.message}')}")
     lines.append(f"::notice title=tpcalc verify::{_escape(summary(report))}")
     return "\n".join(lines)

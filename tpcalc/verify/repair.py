@@ -20,7 +20,23 @@ from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.propagate import LAWS, Alignment, Fact, WeightOrders, leaf_facts, roles, weight_fact
 from tpcalc.regime import base
 from tpcalc.rules.structures import (
-    Atom, Bounded, Contract, Exp, Gather, Guard, LinearLike, Log, Normalise, Power, Product, Reduce, Scale, Softmax, Sum, View,
+    Atom,
+    Bounded,
+    Contract,
+    Exp,
+    Gather,
+    Guard,
+    LinearLike,
+    Log,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Softmax,
+    Sum,
+    View,
+    operands,
 )
 from tpcalc.verify.effective import Effective
 
@@ -92,20 +108,30 @@ def limits(lowered: Lowered, facts: Mapping[int, Fact]) -> dict[int, Limit]:
             x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
             if x_weight != y_weight:
                 add(base(lowered, s.y if x_weight else s.x), Limit("enters a weight", atom))
-        elif isinstance(s, Sum) and sum(facts[x].data for x in s.xs) > 1 and lowered.node(atom).op.startswith("aten.add"):
+        elif isinstance(s, Sum) and _is_residual(lowered, atom, facts):
             add(atom.out, Limit("joins a residual stream", atom))
         elif isinstance(s, Normalise):
             norms.setdefault(s.x, Limit("enters a norm", atom, norm=True))
     program = lowered.program
-    for vid in (program.loss,) if program.loss is not None and not program.outputs else [vid for _, vid in program.outputs]:
+    for vid in (
+        (program.loss,) if program.loss is not None and not program.outputs else [vid for _, vid in program.outputs]
+    ):
         add(vid, Limit("leaves as an output", None))
     return {**{vid: limit for vid, limit in norms.items() if facts[vid].data}, **found}
+
+
+def _is_residual(lowered: Lowered, atom: Atom, facts: Mapping[int, Fact]) -> bool:
+    """Whether an atom adds two values of the program (the blocks of a packed value are joined by sums too, and biases added)."""
+    added = [x for x in operands(atom.structure) if facts[x].data and x in lowered.program.values]
+    return len(added) > 1 and lowered.node(atom).op.split(".")[1].rstrip("_") in ("add", "sub")
 
 
 class Repairer:
     """Mutable while it runs; :func:`repair` returns what it found."""
 
-    def __init__(self, lowered: Lowered, given: Mapping[str, Effective], reference: Mapping[int, Fact], alignment: Alignment) -> None:
+    def __init__(
+        self, lowered: Lowered, given: Mapping[str, Effective], reference: Mapping[int, Fact], alignment: Alignment
+    ) -> None:
         self.lowered, self.alignment, self.given = lowered, alignment, given
         self.limits = limits(lowered, reference)
         self.A = {leaf.name: given[leaf.weight.name].b for leaf in lowered.leaves}
@@ -169,7 +195,9 @@ class Repairer:
                 for cause in self.walk(atom.out, allowed, limit.norm):
                     mended |= self.mend(replace(cause, value=atom.out, order=allowed + cause.excess, limit=limit))
                 self.facts[atom.out] = fact._replace(
-                    init=fact.init if limit.norm else min(fact.init, ZERO), trained=min(fact.trained, allowed), change=min(fact.change, allowed)
+                    init=fact.init if limit.norm else min(fact.init, ZERO),
+                    trained=min(fact.trained, allowed),
+                    change=min(fact.change, allowed),
                 )
         return mended
 
@@ -224,14 +252,18 @@ class Repairer:
         fact = self.facts[vid]
         return fact.weight != 0 and not fact.data
 
-    def back(self, vid: int, limit: Order, change: bool, scale: Fraction) -> Iterator["Cause | tuple[int, Order, bool, Fraction]"]:
+    def back(
+        self, vid: int, limit: Order, change: bool, scale: Fraction
+    ) -> Iterator["Cause | tuple[int, Order, bool, Fraction]"]:
         """One step back from a value that is too large: causes, or operands that are too large in turn."""
         excess = self.size(vid, change) - limit
         if excess is MINUS_INFINITY or excess <= ZERO:
             return
         if self.is_weight(vid):
             fact = self.facts[vid]
-            yield from self.of_weight(vid, ZERO if change else fact.init - limit, fact.change - limit, self.lowered.maker.get(vid))
+            yield from self.of_weight(
+                vid, ZERO if change else fact.init - limit, fact.change - limit, self.lowered.maker.get(vid)
+            )
             return
         atom = self.lowered.maker.get(vid)
         if atom is None:
@@ -289,9 +321,14 @@ class Repairer:
             vid = atom.structure.x
         return power
 
-    def contraction(self, atom: Atom, s: Contract, kinds: tuple[bool, bool], limit: Order, change: bool) -> Iterator["Cause | tuple"]:
+    def contraction(
+        self, atom: Atom, s: Contract, kinds: tuple[bool, bool], limit: Order, change: bool
+    ) -> Iterator["Cause | tuple"]:
         """Laws 1 to 3 term by term: which of them is too large."""
-        for is_weight, w, v, rest, partner_weight in ((kinds[0], s.x, s.y, s.rest_x, kinds[1]), (kinds[1], s.y, s.x, s.rest_y, kinds[0])):
+        for is_weight, w, v, rest, partner_weight in (
+            (kinds[0], s.x, s.y, s.rest_x, kinds[1]),
+            (kinds[1], s.y, s.x, s.rest_y, kinds[0]),
+        ):
             if not is_weight:
                 continue
             weight, value = self.facts[w], self.facts[v]
@@ -333,14 +370,21 @@ class Repairer:
             # a merged weight (LoRA's B A, a gain times a direction): the factor that moved, the first one for the init
             x, y = self.facts[s.x], self.facts[s.y]
             if self.is_weight(s.x):
-                yield from self.of_weight(s.x, init, change if x.change + y.trained >= y.change + x.init else MINUS_INFINITY, use)
+                yield from self.of_weight(
+                    s.x, init, change if x.change + y.trained >= y.change + x.init else MINUS_INFINITY, use
+                )
             if self.is_weight(s.y):
                 yield from self.of_weight(
-                    s.y, init if not self.is_weight(s.x) else MINUS_INFINITY, change if y.change + x.trained >= x.change + y.init else MINUS_INFINITY, use
+                    s.y,
+                    init if not self.is_weight(s.x) else MINUS_INFINITY,
+                    change if y.change + x.trained >= x.change + y.init else MINUS_INFINITY,
+                    use,
                 )
 
 
-def repair(lowered: Lowered, given: Mapping[str, Effective], reference: Mapping[int, Fact], alignment: Alignment) -> Repaired:
+def repair(
+    lowered: Lowered, given: Mapping[str, Effective], reference: Mapping[int, Fact], alignment: Alignment
+) -> Repaired:
     """Follow training under ``given``, mending each cause of an explosion.  ``reference``: facts that tell weights from values."""
     return Repairer(lowered, given, reference, alignment).run()
 
