@@ -72,7 +72,7 @@ def rms(tensor: torch.Tensor) -> float:
         x = torch.view_as_real(x)
     if x.numel() == 0:
         return 0.0
-    total = float(torch.linalg.vector_norm(x.double()))
+    total = float(torch.linalg.vector_norm(x, dtype=torch.float64))
     if math.isfinite(total) and total < MASKING:
         return total / math.sqrt(x.numel())
     kept = x[torch.isfinite(x) & (x.abs() < MASKING)].double()
@@ -81,9 +81,15 @@ def rms(tensor: torch.Tensor) -> float:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    """Draw from ``seed`` on the CPU, and give back the state after (torch.manual_seed looks at every device, and is
+    slow).
+    """
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
         yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def _apply(model: torch.nn.Module, inputs: Any) -> Any:
@@ -142,25 +148,25 @@ def initialise(model: torch.nn.Module, program: Program, recipe: Recipe, width: 
 
 
 def make_optimizer(model: torch.nn.Module, program: Program, recipe: Recipe, width: int) -> torch.optim.Optimizer:
+    """The optimizer, with one group for each set of equal hyperparameters."""
     ratio = width / recipe.base
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    groups = []
+    groups: dict[tuple, list[torch.nn.Parameter]] = {}
     for weight in program.weights:
         parameter = parameters[weight.name]
         if not parameter.requires_grad:
             continue
-        group = {"params": [parameter], "lr": recipe.lr, "weight_decay": recipe.weight_decay}
-        if recipe.optimizer != "sgd":
-            group["eps"] = recipe.eps
+        lr, decay, eps = recipe.lr, recipe.weight_decay, recipe.eps
         if recipe.exponents is not None:
             own = recipe.exponents[weight.name]
-            group["lr"] *= ratio ** -float(own.c)
-            group["weight_decay"] *= ratio ** float(own.weight_decay)
-            if own.eps is not None and "eps" in group:
-                group["eps"] *= ratio ** float(own.eps)
-        groups.append(group)
+            lr *= ratio ** -float(own.c)
+            decay *= ratio ** float(own.weight_decay)
+            eps *= ratio ** float(own.eps or 0)
+        groups.setdefault((lr, decay, eps), []).append(parameter)
+    names = ("lr", "weight_decay") if recipe.optimizer == "sgd" else ("lr", "weight_decay", "eps")
+    listed = [{"params": group, **dict(zip(names, key, strict=False))} for key, group in groups.items()]
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return kinds[recipe.optimizer](groups, lr=recipe.lr)
+    return kinds[recipe.optimizer](listed, lr=recipe.lr)
 
 
 # -- one run ---------------------------------------------------------------------------------------
