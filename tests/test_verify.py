@@ -528,6 +528,24 @@ def test_inputs_that_a_model_leaves_no_doubt_about():
     assert report.findings == () and "came without example inputs" in report.assumptions[0]
 
 
+def test_powers_of_a_rounded_size():
+    """lr / fan_in where fan_in is 8/3 n rounded up to a multiple of 32: no power of n, but one of the weight's own axis."""
+
+    def setup(width):
+        inner = -(-8 * width // 3 // 32) * 32
+        model = nn.Sequential(nn.Linear(8, width), nn.GELU(), nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, 4))
+        groups = [{"params": [p], "lr": LR, "weight_decay": 0.0, "eps": 1e-8 / width} for p in model.parameters()]
+        nn.init.normal_(model[0].weight)
+        nn.init.normal_(model[2].weight, std=width**-0.5)
+        nn.init.normal_(model[4].weight, std=1 / inner)
+        groups[2]["lr"] *= 64 / width
+        groups[4]["lr"] *= 192 / inner
+        return model, torch.optim.AdamW(groups), x_inputs()
+
+    report = tpcalc.verify(setup, (64, 128, 256))
+    assert report.findings == () and report.weights["4.weight"].c == report.weights["4.weight"].b == 1
+
+
 def test_tensors_of_another_model():
     def setup(width):
         _, optimizer, inputs = setups.tp5_table3_adam(width)
