@@ -819,3 +819,48 @@ def sinusoidal_positions(n):
 
 
 EXCEPT["sinusoidal_positions"].update({"e.weight": ("1/2", "1/2", 0, "-1/2")})
+
+
+@zoo
+def delta_rule_in_chunks(n):
+    """A gated delta net's chunk: a triangular system over the tokens of one chunk."""
+
+    def run(s, x):
+        x = s.i(x)
+        k = F.normalize(s.wk(x).unflatten(-1, (-1, 16)).transpose(1, 2), dim=-1)
+        v = s.wv(x).unflatten(-1, (-1, 16)).transpose(1, 2)
+        lower = torch.tril(k @ k.transpose(-1, -2), diagonal=-1)
+        eye = torch.eye(x.shape[1])
+        y = torch.linalg.solve_triangular(lower + eye, v, upper=False)
+        return s.o(y.transpose(1, 2).flatten(-2))
+
+    return Net(run, i=entry(n), wk=nn.Linear(n, n), wv=nn.Linear(n, n), o=readout(n)), (sequences(),)
+
+
+@zoo
+def connectionist_temporal_classification(n):
+    def run(s, x):
+        y = s.o(F.relu(s.i(x))).log_softmax(dim=-1).transpose(0, 1)
+        return F.ctc_loss(y, torch.tensor([[1, 2], [2, 3]]), torch.tensor([6, 6]), torch.tensor([2, 2]))
+
+    return Net(run, i=entry(n), o=readout(n)), (sequences(),)
+
+
+@zoo
+def probabilities_with_their_own_loss(n):
+    def run(s, x):
+        return F.binary_cross_entropy(torch.sigmoid(s.o(F.relu(s.i(x)))), torch.full((3, CLASSES), 0.25))
+
+    return Net(run, i=entry(n), o=readout(n)), (points(),)
+
+
+@zoo(original=(0, "1/2", "-1/2", -1))
+def spectrally_normalised(n):
+    """W over its largest singular value, estimated by a power iteration whose vectors are buffers: of order n^-1/2 whatever W."""
+    norm = nn.utils.parametrizations.spectral_norm
+    return nn.Sequential(entry(n), nn.ReLU(), norm(nn.Linear(n, n)), nn.ReLU(), readout(n)), (points(),)
+
+
+@zoo(weight_orig=(0, "1/2", "-1/2", -1))
+def spectrally_normalised_by_a_hook(n):
+    return nn.Sequential(entry(n), nn.ReLU(), nn.utils.spectral_norm(nn.Linear(n, n)), nn.ReLU(), readout(n)).eval(), (points(),)

@@ -17,7 +17,7 @@ from tpcalc.order import MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.program import Node, Program, Ref, Value, Weight
 from tpcalc.rules import REGISTRY, Registry
 from tpcalc.rules.structures import (
-    Atom, Guard, Known, Normalise, Power, Product, Reduce, Scale, Structure, Sum, View, operands,
+    Atom, Contract, Guard, Known, Normalise, Power, Product, Reduce, Scale, Structure, Sum, View, operands,
 )
 from tpcalc.segments import PICKS, SPLITS, UNIT, Segments, action, base_name, ends_of, part_value, picked, plan, put_back, size_sum
 from tpcalc.size import Size
@@ -116,6 +116,10 @@ class _Lowerer:
         self.values = ChainMap(self.parts, program.values)
         self.segments: dict[int, Segments] = {}
         self.cut_lengths: set[tuple[Size, ...]] = set()
+        self.units = {
+            vid: (None, value.magnitude.order) for vid, value in program.values.items()
+            if value.kind == "buffer" and value.magnitude is not None
+        }
 
     def run(self) -> Lowered:
         blocks = self.cut_weights()
@@ -341,11 +345,15 @@ class _Lowerer:
         return x if isinstance(x, int) else self.emit(x, node, None)
 
     def emit(self, structure: Structure, node: int, out: "int | None") -> int:
-        flat = self.flatten(structure, node)
+        flat = self.power_iteration(self.flatten(structure, node), node)
         flat, homogeneity = self.recognise(flat)
         if out is None:
             out = self.fresh
             self.fresh += 1
+        if isinstance(flat, Normalise):
+            self.units[out] = (self.of(flat.x).base, flat.shift)
+        elif isinstance(flat, (View, Sum)) and len(xs := operands(flat)) == 1 and xs[0] in self.units:
+            self.units[out] = self.units[xs[0]]
         if homogeneity is not None:
             self.homogeneity[out] = homogeneity
         self.atoms.append(Atom(out, flat, node))
@@ -361,6 +369,22 @@ class _Lowerer:
         if len(flat) == 2:
             return replace(structure, x=flat[0], y=flat[1])
         return replace(structure, x=flat[0])
+
+    def power_iteration(self, s: Structure, node: int) -> Structure:
+        """``W v`` and ``u (W v)`` with a vector kept for it (a buffer, or ``W u`` normalised): the spectral norm of W, by law 2.
+
+        The vector is aligned with W, so each is of a size proportional to that of W.
+        """
+        if not isinstance(s, Contract) or base_name(self.program.nodes[node]) not in ("mv", "dot", "vdot"):
+            return s
+        for w, v, rest in ((s.x, s.y, s.rest_x), (s.y, s.x, s.rest_y)):
+            h = self.of(w)
+            base, order = self.units.get(v, (None, None))
+            if h.base not in self.program.weight_of_value or h.degree != 1 or order is None or base not in (None, h.base):
+                continue
+            spread = max(s.K / 2, s.K - rest / 2) if h.shift == 0 else s.K
+            return Scale(self.emit(Power(w, ONE, "even"), node, None), spread + order)
+        return s
 
     def of(self, vid: int) -> Homogeneity:
         return self.homogeneity.get(vid) or Homogeneity(vid, ONE, ZERO)

@@ -49,7 +49,7 @@ def mul(call: Call):
     return Product(call[0], call[1])
 
 
-@rule("aten.div.Tensor", "aten.div.Scalar", "aten.true_divide", "aten.divide")
+@rule("aten.div.Tensor", "aten.div.Scalar", "aten.div.out", "aten.true_divide", "aten.divide")
 def div(call: Call):
     if not call.is_tensor(1):
         return _scaled(call[0], call.arg(1), -1)
@@ -268,7 +268,41 @@ def unique(call: Call):
     return tuple(Discrete(call.tensors()) for _ in call.node.outputs)
 
 
+@rule("aten.glu")
+def gated(call: Call):
+    """The first half of x times the sigmoid of the second."""
+    return Product(call[0], Bounded(call[0], zero=False))
+
+
+@rule("aten.hypot")
+def hypot(call: Call):
+    return Sum((Power(call[0], ONE, "even"), Power(call[1], ONE, "even")))
+
+
+@rule("aten.xlogy", "aten.special_xlog1py")
+def xlogy(call: Call):
+    return Product(call[0], Log(call[1]))
+
+
+@rule("aten.sinh", "aten.cosh")
+def hyperbolic(call: Call):
+    """As large as exp."""
+    return Exp(call[0])
+
+
+@rule("aten.copysign")
+def copysign(call: Call):
+    return Product(Power(call[0], ONE, "even"), Discrete((call[1],)))
+
+
 # Derivatives: dy times f'(x).
+
+
+@rule("aten.glu_backward")
+def gated_derivative(call: Call):
+    """dy times the gate, and dy times the gated value times the slope of the gate."""
+    gate = Bounded(call[1], zero=False, saturates=False)
+    return Product(call[0], Sum((gate, Product(call[1], gate))))
 
 
 @rule("aten.threshold_backward", "aten.leaky_relu_backward", "aten.hardtanh_backward", "aten.hardswish_backward", "aten.hardsigmoid_backward",

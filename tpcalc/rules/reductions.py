@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from tpcalc.order import HALF, ONE, ZERO
 from tpcalc.rules.registry import Call, rule
-from tpcalc.rules.structures import Discrete, LinearLike, Power, Product, Reduce, Scale, Structure, Sum, View
+from tpcalc.rules.structures import Discrete, LinearLike, Log, Power, Product, Reduce, Scale, Structure, Sum, View
 
 TWO = Fraction(2)
 
@@ -152,3 +152,36 @@ def smooth_loss_backward(call: Call):
     slope = Product(call[0], Discrete((call[1], call[2])))
     reduction = call.arg(5 if "binary" in call.node.op else 3, "reduction", 1)
     return Scale(slope, -call.reduced(1, None)) if reduction == 1 else slope
+
+
+@rule("aten.binary_cross_entropy")
+def binary_cross_entropy(call: Call):
+    """Of probabilities: logarithms, averaged over every entry unless asked otherwise."""
+    entries = Product(View(call[1]), Log(call[0]))
+    reduction = call.arg(3, "reduction", 1)
+    growth = call.reduced(0, None)
+    return entries if reduction == 0 else _mean(entries, growth) if reduction == 1 else Reduce(entries, growth)
+
+
+@rule("aten.binary_cross_entropy_backward")
+def binary_cross_entropy_backward(call: Call):
+    """dy (p - t) / (p (1 - p))."""
+    slope = Product(call[0], Discrete((call[1], call[2])))
+    return Scale(slope, -call.reduced(1, None)) if call.arg(4, "reduction", 1) == 1 else slope
+
+
+@rule("aten._ctc_loss")
+def ctc_loss(call: Call):
+    """A log-sum over alignments of finitely many log-probabilities."""
+    return (LinearLike(call[0], offset=True), Discrete((call[0],)))
+
+
+@rule("aten._ctc_loss_backward")
+def ctc_loss_backward(call: Call):
+    """dy times differences of probabilities."""
+    return Product(call[0], Discrete((call[1],)))
+
+
+@rule("aten.aminmax")
+def aminmax(call: Call):
+    return (Power(call[0], ONE), Power(call[0], ONE))

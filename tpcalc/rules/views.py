@@ -16,7 +16,7 @@ upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler
 upsample_nearest1d_backward upsample_nearest2d_backward upsample_bilinear2d_backward upsample_bicubic2d_backward
 upsample_nearest3d_backward _upsample_nearest_exact2d_backward upsample_linear1d_backward upsample_trilinear3d_backward
 _upsample_bilinear2d_aa_backward _upsample_bicubic2d_aa_backward masked_scatter_backward
-_fft_r2c _fft_c2r _fft_c2c set_data""".split()
+_fft_r2c _fft_c2r _fft_c2c set_data diag_embed grid_sampler_3d im2col_backward""".split()
 
 
 @rule(*(f"aten.{name}" for name in PASS))

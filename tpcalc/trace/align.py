@@ -256,7 +256,10 @@ class _Aligner:
             return None
         if all(raw.rms is not None for raw in raws):
             try:
-                return fit_scalar(tuple((width, raw.rms) for width, raw in zip(self.widths, raws)))
+                means = tuple((width, raw.rms) for width, raw in zip(self.widths, raws))
+                if all(math.isclose(mean, means[0][1], rel_tol=1e-5) for _, mean in means):
+                    return Scalar.of(means[0][1])  # a random direction of length 1
+                return fit_scalar(means, rounding=_PRECISION.get(raws[0].dtype, 2**-20))
             except FitError:
                 pass
         name = self._name(vid)

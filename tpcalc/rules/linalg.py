@@ -1,0 +1,85 @@
+"""Linear algebra of small matrices: inverses, factorisations, solves over axes of a fixed size.
+
+Over axes that grow, the size of a result follows from the spectrum, which the calculus does not track: refused.
+"""
+
+from __future__ import annotations
+
+from tpcalc.errors import UnsupportedOpError
+from tpcalc.order import HALF, ONE, ZERO
+from tpcalc.rules.registry import Call, rule
+from tpcalc.rules.structures import Bounded, Discrete, Log, Normalise, Power, Product
+
+
+def _small(call: Call, *indices: int) -> None:
+    """Refuse a matrix with a growing axis."""
+    for index in indices:
+        if any(size.growth > 0 for size in call.shape(index)[-2:]):
+            node = call.node
+            raise UnsupportedOpError(
+                f"op {node.op} acts on a matrix that grows with width (module {node.module or '(top)'}, line {node.source or 'unknown'}), "
+                f"and its size depends on the spectrum, which is not tracked; keep the matrix at a fixed size, or give the op a "
+                f'structure of your own with @tpcalc.rule("{node.op}")'
+            )
+
+
+def _first(call: Call, *structures):
+    """The structures of the first results; the others are pivots and flags."""
+    return (structures + (Discrete(),) * len(call.node.outputs))[: len(call.node.outputs)]
+
+
+@rule("aten.linalg_solve_triangular", "aten.triangular_solve")
+def solve_triangular(call: Call):
+    """A^-1 B with ones (or entries of order 0) on the diagonal: a polynomial in A, of the order of B."""
+    _small(call, 0)
+    return _first(call, Product(call[1], Bounded(call[0], zero=False)))
+
+
+@rule("aten._linalg_solve_ex")
+def solve(call: Call):
+    _small(call, 0)
+    return _first(call, Product(call[1], Power(call[0], -ONE, "odd")))
+
+
+@rule("aten.linalg_inv_ex", "aten.linalg_pinv")
+def inverse(call: Call):
+    _small(call, 0)
+    return _first(call, Power(call[0], -ONE, "odd"))
+
+
+@rule("aten.linalg_cholesky_ex")
+def cholesky(call: Call):
+    _small(call, 0)
+    return _first(call, Power(call[0], HALF))
+
+
+@rule("aten.linalg_qr")
+def qr(call: Call):
+    """Q has unit columns, R the size."""
+    _small(call, 0)
+    return (Normalise(call[0], ZERO), Power(call[0], ONE))
+
+
+@rule("aten._linalg_svd")
+def svd(call: Call):
+    _small(call, 0)
+    return (Normalise(call[0], ZERO), Power(call[0], ONE), Normalise(call[0], ZERO))
+
+
+@rule("aten._linalg_eigh")
+def eigh(call: Call):
+    _small(call, 0)
+    return (Power(call[0], ONE), Normalise(call[0], ZERO))
+
+
+@rule("aten._linalg_slogdet")
+def slogdet(call: Call):
+    _small(call, 0)
+    return _first(call, Discrete(), Log(call[0]), Power(call[0], ONE))
+
+
+@rule("aten.linalg_matrix_exp", "aten.matrix_exp")
+def matrix_exp(call: Call):
+    """Of order 0 where its argument is."""
+    _small(call, 0)
+    return Bounded(call[0], zero=False)
