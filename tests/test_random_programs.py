@@ -225,3 +225,15 @@ def test_regressions(steps, optimizer):
 )
 def test_a_vanishing_branch_settles():
     exceeded((("residual", (("tanh",), ("scale", -1.0))),), "adamw")
+
+
+def test_gradients_follow_the_rules_as_applied():
+    """``narrow`` feeds columns of ``join`` that would need a larger init than its rule, the safe one of all columns, has.
+
+    Its gradient is the smaller one of that rule; a learning rate made for the larger one would freeze it.
+    """
+    steps = (("cat",), ("cat",))
+    result = check(steps, "sgd")
+    for name in ("steps.1.narrow.weight", "steps.1.narrow.bias"):
+        (effect,) = result.of("effect", name)
+        assert effect.verdict == "ok" and effect.slope.value > -0.8

@@ -44,7 +44,11 @@ class Need:
 
 @dataclass(frozen=True)
 class Solution:
-    """Effective orders of every weight with the facts and budgets that they give."""
+    """Effective orders of every weight with the facts and budgets that they give.
+
+    ``facts``: with every block of a packed weight at its own orders.  ``applied``: with packed weights whole, at the safe
+    orders of their blocks, as their rules have them; gradients of *other* weights follow these.
+    """
 
     lowered: Lowered
     alignment: Alignment
@@ -53,6 +57,7 @@ class Solution:
     facts: dict[int, Fact]
     budgets: Budgets
     sites: tuple[Site, ...]
+    applied: dict[int, Fact]
 
     def needs_of(self, weight: Weight) -> list[tuple[Leaf, Need]]:
         """The leaves of a weight that any output depends on, with their needs; the neediest first."""
@@ -107,7 +112,18 @@ class _Solver:
         self.report_conflicts(walked)
         self.report_violations(walked, facts)
         facts = propagate(self.lowered, orders, self.alignment, multipliers=self.multipliers)
-        return Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()))
+        safe = self.safe(orders)
+        applied = facts if safe == orders else propagate(self.lowered, safe, self.alignment, multipliers=self.multipliers)
+        return Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()), applied)
+
+    def safe(self, orders: Mapping[str, WeightOrders]) -> dict[str, WeightOrders]:
+        """Every block at the largest exponents of its weight's blocks."""
+        result = {}
+        for leaves in self.lowered.leaves_of.values():
+            own = [orders[leaf.name] for leaf in leaves]
+            A = max(o.A for o in own)
+            result.update({leaf.name: self.guess(A, max((o.C for o in own if o.C is not None), default=ZERO), leaf) for leaf in leaves})
+        return result
 
     def settle(self) -> tuple[Budgets, dict[str, Need], dict[str, WeightOrders], dict[int, Fact]]:
         """Iterate until needs and facts agree."""
@@ -351,11 +367,11 @@ def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
     role = role_of(found[0][0].shape, need) if found else "unused"
     A = max((n.A for _, n in found), default=ZERO)
     C = max((n.C for _, n in found), default=ZERO)
-    gradient = _gradient(solution, weight.grad)
+    gradient = _gradient(solution.applied, weight.grad)
     g = finite(gradient)
     c = C + finite(law.update(g, A)) if found else ZERO
     # an eps below the gradient does no harm, one above it freezes the block
-    least = min((finite(_gradient(solution, leaf.grad)) for leaf, _ in found), default=g)
+    least = min((finite(_gradient(solution.applied, leaf.grad)) for leaf, _ in found), default=g)
     lowered, facts = solution.lowered, solution.facts
     return Rule(
         name=weight.name, shape=weight.shape, role=role, a=ZERO, b=A, c=c, weight_decay=law.decay(g, A, c) if found else ZERO,
@@ -368,8 +384,8 @@ def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
     )
 
 
-def _gradient(solution: Solution, grad: Optional[int]) -> Order:
-    return MINUS_INFINITY if grad is None else solution.facts[grad].trained
+def _gradient(facts: Mapping[int, Fact], grad: Optional[int]) -> Order:
+    return MINUS_INFINITY if grad is None else facts[grad].trained
 
 
 def _slices(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw) -> tuple[SliceRule, ...]:
@@ -377,7 +393,7 @@ def _slices(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw) 
     order = {leaf.name: index for index, leaf in enumerate(solution.lowered.leaves)}
     result = []
     for leaf, need in sorted(found, key=lambda pair: order[pair[0].name]):
-        u = finite(law.update(finite(_gradient(solution, leaf.grad)), need.A))
+        u = finite(law.update(finite(_gradient(solution.facts, leaf.grad)), need.A))
         result.append(SliceRule(
             dim=leaf.dim, start=leaf.start, length=leaf.length, A=need.A, C=need.C, role=role_of(leaf.shape, need), b=need.A, c=need.C + u))
     return tuple(result) if len({(s.A, s.C, s.c) for s in result}) > 1 else ()
