@@ -115,8 +115,18 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    plugin: Annotated[
+        Optional[list[str]],
+        typer.Option("--plugin", metavar="FILE.PY", help="Import a file first, for the rules it adds (may be repeated)."),
+    ] = None,
 ) -> None:
     """Options of the program itself."""
+    if plugin:
+        with _library(None):
+            from tpcalc.trace.target import load_plugin
+
+            for path in plugin:
+                load_plugin(path)
 
 
 @app.command()

@@ -105,6 +105,12 @@ def number_order(arg: Any) -> Order:
     return ZERO
 
 
+def _same_place(one: RuleFunction, other: RuleFunction) -> bool:
+    """The same lines of the same file, imported twice (a target and its loss in one file)."""
+    a, b = getattr(one, "__code__", None), getattr(other, "__code__", None)
+    return a is not None and b is not None and (a.co_filename, a.co_firstlineno) == (b.co_filename, b.co_firstlineno)
+
+
 @dataclass(frozen=True)
 class Registry:
     """Rules and ignored ops by name."""
@@ -114,15 +120,15 @@ class Registry:
 
     def add(self, names: tuple[str, ...], function: RuleFunction) -> None:
         for name in names:
-            if name in self.rules or name in self.ignored:
-                raise ValueError(f"op {name} already has a rule; remove one of the two")
+            if name in self.ignored or (name in self.rules and not _same_place(self.rules[name], function)):
+                raise ValueError(f"op {name} already has a rule; remove one of the two, or name one overload to replace it there")
             self.rules[name] = function
 
     def ignore(self, names: tuple[str, ...], reason: str) -> None:
         if not reason:
             raise ValueError("an ignored op needs a written reason")
         for name in names:
-            if name in self.rules or name in self.ignored:
+            if name in self.rules or self.ignored.get(name, reason) != reason:
                 raise ValueError(f"op {name} already has a rule; remove one of the two")
             self.ignored[name] = reason
 

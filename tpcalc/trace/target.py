@@ -21,7 +21,7 @@ from typing import Any, Optional
 
 from tpcalc.errors import TargetError, TpcalcError
 
-__all__ = ["call_factory", "load_target", "parse_widths"]
+__all__ = ["call_factory", "load_plugin", "load_target", "parse_widths"]
 
 Factory = Callable[[int], Any]
 
@@ -79,6 +79,11 @@ def load_target(target: str) -> Callable[..., Any]:
             f"{name!r} in {place} is of type {type(found).__name__}, not a callable; {_alternatives(name, module)}"
         )
     return found
+
+
+def load_plugin(path: str) -> None:
+    """Import the file ``path``, for the rules it adds.  Raises TargetError where it is missing or raises."""
+    _load_file(Path(path))
 
 
 def call_factory(factory: Factory, width: int, expects: str = "model or (model, inputs)") -> tuple[Any, Any]:
