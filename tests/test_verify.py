@@ -103,7 +103,9 @@ def test_learning_rates_as_tensors(dtype):
 
 
 def test_xavier_is_read_as_what_it_tends_to():
-    """sqrt(2 / (n + V)) is no power, but n^-1/2 in the limit: right inside, too large at the readout, too small at the input."""
+    """sqrt(2 / (n + V)) is no power, but n^-1/2 in the limit: right inside, too large at the readout, too small at
+    the input.
+    """
 
     def setup(width):
         model = MLP(width)
@@ -529,7 +531,9 @@ def test_inputs_that_a_model_leaves_no_doubt_about():
 
 
 def test_powers_of_a_rounded_size():
-    """lr / fan_in where fan_in is 8/3 n rounded up to a multiple of 32: no power of n, but one of the weight's own axis."""
+    """lr / fan_in where fan_in is 8/3 n rounded up to a multiple of 32: no power of n, but one of the weight's own
+    axis.
+    """
 
     def setup(width):
         inner = -(-8 * width // 3 // 32) * 32

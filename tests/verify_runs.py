@@ -19,7 +19,7 @@ def slope(points: dict[int, float]) -> float:
     """Least-squares slope of log value over log width."""
     xs, ys = [math.log(w) for w in points], [math.log(v) for v in points.values()]
     x, y = sum(xs) / len(xs), sum(ys) / len(ys)
-    return sum((a - x) * (b - y) for a, b in zip(xs, ys)) / sum((a - x) ** 2 for a in xs)
+    return sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / sum((a - x) ** 2 for a in xs)
 
 
 def loss_of(output: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Hand-written parametrizations, right and wrong, as people write them: plain groups, filters, mup, schedulers.
 
-Each is a ``setup(width) -> (model, optimizer[, scheduler], inputs)``.  The wrong ones follow the rules of published code, in our own words.
+Each is a ``setup(width) -> (model, optimizer[, scheduler], inputs)``.  The wrong ones follow the rules of published
+code, in our own words.
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ class DepthwiseConv(nn.Module):
 
 
 class Llama(nn.Module):
-    """A small Llama: RMSNorm, SwiGLU, optional biases, grouped queries, experts, depthwise convolutions, tied embeddings."""
+    """A small Llama: RMSNorm, SwiGLU, optional biases, grouped queries, experts, depthwise convolutions, tied
+    embeddings.
+    """
 
     def __init__(
         self,
@@ -165,7 +168,7 @@ def mup_init(model: nn.Module, readout_std: float | None = None) -> None:
 
     ``readout_std``: of what grows in fan-in only; by default 1/fan_in.
     """
-    for name, module in model.named_modules():
+    for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=1.0)
         elif isinstance(module, nn.Linear):
@@ -192,7 +195,9 @@ def adam_groups(
     scale_eps: bool = True,
     readout: bool = True,
 ):
-    """TP5 Table 3 for Adam: lr 1/n for hidden weights and, without a multiplier, for the readout.  Decoupled decay, eps ~ 1/n."""
+    """TP5 Table 3 for Adam: lr 1/n for hidden weights and, without a multiplier, for the readout.  Decoupled decay,
+    eps ~ 1/n.
+    """
     m = width / BASE
     eps = eps / m if scale_eps else eps
     scaled, rest = [], []
@@ -244,7 +249,9 @@ def tp5_table8_sgd(width: int):
 
 
 def tp5_table9_sgd(width: int):
-    """Table 9 (the abc form of TP4): multiplier sqrt(n) and 1/sqrt(n) around weights of std 1/sqrt(n), one constant lr."""
+    """Table 9 (the abc form of TP4): multiplier sqrt(n) and 1/sqrt(n) around weights of std 1/sqrt(n), one constant
+    lr.
+    """
 
     class Abc(MLP):
         def forward(self, x: Tensor) -> Tensor:
@@ -353,7 +360,8 @@ def completep(width: int):
 
 
 def unit_scaled(width: int, embedding: float = 0.0):
-    """u-muP: unit inits, 1/sqrt(fan_in) in the forward pass (1/fan_in for the readout), Adam lr 1/sqrt(fan_in) for hidden weights.
+    """u-muP: unit inits, 1/sqrt(fan_in) in the forward pass (1/fan_in for the readout), Adam lr 1/sqrt(fan_in) for
+    hidden weights.
 
     ``embedding``: exponent of the input layer's lr; u-muP itself takes -1/2.
     """

@@ -1,6 +1,7 @@
 """Multipliers in front of a norm: a constant power of the width that the norm divides out again.
 
-Found by perturbation: with the constant a power larger and a power smaller, no value that must stay O(1) changes its order.
+Found by perturbation: with the constant a power larger and a power smaller, no value that must stay O(1) changes its
+order.
 """
 
 from __future__ import annotations

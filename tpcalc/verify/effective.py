@@ -21,9 +21,9 @@ from tpcalc.verify.powers import NEAR, initial_size, is_flat, power, snapped
 class Effective:
     """The exponents of one weight as the setup gives them.
 
-    std ~ n^-b, lr ~ n^-c, weight_decay ~ n^weight_decay, eps ~ n^eps.  ``b`` None: it starts at zero.  ``c`` None: it does
-    not train (``why`` says why).  ``weight_decay`` or ``eps`` None: it is 0 or there is none.  ``law`` None: no optimizer
-    holds it.  ``random``: zero-mean entries.  ``assumption``: what had to be assumed about its init.
+    std ~ n^-b, lr ~ n^-c, weight_decay ~ n^weight_decay, eps ~ n^eps.  ``b`` None: it starts at zero.  ``c`` None: it
+    does not train (``why`` says why).  ``weight_decay`` or ``eps`` None: it is 0 or there is none.  ``law`` None: no
+    optimizer holds it.  ``random``: zero-mean entries.  ``assumption``: what had to be assumed about its init.
     """
 
     name: str

@@ -21,10 +21,12 @@ SEVERITY = {kind: WARNING if kind in (NOT_MAXIMAL, DECAY, EPS) else ERROR for ki
 
 @dataclass(frozen=True)
 class Finding:
-    """One cause.  ``found`` and ``needed`` are each x in "``quantity`` ~ n^x"; None where there is no power (a learning rate of 0).
+    """One cause.  ``found`` and ``needed`` are each x in "``quantity`` ~ n^x"; None where there is no power (a
+    learning rate of 0).
 
-    ``subject``: the weights, repeated blocks folded, or the site; ``weights``: every parameter by its full name.  ``effect``: order of
-    what breaks (of an update too small: how much it moves its result).  ``where``: module and source line.
+    ``subject``: the weights, repeated blocks folded, or the site; ``weights``: every parameter by its full name.
+    ``effect``: order of what breaks (of an update too small: how much it moves its result).  ``where``: module and
+    source line.
     """
 
     kind: str
@@ -44,8 +46,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Checked:
-    """The exponents of one weight: std ~ n^-b, lr ~ n^-c, weight_decay ~ n^weight_decay, eps ~ n^eps, and what they come to: entries ~ n^-A at
-    init, updates ~ n^-C.  ``needed``: the largest that are stable, as (A, C), None for a weight no output depends on."""
+    """The exponents of one weight: std ~ n^-b, lr ~ n^-c, weight_decay ~ n^weight_decay, eps ~ n^eps, and what they
+    come to: entries ~ n^-A at init, updates ~ n^-C.  ``needed``: the largest that are stable, as (A, C), None for a
+    weight no output depends on.
+    """
 
     name: str
     shape: str
@@ -67,8 +71,9 @@ class Checked:
 class Report:
     """The outcome of :func:`tpcalc.verify`.  ``ok``: no errors.  ``print(report)`` is the report.
 
-    ``regime``: what the infinite-width limit does.  ``weights``: a mapping from parameter name (every tied one) to Checked.
-    ``how``: whether the setup ran on fake tensors or on real small instances (``why`` says what kept it from the former).
+    ``regime``: what the infinite-width limit does.  ``weights``: a mapping from parameter name (every tied one) to
+    Checked. ``how``: whether the setup ran on fake tensors or on real small instances (``why`` says what kept it from
+    the former).
     """
 
     findings: tuple[Finding, ...]

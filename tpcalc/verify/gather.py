@@ -108,7 +108,9 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
 
 @contextmanager
 def _numpy_for_reading() -> Iterator[None]:
-    """While a setup runs on phantoms, numpy may read their numbers but not write them: the recorder of inits would not see it."""
+    """While a setup runs on phantoms, numpy may read their numbers but not write them: the recorder of inits would
+    not see it.
+    """
 
     def numpy(self: Phantom, *, force: bool = False) -> Any:
         array = own(self, force=force)
@@ -144,13 +146,15 @@ def _on_real_instances(setup: Callable[[int], Any], widths: tuple[int, ...], los
         seen.append({name: measured_law(p) for name, p in built.model.named_parameters(remove_duplicate=False)})
         measured |= _contradicted(laws, seen[-1], built.model)
         traces.append(_record_real(built, width, laws, loss, sources=not traces))
-    for trace, laws in zip(traces, seen):  # read in one way at all widths
+    for trace, laws in zip(traces, seen, strict=True):  # read in one way at all widths
         trace.init.update({name: laws[name] for name in measured})
     return Gathered(align(traces), live, REAL, why, frozenset(measured))
 
 
 def _contradicted(laws: dict[str, InitLaw], seen: dict[str, InitLaw], model: torch.nn.Module) -> set[str]:
-    """The parameters whose recorded law is unknown or not that of the real entries: real code may write past the recorder."""
+    """The parameters whose recorded law is unknown or not that of the real entries: real code may write past the
+    recorder.
+    """
     sizes = {name: max(p.numel(), 1) for name, p in model.named_parameters(remove_duplicate=False)}
     return {name for name, law in laws.items() if law.kind == "unknown" or not _agree(law, seen[name], sizes[name])}
 

@@ -48,7 +48,8 @@ QUANTITY = {INIT: "init std", LR: "lr", SITE: "multiplier"}
 
 @dataclass
 class Item:
-    """A finding about one weight or site, before those of one cause are put together.  ``text``: what breaks; ``fix``: what to do.
+    """A finding about one weight or site, before those of one cause are put together.  ``text``: what breaks;
+    ``fix``: what to do.
 
     ``also``: what else must agree for two items to be one finding.
     """
@@ -123,6 +124,11 @@ class Judge:
             f"{self.lowered.name(made)} ({op} in {node.module})" if node.module else f"{self.lowered.name(made)} ({op})"
         )
 
+    def breaks(self, cause: Cause) -> str:
+        """``h13 (addmm in hidden1), which enters a nonlinearity, grow like n^1 after step 1``."""
+        moment = "at init" if cause.step == 0 else f"after step {cause.step}"
+        return f"{self.value(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}"
+
     def where(self, leaf: Leaf) -> str:
         need = self.need(leaf)
         use = need.demand.use if need is not None else None
@@ -138,7 +144,9 @@ class Judge:
         return need.C + finite(own.law.update(gradient, need.A))
 
     def depends_on_others(self, leaf: Leaf) -> bool:
-        """Whether the size of an update hangs on the gradient or on the weight (SGD, Adafactor): then what breaks it may be elsewhere."""
+        """Whether the size of an update hangs on the gradient or on the weight (SGD, Adafactor): then what breaks it
+        may be elsewhere.
+        """
         law = self.given[leaf.weight.name].law
         return law is not None and not (law.update(ZERO, ZERO) == law.update(ONE, ZERO) == law.update(ZERO, ONE))
 
@@ -184,14 +192,16 @@ class Judge:
                 return  # its gradient or its size is wrong through another weight, which is found too
             found, needed = -own.c, self.minus(c)
         what = "its init" if cause.quantity == INIT else "one update"
-        moment = "at init" if cause.step == 0 else f"after step {cause.step}"
         fix = f"multiply its {QUANTITY[cause.quantity]} by {power(needed - found)}"
         if self.right_elsewhere(leaf):
-            self.tied(cause, what, moment)
+            self.tied(cause, what)
             return
         lost = own.weight_decay is not None and cause.quantity == LR and own.weight_decay == -needed != 0 and own.c == 0
         if lost:
-            fix += f"; its weight decay is scaled by {power(own.weight_decay)} all the same, so a learning-rate multiplier was lost on the way"
+            fix += (
+                f"; its weight decay is scaled by {power(own.weight_decay)} all the same, so a learning-rate "
+                f"multiplier was lost on the way"
+            )
         self.items.append(
             Item(
                 EXPLODES,
@@ -199,7 +209,7 @@ class Judge:
                 found,
                 needed,
                 self.lowered.where(cause.atom),
-                f"{what} makes {self.value(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}",
+                f"{what} makes {self.breaks(cause)}",
                 fix,
                 weight=leaf.weight.name,
                 effect=cause.order,
@@ -219,7 +229,7 @@ class Judge:
         own, need = self.given[leaf.weight.name], self.need(leaf)
         return bool(leaf.weight.aliases) and need is not None and own.b == need.A and own.c == self.needed_c(leaf)
 
-    def tied(self, cause: Cause, what: str, moment: str) -> None:
+    def tied(self, cause: Cause, what: str) -> None:
         """One finding for init and learning rate: the larger of what they need."""
         name = cause.leaf.weight.name
         needed = -cause.excess
@@ -230,11 +240,17 @@ class Judge:
         where = self.lowered.where(cause.atom)
         self.items.append(
             Item(
-                EXPLODES, QUANTITY[SITE], ZERO, needed, where,
-                f"{what} makes {self.value(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}",
-                f"as the weight is tied, multiply the forward pass of this use by {power(needed)} (or the gain of the norm before it, "
-                f"its init and its lr)",
-                weight=name, effect=cause.order, also=(self.group(cause.leaf.weight),),
+                EXPLODES,
+                QUANTITY[SITE],
+                ZERO,
+                needed,
+                where,
+                f"{what} makes {self.breaks(cause)}",
+                f"as the weight is tied, multiply the forward pass of this use by {power(needed)} (or the gain of the "
+                f"norm before it, its init and its lr)",
+                weight=name,
+                effect=cause.order,
+                also=(self.group(cause.leaf.weight),),
             )
         )
 
@@ -247,13 +263,13 @@ class Judge:
         node = self.lowered.node(cause.atom)
         attention = cause.limit.softmax and isinstance(cause.atom.structure, Contract)
         op = node.op.removeprefix("aten.").rsplit(".", 1)[0]
-        moment = "at init" if cause.step == 0 else f"after step {cause.step}"
         needed = cause.scale - cause.excess
         if attention and cause.scale > -cause.atom.structure.K:
             needed = -cause.atom.structure.K  # what trained queries and keys need, however much these ones move
-        what = f"its product of two trained values over a growing axis makes {self.value(cause.value)}, which {cause.limit.why}, grow like {power(cause.order)} {moment}"
+        what = f"its product of two trained values over a growing axis makes {self.breaks(cause)}"
         fix = (
-            f"scale the logits by {power(needed)} and not by {power(cause.scale)} (or multiply init and lr of the query weight by {power(needed - cause.scale)})"
+            f"scale the logits by {power(needed)} and not by {power(cause.scale)} (or multiply init and lr of the "
+            f"query weight by {power(needed - cause.scale)})"
             if attention
             else (f"multiply its result by {power(-cause.excess)} in the forward pass")
         )
@@ -272,7 +288,9 @@ class Judge:
         )
 
     def absorbed_before(self, cause: Cause, swallowed: list[Absorbed]) -> Optional[Absorbed]:
-        """The absorbed multiplier that explains why a weight after the norm explodes, by no more than it should have taken off."""
+        """The absorbed multiplier that explains why a weight after the norm explodes, by no more than it should have
+        taken off.
+        """
         s = cause.atom.structure
         if cause.leaf is None or not isinstance(s, Contract):
             return None
@@ -409,7 +427,9 @@ class Judge:
                 )
 
     def nonlinearity_after(self, vid: int) -> tuple[Optional[int], str]:
-        """The value that a result becomes, through views, constants and sums, where it enters a nonlinearity or a softmax."""
+        """The value that a result becomes, through views, constants and sums, where it enters a nonlinearity or a
+        softmax.
+        """
         queue, seen = [vid], {vid}
         while queue:
             x = queue.pop(0)
@@ -449,7 +469,9 @@ class Judge:
     # -- unmatched --------------------------------------------------------------------------------
 
     def unmatched(self) -> None:
-        """A weight left at the default learning rate while its twins, or a group that holds nothing, have the one that it needs."""
+        """A weight left at the default learning rate while its twins, or a group that holds nothing, have the one
+        that it needs.
+        """
         empty = self.empty_groups()
         wrong = {item.weight for item in self.items if item.weight and item.quantity == QUANTITY[LR]}
         for item in self.items:
@@ -486,7 +508,9 @@ class Judge:
         found = []
         for place in tables[0]:
             if all(place in table for table in tables):
-                samples = tuple((width, live_empty[place]) for width, live_empty in zip(self.gathered.live, tables))
+                samples = tuple(
+                    (width, live_empty[place]) for width, live_empty in zip(self.gathered.live, tables, strict=True)
+                )
                 order = fit_scalar(samples, f"the learning rate of {place}").order
                 if order is not MINUS_INFINITY:
                     found.append((place, order))
@@ -516,7 +540,8 @@ class Judge:
                         own.eps,
                         needed,
                         "",
-                        f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: beyond some width epsilon wins and the update fades",
+                        f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: beyond some "
+                        f"width epsilon wins and the update fades",
                         f"scale eps by {power(needed - own.eps)}",
                         weight=weight.name,
                         effect=needed - own.eps,
@@ -534,7 +559,10 @@ class Judge:
             needed = own.law.decay(gradient, -size, own.c)
             if needed == own.weight_decay:
                 return
-            text = f"weight decay enters the gradient before it is normalised: decay over gradient changes like {power(own.weight_decay - needed)}"
+            text = (
+                f"weight decay enters the gradient before it is normalised: decay over gradient changes like "
+                f"{power(own.weight_decay - needed)}"
+            )
             fix = f"make weight_decay ~ {power(needed)}, or use decoupled decay with lr * weight_decay constant"
         else:
             mended = (
@@ -565,7 +593,8 @@ class Judge:
                 own, found = self.given[weight.name], self.solution.needs_of(weight)
                 if found and own.b is not None and own.b < found[0][1].A:
                     self.notes.append(
-                        f"to leave the kernel regime, also make the init std of {weight.name} ~ {power(-found[0][1].A)} (found {power(-own.b)})"
+                        f"to leave the kernel regime, also make the init std of {weight.name} ~ "
+                        f"{power(-found[0][1].A)} (found {power(-own.b)})"
                     )
         strangers = {live.strangers for live in self.gathered.live.values()} - {0}
         if strangers:

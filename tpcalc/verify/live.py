@@ -52,7 +52,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Live:
-    """All parameters of one model: name (every tied one) -> Settings.  ``empty``: groups that hold no parameter, as (place, lr).
+    """All parameters of one model: name (every tied one) -> Settings.  ``empty``: groups that hold no parameter, as
+    (place, lr).
 
     ``strangers``: number of tensors in the optimizer that are no parameters of the model.
     """
@@ -133,7 +134,8 @@ def unpack(result: Any, call: str) -> Built:
         built.inputs, built.said = found
     if built.inputs is None:
         raise SetupError(
-            f"{call} returned no example inputs; add them last: a tensor, a tuple of arguments or a dict of keyword arguments"
+            f"{call} returned no example inputs; add them last: a tensor, a tuple of arguments or a dict of keyword "
+            f"arguments"
         )
     return built
 
@@ -282,7 +284,9 @@ def step_schedulers(built: Built) -> None:
 
 
 def _steps_alone(scheduler: Any) -> bool:
-    """Whether ``scheduler.step()`` needs no argument (ReduceLROnPlateau needs the loss, and changes nothing at first)."""
+    """Whether ``scheduler.step()`` needs no argument (ReduceLROnPlateau needs the loss, and changes nothing at
+    first).
+    """
     try:
         parameters = inspect.signature(scheduler.step).parameters.values()
     except (TypeError, ValueError):
@@ -327,8 +331,8 @@ def read(built: Built) -> Live:
                     settings[name] = own
     if strangers and not settings:
         raise SetupError(
-            f"the {strangers} tensors in the optimizer are no parameters of the model; make the optimizer after the model has been "
-            f"moved, wrapped or tied"
+            f"the {strangers} tensors in the optimizer are no parameters of the model; make the optimizer after the "
+            f"model has been moved, wrapped or tied"
         )
     return Live(settings, tuple(empty), strangers)
 

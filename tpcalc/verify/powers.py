@@ -1,4 +1,6 @@
-"""Exponents of the numbers in a setup: exact where they are powers of the width, or of the weight's own rounded sizes."""
+"""Exponents of the numbers in a setup: exact where they are powers of the width, or of the weight's own rounded
+sizes.
+"""
 
 from __future__ import annotations
 
@@ -74,8 +76,8 @@ def snapped(samples: Samples, what: str, near: float = SNAP) -> Order:
     nearest = Fraction(round(2 * slope), 2) if math.isfinite(slope) else None
     if nearest is None or abs(slope - nearest) > near:
         raise FitError(
-            f"{what}, measured on real instances, grows like n^{slope:.2f}, which is no clear power; initialise it with "
-            f"torch.nn.init so that it can be read exactly"
+            f"{what}, measured on real instances, grows like n^{slope:.2f}, which is no clear power; initialise it "
+            f"with torch.nn.init so that it can be read exactly"
         )
     return nearest
 

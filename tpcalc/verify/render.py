@@ -66,7 +66,7 @@ def _table(report: Report) -> list[str]:
     table = [("weight", "role", "init std", "lr", "weight decay", "eps", "")]
     table += [(folded.name, *cells[folded.names[0]]) for folded in fold(cells.items())]
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
 
 
 def _n(exponent: Optional[Fraction], sign: int = 1) -> str:
@@ -81,7 +81,9 @@ def _text(exponent: Any) -> Optional[str]:
 
 
 def report_json(report: Report) -> dict[str, Any]:
-    """The report as plain data.  ``found`` and ``needed`` are each x in "quantity ~ n^x"; ``b``, ``c``, ``A``, ``C`` each x in "~ n^-x"."""
+    """The report as plain data.  ``found`` and ``needed`` are each x in "quantity ~ n^x"; ``b``, ``c``, ``A``, ``C``
+    each x in "~ n^-x".
+    """
     return {
         "schema": SCHEMA,
         "ok": report.ok,

@@ -1,10 +1,11 @@
 """Root causes of what explodes: training is followed on a program that is mended wherever it breaks.
 
-Values must stay O(1) where they enter a nonlinearity or a weight, leave as outputs, or join a residual stream; what enters a norm may
-have any size, but an update must not swamp it.  The forward pass is interpreted in order; at the first value that is too large, the walk
-goes back, inside the region since the last sound values, to what makes it so: a weight's init, its update, or a product of two
-values (attention).  That is a cause.  It is mended by as much as it is too large, and the pass goes on with a sound value, so that every
-weight is judged with sound inputs and nothing downstream is blamed.  Then the next training step follows.
+Values must stay O(1) where they enter a nonlinearity or a weight, leave as outputs, or join a residual stream; what
+enters a norm may have any size, but an update must not swamp it.  The forward pass is interpreted in order; at the
+first value that is too large, the walk goes back, inside the region since the last sound values, to what makes it so:
+a weight's init, its update, or a product of two values (attention).  That is a cause.  It is mended by as much as it
+is too large, and the pass goes on with a sound value, so that every weight is judged with sound inputs and nothing
+downstream is blamed.  Then the next training step follows.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ INIT, LR, SITE = "init", "lr", "multiplier"
 
 @dataclass(frozen=True)
 class Limit:
-    """Why a value must stay O(1), and at which atom.  ``norm``: only its change is limited, to its own size.  ``growing``: the atom is a softmax."""
+    """Why a value must stay O(1), and at which atom.
+
+    ``norm``: only its change is limited, to its own size.  ``softmax``: the atom is one.
+    """
 
     why: str
     atom: Optional[Atom]
@@ -60,9 +64,9 @@ class Limit:
 class Cause:
     """One root cause: a leaf's init or learning rate, or a site (an atom of two values).
 
-    ``excess``: by how much its exponent is too large, summed over all that was mended.  ``value``: what breaks first, at training step
-    ``step``; by this cause alone it has order ``order``; ``limit`` says why that breaks anything.  ``scale``: at a site, the power of the
-    code's own constants.
+    ``excess``: by how much its exponent is too large, summed over all that was mended.  ``value``: what breaks first,
+    at training step ``step``; by this cause alone it has order ``order``; ``limit`` says why that breaks anything.
+    ``scale``: at a site, the power of the code's own constants.
     """
 
     quantity: str
@@ -78,7 +82,9 @@ class Cause:
 
 @dataclass
 class Repaired:
-    """The program as mended: causes, and the orders and facts that remain.  ``C``: leaf name -> effective update order."""
+    """The program as mended: causes, and the orders and facts that remain.  ``C``: leaf name -> effective update
+    order.
+    """
 
     lowered: Lowered
     alignment: Alignment
@@ -121,7 +127,9 @@ def limits(lowered: Lowered, facts: Mapping[int, Fact]) -> dict[int, Limit]:
 
 
 def _is_residual(lowered: Lowered, atom: Atom, facts: Mapping[int, Fact]) -> bool:
-    """Whether an atom adds two values of the program (the blocks of a packed value are joined by sums too, and biases added)."""
+    """Whether an atom adds two values of the program (the blocks of a packed value are joined by sums too, and biases
+    added).
+    """
     added = [x for x in operands(atom.structure) if facts[x].data and x in lowered.program.values]
     return len(added) > 1 and lowered.node(atom).op.split(".")[1].rstrip("_") in ("add", "sub")
 
@@ -226,7 +234,9 @@ class Repairer:
     # -- back to the cause ------------------------------------------------------------------------
 
     def walk(self, vid: int, allowed: Order, change: bool) -> list[Cause]:
-        """The causes that make ``vid`` larger than ``allowed``, one each; with ``change`` only its change is too large."""
+        """The causes that make ``vid`` larger than ``allowed``, one each; with ``change`` only its change is too
+        large.
+        """
         found: dict[tuple, Cause] = {}
         stack: list[tuple[int, Order, bool, Fraction]] = [(vid, allowed, change, ZERO)]
         seen: set[tuple[int, bool]] = set()
@@ -345,7 +355,9 @@ class Repairer:
             yield from self.of_weight(w, at_init - limit, updated - limit, atom)
 
     def of_weight(self, vid: int, init: Order, change: Order, use: Optional[Atom]) -> Iterator[Cause]:
-        """Blame a weight (through views, scales, blocks): its init is too large by ``init``, its update by ``change``."""
+        """Blame a weight (through views, scales, blocks): its init is too large by ``init``, its update by
+        ``change``.
+        """
         leaf = self.lowered.leaves[self.index[vid]] if vid in self.index else None
         if leaf is not None:
             atom = use or next(iter(self.lowered.forward_uses.get(vid, ())), None)
@@ -385,7 +397,9 @@ class Repairer:
 def repair(
     lowered: Lowered, given: Mapping[str, Effective], reference: Mapping[int, Fact], alignment: Alignment
 ) -> Repaired:
-    """Follow training under ``given``, mending each cause of an explosion.  ``reference``: facts that tell weights from values."""
+    """Follow training under ``given``, mending each cause of an explosion.  ``reference``: facts that tell weights
+    from values.
+    """
     return Repairer(lowered, given, reference, alignment).run()
 
 
