@@ -210,6 +210,16 @@ REGRESSIONS: list[tuple[tuple, str]] = [
     ((("attention", None, 1, 0.5), ("attention", None, 1, 0.5)), "sgd"),
     ((("cat",), ("attention", 4, None, 0.5)), "adamw"),
     ((("residual", (("bottleneck",),)), ("gate",), ("attention", 4, None, 1.0)), "sgd"),
+    (
+        (
+            ("linear", False),
+            ("residual", (("linear", False), ("linear", False), ("linear", False))),
+            ("scale", -1.0),
+            ("tanh",),
+            ("layernorm",),
+        ),
+        "adamw",
+    ),
     ((("scale", 0.5), ("rms",), ("shared",), ("shared",), ("attention", None, None, 0.5)), "adamw"),
 ]
 
@@ -228,7 +238,7 @@ def test_a_vanishing_branch_settles():
 
 
 def test_gradients_follow_the_rules_as_applied():
-    """``narrow`` feeds columns of ``join`` that would need a larger init than its rule, the safe one of all columns, has.
+    """``narrow`` feeds columns of ``join`` that would need a larger init than their rule, the safe one of all, has.
 
     Its gradient is the smaller one of that rule; a learning rate made for the larger one would freeze it.
     """

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Iterator, Optional
 
 from tpcalc.check import PARAMETRIZATIONS, RATES
@@ -25,11 +26,13 @@ from tpcalc.parametrization import Parametrization
 from tpcalc.program import Program, Weight
 from tpcalc.propagate import Fact, WeightOrders, propagate
 from tpcalc.regime import excesses
+from tpcalc.rules.structures import Normalise, Power
 
 #: A slope must be this many standard errors above its prediction, too, to fail.
 SIGMAS = 2.5
 #: A gradient this many times Adam's epsilon, or less, makes updates that epsilon holds back.
 DROWNED = 100.0
+THIN = "a norm before it divides by less than its order says at these widths; take larger ones"
 
 
 @dataclass(frozen=True)
@@ -252,6 +255,12 @@ class _Judge:
         sizes = self.sizes(quantity, key)
         slope = fit(self.widths, sizes)
         verdict, reason = self.judge(slope, sizes, wanted)
+        if (
+            verdict == "above"
+            and slope is not None
+            and (key in self.after_thin or (isinstance(key, str) and self.after_thin))
+        ):
+            verdict, reason = "skipped", THIN
         if verdict == "ok" and floor not in (None, MINUS_INFINITY) and self.misses(slope, key, floor):
             if self.drowned(key):
                 verdict, reason = "skipped", "its gradient is no larger than epsilon"
@@ -269,6 +278,29 @@ class _Judge:
             floor=floor,
             **place,
         )
+
+    @cached_property
+    def after_thin(self) -> frozenset[int]:
+        """Values after a norm or an inverse of something that is smaller, at these widths, than its order says.
+
+        The inverse of an upper bound is none: where a sum is still ruled by its smaller order, what is divided
+        by it, its relative change, and the gradients that come back through it are larger than predicted.
+        """
+        lowered, facts = self.solution.lowered, self.wanted.facts
+        stack = []
+        for atom in lowered.atoms[: lowered.forward]:
+            s = atom.structure
+            if (isinstance(s, Power) and s.k < 0) or isinstance(s, Normalise):
+                slope = fit(self.widths, self.sizes("init", s.x)) if facts[s.x].init is not MINUS_INFINITY else None
+                if slope is not None and slope.value < float(facts[s.x].init) - self.settings.tolerance:
+                    stack.append(atom.out)
+        found: set[int] = set()
+        while stack:
+            vid = stack.pop()
+            if vid not in found:
+                found.add(vid)
+                stack.extend(atom.out for atom in lowered.forward_uses.get(vid, ()))
+        return frozenset(found)
 
     def sizes(self, quantity: str, key: Any) -> list[list[float]]:
         return [

@@ -1,0 +1,53 @@
+"""Corners of the laws that no model above reaches, found by ``benchmarks/mutate.py``."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO
+from tpcalc.propagate import FULL, LAWS, Fact, WeightOrders, weight_fact
+from tpcalc.rules.structures import Guard, Structure, Sum
+
+
+def law(structure: Structure, *facts: Fact) -> Fact:
+    """The law of a structure whose operands are numbered from 0."""
+    return LAWS[type(structure)](structure, dict(enumerate(facts)), FULL)
+
+
+ORDERS = [MINUS_INFINITY, -ONE, ZERO, HALF]
+
+
+@pytest.mark.parametrize("init", ORDERS)
+@pytest.mark.parametrize("trained", ORDERS)
+def test_a_guard_stands_for_zero_only(init, trained):
+    fact = law(Guard(0), Fact(init, trained, MINUS_INFINITY, 1, data=True))
+    assert fact.init == (ZERO if init is MINUS_INFINITY else init)
+    assert fact.trained == (ZERO if trained is MINUS_INFINITY else trained)
+
+
+def weight(bit: int) -> Fact:
+    return weight_fact(bit, WeightOrders(HALF, ONE))
+
+
+def test_a_sum_of_weights_is_a_weight_and_with_data_is_not():
+    value = Fact(ZERO, ZERO, ZERO, 0b100, 0b100, 0, 0, False, True)
+    assert law(Sum((0, 1)), weight(0), weight(1)).weight == 0b11
+    assert law(Sum((0, 1)), weight(0), value).weight == 0
+    assert law(Sum((0, 1)), weight(0), Fact(MINUS_INFINITY, MINUS_INFINITY, MINUS_INFINITY)).weight == 0b1
+
+
+def test_a_sum_keeps_a_parity_that_all_share():
+    odd, even, mixed = (Fact(ZERO, ZERO, ZERO, 1, o, m, 0, False, True) for o, m in ((1, 0), (0, 0), (0, 1)))
+    assert (law(Sum((0, 1)), odd, odd).odd, law(Sum((0, 1)), odd, odd).mixed) == (1, 0)
+    assert (law(Sum((0, 1)), even, even).odd, law(Sum((0, 1)), even, even).mixed) == (0, 0)
+    for pair in ((odd, even), (odd, mixed), (even, mixed)):
+        assert (law(Sum((0, 1)), *pair).odd, law(Sum((0, 1)), *pair).mixed) == (0, 1)
+
+
+def test_orders_of_a_sum():
+    small = Fact(Fraction(-1), Fraction(-1), Fraction(-2))
+    large = Fact(HALF, ONE, ONE)
+    assert law(Sum((0, 1)), small, large)[:3] == (HALF, ONE, ONE)
+    assert law(Sum(()))[:3] == (MINUS_INFINITY,) * 3
