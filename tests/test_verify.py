@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 import verify_runs as runs
 import verify_setups as setups
+from models import example
 from torch import nn
 from verify_setups import BASE, LR, MLP, adam_groups, llama_setup, mup_init, x_inputs
 
@@ -27,7 +28,7 @@ from tpcalc.verify.render import report_github
 
 WIDTHS = (64, 128, 256)
 H = Fraction(1, 2)
-MUP = {setup.__name__ for setup in setups.MUP_ADAM} | {"mup_mlp_sgd", "gpt_neox", "coupled_decay"}
+MUP = {setup.__name__ for setup in setups.MUP_ADAM} | {"mup_mlp_sgd", "gpt_neox", "coupled_decay", "mup_shared_readout"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -335,6 +336,37 @@ def test_epsilon_left_unscaled():
     assert "readout.weight" not in weights(report, "eps drift")  # its gradient does not shrink
 
 
+WILD = {
+    setups.minicpm_literal: [("vanishes", "lr", -1, 0), ("vanishes", "lr", -1, 0)],
+    setups.megatron: [("decay drift", "weight_decay", 0, 1), ("eps drift", "eps", 0, -1)],
+    setups.one_kv_head: [("explodes", "init std", -H, -1), ("explodes", "init std", -H, -1)],
+    setups.mup_shared_readout: [("explodes", "init std", H, 0), ("eps drift", "eps", 0, -1)],
+    setups.embedding_times_sqrt_width: [("explodes", "init std", 0, -H), ("explodes", "lr", 0, -H)],
+    setups.router_sgd: [("explodes", "init std", -H, -1), ("explodes", "lr", 0, -1)],
+}
+
+
+@pytest.mark.parametrize("setup", WILD, ids=lambda s: s.__name__)
+def test_more_of_the_wild(setup):
+    assert told(report_of(setup)) == WILD[setup]
+
+
+@pytest.mark.parametrize("name, optimizer", [("gpt_tied", "adamw"), ("gpt_growing_heads", "adam"), ("gpt_moe", "sgd")])
+def test_what_tpcalc_exports_passes(name, optimizer):
+    """Multipliers of tpcalc.scale, applied: a tied readout, heads that grow under 1/sqrt(d), experts."""
+    factory = example("gpt.py", name)
+    scalings = {width: tpcalc.scale(factory, base=64, target=width, optimizer=optimizer) for width in (128, 256, 512)}
+    classes = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+    def setup(width):
+        model, inputs = factory(width)
+        scalings[width].init_(model)
+        return model, classes[optimizer](scalings[width].param_groups(model, lr=LR, weight_decay=0.1)), inputs
+
+    report = tpcalc.verify(setup, (128, 256, 512))
+    assert report.findings == () and report.regime == "maximal"
+
+
 # -- 2 to 13. real runs agree ------------------------------------------------------------------------------
 
 L0 = "layers.0."
@@ -593,6 +625,15 @@ def test_wrong_init_on_real_instances():
     report = tpcalc.verify(lambda width: numpy_setup(width, 1.0), WIDTHS)
     assert told(report) == [("explodes", "init std", 0, -H)] and weights(report, "explodes") == {"hidden1.weight"}
     assert any("hidden1.weight" in note for note in report.notes)
+
+
+def test_a_parameter_in_two_optimizers_is_noted():
+    def setup(width):
+        model, optimizer, inputs = setups.tp5_table3_adam(width)
+        return model, [torch.optim.SGD([model.readout.bias], lr=LR), optimizer], inputs
+
+    report = tpcalc.verify(setup, WIDTHS)
+    assert report.findings == () and report.notes == ("held by two optimizers, of which the last was read: readout.bias",)
 
 
 def test_an_error_of_the_setup_names_its_line():

@@ -648,3 +648,63 @@ def eps_left(width: int):
     model = MLP(width)
     mup_init(model)
     return model, torch.optim.AdamW(adam_groups(model, width, eps=1e-6, scale_eps=False)), x_inputs()
+
+
+# -- more of the wild ----------------------------------------------------------------------------------------
+
+
+def minicpm_literal(width: int):
+    """ "Every two-dimensional tensor" read literally: embedding and readout too get 1/sqrt(n) and lr 1/n."""
+    model = Llama(width, after_norm=BASE / width)
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    for p in matrices:
+        nn.init.normal_(p, std=width**-0.5)
+    rest = [p for p in model.parameters() if p.dim() != 2]
+    groups = [{"params": matrices, "lr": LR / width}, {"params": rest}]
+    return model, torch.optim.AdamW(groups, lr=LR, weight_decay=0.0, eps=1e-8 / width), x_tokens()
+
+
+def megatron(width: int):
+    """Hidden decay not scaled with the lr; epsilon scaled for hidden weights only."""
+    model = Llama(width, after_norm=BASE / width)
+    mup_init(model, readout_std=0.1)
+    hidden, rest = adam_groups(model, width, readout=False)
+    return model, torch.optim.AdamW([{**hidden, "weight_decay": 0.1}, {**rest, "eps": 1e-8}]), x_tokens()
+
+
+def one_kv_head(width: int):
+    """Multi-query attention whose K and V, from growing to fixed, are initialised as hidden weights."""
+    return llama_setup(width, kv_heads=1)
+
+
+def mup_shared_readout(width: int):
+    """mup rescales the weight of every readout by sqrt(width), the embedding it is shared with too."""
+    return _mup_gpt("gpt_tied", width)
+
+
+def embedding_times_sqrt_width(width: int):
+    """The embedding times sqrt(n) in the forward pass, its init and lr those of one without."""
+
+    class Model(Llama):
+        def forward(self, tokens: Tensor) -> Tensor:
+            x = self.tok_embeddings(tokens) * width**0.5
+            for block in self.layers:
+                x = x + block["attention"](block["norm1"](x))
+                x = x + block["feed_forward"](block["norm2"](x))
+            return self.output(self.norm(x) * (BASE / width))
+
+    model = Model(width)
+    mup_init(model, readout_std=0.1)
+    return model, torch.optim.AdamW(adam_groups(model, width, readout=False)), x_tokens()
+
+
+def router_sgd(width: int):
+    """A router in the hidden group, under SGD."""
+    model = Llama(width, after_norm=BASE / width, experts=True)
+    mup_init(model, readout_std=0.1)
+    hidden = [p for n, p in model.named_parameters() if is_matrix(p) or "router" in n]
+    rest = [p for p in model.parameters() if all(p is not h for h in hidden)]
+    for module in model.modules():
+        if isinstance(module, MoE):
+            nn.init.normal_(module.router.weight, std=width**-0.5)
+    return model, torch.optim.SGD([{"params": hidden}, {"params": rest, "lr": LR * width}], lr=LR), x_tokens()

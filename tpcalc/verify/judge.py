@@ -269,7 +269,7 @@ class Judge:
         what = f"its product of two trained values over a growing axis makes {self.breaks(cause)}"
         fix = (
             f"scale the logits by {power(needed)} and not by {power(cause.scale)} (or multiply init and lr of the "
-            f"query weight by {power(needed - cause.scale)})"
+            f"query weight, or of its norm's gain, by {power(needed - cause.scale)})"
             if attention
             else (f"multiply its result by {power(-cause.excess)} in the forward pass")
         )
@@ -599,6 +599,9 @@ class Judge:
         strangers = {live.strangers for live in self.gathered.live.values()} - {0}
         if strangers:
             self.notes.append(f"{max(strangers)} tensors in the optimizer are no parameters of the model")
+        twice = next(iter(self.gathered.live.values())).twice
+        if twice:
+            self.notes.append(f"held by two optimizers, of which the last was read: {', '.join(fold_names(twice))}")
         if self.gathered.measured:
             self.notes.append(
                 f"init measured on real instances, not read: {', '.join(fold_names(sorted(self.gathered.measured)))}"

@@ -55,12 +55,14 @@ class Live:
     """All parameters of one model: name (every tied one) -> Settings.  ``empty``: groups that hold no parameter, as
     (place, lr).
 
-    ``strangers``: number of tensors in the optimizer that are no parameters of the model.
+    ``twice``: parameters held by two optimizers (the last is read).  ``strangers``: number of tensors in the
+    optimizer that are no parameters of the model.
     """
 
     settings: dict[str, Settings]
     empty: tuple[tuple[str, float], ...] = ()
     strangers: int = 0
+    twice: tuple[str, ...] = ()
 
 
 @dataclass
@@ -304,6 +306,7 @@ def read(built: Built) -> Live:
         names.setdefault(id(parameter), []).append(name)
     settings: dict[str, Settings] = {}
     empty: list[tuple[str, float]] = []
+    twice: list[str] = []
     strangers = 0
     for optimizer in _unwrapped(built.optimizers):
         law, label = law_of(optimizer), type(optimizer).__name__
@@ -328,13 +331,15 @@ def read(built: Built) -> Live:
                 if id(parameter) not in names:
                     strangers += 1
                 for name in names.get(id(parameter), ()):
+                    if name in settings:
+                        twice.append(name)
                     settings[name] = own
     if strangers and not settings:
         raise SetupError(
             f"the {strangers} tensors in the optimizer are no parameters of the model; make the optimizer after the "
             f"model has been moved, wrapped or tied"
         )
-    return Live(settings, tuple(empty), strangers)
+    return Live(settings, tuple(empty), strangers, tuple(twice))
 
 
 __all__ = [
