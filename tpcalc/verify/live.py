@@ -52,9 +52,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Live:
-    """All parameters of one model: name (every tied one) -> Settings.  ``empty``: groups that hold no parameter, as
-    (place, lr).
+    """All parameters of one model: name (every tied one) -> Settings.
 
+    ``empty``: groups that hold no parameter, as (place, lr).
     ``twice``: parameters held by two optimizers (the last is read).  ``strangers``: number of tensors in the
     optimizer that are no parameters of the model.
     """
