@@ -3,8 +3,9 @@
     python benchmarks/mutate.py [--only contract] [--list]
 
 Mutants of each law (and of what laws share): a factor 1/2 becomes 1, a term of a max or of a sum is dropped, a bound is
-lifted, a comparison is turned, a parity or a dependence is forgotten.  Each is tried in a process of its own, on tests that run in
-seconds; those that survive are tried on the slower ones.  Prints the survivors; exit code 1 if there are any.
+lifted, a comparison is turned, a parity or a dependence is forgotten.  Each is tried in a process of its own, on
+tests that run in seconds; those that survive are tried on the slower ones.  Prints the survivors; exit code 1 if
+there are any.
 """
 
 from __future__ import annotations
@@ -40,10 +41,22 @@ def functions() -> dict[str, tuple[Callable, Callable[[Callable], None]]]:
     found: dict[str, tuple[Callable, Callable[[Callable], None]]] = {}
     for structure, law in propagate.LAWS.items():
         found[law.__name__] = (law, lambda new, s=structure: propagate.LAWS.__setitem__(s, new))
-    for name in ("_function_of", "_product_parity", "K_update", "_power", "_at_most_zero", "_settled", "leaf_fact", "weight_fact"):
+    for name in (
+        "_function_of",
+        "_product_parity",
+        "K_update",
+        "_power",
+        "_at_most_zero",
+        "_settled",
+        "leaf_fact",
+        "weight_fact",
+    ):
         found[name] = (getattr(propagate, name), lambda new, name=name: setattr(propagate, name, new))
     for name in ("weight_change", "initial_on_change", "values"):
-        found[name] = (getattr(propagate.Alignment, name), lambda new, name=name: setattr(propagate.Alignment, name, new))
+        found[name] = (
+            getattr(propagate.Alignment, name),
+            lambda new, name=name: setattr(propagate.Alignment, name, new),
+        )
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from functools import lru_cache
@@ -221,7 +222,12 @@ def test_slope_and_error():
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "tpcalc", "check", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=120
+        [sys.executable, "-m", "tpcalc", "check", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 

@@ -44,6 +44,8 @@ def test_a_sum_keeps_a_parity_that_all_share():
     assert (law(Sum((0, 1)), even, even).odd, law(Sum((0, 1)), even, even).mixed) == (0, 0)
     for pair in ((odd, even), (odd, mixed), (even, mixed)):
         assert (law(Sum((0, 1)), *pair).odd, law(Sum((0, 1)), *pair).mixed) == (0, 1)
+    still = Fact(MINUS_INFINITY, ZERO, ZERO, 1, 0, 1, 0, False, True)  # zero at init, without parity after
+    assert (law(Sum((0, 1)), odd, still).odd, law(Sum((0, 1)), odd, still).mixed) == (0, 1)
 
 
 def test_orders_of_a_sum():

@@ -207,8 +207,7 @@ def contract(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> Fa
     K = s.K
     x_weight, y_weight = roles(s, x, y)
     depends, odd, mixed = _product_parity(x, y)
-    x_on_change = alignment.initial_on_change(K, s.rest_x) if x_weight else alignment.values(K)
-    y_on_change = alignment.initial_on_change(K, s.rest_y) if y_weight else alignment.values(K)
+    x_on_change, y_on_change = (alignment.initial_on_change(K, rest) for rest in (s.rest_x, s.rest_y))
     if x_weight and y_weight:
         spread = K if x.weight & y.weight else K / 2
     elif x_weight or y_weight:
