@@ -176,7 +176,9 @@ def test_columns_that_meet_features_of_fixed_size(bias):
 
     rules = rules_of(factory)
     assert slices(rules["h.weight"]) == COLUMNS and (rules["h.weight"].b, rules["h.weight"].c) == (H, 1)
-    assert rules["h.weight"].eps == rules["i.weight"].eps == -1 and not rules.notes
+    assert rules["h.weight"].eps == rules["i.weight"].eps == -1
+    (note,) = rules.notes
+    assert note.startswith("h.weight: ") and "so that [:, n:n + 8] learns slower than maximal" in note
 
 
 def test_columns_of_a_readout():
@@ -215,7 +217,7 @@ def test_a_residual_stream_of_n_plus_8():
     rules = rules_of(factory)
     assert slices(rules["u.weight"]) == COLUMNS
     assert slices(rules["d.weight"]) == [(0, "0", "n", H, 1), (0, "n", "8", 1, 1)]
-    assert not rules.notes
+    assert len(rules.notes) == 1 and "[:, n:n + 8] learns slower" in rules.notes[0]
 
 
 def test_blocks_that_can_not_be_told_apart_are_said():

@@ -447,14 +447,12 @@ def _dlrm(n: int, mode: str):
     return net, (points(), torch.arange(9), torch.tensor([0, 3, 6]))
 
 
-# the columns that read the dot products share the learning rate n^-1 of those that read n features, so little comes back
-# to the tables
-@zoo(**{f"tables__{i}__weight": (0, 0, "-3/2", "-3/2") for i in range(3)})
+@zoo
 def dlrm(n):
     return _dlrm(n, "sum")
 
 
-@zoo(**{f"tables__{i}__weight": (0, 0, "-3/2", "-3/2") for i in range(3)})
+@zoo
 def dlrm_with_means(n):
     return _dlrm(n, "mean")
 

@@ -46,8 +46,8 @@ class Need:
 class Solution:
     """Effective orders of every weight with the facts and budgets that they give.
 
-    ``facts``: with every block of a packed weight at its own orders.  ``applied``: with packed weights whole, at the safe
-    orders of their blocks, as their rules have them; gradients of *other* weights follow these.
+    ``facts``: with every block of a packed weight at its own orders.  ``applied``: as packed weights are trained, every
+    block with its own init and the safe update of all; gradients of *other* weights follow these.
     """
 
     lowered: Lowered
@@ -117,12 +117,12 @@ class _Solver:
         return Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()), applied)
 
     def safe(self, orders: Mapping[str, WeightOrders]) -> dict[str, WeightOrders]:
-        """Every block at the largest exponents of its weight's blocks."""
+        """Every block with its own init, and with the smallest update among its weight's blocks."""
         result = {}
         for leaves in self.lowered.leaves_of.values():
             own = [orders[leaf.name] for leaf in leaves]
-            A = max(o.A for o in own)
-            result.update({leaf.name: self.guess(A, max((o.C for o in own if o.C is not None), default=ZERO), leaf) for leaf in leaves})
+            C = max((o.C for o in own if o.C is not None), default=ZERO)
+            result.update({leaf.name: self.guess(o.A, C, leaf) for leaf, o in zip(leaves, own, strict=True)})
         return result
 
     def settle(self) -> tuple[Budgets, dict[str, Need], dict[str, WeightOrders], dict[int, Fact]]:
@@ -353,6 +353,7 @@ def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
     notes = ["gradients, and so the eps column, count on the multipliers that the sites above ask for"] if solution.sites else []
     packed = [w.name for w in program.weights if len(solution.lowered.leaves_of[w.name]) == 1 and any(s.is_mixed for s in w.shape)]
     notes += [f"{name} has a packed axis whose blocks could not be told apart; it is treated as one block" for name in packed]
+    notes += _shared_rate_notes(solution, rules, law)
     notes += [f"{name} has no path to an output: its exponents are 0 and nothing was derived" for name in sorted(solution.unused)]
     return Parametrization(
         rules=rules, optimizer=law.name, widths=program.widths, sites=solution.sites, assumptions=program.assumptions,
@@ -361,7 +362,11 @@ def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
 
 
 def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
-    """The rule of one weight.  Blocks with different needs share the safe, largest exponents, with their own in ``slices``."""
+    """The rule of one weight.  Blocks with different needs share the safe, largest exponents, with their own in ``slices``.
+
+    Only the init can be made for each block: the learning rate, epsilon and decay of one parameter are one number, and
+    the safe one keeps every block within its budget.
+    """
     found = solution.needs_of(weight)
     need = found[0][1] if found else None
     role = role_of(found[0][0].shape, need) if found else "unused"
@@ -369,12 +374,14 @@ def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
     C = max((n.C for _, n in found), default=ZERO)
     gradient = _gradient(solution.applied, weight.grad)
     g = finite(gradient)
-    c = C + finite(law.update(g, A)) if found else ZERO
-    # an eps below the gradient does no harm, one above it freezes the block
-    least = min((finite(_gradient(solution.applied, leaf.grad)) for leaf, _ in found), default=g)
+    c = max((n.C + u for n, u in _unit_updates(solution, found, law)), default=ZERO)
+    # an eps below the gradient does no harm, one above it freezes the block; so does a decay above it
+    gradients = [finite(_gradient(solution.applied, leaf.grad)) for leaf, _ in found]
+    least = min(gradients, default=g)
+    decay = min((law.decay(own, n.A, c) for own, (_, n) in zip(gradients, found, strict=True)), default=ZERO)
     lowered, facts = solution.lowered, solution.facts
     return Rule(
-        name=weight.name, shape=weight.shape, role=role, a=ZERO, b=A, c=c, weight_decay=law.decay(g, A, c) if found else ZERO,
+        name=weight.name, shape=weight.shape, role=role, a=ZERO, b=A, c=c, weight_decay=decay,
         eps=law.eps(least), A=A, C=C, gradient=gradient,
         reason=reason(solution, need, role) + ("" if weight.trainable else "; frozen"),
         init_bound=_bound(lowered, need, init_law_text(lowered, facts, need)) if need else None,
@@ -386,6 +393,52 @@ def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
 
 def _gradient(facts: Mapping[int, Fact], grad: Optional[int]) -> Order:
     return MINUS_INFINITY if grad is None else facts[grad].trained
+
+
+def _unit_updates(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw) -> list[tuple[Need, Fraction]]:
+    """The order of one unit-lr update of each block; a weight is as large as the largest of its blocks."""
+    size = min((need.A for _, need in found), default=ZERO)
+    alive = [pair for pair in found if _gradient(solution.applied, pair[0].grad) is not MINUS_INFINITY] or found
+    return [(need, finite(law.update(finite(_gradient(solution.applied, leaf.grad)), size))) for leaf, need in alive]
+
+
+def _shared_rate_notes(solution: Solution, rules: Mapping[str, Rule], law: UpdateLaw) -> list[str]:
+    """One sentence for all packed weights whose blocks stand alike: what they share, which ones are slow for it, the remedy."""
+    alike: dict[str, list[str]] = {}
+    for weight in solution.lowered.program.weights:
+        sentence = _shared_rate(solution, weight, rules[weight.name], law) if rules[weight.name].slices else None
+        if sentence is not None and weight.trainable:
+            alike.setdefault(sentence, []).append(weight.name)
+    notes = []
+    for sentence, names in alike.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        notes.append(f"{', '.join(names[:3])}{more}: {sentence}")
+    return notes
+
+
+def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw) -> Optional[str]:
+    """None where the common learning rate is maximal for every block."""
+    found = sorted(solution.needs_of(weight), key=lambda pair: solution.lowered.leaves.index(pair[0]))
+    slow = {id(need) for need, u in _unit_updates(solution, found, law) if rule.c - u > need.C}
+
+    def spans(pairs: list[tuple[Leaf, Need]]) -> str:
+        texts = [leaf.name.removeprefix(weight.name) for leaf, _ in pairs]
+        return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
+
+    behind = [pair for pair in found if id(pair[1]) in slow]
+    if not behind:
+        return None
+    shared = "weight decay" if rule.eps is None else "eps and weight decay"
+    text = (
+        f"the blocks {spans(found)} have each their own init but share one learning rate, the smallest (and {shared}), so that "
+        f"{spans(behind)} learn{'s' * (len(behind) == 1)} slower than maximal; split the parameter to give each its own"
+    )
+    demand = max(found, key=lambda pair: pair[1].C)[1].demand
+    shift = demand.change - _plain(demand.use.structure if demand.use is not None else None)
+    if demand.excess_at is not None and shift < 0:
+        op = solution.lowered.node(demand.excess_at).op.removeprefix("aten.").rsplit(".", 1)[0]
+        text += f", or multiply the result of {op} by n^{_power_text(shift)} in the forward pass (attention logits: 1/d for 1/sqrt(d))"
+    return text
 
 
 def _slices(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw) -> tuple[SliceRule, ...]:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Iterator, Optional
@@ -86,8 +86,9 @@ def run_check(
     expected = wanted
     if settings.parametrization == "derived":
         exponents = {
-            w.name: Exponents(rules[w.name].b, rules[w.name].c, rules[w.name].weight_decay, rules[w.name].eps)
+            w.name: Exponents(rule.b, rule.c, rule.weight_decay, rule.eps, rule.slices)
             for w in program.weights
+            for rule in (rules[w.name],)
         }
     else:
         facts = standard_facts(lowered, law)
@@ -153,11 +154,15 @@ def _bar(wanted: bool, total: int) -> Iterator[Callable[[], None]]:
 
 
 def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
-    """Facts under the rules as applied: a packed weight as a whole has the safe exponents of its blocks."""
+    """Facts under the rules as applied: each block of a packed weight has its own init, all share the safe update."""
     orders = {
         w.name: WeightOrders(rules[w.name].A, rules[w.name].C if w.trainable else None, is_random(w))
         for w in lowered.program.weights
     }
+    for leaf in lowered.leaves:
+        for piece in rules[leaf.weight.name].slices:
+            if leaf.start == piece.start:
+                orders[leaf.name] = replace(orders[leaf.weight.name], A=piece.A)
     return propagate(lowered, orders)
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from tpcalc.check.effects import Use, measured
 from tpcalc.errors import TpcalcError
 from tpcalc.lowering import Lowered
+from tpcalc.parametrization import SliceRule
 from tpcalc.program import Program
 from tpcalc.trace._outputs import find_loss, primary_outputs
 from tpcalc.trace.recorder import observe
@@ -39,6 +40,7 @@ class Exponents:
     c: Fraction
     weight_decay: Fraction
     eps: Optional[Fraction]
+    slices: tuple[SliceRule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,15 @@ def initialise(model: torch.nn.Module, program: Program, recipe: Recipe, width: 
                 )
             own, wanted = math.hypot(here.std, here.mean), math.hypot(base.std, base.mean)
             if own:
-                ratio = (width / recipe.base) ** -float(recipe.exponents[weight.name].b)
-                parameters[weight.name].mul_(ratio * wanted / own)
+                exponents = recipe.exponents[weight.name]
+                blocks = [(parameters[weight.name], exponents.b)]
+                if exponents.slices:
+                    blocks = [
+                        (parameters[weight.name].narrow(s.dim, s.start.at(width), s.length.at(width)), s.A)
+                        for s in exponents.slices
+                    ]
+                for block, b in blocks:
+                    block.mul_((width / recipe.base) ** -float(b) * wanted / own)
 
 
 def make_optimizer(model: torch.nn.Module, program: Program, recipe: Recipe, width: int) -> torch.optim.Optimizer:
