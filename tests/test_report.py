@@ -250,6 +250,11 @@ def test_json_document():
     }
     assert by_name["blocks.2.attn.kv.weight"]["slices"][1] == {
         "dim": 0, "start": "n", "length": "32", "role": "output", "A": "1", "C": "1", "b": None, "c": None,
+        "start_at": {"base": None, "target": None},
+        "length_at": {"base": None, "target": None},
+        "init_std": {"base": None, "target": None, "code_at_target": None},
+        "init_mean": {"base": None, "target": None, "code_at_target": None},
+        "multipliers": {"init": None},
     }  # fmt: skip
     assert document["sites"][1]["found"] == "1/2" and document["sites"][1]["module"] == "blocks.1.attn"
 

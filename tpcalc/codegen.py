@@ -62,6 +62,7 @@ def _header(scaling: Scaling) -> str:
     )
     notes = [("The model itself needs", sentence) for sentence in scaling.sites]
     notes += [("Assumption", sentence) for sentence in scaling.document["assumptions"]]
+    notes += [("Note", sentence) for sentence in scaling.document["notes"]]
     notes += [("Convention", sentence) for sentence in scaling.document["conventions"]]
     return header + "".join(line for kind, sentence in notes for line in _comment(f"{kind}: {sentence}"))
 
@@ -97,6 +98,8 @@ def _cells(weight: Weight) -> tuple[str, ...]:
     last = f"optimizer={_literal(weight.optimizer)}"
     if weight.aliases:
         last += f", aliases={_tuple(map(_literal, weight.aliases))}"
+    if weight.slices:
+        last += f", slices={_tuple(_tuple(map(repr, piece)) for piece in weight.slices)}"
     return (
         _literal(weight.name),
         _tuple(map(_indices, weight.blocks)),

@@ -83,6 +83,11 @@ def _slice_json(piece: SliceRule) -> dict[str, Any]:
         "C": order_text(piece.C),
         "b": _optional(piece.b),
         "c": _optional(piece.c),
+        "start_at": {"base": None, "target": None},
+        "length_at": {"base": None, "target": None},
+        "init_std": {"base": None, "target": None, "code_at_target": None},
+        "init_mean": {"base": None, "target": None, "code_at_target": None},
+        "multipliers": {"init": None},
     }
 
 

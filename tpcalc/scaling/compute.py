@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Optional
 
-from tpcalc.derive import Solution, parametrize, solve
+from tpcalc.derive import Need, Solution, parametrize, solve
+from tpcalc.lowering import Leaf
 from tpcalc.optimizers import finite, update_law
 from tpcalc.order import MINUS_INFINITY
 from tpcalc.parametrization import Parametrization, Rule
@@ -17,7 +18,7 @@ from tpcalc.report.json import table_json
 from tpcalc.scaling import muon
 from tpcalc.scaling.errors import ScalingError
 from tpcalc.scaling.fans import Fan, fan_of
-from tpcalc.scaling.initial import Initial, initials
+from tpcalc.scaling.initial import Initial, block_initials, initials
 from tpcalc.scaling.powers import Factor, power_product
 from tpcalc.scaling.result import Scaling
 
@@ -50,15 +51,16 @@ def scale(
     solution = solve(program)
     on_hidden = optimizer.lower() if optimizer.lower() in muon.SHAPE_FACTORS else None
     rules = parametrize(solution, update_law("adamw" if on_hidden else optimizer))
-    fans = {weight.name: fan_of(solution, weight.name, base, target) for weight in program.weights}
-    trained_by = {name: rules.optimizer for name in fans}
+    trained_by = {weight.name: rules.optimizer for weight in program.weights}
     if on_hidden:
-        trained_by.update({name: on_hidden for name in fans if muon.takes(rules[name])})
+        trained_by.update({name: on_hidden for name in trained_by if muon.takes(rules[name])})
         rules = _with_muon(rules, trained_by, on_hidden)
     laws = initials(factory, program, base, target)
+    cut = [leaf for weight in program.weights if rules[weight.name].slices for leaf, _ in solution.needs_of(weight)]
+    laws.update(block_initials(factory, cut, laws, base, target))
     for site in rules.sites:
         warnings.warn(f"{site.message} (no multiplier of a weight replaces this)", SiteWarning, stacklevel=2)
-    return Scaling(_document(solution, rules, fans, laws, trained_by, base, target))
+    return Scaling(_document(solution, rules, laws, trained_by, base, target))
 
 
 def traced_widths(base: int, target: int, widths: Optional[Sequence[int]] = None) -> tuple[int, ...]:
@@ -81,7 +83,6 @@ def _with_muon(rules: Parametrization, trained_by: dict[str, str], name: str) ->
 def _document(
     solution: Solution,
     rules: Parametrization,
-    fans: dict[str, Fan],
     laws: dict[str, Initial],
     trained_by: dict[str, str],
     base: int,
@@ -90,43 +91,71 @@ def _document(
     """The document of :func:`tpcalc.report.json.table_json` with its numbers filled in."""
     document = table_json(rules)
     document["scale"].update(base=base, target=target)
+    found = {weight.name: solution.needs_of(weight) for weight in solution.lowered.program.weights}
     for entry in document["weights"]:
         rule = rules[entry["name"]]
         shapes = [[size.at(width) for size in rule.shape] for width in (base, target)]
-        used = rule.name not in solution.unused
-        numbers = _numbers(rule, fans[rule.name], laws[rule.name], trained_by[rule.name], shapes, used)
         law = laws[rule.name]
-        scaled = numbers["init"]
+        fans = _fans(solution, found[rule.name], base, target)
+        numbers = _numbers(rule, fans, law, trained_by[rule.name], shapes)
         entry["optimizer"] = trained_by[rule.name]
         entry["shape_at"] = {"base": shapes[0], "target": shapes[1]}
         entry["init_law"] = law.draw
-        entry["init_std"] = {
-            "base": law.base.std, "target": law.target.std * scaled, "code_at_target": law.target.std,
-        }
-        entry["init_mean"] = {
-            "base": law.base.mean, "target": law.target.mean * scaled, "code_at_target": law.target.mean,
-        }
+        entry.update(_init_sizes(law, numbers["init"]))
         entry["multipliers"] = numbers
+        for piece, shown in zip(rule.slices, entry["slices"], strict=True):
+            leaf = next(leaf for leaf, _ in found[rule.name] if leaf.start == piece.start)
+            law = laws[leaf.name]
+            init = _init(leaf.name, law, fan_of(solution, leaf.name, base, target), piece.A)
+            shown["start_at"] = {"base": leaf.start.at(base), "target": leaf.start.at(target)}
+            shown["length_at"] = {"base": leaf.length.at(base), "target": leaf.length.at(target)}
+            shown.update(_init_sizes(law, init))
+            shown["multipliers"] = {"init": init}
     return document
 
 
+def _init_sizes(law: Initial, init: float) -> dict[str, Any]:
+    return {
+        "init_std": {"base": law.base.std, "target": law.target.std * init, "code_at_target": law.target.std},
+        "init_mean": {"base": law.base.mean, "target": law.target.mean * init, "code_at_target": law.target.mean},
+    }
+
+
+@dataclass(frozen=True)
+class _Fans:
+    """The fans that bind a weight: its init, its update, and its size, that of the largest of its blocks."""
+
+    init: Fan
+    update: Fan
+    size: Fan
+    least: Fraction
+
+
+def _fans(solution: Solution, found: Sequence[tuple[Leaf, Need]], base: int, target: int) -> Optional[_Fans]:
+    """From the blocks of a weight and their needs; None for a weight without a path to an output."""
+    if not found:
+        return None
+    binding = found[0], max(found, key=lambda pair: pair[1].C), min(found, key=lambda pair: pair[1].A)
+    return _Fans(*(fan_of(solution, leaf.name, base, target) for leaf, _ in binding), binding[2][1].A)
+
+
 def _numbers(
-    rule: Rule, fan: Fan, law: Initial, optimizer: str, shapes: Sequence[Sequence[int]], used: bool
+    rule: Rule, fans: Optional[_Fans], law: Initial, optimizer: str, shapes: Sequence[Sequence[int]]
 ) -> dict[str, Optional[float]]:
     """The multipliers of one weight.  Each is evaluated once, from exact ratios."""
-    if not used:
+    if fans is None:
         return {"init": 1.0, "lr": 1.0, "weight_decay": 1.0, "eps": None if rule.eps is None else 1.0, "clip": 1.0}
-    width = fan.ratios.width
-    init = 1.0 if law.is_zero else power_product([law.ratio, *fan.init_factors(rule.A)])
+    width = fans.update.ratios.width
     if optimizer in muon.SHAPE_FACTORS:
-        lr = muon.lr_factors(fan, rule.C, shapes, optimizer)
+        lr = muon.lr_factors(fans.update, rule.C, shapes, optimizer)
     elif update_law(optimizer).shift == 0:  # the update is relative to the size of the weight
-        lr = [*fan.update_factors(rule.C), *((ratio, -exponent) for ratio, exponent in fan.init_factors(rule.A))]
+        size = [(ratio, -exponent) for ratio, exponent in fans.size.init_factors(fans.least)]
+        lr = [*fans.update.update_factors(rule.C), *size]
     else:
-        lr = [*fan.update_factors(rule.C), (width, -(rule.c - rule.C))]
+        lr = [*fans.update.update_factors(rule.C), (width, -(rule.c - rule.C))]
     inverse: list[Factor] = [(ratio, -exponent) for ratio, exponent in lr]
     return {
-        "init": _checked(rule.name, init),
+        "init": _init(rule.name, law, fans.init, rule.A),
         "lr": power_product(lr),
         "weight_decay": power_product([*inverse, (width, rule.weight_decay - rule.c)]),
         "eps": None if rule.eps is None else power_product([(width, rule.eps)]),
@@ -134,7 +163,8 @@ def _numbers(
     }
 
 
-def _checked(name: str, init: float) -> float:
+def _init(name: str, law: Initial, fan: Fan, A: Fraction) -> float:
+    init = 1.0 if law.is_zero else power_product([law.ratio, *fan.init_factors(A)])
     if not math.isfinite(init) or init <= 0:
         raise ScalingError(f"the init multiplier of {name} comes out as {init}; check its init at both widths")
     return init

@@ -87,11 +87,33 @@ def _problem(document: dict[str, Any]) -> str:
             return f"lacks the sizes or the init law of {name!r}"
         if None in (entry["init_std"]["target"], entry["init_mean"]["target"]):
             return f"lacks the wanted init of {name!r}"
+        problem = _slices_problem(entry)
+        if problem:
+            return f"has a block of {name!r} that {problem}"
         first = entries.get(entry["tied_to"] or name)
         if first is None or first["tied_to"] is not None:
             return f"ties {name!r} to a parameter that is not there"
         if {first["name"], *first["aliases"]} != {name, *entry["aliases"]} or not entries.keys() >= {*entry["aliases"]}:
             return f"gives {name!r} other ties than {first['name']!r}"
-        if first["multipliers"] != entry["multipliers"] or first["shape_at"] != entry["shape_at"]:
+        if any(first[key] != entry[key] for key in ("multipliers", "shape_at", "slices")):
             return f"gives {name!r} other numbers than {first['name']!r}, to which it is tied"
+    return ""
+
+
+def _slices_problem(entry: dict[str, Any]) -> str:
+    """What is wrong with the blocks of one parameter; their numbers are optional."""
+    pieces = [piece for piece in entry["slices"] if "multipliers" in piece]
+    if pieces and (len(pieces) < len(entry["slices"]) or len({piece["dim"] for piece in pieces}) > 1):
+        return "lacks what the others have"
+    shape, end = entry["shape_at"]["target"], 0
+    for piece in pieces:
+        init = piece["multipliers"]["init"]
+        if init is None or not _SMALLEST < init < _LARGEST:
+            return "has a multiplier that is missing or no positive number"
+        start, length = (piece.get(key, {}).get("target") for key in ("start_at", "length_at"))
+        if type(start) is not int or type(length) is not int:
+            return "lacks its place"
+        if piece["dim"] >= len(shape) or start < end or start + length > shape[piece["dim"]]:
+            return "overlaps another or lies outside of it"
+        end = start + length
     return ""

@@ -58,7 +58,7 @@ class Fan:
 
 
 def fan_of(solution: Solution, name: str, base: int, target: int) -> Fan:
-    """The fan of the weight ``name``; without a contraction that grows, everything is left to the width."""
+    """The fan of the weight or block ``name``; without a contraction that grows, everything is left to the width."""
     width = Fraction(target, base)
     plain = Fan(Ratios(width, Fraction(1), Fraction(1)), ZERO, ZERO, (ZERO, ZERO))
     need = solution.needs.get(name)
@@ -71,6 +71,9 @@ def fan_of(solution: Solution, name: str, base: int, target: int) -> Fan:
     R = s.rest_x if x_weight else s.rest_y
     if sizes is None:
         return plain
+    leaf = next(leaf for leaf in solution.lowered.leaves if leaf.name == name)
+    if leaf.dim is not None:
+        _cut(sizes, leaf.weight.shape[leaf.dim], leaf.length)
     fan_in, fan_out = (_ratio(part, base, target) for part in sizes)
     return Fan(Ratios(width, fan_in, fan_out), *_shares(solution, s, x_weight, R))
 
@@ -127,6 +130,14 @@ def _sizes(program: Program, node: Node, x_weight: bool) -> Optional[tuple[list,
             return [(out, 1), *groups, *((size, 1) for size in kernel)], [(within, 1)]
         return [(within, 1), *((size, 1) for size in kernel)], [(out, 1), *groups]
     return None
+
+
+def _cut(sizes: tuple[list, list], whole: Size, length: Size) -> None:
+    """Of an axis that holds several blocks only ``length`` counts; the remaining axes come first."""
+    for axes in reversed(sizes):
+        if (whole, 1) in axes:
+            axes[axes.index((whole, 1))] = (length, 1)
+            return
 
 
 def _group_sizes(groups: Any) -> list[tuple[Size, int]]:

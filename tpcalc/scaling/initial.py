@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from tpcalc.lowering import Leaf
 from tpcalc.program import InitLaw, Program, Weight
 from tpcalc.scaling.errors import ScalingError
 from tpcalc.scaling.powers import Factor, power_product, tidy
@@ -65,6 +66,41 @@ def initials(factory: Callable[[int], Any], program: Program, base: int, target:
     if unknown:
         known.update(_measured(factory, program, unknown, base, target))
     return known
+
+
+def block_initials(
+    factory: Callable[[int], Any], blocks: Sequence[Leaf], whole: dict[str, Initial], base: int, target: int
+) -> dict[str, Initial]:
+    """The Initial of each block of the packed weights, by its name: the code may draw q otherwise than k and v.
+
+    Read from the init calls of the construction; where they don't say, that of the whole weight.
+    """
+    laws = {width: _block_laws(factory, blocks, width) for width in (base, target)} if blocks else {}
+    found = {}
+    for leaf in blocks:
+        at_base, at_target = laws[base].get(leaf.name), laws[target].get(leaf.name)
+        if at_base is None or at_target is None or "unknown" in (at_base.kind, at_target.kind):
+            found[leaf.name] = whole[leaf.weight.name]
+        else:
+            named = replace(leaf.weight, name=leaf.name, shape=leaf.shape)
+            found[leaf.name] = _exact(named, at_base, at_target, base, target)
+    return found
+
+
+def _block_laws(factory: Callable[[int], Any], blocks: Sequence[Leaf], width: int) -> dict[str, InitLaw]:
+    from tpcalc.trace._isolation import decomposed, seeded, without_gc
+    from tpcalc.trace._mode import Recording
+    from tpcalc.trace.init_laws import InitRecorder
+    from tpcalc.trace.target import call_factory
+
+    found = {}
+    with decomposed(), seeded(), without_gc(), Recording(sources=False), InitRecorder() as recorder:
+        model, _ = call_factory(factory, width)
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        for leaf in blocks:
+            block = parameters[leaf.weight.name].detach().narrow(leaf.dim, leaf.start.at(width), leaf.length.at(width))
+            found[leaf.name] = recorder.law_of(block).summary()
+    return found
 
 
 def _rms(law: InitLaw) -> float:

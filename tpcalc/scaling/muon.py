@@ -35,8 +35,9 @@ def muon_rule(rule: Rule, optimizer: str) -> Rule:
     """The exponents of ``rule`` (made for AdamW) under Muon."""
     law = muon_law(*(size.growth for size in rule.shape), ADJUST[optimizer])
     g = finite(rule.gradient)
-    c = rule.C + finite(law.update(g, rule.A))
-    return replace(rule, c=c, weight_decay=law.decay(g, rule.A, c), eps=law.eps(g))
+    u = finite(law.update(g, rule.A))
+    slices = tuple(replace(piece, c=piece.C + u) for piece in rule.slices)
+    return replace(rule, c=rule.C + u, weight_decay=law.decay(g, rule.A, rule.C + u), eps=law.eps(g), slices=slices)
 
 
 def lr_factors(fan: Fan, C: Fraction, shapes: Sequence[tuple[int, int]], optimizer: str) -> list[Factor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Union
 
@@ -17,7 +18,8 @@ from tpcalc.scaling.runtime import Multipliers, Weight
 class Scaling(Multipliers, Mapping):
     """A mapping from parameter name to :class:`~tpcalc.scaling.runtime.Weight`; a tied weight stands under each name.
 
-    Its ``init``, ``lr``, ``weight_decay``, ``eps`` and ``clip`` are the multipliers.
+    Its ``init``, ``lr``, ``weight_decay``, ``eps`` and ``clip`` are the multipliers.  The blocks of a packed weight
+    that need different ones have each their own init in ``slices``, which ``init_`` applies; the rest they share.
 
     ``document`` is the content of ``multipliers.json``, exponents included.  Treat it as read-only.
     """
@@ -78,6 +80,7 @@ def weights(document: Mapping[str, Any]) -> list[Weight]:
 
 def _weight(entry: Mapping[str, Any]) -> Weight:
     numbers = entry["multipliers"]
+    slices = tuple(_block(piece) for piece in entry["slices"] if "multipliers" in piece)
     return Weight(
         name=entry["name"],
         blocks=(),
@@ -90,7 +93,12 @@ def _weight(entry: Mapping[str, Any]) -> Weight:
         draw=(entry["init_law"], float(entry["init_mean"]["target"]), float(entry["init_std"]["target"])),
         optimizer=entry["optimizer"],
         aliases=tuple(entry["aliases"]),
+        slices=slices if any(init != numbers["init"] for *_, init in slices) else (),
     )
+
+
+def _block(piece: Mapping[str, Any]) -> tuple[int, int, int, float]:
+    return piece["dim"], piece["start_at"]["target"], piece["length_at"]["target"], float(piece["multipliers"]["init"])
 
 
 def scaling_text(scaling: Scaling) -> str:
@@ -98,17 +106,24 @@ def scaling_text(scaling: Scaling) -> str:
     head = ("weight", "shape", "init", "lr", "weight decay", "eps", "clip")
     items = {" = ".join((w.name, *w.aliases)): w for w in weights(scaling.document)}
     rows = []
-    for row in fold((name, (w.shape, w.init, w.lr, w.weight_decay, w.eps, w.clip)) for name, w in items.items()):
+    slices = []
+    for row in fold((name, replace(w, name="", draw=("", 0.0, 0.0), aliases=())) for name, w in items.items()):
         w = items[row.names[0]]
-        numbers = (w.init, w.lr, w.weight_decay, w.eps, w.clip)
-        rows.append((row.name, str(list(w.shape)), *("-" if x is None else f"{x:.6g}" for x in numbers)))
+        numbers = ["-" if x is None else f"{x:.6g}" for x in (w.init, w.lr, w.weight_decay, w.eps, w.clip)]
+        if w.slices:
+            numbers[0] = "below"
+        for dim, start, length, init in w.slices:
+            slices.append(f"{row.name}[{':, ' * dim}{start} : {start + length}]: {init:.6g}")
+        rows.append((row.name, str(list(w.shape)), *numbers))
     sizes = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [f"Multipliers for {scaling.optimizer}, width {scaling.base} -> {scaling.target}", ""]
     for row in (head, tuple("-" * size for size in sizes), *rows):
         lines.append("  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip())
     for heading, sentences in (
+        ("init of each block", slices),
         ("the model itself needs", scaling.sites),
         ("assumptions", scaling.document["assumptions"]),
+        ("notes", scaling.document["notes"]),
         ("conventions", scaling.document["conventions"]),
     ):
         if sentences:

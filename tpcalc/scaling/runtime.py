@@ -30,7 +30,8 @@ class Weight:
     Each ``*`` in ``name`` stands for the indices in ``blocks``; ``aliases`` are the
     other names of a tied weight.  ``draw`` is how a fresh value is drawn at the target
     width: its law, mean and standard deviation.  ``clip`` weighs the gradient in the
-    global norm.
+    global norm.  ``slices`` are the blocks of a packed weight with an init of their own,
+    each an axis, a start, a length and the multiplier that takes the place of ``init``.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Weight:
     draw: tuple[str, float, float]
     optimizer: str
     aliases: tuple[str, ...] = ()
+    slices: tuple[tuple[int, int, int, float], ...] = ()
 
     def names(self) -> list[str]:
         """Every parameter name this entry stands for, aliases left out."""
@@ -110,17 +112,23 @@ class Multipliers:
                 f"call init_ once, on a fresh model, before anything is loaded into it",
                 stacklevel=2,
             )
+        factors = {name: _slice_factors(p, w) for name, p, w in matched if w.slices}
         with torch.no_grad():
             for name, parameter, weight in matched:
-                if not from_scratch:
-                    if weight.init != 1.0:
-                        parameter.mul_(weight.init)
-                elif hasattr(parameter, "placements"):
-                    seed = _shared_seed(parameter, generator) if seed is None else seed
-                    source = _shard_generator(parameter, seed, name)
-                    _draw(_local(parameter), *weight.draw, source)
-                else:
-                    _draw(parameter, *weight.draw, generator)
+                if from_scratch:
+                    source, here = generator, _local(parameter)
+                    if hasattr(parameter, "placements"):
+                        if seed is None:
+                            seed = _shared_seed(parameter, generator)
+                        source = _shard_generator(parameter, seed, name)
+                    law, mean, std = weight.draw
+                    if name in factors:  # drawn as the code does and scaled below
+                        mean, std = mean / weight.init, std / weight.init
+                    _draw(here, law, mean, std, source)
+                if name in factors:
+                    _local(parameter).mul_(factors[name])
+                elif not from_scratch and weight.init != 1.0:
+                    parameter.mul_(weight.init)
 
     def param_groups(
         self,
@@ -294,6 +302,39 @@ def _draw(
         parameter.uniform_(mean - reach, mean + reach, generator=generator)
     else:
         parameter.normal_(mean, std, generator=generator)
+
+
+def _slice_factors(parameter: Tensor, weight: Weight) -> Tensor:
+    """The multipliers of the blocks of a packed weight, to multiply what lives here."""
+    here, dim = _local(parameter.detach()), weight.slices[0][0]
+    dtype = torch.float64 if here.dtype == torch.float64 else torch.float32
+    factors = torch.ones(weight.shape[dim], dtype=dtype)
+    for _, start, length, init in weight.slices:
+        factors[start : start + length] = init
+    if hasattr(parameter, "placements"):
+        mesh, placements = parameter.device_mesh, parameter.placements
+        ranks = [mesh.get_local_rank(axis) for axis in range(mesh.ndim)]
+        here_only = _indices_here(dim, len(factors), placements, mesh.shape, ranks)
+        factors = factors[here_only]
+    return factors.to(here.device).view(-1, *[1] * (here.dim() - dim - 1))
+
+
+def _indices_here(
+    dim: int,
+    length: int,
+    placements: Sequence[Any],
+    sizes: Sequence[int],
+    ranks: Sequence[int],
+) -> Tensor:
+    """Which indices along axis ``dim`` a shard holds.  Each mesh axis cuts as chunk does."""
+    indices = torch.arange(length)
+    for placed, size, rank in zip(placements, sizes, ranks, strict=True):
+        if getattr(placed, "dim", None) != dim:
+            continue
+        parts = indices.chunk(getattr(placed, "split_factor", 1))
+        shards = [part.chunk(size) for part in parts]
+        indices = torch.cat([c[rank] if rank < len(c) else c[0][:0] for c in shards])
+    return indices
 
 
 def _shared_seed(parameter: Any, generator: torch.Generator | None) -> int:
