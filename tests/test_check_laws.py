@@ -8,7 +8,23 @@ import pytest
 
 from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO
 from tpcalc.propagate import FULL, LAWS, Fact, WeightOrders, weight_fact
-from tpcalc.rules.structures import Contract, Guard, Structure, Sum
+from tpcalc.rules.structures import (
+    Bounded,
+    Contract,
+    Discrete,
+    Exp,
+    Guard,
+    LinearLike,
+    Log,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Softmax,
+    Structure,
+    Sum,
+)
 
 
 def law(structure: Structure, *facts: Fact) -> Fact:
@@ -91,3 +107,122 @@ def test_two_values_meet(odd, spread):
     met = law(Contract(0, 1, ONE, ONE, ONE), value(0b1, odd), value(0b10))
     assert met.init == spread and met.change == ONE and met.data
     assert met.depends == 0b11 and met.odd == odd
+
+
+# -- one value in, one value out: orders as a table ------------------------------------------------
+
+SMALL = Fact(-ONE, -HALF, -HALF, 0b11, 0b01, 0b10, 0, False, True)
+"""Starts at n^-1, ends at n^-1/2; odd in weight 0, without parity in weight 1."""
+LARGE = Fact(HALF, ONE, ONE, 0b11, 0b01, 0b10, 0, False, True)
+PLAIN = Fact(ZERO, ZERO, -ONE, 0b11, 0b01, 0b10, 0, False, True)
+STILL = Fact(ZERO, ZERO, MINUS_INFINITY, 0b1, 0b1, 0, 0, False, True)
+ABSENT = Fact(MINUS_INFINITY, ZERO, ZERO, 0b1, 0b1, 0, 0, False, True)
+OO = MINUS_INFINITY
+
+TABLE = [
+    (Scale(0, HALF), SMALL, (-HALF, ZERO, ZERO)),
+    (Scale(0, OO), SMALL, (OO, OO, OO)),
+    (Reduce(0, ONE), PLAIN, (HALF, HALF, ZERO)),
+    (Reduce(0, ONE), PLAIN._replace(odd=0), (ONE, ONE, ZERO)),
+    (Reduce(0, ONE), SMALL, (-HALF, HALF, HALF)),
+    (Power(0, Fraction(2)), PLAIN, (ZERO, ZERO, -ONE)),
+    (Power(0, Fraction(2)), LARGE._replace(change=ZERO), (ONE, Fraction(2), HALF)),
+    (Power(0, Fraction(2)), LARGE, (ONE, Fraction(2), Fraction(2))),
+    (Power(0, -ONE), SMALL, (ONE, HALF, ONE)),
+    (Power(0, ONE), LARGE, (HALF, ONE, ONE)),
+    (Power(0, Fraction(2)), STILL, (ZERO, ZERO, OO)),
+    (Power(0, Fraction(2)), ABSENT, (OO, ZERO, ZERO)),
+    (Power(0, -ONE), ABSENT, (ZERO, ZERO, ZERO)),
+    (LinearLike(0), SMALL, (-ONE, -HALF, -HALF)),
+    (LinearLike(0, True), SMALL, (ZERO, ZERO, -HALF)),
+    (LinearLike(0, True), LARGE, (HALF, ONE, ONE)),
+    (Bounded(0, True), SMALL, (-ONE, -HALF, -HALF)),
+    (Bounded(0, True), LARGE, (ZERO, ZERO, ZERO)),
+    (Bounded(0, False), SMALL, (ZERO, ZERO, -HALF)),
+    (Bounded(0, False), LARGE, (ZERO, ZERO, ZERO)),
+    (Exp(0), SMALL, (ZERO, ZERO, -HALF)),
+    (Exp(0), LARGE, (ZERO, ZERO, ZERO)),
+    (Log(0), SMALL, (ZERO, ZERO, ZERO)),
+    (Log(0), PLAIN, (ZERO, ZERO, -ONE)),
+    (Log(0), LARGE._replace(change=ZERO), (ZERO, ZERO, -HALF)),
+    (Log(0), STILL, (ZERO, ZERO, OO)),
+    (Softmax(0, ONE), PLAIN, (-ONE, -ONE, Fraction(-2))),
+    (Softmax(0, ONE), LARGE, (-ONE, -ONE, -ONE)),
+    (Softmax(0, ONE, log=True), LARGE, (HALF, ONE, ONE)),
+    (Softmax(0, ONE, log=True), SMALL, (ZERO, ZERO, -HALF)),
+    (Normalise(0, ZERO), SMALL, (ZERO, ZERO, ZERO)),
+    (Normalise(0, -HALF), PLAIN, (-HALF, -HALF, Fraction(-3, 2))),
+    (Normalise(0, ZERO), LARGE._replace(change=ZERO), (ZERO, ZERO, -HALF)),
+    (Normalise(0, ZERO), STILL, (ZERO, ZERO, OO)),
+    (Normalise(0, HALF), ABSENT, (OO, HALF, HALF)),
+    (Discrete((0,)), PLAIN, (ZERO, ZERO, -ONE)),
+    (Discrete((0,)), LARGE, (ZERO, ZERO, ZERO)),
+    (Discrete((0,)), LARGE._replace(change=ZERO), (ZERO, ZERO, -HALF)),
+    (Discrete((0,)), ABSENT, (ZERO, ZERO, ZERO)),
+    (Discrete((0,)), STILL, (ZERO, ZERO, OO)),
+]
+
+
+@pytest.mark.parametrize("structure, fact, orders", TABLE)
+def test_orders(structure, fact, orders):
+    assert law(structure, fact)[:3] == orders
+
+
+@pytest.mark.parametrize(
+    "structure, odd, mixed",
+    [
+        (Power(0, ONE, "odd"), 0b01, 0b10),
+        (Power(0, ONE, "even"), 0, 0b10),
+        (Power(0, ONE), 0, 0b11),
+        (Discrete((0,)), 0, 0b11),
+        (Bounded(0, True, "odd"), 0b01, 0b10),
+        (Exp(0), 0, 0b11),
+    ],
+)
+def test_parity_of_functions(structure, odd, mixed):
+    fact = law(structure, PLAIN)
+    assert (fact.depends, fact.odd, fact.mixed, fact.data) == (0b11, odd, mixed, True)
+
+
+@pytest.mark.parametrize("structure", [Exp(0), Softmax(0, ONE), Bounded(0, False)])
+def test_a_function_of_what_vanishes_is_a_constant(structure):
+    assert law(structure, SMALL).depends == 0 and law(structure, PLAIN).depends == 0b11
+
+
+def test_discrete_functions_of_several_values():
+    other = Fact(ZERO, ZERO, -HALF, 0b100, 0b100, 0, 0, False, False)
+    fact = law(Discrete((0, 1)), PLAIN, other)
+    assert (fact.depends, fact.mixed, fact.change, fact.data) == (0b111, 0b111, -HALF, True)
+
+
+def test_products():
+    fact = law(Product(0, 1), SMALL, LARGE)
+    assert fact[:3] == (-HALF, HALF, max(-HALF + ONE, -ONE + ONE))
+    assert law(Product(0, 1), LARGE, SMALL).change == max(ONE - HALF, HALF - HALF)
+    assert law(Product(0, 1), STILL, LARGE).change == ONE and law(Product(0, 1), LARGE, STILL).change == ONE
+    assert (fact.depends, fact.odd, fact.mixed) == (0b11, 0, 0b10)
+    mask = Fact(ZERO, ZERO, MINUS_INFINITY)
+    assert law(Product(0, 1), weight(0), mask).weight == 0b1 == law(Product(0, 1), mask, weight(0)).weight
+    assert law(Product(0, 1), weight(0), PLAIN).weight == 0 == law(Product(0, 1), PLAIN, weight(0)).weight
+
+
+def test_norms_of_weights_are_weights():
+    assert law(Normalise(0, ZERO), weight(0)).weight == 0b1 and law(Normalise(0, ZERO), PLAIN).weight == 0
+
+
+@pytest.mark.parametrize(
+    "alignment, on_change, on_update", [("full", HALF, ONE), ("none", HALF, HALF), ("omega", HALF, ONE)]
+)
+def test_alignments(alignment, on_change, on_update):
+    from tpcalc.propagate import ALIGNMENTS
+
+    assumed = ALIGNMENTS[alignment]
+    assert assumed.initial_on_change(ONE, ONE) == on_change
+    assert assumed.weight_change(ONE) == assumed.values(ONE) == on_update
+
+
+def test_a_change_larger_than_the_init_counts():
+    fact = weight_fact(2, WeightOrders(ONE, HALF))
+    assert fact[:3] == (-ONE, -HALF, -HALF) and fact.depends == fact.odd == fact.weight == 0b100
+    gain = weight_fact(1, WeightOrders(None, None, random=False))
+    assert gain[:3] == (OO, OO, OO) and (gain.odd, gain.mixed, gain.weight) == (0, 0b10, 0b10)
