@@ -795,7 +795,7 @@ def fourier_mixing(n):
 
     def run(s, x):
         x = s.i(x)
-        return s.o(F.gelu(s.h(x + torch.real(torch.fft.fft(x, dim=1)))))
+        return s.o(F.gelu(s.h(x + torch.fft.fft(x, dim=1).real)))
 
     return Net(run, i=entry(n), h=nn.Linear(n, n), o=readout(n)), (sequences(),)
 
@@ -864,3 +864,31 @@ def spectrally_normalised(n):
 @zoo(weight_orig=(0, "1/2", "-1/2", -1))
 def spectrally_normalised_by_a_hook(n):
     return nn.Sequential(entry(n), nn.ReLU(), nn.utils.spectral_norm(nn.Linear(n, n)), nn.ReLU(), readout(n)).eval(), (points(),)
+
+
+@zoo
+def layer_replaced_while_running(n):
+    """A cheaper layer takes the place of the first one on short inputs (BigBird); it keeps the weights."""
+
+    class Wrapped(nn.Module):
+        def __init__(self, layer: nn.Module):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(self.layer(x))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.i, self.o = entry(n), readout(n)
+            self.blocks = nn.ModuleList(Wrapped(nn.Linear(n, n)) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.i(x)
+            for index, block in enumerate(self.blocks):
+                self.blocks[index] = Wrapped(block.layer)
+                x = self.blocks[index](x)
+            return self.o(x)
+
+    return Model(), (points(),)

@@ -260,7 +260,7 @@ class Recording(TorchDispatchMode):
             self._fold(memory)
             phantom.ref, phantom.version = memory.base, memory.version  # the same tensor under another object
             return phantom.ref.id
-        real = phantom.real
+        real = phantom.content
         vid = len(self.values)
         magnitude, rms = (None, None) if self.measured else magnitude_and_rms(real)
         geometry = phantom.geometry
@@ -285,7 +285,7 @@ class Recording(TorchDispatchMode):
                 phantom.ref = memory.base
             else:
                 phantom.ref = self._synthetic(
-                    "tpcalc.reread.default", memory.base, phantom.ref, phantom.geometry, phantom.real
+                    "tpcalc.reread.default", memory.base, phantom.ref, phantom.geometry, phantom.content
                 )
             phantom.version = memory.version
 
@@ -383,7 +383,7 @@ class Recording(TorchDispatchMode):
         """``tensor`` was written: give it a new value."""
         phantom = self.phantom(tensor)
         memory = phantom.memory
-        ref = self.new_value(phantom.geometry, phantom.real if self.measured else None)
+        ref = self.new_value(phantom.geometry, phantom.content if self.measured else None)
         memory.version += 1
         if phantom.geometry is memory.base_geometry:
             memory.base = ref
@@ -410,7 +410,7 @@ class Recording(TorchDispatchMode):
             op.func(phantom, *args[1:], **kwargs)
         phantom.geometry = self._geometry_of(phantom.shadow) if self.measured else inferred
         if self.stage != "build":
-            phantom.ref = self.new_value(phantom.geometry, phantom.real)
+            phantom.ref = self.new_value(phantom.geometry, phantom.content)
             self.append(op.name, tuple(told), told_kwargs, (phantom.ref.id,))
         return args[0]
 
@@ -497,7 +497,7 @@ class Recording(TorchDispatchMode):
         if not isinstance(arg, torch.Tensor):
             return arg
         geometry = self.phantom(arg).geometry
-        real = self.phantom(arg).real
+        real = self.phantom(arg).content
         return real if real is not None else torch.zeros(geometry.size, dtype=geometry.dtype)
 
     def scratch(self, geometry: Geometry) -> Phantom:
@@ -533,7 +533,7 @@ class Recording(TorchDispatchMode):
         return result.zero_() if op.empty else result
 
     def _to_real(self, arg: Any) -> Any:
-        return self.phantom(arg).real if isinstance(arg, torch.Tensor) else arg
+        return self.phantom(arg).content if isinstance(arg, torch.Tensor) else arg
 
     # -- places ------------------------------------------------------------------------------------
 

@@ -76,18 +76,18 @@ class Phantom(torch.Tensor):
         )
 
     @property
-    def real(self) -> Optional[torch.Tensor]:
+    def content(self) -> Optional[torch.Tensor]:
         """The real numbers, or None."""
         return self.shadow if self.memory.known else None
 
     def _numbers(self, reader: str) -> torch.Tensor:
-        if self.real is None:
+        if self.content is None:
             where = SourceLines().current(sys._getframe(1))
             raise TraceError(
                 f"{reader}(){f' in {where}' if where else ''} reads the numbers of a tensor of shape "
                 f"{tuple(self.shape)}, which has none while the model is traced; keep the computation in torch"
             )
-        return self.real
+        return self.content
 
     def tolist(self) -> Any:
         return self._numbers("tolist").tolist()
@@ -96,7 +96,7 @@ class Phantom(torch.Tensor):
         return self._numbers("numpy").numpy(force=force)
 
     def __format__(self, spec: str) -> str:
-        return format(self.real.item() if self.dim() == 0 and self.real is not None else repr(self), spec)
+        return format(self.content.item() if self.dim() == 0 and self.content is not None else repr(self), spec)
 
     def __array__(self, dtype: Any = None) -> Any:
         return self._numbers("numpy").numpy().astype(dtype) if dtype else self._numbers("numpy").numpy()

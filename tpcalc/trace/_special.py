@@ -46,7 +46,7 @@ def _detach(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
         recording.refresh(source)
     if recording.stage != "forward":
         return make_alias(source.geometry, source, source.ref, source.shadow)
-    ref = recording.new_value(source.geometry, source.real)
+    ref = recording.new_value(source.geometry, source.content)
     recording.append(op.name, (source.ref,), (), (ref.id,))
     return make_alias(source.geometry, source, ref, source.shadow)
 
@@ -58,7 +58,7 @@ def _math_attention(recording: "Recording", op: "Op", args: tuple, kwargs: dict)
 
 def _read_number(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
     """``.item()``, ``int(x)``, ``if x:``."""
-    real = [recording.phantom(arg).real for arg in args if isinstance(arg, torch.Tensor)]
+    real = [recording.phantom(arg).content for arg in args if isinstance(arg, torch.Tensor)]
     if any(number is None for number in real):
         raise TraceError(
             f"{recording.here()} reads a number (.item(), int(), a branch or a loop bound) out of a tensor that "
@@ -70,7 +70,7 @@ def _read_number(recording: "Recording", op: "Op", args: tuple, kwargs: dict) ->
 
 def _all_close(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> bool:
     """A sanity check of the code on its own weights; it holds where it can't be computed."""
-    real = [recording.phantom(arg).real for arg in args[:2]]
+    real = [recording.phantom(arg).content for arg in args[:2]]
     if any(number is None for number in real):
         recording.assume("torch.allclose on weights holds")
         return True
@@ -100,7 +100,7 @@ def _finite(answer: bool, asks: Callable[[tuple], bool]) -> Handler:
 
 def _selected(recording: "Recording", mask: torch.Tensor, shape: torch.Size, what: str) -> int:
     """How many entries a mask selects: counted if its numbers are known."""
-    real = recording.phantom(mask).real
+    real = recording.phantom(mask).content
     return _some_of(recording, shape, what) if real is None else int((real != 0).expand(shape).sum())
 
 

@@ -63,6 +63,8 @@ class Modules:
         self.failed: Optional[str] = None
         """Innermost module that raised."""
         self._names: dict[int, str] = {}
+        self._kept = list(model.modules())
+        """A module that the forward pass replaces must not leave its id to its successor."""
         for name, module in model.named_modules():
             self._names.setdefault(id(module), name)
 

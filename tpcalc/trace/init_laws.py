@@ -388,7 +388,7 @@ class InitRecorder(TorchDispatchMode):
         if isinstance(tensor, FakeTensor):
             tensor = tensor.constant
         elif hasattr(tensor, "memory"):
-            tensor = tensor.real
+            tensor = tensor.content
         if tensor is None:
             return _unknown("made outside the model's construction")
         if type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_meta and tensor.numel() <= LARGEST_DATA:
