@@ -226,3 +226,37 @@ def test_a_change_larger_than_the_init_counts():
     assert fact[:3] == (-ONE, -HALF, -HALF) and fact.depends == fact.odd == fact.weight == 0b100
     gain = weight_fact(1, WeightOrders(None, None, random=False))
     assert gain[:3] == (OO, OO, OO) and (gain.odd, gain.mixed, gain.weight) == (0, 0b10, 0b10)
+
+
+def test_what_remains_of_a_contraction():
+    contract = Contract(0, 1, ONE, ONE, ONE)
+    held = law(contract, weight_fact(0, WeightOrders(HALF, None)), STILL._replace(depends=0b10))
+    assert held[:3] == (ZERO, ZERO, OO)  # nothing moves: what there was remains
+    fades = Fact(ONE, ZERO, ONE, 0b10, 0b10, 0, 0, False, True)
+    assert law(contract, weight(0), fades).trained == ZERO == law(contract, fades, weight(0)).trained
+    assert law(Reduce(0, ONE), fades._replace(odd=0)).trained == ONE
+    lopsided = Contract(0, 1, ONE, ONE, ZERO)
+    assert law(lopsided, weight(0), fades).trained == ZERO
+    assert law(contract, PLAIN, LARGE).change == ONE + ONE
+    fast = weight_fact(0, WeightOrders(Fraction(2), Fraction(-1)))
+    moving = Fact(OO, ZERO, ZERO, 0, 0, 0, 0, False, True)
+    assert law(Contract(0, 1, ONE, ONE, ONE), fast, moving).change == ONE + ONE
+
+
+def test_more_orders():
+    assert law(Power(0, Fraction(3)), LARGE._replace(change=ZERO)).change == ONE
+    assert law(Normalise(0, ZERO), Fact(ZERO, OO, ZERO))[1] is OO
+    assert law(Log(0), ABSENT).change == ZERO == law(Log(0), Fact(OO, ZERO, ZERO, data=True)).change
+    assert law(Discrete((0, 1)), PLAIN._replace(change=-HALF), PLAIN).change == -HALF
+    assert law(Product(0, 1), PLAIN, PLAIN._replace(odd=0b10, mixed=0b01)).mixed == 0b11
+    assert law(Product(0, 1), PLAIN, PLAIN._replace(odd=0b10, mixed=0b01)).odd == 0
+    assert weight_fact(0, WeightOrders(HALF, ONE)).trained == -HALF
+    assert weight_fact(0, WeightOrders(HALF, ONE, random=False)).trained == -HALF
+    assert weight_fact(0, WeightOrders(ONE, HALF, random=False)).trained == -HALF
+
+
+@pytest.mark.parametrize("K", [HALF, ONE, Fraction(2)])
+def test_alignment_counts_growth(K):
+    from tpcalc.propagate import NONE, OMEGA
+
+    assert OMEGA.initial_on_change(K, ZERO) == K / 2 and OMEGA.weight_change(K) == K and NONE.values(K) == K / 2
