@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tpcalc.trace.target import load_target
+from tpcalc.verify import verify
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FACTORIES = {
@@ -15,6 +16,8 @@ FACTORIES = {
     "mlp.py": ("mlp",),
     "resnet.py": ("resnet",),
 }
+#: Setups for ``tpcalc verify``, with the verdict each is written to get.
+SETUPS = {"by_hand.py": {"right": (), "fan_ratio": ("hidden.weight",)}}
 CASES = [(file, name) for file, names in FACTORIES.items() for name in names]
 
 
@@ -23,7 +26,7 @@ def load(file: str, name: str):
 
 
 def test_every_example_is_listed():
-    assert sorted(FACTORIES) == sorted(path.name for path in EXAMPLES.glob("*.py"))
+    assert sorted([*FACTORIES, *SETUPS]) == sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
 @pytest.mark.parametrize("file, name", CASES)
@@ -36,6 +39,12 @@ def test_forward_and_backward(file, name, width):
     assert torch.isfinite(logits).all()
     logits.square().mean().backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("file, name", [(file, name) for file, names in SETUPS.items() for name in names])
+def test_setups_get_the_verdict_they_are_written_for(file, name):
+    report = verify(load(file, name), widths=(64, 128, 256))
+    assert tuple(finding.subject for finding in report.findings) == SETUPS[file][name]
 
 
 def test_gpt_is_causal():
