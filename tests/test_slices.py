@@ -233,6 +233,18 @@ def test_blocks_that_can_not_be_told_apart_are_said():
     assert any("h.weight has a packed axis" in note for note in rules_of(factory).notes)
 
 
+def test_gradients_that_can_not_be_told_apart_are_said():
+    """Keys and values picked by an index in a list, whose content is not followed."""
+
+    def cut(y, n):
+        heads = y.view(*y.shape[:-1], n // HEAD + 2, HEAD)
+        return heads[..., :-2, :].flatten(-2), heads[..., [-2], :].squeeze(-2), heads[..., [-1], :].squeeze(-2)
+
+    rules = rules_of(lambda n: packed(cut, n))
+    assert slices(rules["qkv.weight"]) == [(0, "0", "n", H, 1), (0, "n", "32", 1, 1)]
+    assert any("blocks of qkv.weight could not be told apart" in note for note in rules.notes)
+
+
 # --- Hugging Face ---------------------------------------------------------------------------------------------------------
 
 

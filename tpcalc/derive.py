@@ -354,6 +354,11 @@ def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
     packed = [w.name for w in program.weights if len(solution.lowered.leaves_of[w.name]) == 1 and any(s.is_mixed for s in w.shape)]
     notes += [f"{name} has a packed axis whose blocks could not be told apart; it is treated as one block" for name in packed]
     notes += _shared_rate_notes(solution, rules, law)
+    blurred = [
+        w.name for w in program.weights
+        if w.grad is not None and len(leaves := solution.lowered.leaves_of[w.name]) > 1 and all(leaf.grad == w.grad for leaf in leaves)
+    ]
+    notes += [f"the gradients of the blocks of {name} could not be told apart: eps, and gradients upstream, are those of the largest" for name in blurred]
     notes += [f"{name} has no path to an output: its exponents are 0 and nothing was derived" for name in sorted(solution.unused)]
     return Parametrization(
         rules=rules, optimizer=law.name, widths=program.widths, sites=solution.sites, assumptions=program.assumptions,
