@@ -350,6 +350,42 @@ def _(o):
     return [torch.atan2(o.y, o.p), torch.polar(o.p, o.y), torch.complex(o.x, o.y)]
 
 
+@case("gated units", orders=((0, 0), (0, H)))
+def _(o):
+    return [F.glu(o.x, 0), torch.hypot(o.x, o.y), o.x.tanh().sinh(), o.x.tanh().cosh()]
+
+
+@case("signs", orders=((0, 0), (H, H)))
+def _(o):
+    return [torch.copysign(o.x, o.y)]
+
+
+@case("x log y", orders=((0, 0), (0, H)))
+def _(o):
+    return [torch.xlogy(o.x, o.p), torch.special.xlog1py(o.x, o.p)]
+
+
+@case("small matrices", orders=((0, 0), (0, H)), backward=False)
+def _(o):
+    m = 0.1 * o.x[:4].t().reshape(o.n, 2, 2).tanh() + torch.eye(2)
+    symmetric = m @ m.mT
+    u, s, v = torch.linalg.svd(m)
+    w, q = torch.linalg.eigh(symmetric)
+    return [
+        torch.linalg.inv(m),
+        torch.linalg.solve(m, m),
+        torch.linalg.solve_triangular(m.tril(), m, upper=False),
+        torch.triangular_solve(m, m.tril(), upper=False)[0],
+        torch.linalg.cholesky(symmetric),
+        torch.linalg.qr(m)[1],
+        s,
+        w,
+        torch.linalg.slogdet(3 * m)[1],
+        torch.linalg.matrix_exp(m),
+        torch.diag_embed(o.x[:2].t()),
+    ]
+
+
 @case("exponentials", orders=((0, 0), (0, H)))
 def _(o):
     x = o.x.tanh()
@@ -910,6 +946,13 @@ PAIRS = [(index, A, C) for index, case_ in enumerate(CASES) for A, C in case_.or
 
 #: Rules that no case can reach, and why.
 REASONS = {
+    "div.out": "the rule is that of div.Tensor, written into a buffer",
+    "aminmax": "made inside quantisation only; the rule is that of amax",
+    "grid_sampler_3d": "the rule is that of grid_sampler_2d",
+    "binary_cross_entropy": "a log of probabilities near 0 and 1: a heavy tail",
+    "binary_cross_entropy_backward": "a ratio by probabilities near 0 and 1: a heavy tail",
+    "_ctc_loss": "a finite log-sum of log-probabilities, checked in the zoo",
+    "_ctc_loss_backward": "differences of probabilities, checked in the zoo",
     "linear": "recorded as a transpose and a matmul",
     "_convolution": "recorded as aten.convolution",
     "_scaled_grouped_mm": "float8 on GPUs only; the rule is that of _grouped_mm",

@@ -23,12 +23,20 @@ def _small(call: Call, *indices: int) -> None:
             )
 
 
-def _first(call: Call, *structures):
-    """The structures of the first results; the others are pivots and flags."""
-    return (structures + (Discrete(),) * len(call.node.outputs))[: len(call.node.outputs)]
+def _first(call: Call, *structures, matrix: int = 0):
+    """The structures of the first results; the others are factors of the matrix, or pivots and flags, and move with it."""
+    rest = (Power(call[matrix], ONE),) * len(call.node.outputs)
+    return (structures + rest)[: len(call.node.outputs)]
 
 
-@rule("aten.linalg_solve_triangular", "aten.triangular_solve")
+@rule("aten.triangular_solve")
+def old_solve_triangular(call: Call):
+    """(B, A) -> A^-1 B, and A itself."""
+    _small(call, 1)
+    return _first(call, Product(call[0], Bounded(call[1], zero=False)), matrix=1)
+
+
+@rule("aten.linalg_solve_triangular")
 def solve_triangular(call: Call):
     """A^-1 B with ones (or entries of order 0) on the diagonal: a polynomial in A, of the order of B."""
     _small(call, 0)
@@ -39,6 +47,13 @@ def solve_triangular(call: Call):
 def solve(call: Call):
     _small(call, 0)
     return _first(call, Product(call[1], Power(call[0], -ONE, "odd")))
+
+
+@rule("aten.linalg_lu_solve")
+def lu_solve(call: Call):
+    """The solve of a matrix given by its factors, in one tensor of the matrix's size."""
+    _small(call, 0)
+    return Product(call[2], Power(call[0], -ONE, "odd"))
 
 
 @rule("aten.linalg_inv_ex", "aten.linalg_pinv")
