@@ -285,3 +285,27 @@ def test_measured_law():
     assert (law.kind, law.mean) == ("random", 0.0) and law.std == pytest.approx(0.1, rel=0.02)
     assert measured_law(torch.randn(200, 200) + 1).mean == pytest.approx(1, rel=0.05)
     assert measured_law(torch.tensor([1.0, math.nan])).kind == "unknown"
+
+
+@pytest.mark.parametrize("cut", [lambda w: w.chunk(3), lambda w: w.split(8), lambda w: w.view(3, 8, 8).unbind()])
+def test_chunks_initialised_one_by_one(cut):
+    """Writes through the list of views that chunk, split and unbind return."""
+
+    def make():
+        weight = P(E(24, 8))
+        with torch.no_grad():
+            for std, rows in zip((1.0, 2.0, 3.0), cut(weight), strict=True):
+                rows.normal_(std=std)
+        return weight
+
+    recorder = InitRecorder()
+    built = []
+
+    def call():
+        built.append(Weight(make))
+        return built[0], ()
+
+    law = record(call, 8, building=lambda: recorder).init["w"]
+    assert law.std == pytest.approx(math.sqrt(14 / 3))
+    blocks = [recorder.law_of_block(built[0].w, 0, 8 * index, 8).std for index in range(3)]
+    assert blocks == [1.0, 2.0, 3.0]

@@ -367,6 +367,55 @@ def test_what_tpcalc_exports_passes(name, optimizer):
     assert report.findings == () and report.regime == "maximal"
 
 
+def test_an_exported_packed_weight_passes_on_fake_tensors():
+    """Each block has the init it needs; the one learning rate is a note and no fault."""
+    factory = setups.packed_model
+    scalings = {width: tpcalc.scale(factory, base=64, target=width) for width in (128, 256, 512)}
+    assert any(weight.slices for weight in scalings[512].values())
+
+    def setup(width):
+        model, inputs = factory(width)
+        scalings[width].init_(model)
+        return model, torch.optim.AdamW(scalings[width].param_groups(model, lr=LR, weight_decay=0.1)), inputs
+
+    report = tpcalc.verify(setup, (128, 256, 512))
+    assert report.findings == () and report.how == "fake tensors"
+    row = report.weights["qkv.weight"]
+    assert row.b == H and dict(row.blocks) == {"qkv.weight[0:n]": 1, "qkv.weight[n:2*n]": H, "qkv.weight[2*n:3*n]": H}
+    assert [block["b"] for block in report.to_json()["weights"][2]["blocks"]] == ["1", "1/2", "1/2"]
+    (note,) = report.notes
+    assert note.startswith("qkv.weight has one learning rate for all its blocks, and qkv.weight[0:n] bears no larger")
+
+
+@pytest.mark.parametrize("fake", [True, False])
+def test_blocks_of_a_packed_weight_are_judged_one_by_one(fake):
+    def setup(powers):
+        inner = setups.packed_by_hand(*powers)
+
+        def packed(width):
+            built = inner(width)
+            return built if fake or built[0].qkv.weight.sum().item() is not None else None
+
+        return packed
+
+    right = tpcalc.verify(setup((-1, -0.5, -0.5)), WIDTHS)
+    assert right.findings == () and (right.how == "fake tensors") is fake
+    wrong = tpcalc.verify(setup((-1, -0.25, -0.5)), WIDTHS)
+    (finding,) = wrong.errors
+    assert (finding.kind, finding.subject, finding.weights) == ("explodes", "qkv.weight[n:2*n]", ("qkv.weight",))
+    assert (finding.quantity, finding.found, finding.needed) == ("init std", -H / 2, -H)
+
+
+def test_zero_rows_of_a_packed_weight_are_a_block_of_their_own():
+    def setup(width):
+        model, optimizer, inputs = setups.packed_by_hand(-1, -0.5, -0.5)(width)
+        nn.init.zeros_(model.qkv.weight[:width])
+        return model, optimizer, inputs
+
+    report = tpcalc.verify(setup, WIDTHS)
+    assert report.findings == () and dict(report.weights["qkv.weight"].blocks)["qkv.weight[0:n]"] is None
+
+
 # -- 2 to 13. real runs agree ------------------------------------------------------------------------------
 
 L0 = "layers.0."

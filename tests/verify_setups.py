@@ -25,6 +25,48 @@ def x_tokens() -> Tensor:
     return torch.arange(16).reshape(2, 8) * 7 % VOCABULARY
 
 
+# -- packed weights whose blocks have inits of their own ------------------------------------------------
+
+
+class PackedAttention(nn.Module):
+    """q, k and v in one weight, two heads that grow, 1/sqrt(d)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.input = nn.Linear(FEATURES, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.proj = nn.Linear(width, width, bias=False)
+        self.readout = nn.Linear(width, CLASSES, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.input(x)
+        parts = self.qkv(h).unflatten(-1, (3, 2, h.shape[-1] // 2)).permute(1, 2, 0, 3).unbind(0)
+        q, k, v = parts
+        mixed = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ v
+        return self.readout(h + self.proj(mixed.transpose(0, 1).flatten(1)))
+
+
+def packed_model(width: int) -> tuple[nn.Module, Tensor]:
+    return PackedAttention(width), x_inputs()
+
+
+def packed_by_hand(q: float, k: float, v: float):
+    """``setup``: rows of q, k and v at ``n^q``, ``n^k``, ``n^v``; all else as it should be."""
+
+    def packed(width: int):
+        model, inputs = packed_model(width)
+        with torch.no_grad():
+            for rows, power in zip(model.qkv.weight.chunk(3), (q, k, v), strict=True):
+                rows.normal_(0, width**power)
+        nn.init.zeros_(model.readout.weight)
+        n = width / BASE
+        rates = {"input": LR, "qkv": LR / n**1.5, "proj": LR / n, "readout": LR / n}
+        groups = [{"params": list(getattr(model, part).parameters()), "lr": lr} for part, lr in rates.items()]
+        return model, torch.optim.AdamW(groups, weight_decay=0, eps=1e-8 / n), inputs
+
+    return packed
+
+
 # -- models -------------------------------------------------------------------------------------------
 
 

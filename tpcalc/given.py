@@ -134,7 +134,8 @@ def update_order(given: Given, law: UpdateLaw, gradient: Order) -> Optional[Frac
 def analyse(
     lowered: Lowered, given: Mapping[str, Given], law: Laws, alignment: Alignment = FULL, steps: int = STEPS
 ) -> Analysis:
-    """Follow ``steps`` training steps of ``lowered`` under ``given`` (a weight's name or any of its aliases -> Given).
+    """Follow ``steps`` training steps of ``lowered`` under ``given`` (a weight's name or any of its aliases -> Given;
+    the name of a block of a packed weight for what is its own).
 
     ``law``: one update law, or one for each weight name.  A weight that the program freezes does not train, whatever
     ``given`` says.  Raises DeriveError for a weight without exponents.
@@ -144,15 +145,16 @@ def analyse(
     for weight in lowered.program.weights:
         exponents[weight.name] = _of(weight, given, "exponents")
         laws[weight.name] = law if isinstance(law, UpdateLaw) else _of(weight, law, "update law")
+    own = {leaf.name: given.get(leaf.name, exponents[leaf.weight.name]) for leaf in lowered.leaves}
     C: dict[str, Optional[Fraction]] = {leaf.name: None for leaf in lowered.leaves}
-    trail = [Step(C, propagate(lowered, _orders(lowered, exponents, C), alignment))]
+    trail = [Step(C, propagate(lowered, _orders(lowered, own, C), alignment))]
     settled = False
     while not settled and len(trail) <= steps:
         seen = trail[-1].facts
-        C = {leaf.name: _smallest(C[leaf.name], _update(leaf, exponents, laws, seen)) for leaf in lowered.leaves}
+        C = {leaf.name: _smallest(C[leaf.name], _update(leaf, own, laws, seen)) for leaf in lowered.leaves}
         settled = C == trail[-1].C
         if not settled:
-            trail.append(Step(C, propagate(lowered, _orders(lowered, exponents, C), alignment)))
+            trail.append(Step(C, propagate(lowered, _orders(lowered, own, C), alignment)))
     return Analysis(lowered, exponents, alignment, tuple(trail), settled)
 
 
@@ -167,7 +169,7 @@ def _update(leaf: Leaf, given: Mapping[str, Given], laws: Mapping[str, UpdateLaw
     weight = leaf.weight
     if not weight.trainable:
         return None
-    return update_order(given[weight.name], laws[weight.name], gradient_order(leaf.grad, facts))
+    return update_order(given[leaf.name], laws[weight.name], gradient_order(leaf.grad, facts))
 
 
 def _smallest(*values: Optional[Fraction]) -> Optional[Fraction]:
@@ -181,7 +183,7 @@ def _orders(
 ) -> dict[str, WeightOrders]:
     orders = {}
     for leaf in lowered.leaves:
-        own = given[leaf.weight.name]
+        own = given[leaf.name]
         random = is_random(leaf.weight) if own.random is None else own.random
         orders[leaf.name] = WeightOrders(own.A, C[leaf.name], random)
     return orders

@@ -112,7 +112,6 @@ class Multipliers:
                 f"call init_ once, on a fresh model, before anything is loaded into it",
                 stacklevel=2,
             )
-        factors = {name: _slice_factors(p, w) for name, p, w in matched if w.slices}
         with torch.no_grad():
             for name, parameter, weight in matched:
                 if from_scratch:
@@ -122,11 +121,11 @@ class Multipliers:
                             seed = _shared_seed(parameter, generator)
                         source = _shard_generator(parameter, seed, name)
                     law, mean, std = weight.draw
-                    if name in factors:  # drawn as the code does and scaled below
+                    if weight.slices:  # drawn as the code does and scaled below
                         mean, std = mean / weight.init, std / weight.init
                     _draw(here, law, mean, std, source)
-                if name in factors:
-                    _local(parameter).mul_(factors[name])
+                if weight.slices:
+                    _scale_slices(parameter, weight)
                 elif not from_scratch and weight.init != 1.0:
                     parameter.mul_(weight.init)
 
@@ -283,6 +282,8 @@ def _is_off(parameter: Tensor, weight: Weight) -> bool:
     here = _local(parameter.detach())
     if law == "other" or here.numel() < 256:
         return False
+    if type(here) is not Tensor or here.is_meta:  # a fake tensor has no numbers
+        return False
     expected = math.hypot(mean, std) / weight.init
     found = here.float().square().mean().sqrt().item()
     return not 0.8 * expected <= found <= 1.25 * expected
@@ -304,18 +305,26 @@ def _draw(
         parameter.normal_(mean, std, generator=generator)
 
 
+def _scale_slices(parameter: Tensor, weight: Weight) -> None:
+    """Multiply each block of a packed weight by its multiplier."""
+    if hasattr(parameter, "placements"):  # the blocks are cut across the shards
+        _local(parameter).mul_(_slice_factors(parameter, weight))
+        return
+    for dim, start, length, init in weight.slices:
+        parameter.narrow(dim, start, length).mul_(init)
+
+
 def _slice_factors(parameter: Tensor, weight: Weight) -> Tensor:
-    """The multipliers of the blocks of a packed weight, to multiply what lives here."""
+    """The multipliers of a shard of a packed weight, entry by entry along its axis."""
     here, dim = _local(parameter.detach()), weight.slices[0][0]
     dtype = torch.float64 if here.dtype == torch.float64 else torch.float32
     factors = torch.ones(weight.shape[dim], dtype=dtype)
     for _, start, length, init in weight.slices:
         factors[start : start + length] = init
-    if hasattr(parameter, "placements"):
-        mesh, placements = parameter.device_mesh, parameter.placements
-        ranks = [mesh.get_local_rank(axis) for axis in range(mesh.ndim)]
-        here_only = _indices_here(dim, len(factors), placements, mesh.shape, ranks)
-        factors = factors[here_only]
+    mesh, placements = parameter.device_mesh, parameter.placements
+    ranks = [mesh.get_local_rank(axis) for axis in range(mesh.ndim)]
+    here_only = _indices_here(dim, len(factors), placements, mesh.shape, ranks)
+    factors = factors[here_only]
     return factors.to(here.device).view(-1, *[1] * (here.dim() - dim - 1))
 
 

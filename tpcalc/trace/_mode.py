@@ -331,6 +331,8 @@ class Recording(TorchDispatchMode):
         if not isinstance(inferred, (tuple, list)):
             return inferred, None
         source = self.phantom(args[op.aliases[0]]) if op.views else None
+        if op.cuts and self.stage == "build":  # a weight's chunks, initialised one by one
+            source = self.phantom(args[0])
         results, ids = [], []
         for position, part in enumerate(inferred):
             number = None if real is None else real[position]

@@ -42,7 +42,7 @@ class Op:
 
     __slots__ = (
         "func", "name", "writes", "returned", "aliases", "views", "reshapes", "random", "returns_self", "empty",
-        "hides_writes", "special", "on_meta",
+        "hides_writes", "special", "on_meta", "cuts",
     )  # fmt: skip
 
     def __init__(self, func: Any) -> None:
@@ -65,6 +65,8 @@ class Op:
         self.returned = [self._match(result, written) for result in schema.returns]
         self.aliases = [self._match(result, sources) for result in schema.returns]
         self.views = any(alias is not None for alias in self.aliases)
+        self.cuts = not self.views and not self.writes and bool(sources) and schema.returns[0].alias_info is not None
+        """Whether it returns a list of views: ``split``, ``unbind``."""
         tags = func.tags
         self.reshapes = torch.Tag.inplace_view in tags
         self.random = torch.Tag.nondeterministic_seeded in tags

@@ -247,14 +247,18 @@ class _Region:
 
 
 def _region(tensor: torch.Tensor) -> _Region:
-    dims = sorted(((s, st) for s, st in zip(tensor.shape, tensor.stride()) if s != 1 and st != 0), key=lambda d: -d[1])
+    return _region_of(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+
+def _region_of(shape: Iterable[int], stride: Iterable[int], offset: int) -> _Region:
+    dims = sorted(((s, st) for s, st in zip(shape, stride) if s != 1 and st != 0), key=lambda d: -d[1])
     merged: list[tuple[int, int]] = []
     for size, stride in dims:
         if merged and merged[-1][1] == size * stride:
             merged[-1] = (merged[-1][0] * size, stride)
         else:
             merged.append((size, stride))
-    return _Region(tensor.storage_offset(), tuple(merged))
+    return _Region(offset, tuple(merged))
 
 
 class _Storage:
@@ -382,6 +386,15 @@ class InitRecorder(TorchDispatchMode):
             if list(strides) != sorted(strides, reverse=True):  # a transpose does not meet itself entry by entry
                 return replace(law, source=(law.source, strides))
         return law
+
+    def law_of_block(self, tensor: torch.Tensor, dim: int, start: int, length: int) -> Law:
+        """The law of the ``length`` indices of ``tensor`` along ``dim`` from ``start`` on."""
+        storage = self._storages.get(_key(tensor))
+        if storage is None:
+            return self._first_seen(tensor)
+        shape, stride = list(tensor.shape), tensor.stride()
+        shape[dim] = length
+        return storage.read(_region_of(shape, stride, tensor.storage_offset() + start * stride[dim]))
 
     def _first_seen(self, tensor: torch.Tensor) -> Law:
         """The law of a tensor made outside the recorder: looked up where its entries exist and are few."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Optional
 
 from tpcalc.errors import FitError
 from tpcalc.given import Given
+from tpcalc.lowering import Lowered
 from tpcalc.optimizers import UpdateLaw
 from tpcalc.order import MINUS_INFINITY, ZERO, Order
 from tpcalc.program import InitLaw, Weight
 from tpcalc.verify.gather import Gathered
 from tpcalc.verify.powers import NEAR, initial_size, is_flat, power, snapped
+
+#: Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed.
+Initial = tuple[Order, bool, str]
+Laws = tuple[tuple[int, InitLaw], ...]
 
 
 @dataclass(frozen=True)
@@ -43,17 +48,46 @@ class Effective:
         return Given(ZERO, self.b, self.c, None, self.random)
 
 
-def effective(gathered: Gathered) -> dict[str, Effective]:
-    """Weight name -> its exponents.
+def effective(gathered: Gathered, lowered: Lowered) -> dict[str, Effective]:
+    """Weight name -> its exponents, and the name of each block of a packed weight -> those with its own init.
 
+    The init of a packed weight as a whole is that of its largest block.
     Raises FitError where a number is no power of the width, naming it.
     """
-    return {weight.name: _of(weight, gathered) for weight in gathered.program.weights}
+    table: dict[str, Effective] = {}
+    for weight in gathered.program.weights:
+        leaves = lowered.leaves_of[weight.name]
+        laws = {leaf.name: gathered.init_of(leaf) for leaf in leaves}
+        if all(_same_laws(own, weight.init) for own in laws.values()):
+            table[weight.name] = own = _of(weight, gathered)
+            table.update({leaf.name: own for leaf in leaves})
+            continue
+        blocks = {}
+        for leaf in leaves:
+            named = replace(weight, name=leaf.name, shape=leaf.shape, init=laws[leaf.name])
+            blocks[leaf.name] = _initial(named, weight.name in gathered.measured)
+        largest = max(blocks.values(), key=lambda block: block[0])
+        assumed = "; ".join(dict.fromkeys(text for _, _, text in blocks.values() if text))
+        table[weight.name] = whole = _of(weight, gathered, (*largest[:2], assumed))
+        for name, (size, random, text) in blocks.items():
+            table[name] = replace(whole, b=_negated(size), random=random, assumption=text)
+    return table
 
 
-def _of(weight: Weight, gathered: Gathered) -> Effective:
-    size, random, assumption = _initial(weight, weight.name in gathered.measured)
-    b = None if size is MINUS_INFINITY else -size
+def _same_laws(laws: Laws, others: Laws) -> bool:
+    if len(laws) != len(others):
+        return False
+    pairs = zip(laws, others, strict=True)
+    return all(x[0] == y[0] and (x[1].std, x[1].mean) == (y[1].std, y[1].mean) for x, y in pairs)
+
+
+def _negated(order: Order) -> Optional[Fraction]:
+    return None if order is MINUS_INFINITY else -order
+
+
+def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -> Effective:
+    size, random, assumption = initial or _initial(weight, weight.name in gathered.measured)
+    b = _negated(size)
     settings = {}
     for width, live in gathered.live.items():
         own = next((live.settings[name] for name in weight.names if name in live.settings), None)
@@ -93,7 +127,7 @@ def _finite(order: Order) -> Optional[Fraction]:
     return None if order is MINUS_INFINITY else order
 
 
-def _initial(weight: Weight, measured: bool) -> tuple[Order, bool, str]:
+def _initial(weight: Weight, measured: bool) -> Initial:
     """Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed."""
     laws = dict(weight.init)
     if not laws:

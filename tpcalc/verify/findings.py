@@ -48,7 +48,8 @@ class Finding:
 class Checked:
     """The exponents of one weight: std ~ n^-b, lr ~ n^-c, weight_decay ~ n^weight_decay, eps ~ n^eps, and what they
     come to: entries ~ n^-A at init, updates ~ n^-C.  ``needed``: the largest that are stable, as (A, C), None for a
-    weight no output depends on.
+    weight no output depends on.  ``blocks``: name and b of each block of a packed weight whose blocks have inits of
+    their own; its ``b`` is then that of the largest.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Checked:
     needed: Optional[tuple[Fraction, Fraction]]
     kinds: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    blocks: tuple[tuple[str, Optional[Fraction]], ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,14 +6,15 @@ Under phantom tensors where the setup can bear it, else on real small instances.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import torch
 
 from tpcalc.errors import AlignError, FitError, TargetError, TpcalcError, TraceError, UnsupportedOpError
+from tpcalc.lowering import Leaf
 from tpcalc.program import InitLaw, Program
 from tpcalc.trace._isolation import decomposed, seeded
 from tpcalc.trace._mode import Recording
@@ -31,10 +32,25 @@ SIGMAS = 6.0
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """The parameters of one built model and the recorder that saw them drawn; ``real``: those measured instead."""
+
+    recorder: InitRecorder
+    parameters: Mapping[str, torch.Tensor]
+    real: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def law(self, leaf: Leaf, width: int) -> InitLaw:
+        name, start, length = leaf.weight.name, leaf.start.at(width), leaf.length.at(width)
+        if name in self.real:
+            return measured_law(self.real[name].detach().narrow(leaf.dim, start, length))
+        return self.recorder.law_of_block(self.parameters[name], leaf.dim, start, length).summary()
+
+
+@dataclass(frozen=True)
 class Gathered:
     """A setup at all widths.  ``how``: on fake tensors or real ones; ``why``: what kept it from running on fake ones.
 
-    ``measured``: parameters whose init could not be read and was measured.
+    ``measured``: parameters whose init could not be read and was measured.  ``drawn``: width -> how they were drawn.
     """
 
     program: Program
@@ -42,6 +58,14 @@ class Gathered:
     how: str
     why: str = ""
     measured: frozenset[str] = frozenset()
+    drawn: Mapping[int, Drawn] = field(default_factory=dict)
+
+    def init_of(self, leaf: Leaf) -> tuple[tuple[int, InitLaw], ...]:
+        """The init law of a weight, or of one block of a packed one, at each width."""
+        if leaf.dim is None:
+            return leaf.weight.init
+        laws = tuple((width, drawn.law(leaf, width)) for width, drawn in self.drawn.items())
+        return leaf.weight.init if any(law.kind == "unknown" for _, law in laws) else laws
 
 
 Loss = Optional[Callable[..., Any]]
@@ -90,20 +114,23 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
     live: dict[int, Live] = {}
     traces = []
     said: dict[str, None] = {}
+    drawn: dict[int, Drawn] = {}
     for width in widths:
+        recorder = InitRecorder()
 
-        def call(width: int = width) -> Any:
+        def call(width: int = width, recorder: InitRecorder = recorder) -> Any:
             with _numpy_for_reading():
                 built, live[width] = _build(setup, width)
+            drawn[width] = Drawn(recorder, dict(built.model.named_parameters(remove_duplicate=False)))
             said.update({built.said: None} if built.said else {})
             return built.model, built.inputs
 
-        traces.append(record(call, width, loss=loss, building=InitRecorder, sources=not traces))
+        traces.append(record(call, width, loss=loss, building=lambda recorder=recorder: recorder, sources=not traces))
     unknown = sorted({name for trace in traces for name, law in trace.init.items() if law.kind == "unknown"})
     if unknown:
-        _measure(setup, traces, unknown)
+        _measure(setup, traces, unknown, drawn)
     traces[0].assumptions.extend(said)
-    return Gathered(align(traces), live, FAKE, measured=frozenset(unknown))
+    return Gathered(align(traces), live, FAKE, measured=frozenset(unknown), drawn=drawn)
 
 
 @contextmanager
@@ -125,7 +152,9 @@ def _numpy_for_reading() -> Iterator[None]:
         Phantom.numpy = own
 
 
-def _measure(setup: Callable[[int], Any], traces: list[RawTrace], names: list[str]) -> None:
+def _measure(
+    setup: Callable[[int], Any], traces: list[RawTrace], names: list[str], drawn: Mapping[int, Drawn]
+) -> None:
     """Measure the init of the parameters that the recorder could not read on real instances."""
     for trace in traces:
         with seeded():
@@ -133,22 +162,26 @@ def _measure(setup: Callable[[int], Any], traces: list[RawTrace], names: list[st
         real = dict(built.model.named_parameters(remove_duplicate=False))
         for name in names:
             trace.init[name] = measured_law(real[name])
+            drawn[trace.width].real[name] = real[name]
 
 
 def _on_real_instances(setup: Callable[[int], Any], widths: tuple[int, ...], loss: Loss, why: str) -> Gathered:
     live: dict[int, Live] = {}
     traces, seen = [], []
     measured: set[str] = set()
+    drawn: dict[int, Drawn] = {}
     for width in widths:
         with seeded(), InitRecorder() as recorder:
             built, live[width] = _build(setup, width)
         laws = recorder.laws(built.model)
+        drawn[width] = Drawn(recorder, dict(built.model.named_parameters(remove_duplicate=False)))
         seen.append({name: measured_law(p) for name, p in built.model.named_parameters(remove_duplicate=False)})
         measured |= _contradicted(laws, seen[-1], built.model)
         traces.append(_record_real(built, width, laws, loss, sources=not traces))
     for trace, laws in zip(traces, seen, strict=True):  # read in one way at all widths
         trace.init.update({name: laws[name] for name in measured})
-    return Gathered(align(traces), live, REAL, why, frozenset(measured))
+        drawn[trace.width].real.update({name: drawn[trace.width].parameters[name] for name in measured})
+    return Gathered(align(traces), live, REAL, why, frozenset(measured), drawn)
 
 
 def _contradicted(laws: dict[str, InitLaw], seen: dict[str, InitLaw], model: torch.nn.Module) -> set[str]:

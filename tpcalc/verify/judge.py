@@ -67,6 +67,8 @@ class Item:
     also: tuple = ()
     weights: tuple[str, ...] = field(default=())
     severity: str = ""
+    block: str = ""
+    """The block of the weight that it is about, where blocks have inits of their own."""
 
 
 class Judge:
@@ -75,9 +77,9 @@ class Judge:
     def __init__(self, gathered: Gathered) -> None:
         self.gathered = gathered
         self.program = gathered.program
-        self.given: dict[str, Effective] = effective(gathered)
         self.solution: Solution = solve(self.program)
         self.lowered = self.solution.lowered
+        self.given: dict[str, Effective] = effective(gathered, self.lowered)
         self.repaired: Repaired = repair(self.lowered, self.given, self.solution.facts, FULL)
         self.facts = self.repaired.facts
         self.limits = limits(self.lowered, self.solution.facts)
@@ -104,6 +106,11 @@ class Judge:
         return self.items
 
     # -- helpers ----------------------------------------------------------------------------------
+
+    def block(self, leaf: Leaf) -> str:
+        """The name of a block of a packed weight whose blocks have inits of their own."""
+        inits = {self.given[other.name].b for other in self.lowered.leaves_of[leaf.weight.name]}
+        return leaf.name if len(inits) > 1 else ""
 
     def need(self, leaf: Leaf) -> Optional[Need]:
         return self.solution.needs.get(leaf.name)
@@ -137,7 +144,7 @@ class Judge:
 
     def needed_c(self, leaf: Leaf) -> Optional[Fraction]:
         """The learning rate that the maximal parametrization gives under this optimizer."""
-        own, need = self.given[leaf.weight.name], self.need(leaf)
+        own, need = self.given[leaf.name], self.need(leaf)
         if own.law is None or need is None:
             return None
         gradient = finite(gradient_order(leaf.grad, self.solution.facts))
@@ -147,7 +154,7 @@ class Judge:
         """Whether the size of an update hangs on the gradient or on the weight (SGD, Adafactor): then what breaks it
         may be elsewhere.
         """
-        law = self.given[leaf.weight.name].law
+        law = self.given[leaf.name].law
         return law is not None and not (law.update(ZERO, ZERO) == law.update(ONE, ZERO) == law.update(ZERO, ONE))
 
     def own_c(self, leaf: Leaf, C_excess: Fraction) -> Optional[Fraction]:
@@ -155,7 +162,7 @@ class Judge:
         need = self.need(leaf)
         if self.depends_on_others(leaf) and need is not None and need.demand.excess_at is None:
             return self.needed_c(leaf)
-        c = self.given[leaf.weight.name].c
+        c = self.given[leaf.name].c
         return None if c is None else c + C_excess
 
     def minus(self, x: Optional[Fraction]) -> Optional[Fraction]:
@@ -183,7 +190,7 @@ class Judge:
         return sorted(causes, key=lambda cause: -1 if cause.leaf is None else place[cause.leaf.name])
 
     def too_large(self, cause: Cause) -> None:
-        leaf, own = cause.leaf, self.given[cause.leaf.weight.name]
+        leaf, own = cause.leaf, self.given[cause.leaf.name]
         if cause.quantity == INIT:
             found, needed = -own.b, -own.b - cause.excess
         else:
@@ -214,6 +221,7 @@ class Judge:
                 weight=leaf.weight.name,
                 effect=cause.order,
                 also=(self.group(leaf.weight), lost),
+                block=self.block(leaf) if cause.quantity == INIT else "",
             )
         )
 
@@ -226,7 +234,7 @@ class Judge:
 
     def right_elsewhere(self, leaf: Leaf) -> bool:
         """A tied weight whose exponents are those its other use needs: it is this use that needs a multiplier."""
-        own, need = self.given[leaf.weight.name], self.need(leaf)
+        own, need = self.given[leaf.name], self.need(leaf)
         return bool(leaf.weight.aliases) and need is not None and own.b == need.A and own.c == self.needed_c(leaf)
 
     def tied(self, cause: Cause, what: str) -> None:
@@ -338,7 +346,7 @@ class Judge:
 
     def small_updates(self) -> None:
         for leaf in self.lowered.leaves:
-            own, need, C = self.given[leaf.weight.name], self.need(leaf), self.repaired.C[leaf.name]
+            own, need, C = self.given[leaf.name], self.need(leaf), self.repaired.C[leaf.name]
             if need is None or C is None or own.law is None or self.caused(leaf.weight.name, LR):
                 continue
             deficit = C - need.C
@@ -347,7 +355,24 @@ class Judge:
             needed = self.own_c(leaf, -deficit)
             if needed is None or needed == own.c:
                 continue  # what is too small is elsewhere
+            if (first := self.fastest_allowed(leaf)) is not None:
+                self.one_lr(leaf, first)
+                continue
             self.items.append(self.small_update(leaf, need, deficit, needed))
+
+    def fastest_allowed(self, leaf: Leaf) -> Optional[Leaf]:
+        """The block of the same packed weight that bears no larger learning rate than the one they share."""
+        own = self.given[leaf.name]
+        others = [other for other in self.lowered.leaves_of[leaf.weight.name] if other is not leaf]
+        return next((other for other in others if self.needed_c(other) == own.c), None)
+
+    def one_lr(self, leaf: Leaf, first: Leaf) -> None:
+        note = (
+            f"{leaf.weight.name} has one learning rate for all its blocks, and {first.name} bears no larger one: "
+            f"other blocks move less than they could; as weights of their own they would not"
+        )
+        if note not in self.notes:
+            self.notes.append(note)
 
     def too_small(self, leaf: Leaf, C: Fraction) -> bool:
         """By propagation, whatever the gauge: the update moves its result, or through it the outputs, vanishingly."""
@@ -356,7 +381,7 @@ class Judge:
         return on_outputs < ZERO or own_effect(self.mended, self.facts, leaf.value) < ZERO
 
     def small_update(self, leaf: Leaf, need: Need, deficit: Fraction, needed: Fraction) -> Item:
-        own, use = self.given[leaf.weight.name], need.demand.use
+        own, use = self.given[leaf.name], need.demand.use
         value = self.value(use.out) if use is not None else leaf.name
         kind, extra = NOT_MAXIMAL, ""
         text = f"one update moves {value} by only {power(-deficit)}"
@@ -385,7 +410,7 @@ class Judge:
 
     def starved(self, leaf: Leaf, need: Need) -> bool:
         """Its result is smaller than it may be, at init and after training."""
-        own, use = self.given[leaf.weight.name], need.demand.use
+        own, use = self.given[leaf.name], need.demand.use
         if use is None or own.b is None or own.b <= need.A or isinstance(use.structure, Sum):
             return False
         return self.facts[use.out].trained < self.solution.facts[use.out].trained
@@ -400,11 +425,11 @@ class Judge:
 
     def small_inits(self) -> None:
         for leaf in self.lowered.leaves:
-            own, need = self.given[leaf.weight.name], self.need(leaf)
+            own, need = self.given[leaf.name], self.need(leaf)
             use = need.demand.use if need is not None else None
             if use is None or own.b is None or own.b <= need.A or isinstance(use.structure, Sum) or not own.random:
                 continue
-            if any(item.weight == leaf.weight.name for item in self.items):
+            if any(item.weight == leaf.weight.name and item.block in ("", leaf.name) for item in self.items):
                 continue
             if self.role(leaf.weight) == "output":
                 continue
@@ -423,6 +448,7 @@ class Judge:
                         weight=leaf.weight.name,
                         effect=-deficit,
                         also=(self.group(leaf.weight),),
+                        block=self.block(leaf),
                     )
                 )
 
@@ -591,7 +617,7 @@ class Judge:
         if self.regime.name == KERNEL and not self.repaired.causes:
             for weight in self.program.weights:
                 own, found = self.given[weight.name], self.solution.needs_of(weight)
-                if found and own.b is not None and own.b < found[0][1].A:
+                if found and own.b is not None and own.b < found[0][1].A and not self.block(found[0][0]):
                     self.notes.append(
                         f"to leave the kernel regime, also make the init std of {weight.name} ~ "
                         f"{power(-found[0][1].A)} (found {power(-own.b)})"
@@ -632,7 +658,7 @@ class Judge:
         )
 
     def assumptions(self) -> tuple[str, ...]:
-        own = (given.assumption for given in self.given.values())
+        own = dict.fromkeys(self.given[weight.name].assumption for weight in self.program.weights)
         return tuple(text for text in (*self.program.assumptions, *own) if text)
 
     def unexplained(self) -> Finding:
@@ -673,6 +699,7 @@ class Judge:
                 (max(n.A for _, n in found), max(n.C for _, n in found)) if found else None,
                 kinds,
                 weight.aliases,
+                tuple((x.name, self.given[x.name].b) for x in self.lowered.leaves_of[weight.name] if self.block(x)),
             )
             for name in weight.names:
                 table[name] = replace(row, name=name)
@@ -722,6 +749,8 @@ def put_together(items: list[Item], total: int) -> list[Finding]:
         if first.site:
             sites = list(dict.fromkeys(item.site for item in group))
             subject = ", ".join(fold_names(sites)) if len(sites) > 1 else sites[0]
+        elif any(item.block for item in group):
+            subject = _subject(tuple(dict.fromkeys(item.block or item.weight for item in group)))
         else:
             subject = f"all {len(names)} weights" if len(names) == total > 1 else _subject(names)
         numbers = ""

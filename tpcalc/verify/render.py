@@ -130,6 +130,7 @@ def _weight_json(row: Checked) -> dict[str, Any]:
         "gradient": _text(row.gradient),
         "needed": None if row.needed is None else {"A": _text(row.needed[0]), "C": _text(row.needed[1])},
         "findings": list(row.kinds),
+        **({"blocks": [{"name": name, "b": _text(b)} for name, b in row.blocks]} if row.blocks else {}),
     }
 
 

@@ -142,7 +142,7 @@ class Repairer:
     ) -> None:
         self.lowered, self.alignment, self.given = lowered, alignment, given
         self.limits = limits(lowered, reference)
-        self.A = {leaf.name: given[leaf.weight.name].b for leaf in lowered.leaves}
+        self.A = {leaf.name: given[leaf.name].b for leaf in lowered.leaves}
         self.c = {leaf.name: given[leaf.weight.name].c if leaf.weight.trainable else None for leaf in lowered.leaves}
         self.C: dict[str, Optional[Fraction]] = {leaf.name: None for leaf in lowered.leaves}
         self.index = {leaf.value: i for i, leaf in enumerate(lowered.leaves)}
@@ -162,7 +162,7 @@ class Repairer:
         return Repaired(self.lowered, self.alignment, list(self.causes.values()), self.A, self.c, self.C, self.facts)
 
     def updated(self, leaf: Leaf) -> Optional[Fraction]:
-        own = self.given[leaf.weight.name]
+        own = self.given[leaf.name]
         before = self.C[leaf.name]
         if own.law is None or self.c[leaf.name] is None:
             return before
@@ -186,7 +186,7 @@ class Repairer:
         return fact
 
     def orders(self, leaf: Leaf) -> WeightOrders:
-        return WeightOrders(self.A[leaf.name], self.C[leaf.name], self.given[leaf.weight.name].random)
+        return WeightOrders(self.A[leaf.name], self.C[leaf.name], self.given[leaf.name].random)
 
     def sweep(self) -> bool:
         """One forward pass, mending as it goes; whether anything was mended."""
