@@ -26,12 +26,13 @@ from tpcalc.parametrization import Parametrization
 from tpcalc.program import Program, Weight
 from tpcalc.propagate import Fact, WeightOrders, propagate
 from tpcalc.regime import excesses
-from tpcalc.rules.structures import Normalise, Power
+from tpcalc.rules.structures import Gather, Normalise, Power, View
 
 #: A slope must be this many standard errors above its prediction, too, to fail.
 SIGMAS = 2.5
 #: A gradient this many times Adam's epsilon, or less, makes updates that epsilon holds back.
 DROWNED = 100.0
+PICKED = "rows of a weight picked by a trained index trade places, which is no update; what counts is their product"
 THIN = "a norm before it divides by less than its order says at these widths; take larger ones"
 
 
@@ -260,6 +261,8 @@ class _Judge:
         sizes = self.sizes(quantity, key)
         slope = fit(self.widths, sizes)
         verdict, reason = self.judge(slope, sizes, wanted)
+        if verdict == "above" and quantity == "change" and key in self.picked:
+            verdict, reason = "skipped", PICKED
         if (
             verdict == "above"
             and slope is not None
@@ -283,6 +286,21 @@ class _Judge:
             floor=floor,
             **place,
         )
+
+    @cached_property
+    def picked(self) -> frozenset[int]:
+        """Rows of a weight picked by an index that training changes (the matrices of a router's experts), and views of them."""
+        lowered, facts = self.solution.lowered, self.wanted.facts
+        found: set[int] = set()
+        for atom in lowered.atoms[: lowered.forward]:
+            s = atom.structure
+            if isinstance(s, Gather) and facts[atom.out].weight:
+                indices = (ref for ref in lowered.node(atom).refs if ref != s.x)
+                if any(facts[index].change is not MINUS_INFINITY for index in indices):
+                    found.add(atom.out)
+            elif isinstance(s, View) and s.x in found:
+                found.add(atom.out)
+        return frozenset(found)
 
     @cached_property
     def after_thin(self) -> frozenset[int]:
