@@ -8,8 +8,10 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -99,7 +101,8 @@ def worker(folder: Path) -> None:
     if dist.get_rank() == 0:
         torch.save(results, folder / "results.pt")
     dist.barrier()
-    dist.destroy_process_group()
+    time.sleep(0.5)  # the other process leaves the barrier too
+    os._exit(0)  # all is written; gloo's threads are at times still alive when the interpreter takes them down, which aborts
 
 
 if __name__ == "__main__":

@@ -19,8 +19,26 @@ from tpcalc.lowering import Lowered
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.propagate import LAWS, Alignment, Fact, WeightOrders, leaf_facts, roles
 from tpcalc.rules.structures import (
-    Atom, Bounded, Contract, Discrete, Exp, Gather, Guard, Known, LinearLike, Log, Normalise, Power, Product, Reduce, Scale,
-    Softmax, Structure, Sum, View, operands,
+    Atom,
+    Bounded,
+    Contract,
+    Discrete,
+    Exp,
+    Gather,
+    Guard,
+    Known,
+    LinearLike,
+    Log,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Softmax,
+    Structure,
+    Sum,
+    View,
+    operands,
 )
 
 
@@ -161,7 +179,12 @@ class _Walk:
     """One reverse pass.  Mutable while it runs, discarded afterwards."""
 
     def __init__(
-        self, lowered: Lowered, facts: Mapping[int, Fact], free: Freedom, alignment: Alignment, caps: Mapping[int, Fraction]
+        self,
+        lowered: Lowered,
+        facts: Mapping[int, Fact],
+        free: Freedom,
+        alignment: Alignment,
+        caps: Mapping[int, Fraction],
     ) -> None:
         self.lowered = lowered
         self.facts = facts
@@ -303,15 +326,23 @@ class _Walk:
                 need_init = None if init is MINUS_INFINITY else demand.init - init
                 need_change = None if change is MINUS_INFINITY else demand.change - change
                 if need_init is not None or need_change is not None:
-                    self.ask(w, demand._replace(
-                        init=need_change if need_init is None else need_init,
-                        change=need_init if need_change is None else need_change, use=atom, partner=v))
+                    self.ask(
+                        w,
+                        demand._replace(
+                            init=need_change if need_init is None else need_init,
+                            change=need_init if need_change is None else need_change,
+                            use=atom,
+                            partner=v,
+                        ),
+                    )
         if x_weight and y_weight:
             return
         value = s.y if x_weight else s.x
         cap = self.caps.get(atom.out, ZERO)
         law = "meets a weight that a smaller use has already fixed" if cap else "enters a weight"
-        self.ask(value, Demand(-cap, -cap, False, law, atom, excess=cap, excess_at=atom if cap else None, meets_weight=True))
+        self.ask(
+            value, Demand(-cap, -cap, False, law, atom, excess=cap, excess_at=atom if cap else None, meets_weight=True)
+        )
 
     def share(self, atom: Atom, s: "Product | Contract", demand: Demand) -> None:
         """Two values meet: the absorber takes what the budget leaves, the other keeps budget 0."""

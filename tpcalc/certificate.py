@@ -42,7 +42,8 @@ def certify(solution: Solution, weight: Weight) -> tuple[Certificate, ...]:
     exponents = ("A", "C") if weight.trainable else ("A",)
     return tuple(
         _certify(solution, leaf, need, exponent)
-        for leaf, need in solution.needs_of(weight) if _meets(solution, leaf, need)
+        for leaf, need in solution.needs_of(weight)
+        if _meets(solution, leaf, need)
         for exponent in exponents
     )
 

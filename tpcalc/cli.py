@@ -117,7 +117,9 @@ def _options(
     ] = False,
     plugin: Annotated[
         Optional[list[str]],
-        typer.Option("--plugin", metavar="FILE.PY", help="Import a file first, for the rules it adds (may be repeated)."),
+        typer.Option(
+            "--plugin", metavar="FILE.PY", help="Import a file first, for the rules it adds (may be repeated)."
+        ),
     ] = None,
 ) -> None:
     """Options of the program itself."""
@@ -251,10 +253,12 @@ def check(
     tolerance: Annotated[float, typer.Option("--tolerance", help="How far a slope may be off.")] = 0.15,
     lr: Annotated[Optional[float], typer.Option("--lr", help="Learning rate at the smallest width.")] = None,
     batch: Annotated[
-        Optional[str], typer.Option("--batch", metavar="FILE.PY:CALLABLE", help="Inputs at a width, instead of the target's.")
+        Optional[str],
+        typer.Option("--batch", metavar="FILE.PY:CALLABLE", help="Inputs at a width, instead of the target's."),
     ] = None,
     plot: Annotated[
-        Optional[str], typer.Option("--plot", metavar="FILE", help="Draw the standard and the derived rules side by side.")
+        Optional[str],
+        typer.Option("--plot", metavar="FILE", help="Draw the standard and the derived rules side by side."),
     ] = None,
     format: Annotated[CheckFormat, typer.Option("--format", help="How to print the result.")] = CheckFormat.text,
     overrides: Overrides = None,
@@ -276,8 +280,14 @@ def check(
         parsed = parse_widths(widths)
         factory = _factory(target, parsed, overrides, scale)
         options = {
-            "optimizer": optimizer, "steps": steps, "seeds": seeds, "tolerance": tolerance, "lr": lr, "progress": True,
-            "batch": None if batch is None else load_target(batch), "loss": None if loss is None else load_target(loss),
+            "optimizer": optimizer,
+            "steps": steps,
+            "seeds": seeds,
+            "tolerance": tolerance,
+            "lr": lr,
+            "progress": True,
+            "batch": None if batch is None else load_target(batch),
+            "loss": None if loss is None else load_target(loss),
         }
         result = checked(factory, parsed, parametrization=parametrization.value, **options)
         if plot is not None:

@@ -36,13 +36,13 @@ a model with other names, shapes or ties is refused.
 """
 '''
 
-_FOOTER = '''
+_FOOTER = """
 
 _MULTIPLIERS = Multipliers(WEIGHTS)
 init_ = _MULTIPLIERS.init_
 param_groups = _MULTIPLIERS.param_groups
 clip_grad_norm_ = _MULTIPLIERS.clip_grad_norm_
-'''
+"""
 
 
 def codegen(scaling: Scaling) -> str:

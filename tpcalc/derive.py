@@ -61,7 +61,9 @@ class Solution:
 
     def needs_of(self, weight: Weight) -> list[tuple[Leaf, Need]]:
         """The leaves of a weight that any output depends on, with their needs; the neediest first."""
-        found = [(leaf, self.needs[leaf.name]) for leaf in self.lowered.leaves_of[weight.name] if leaf.name in self.needs]
+        found = [
+            (leaf, self.needs[leaf.name]) for leaf in self.lowered.leaves_of[weight.name] if leaf.name in self.needs
+        ]
         return sorted(found, key=lambda pair: (-pair[1].A, -pair[1].C))
 
     @cached_property
@@ -113,7 +115,9 @@ class _Solver:
         self.report_violations(walked, facts)
         facts = propagate(self.lowered, orders, self.alignment, multipliers=self.multipliers)
         safe = self.safe(orders)
-        applied = facts if safe == orders else propagate(self.lowered, safe, self.alignment, multipliers=self.multipliers)
+        applied = (
+            facts if safe == orders else propagate(self.lowered, safe, self.alignment, multipliers=self.multipliers)
+        )
         return Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()), applied)
 
     def safe(self, orders: Mapping[str, WeightOrders]) -> dict[str, WeightOrders]:
@@ -158,7 +162,9 @@ class _Solver:
 
     def orders(self, needs: Mapping[str, Need]) -> dict[str, WeightOrders]:
         return {
-            leaf.name: self.guess(needs[leaf.name].A, needs[leaf.name].C, leaf) if leaf.name in needs else self.guess(ZERO, ZERO, leaf)
+            leaf.name: self.guess(needs[leaf.name].A, needs[leaf.name].C, leaf)
+            if leaf.name in needs
+            else self.guess(ZERO, ZERO, leaf)
             for leaf in self.lowered.leaves
         }
 
@@ -200,7 +206,12 @@ class _Solver:
         if not movable or ineffective or not isinstance(use.structure, Contract):
             self.given_up.add(use.out)
             self.caps.pop(use.out, None)
-            self.add_site(use, excess + cap, ZERO, f"{leaf.name} is used here and elsewhere with different needs and nothing upstream can absorb it")
+            self.add_site(
+                use,
+                excess + cap,
+                ZERO,
+                f"{leaf.name} is used here and elsewhere with different needs and nothing upstream can absorb it",
+            )
             return self.pushing
         self.caps[use.out] = cap + excess
         self.capped_in[use.out] = self.round
@@ -226,7 +237,12 @@ class _Solver:
             atom = conflict.demand.excess_at or conflict.demand.origin
             if atom is not None:
                 budget = walked.of[atom.out].change if atom.out in walked.of else ZERO
-                self.add_site(atom, budget - conflict.needed + conflict.allowed, budget, "the value upstream also enters a nonlinearity that would starve")
+                self.add_site(
+                    atom,
+                    budget - conflict.needed + conflict.allowed,
+                    budget,
+                    "the value upstream also enters a nonlinearity that would starve",
+                )
 
     def report_violations(self, walked: Budgets, facts: Mapping[int, Fact]) -> None:
         """Values still above a tight budget: the first of each chain is the site."""
@@ -247,7 +263,9 @@ class _Solver:
                 above.add(atom.out)
                 if not any(x in above for x in operands(atom.structure)):
                     found = max_order(fact.trained, fact.init)
-                    self.add_site(atom, found, demand.change, f"no weight upstream can absorb it, and its result {demand.law}")
+                    self.add_site(
+                        atom, found, demand.change, f"no weight upstream can absorb it, and its result {demand.law}"
+                    )
 
 
 def solve(program: Program, alignment: "str | Alignment" = "full") -> Solution:
@@ -313,7 +331,12 @@ def reason(solution: Solution, need: Optional[Need], role: str) -> str:
     use = need.demand.use
     structure = use.structure if use is not None else None
     if isinstance(structure, Contract):
-        kind = {"hidden": "growing to growing", "output": "growing to finite", "input": "finite to growing", "scalar": "finite to finite"}[role]
+        kind = {
+            "hidden": "growing to growing",
+            "output": "growing to finite",
+            "input": "finite to growing",
+            "scalar": "finite to finite",
+        }[role]
         text = f"contraction, {kind}"
     elif isinstance(structure, Gather):
         text = "look-up"
@@ -350,19 +373,44 @@ def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
         rule = _rule(solution, weight, law)
         for name in weight.names:
             rules[name] = rule
-    notes = ["gradients, and so the eps column, count on the multipliers that the sites above ask for"] if solution.sites else []
-    packed = [w.name for w in program.weights if len(solution.lowered.leaves_of[w.name]) == 1 and any(s.is_mixed for s in w.shape)]
-    notes += [f"{name} has a packed axis whose blocks could not be told apart; it is treated as one block" for name in packed]
+    notes = (
+        ["gradients, and so the eps column, count on the multipliers that the sites above ask for"]
+        if solution.sites
+        else []
+    )
+    packed = [
+        w.name
+        for w in program.weights
+        if len(solution.lowered.leaves_of[w.name]) == 1 and any(s.is_mixed for s in w.shape)
+    ]
+    notes += [
+        f"{name} has a packed axis whose blocks could not be told apart; it is treated as one block" for name in packed
+    ]
     notes += _shared_rate_notes(solution, rules, law)
     blurred = [
-        w.name for w in program.weights
-        if w.grad is not None and len(leaves := solution.lowered.leaves_of[w.name]) > 1 and all(leaf.grad == w.grad for leaf in leaves)
+        w.name
+        for w in program.weights
+        if w.grad is not None
+        and len(leaves := solution.lowered.leaves_of[w.name]) > 1
+        and all(leaf.grad == w.grad for leaf in leaves)
     ]
-    notes += [f"the gradients of the blocks of {name} could not be told apart: eps, and gradients upstream, are those of the largest" for name in blurred]
-    notes += [f"{name} has no path to an output: its exponents are 0 and nothing was derived" for name in sorted(solution.unused)]
+    notes += [
+        f"the gradients of the blocks of {name} could not be told apart: eps, and gradients upstream, are those of the largest"
+        for name in blurred
+    ]
+    notes += [
+        f"{name} has no path to an output: its exponents are 0 and nothing was derived"
+        for name in sorted(solution.unused)
+    ]
     return Parametrization(
-        rules=rules, optimizer=law.name, widths=program.widths, sites=solution.sites, assumptions=program.assumptions,
-        notes=tuple(notes), symbol=program.symbol, conventions=(law.decay_convention,),
+        rules=rules,
+        optimizer=law.name,
+        widths=program.widths,
+        sites=solution.sites,
+        assumptions=program.assumptions,
+        notes=tuple(notes),
+        symbol=program.symbol,
+        conventions=(law.decay_convention,),
     )
 
 
@@ -386,12 +434,23 @@ def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
     decay = min((law.decay(own, n.A, c) for own, (_, n) in zip(gradients, found, strict=True)), default=ZERO)
     lowered, facts = solution.lowered, solution.facts
     return Rule(
-        name=weight.name, shape=weight.shape, role=role, a=ZERO, b=A, c=c, weight_decay=decay,
-        eps=law.eps(least), A=A, C=C, gradient=gradient,
+        name=weight.name,
+        shape=weight.shape,
+        role=role,
+        a=ZERO,
+        b=A,
+        c=c,
+        weight_decay=decay,
+        eps=law.eps(least),
+        A=A,
+        C=C,
+        gradient=gradient,
         reason=reason(solution, need, role) + ("" if weight.trainable else "; frozen"),
         init_bound=_bound(lowered, need, init_law_text(lowered, facts, need)) if need else None,
         update_bound=_bound(lowered, need, update_law_text(need)) if need else None,
-        aliases=weight.aliases, slices=_slices(solution, found, law), init_kind="random" if is_random(weight) else "constant",
+        aliases=weight.aliases,
+        slices=_slices(solution, found, law),
+        init_kind="random" if is_random(weight) else "constant",
         trainable=weight.trainable,
     )
 
@@ -452,8 +511,18 @@ def _slices(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw) 
     result = []
     for leaf, need in sorted(found, key=lambda pair: order[pair[0].name]):
         u = finite(law.update(finite(_gradient(solution.facts, leaf.grad)), need.A))
-        result.append(SliceRule(
-            dim=leaf.dim, start=leaf.start, length=leaf.length, A=need.A, C=need.C, role=role_of(leaf.shape, need), b=need.A, c=need.C + u))
+        result.append(
+            SliceRule(
+                dim=leaf.dim,
+                start=leaf.start,
+                length=leaf.length,
+                A=need.A,
+                C=need.C,
+                role=role_of(leaf.shape, need),
+                b=need.A,
+                c=need.C + u,
+            )
+        )
     return tuple(result) if len({(s.A, s.C, s.c) for s in result}) > 1 else ()
 
 

@@ -42,7 +42,8 @@ def explain(program: Program, weight: str, optimizer: str = "adamw") -> str:
         return "\n".join([*lines, "Nothing was derived: no output depends on this parameter."])
     certificates = {c.exponent: c for c in reversed(certify(solution, found))}
     for exponent, value, meaning, bound in (
-        ("A", rule.A, "std of W ~ n^-A", rule.init_bound), ("C", rule.C, "entries of an update ~ n^-C", rule.update_bound)
+        ("A", rule.A, "std of W ~ n^-A", rule.init_bound),
+        ("C", rule.C, "entries of an update ~ n^-C", rule.update_bound),
     ):
         lines.append(f"{exponent} = {order_text(value)}   ({meaning})")
         lines.append(f"  {bound}")
@@ -58,8 +59,16 @@ def explain(program: Program, weight: str, optimizer: str = "adamw") -> str:
     if found.grad is not None:
         for reason in chain(solution.lowered, solution.facts, solution.alignment, found.grad):
             where = solution.lowered.where(reason.atom) if reason.atom is not None else ""
-            lines.append(f"  {solution.lowered.name(reason.value)} : n^{order_text(reason.trained)}  {reason.rule}" + (f"   # {where}" if where else ""))
-    lines += ["", f"{law.name} ({law.source}):", f"  c = C + u = {order_text(rule.c)}   (lr ~ n^-c)", f"  weight decay ~ n^{order_text(rule.weight_decay)}: {law.decay_convention}"]
+            lines.append(
+                f"  {solution.lowered.name(reason.value)} : n^{order_text(reason.trained)}  {reason.rule}"
+                + (f"   # {where}" if where else "")
+            )
+    lines += [
+        "",
+        f"{law.name} ({law.source}):",
+        f"  c = C + u = {order_text(rule.c)}   (lr ~ n^-c)",
+        f"  weight decay ~ n^{order_text(rule.weight_decay)}: {law.decay_convention}",
+    ]
     if rule.eps is not None:
         lines.append(f"  eps ~ n^{order_text(rule.eps)}, the order of the gradient")
     return "\n".join(lines)
@@ -99,5 +108,8 @@ def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> lis
         fact, demand = facts[atom.out], solution.budgets.of.get(atom.out)
         budget = f", budget {order_text(demand.change)}" if demand is not None else ""
         name = node.op.removeprefix("aten.").rsplit(".", 1)[0]
-        lines.append(f"{lowered.name(atom.out)} = {name}: order {order_text(fact.trained)}{budget}" + (f"   # {node.where}" if node.where else ""))
+        lines.append(
+            f"{lowered.name(atom.out)} = {name}: order {order_text(fact.trained)}{budget}"
+            + (f"   # {node.where}" if node.where else "")
+        )
     return lines

@@ -17,9 +17,34 @@ from tpcalc.order import MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.program import Node, Program, Ref, Value, Weight
 from tpcalc.rules import REGISTRY, Registry
 from tpcalc.rules.structures import (
-    Atom, Contract, Guard, Known, Normalise, Power, Product, Reduce, Scale, Structure, Sum, View, operands,
+    Atom,
+    Contract,
+    Guard,
+    Known,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Structure,
+    Sum,
+    View,
+    operands,
 )
-from tpcalc.segments import PICKS, SPLITS, UNIT, Segments, action, base_name, ends_of, part_value, picked, plan, put_back, size_sum
+from tpcalc.segments import (
+    PICKS,
+    SPLITS,
+    UNIT,
+    Segments,
+    action,
+    base_name,
+    ends_of,
+    part_value,
+    picked,
+    plan,
+    put_back,
+    size_sum,
+)
 from tpcalc.size import Size
 
 
@@ -117,7 +142,8 @@ class _Lowerer:
         self.segments: dict[int, Segments] = {}
         self.cut_lengths: set[tuple[Size, ...]] = set()
         self.units = {
-            vid: (None, value.magnitude.order) for vid, value in program.values.items()
+            vid: (None, value.magnitude.order)
+            for vid, value in program.values.items()
             if value.kind == "buffer" and value.magnitude is not None
         }
 
@@ -128,14 +154,18 @@ class _Lowerer:
             if node.phase == "backward" and forward is None:
                 forward = len(self.atoms)
             self.lower_node(node)
-        leaves = tuple(leaf for weight in self.program.weights for leaf in self.leaves(weight, blocks.get(weight.value)))
+        leaves = tuple(
+            leaf for weight in self.program.weights for leaf in self.leaves(weight, blocks.get(weight.value))
+        )
         return Lowered(self.program, tuple(self.atoms), len(self.atoms) if forward is None else forward, leaves)
 
     def cut_weights(self) -> dict[int, Segments]:
         """Make the blocks of packed weights; the whole weight is their join."""
         blocks = {}
         for vid, (dim, lengths) in plan(self.program).items():
-            segments = Segments(dim, lengths, tuple(self.part(self.program.values[vid], dim, length) for length in lengths))
+            segments = Segments(
+                dim, lengths, tuple(self.part(self.program.values[vid], dim, length) for length in lengths)
+            )
             blocks[vid] = self.segments[vid] = segments
             self.cut_lengths.add(lengths)
             if len(set(lengths)) == 1:
@@ -168,7 +198,12 @@ class _Lowerer:
 
     def lower_node(self, node: Node) -> None:
         if self.segments or self.cut_lengths:
-            if self.split_blocks(node) or self.see_slice_backward(node) or self.see_select_backward(node) or self.act_on_blocks(node):
+            if (
+                self.split_blocks(node)
+                or self.see_slice_backward(node)
+                or self.see_select_backward(node)
+                or self.act_on_blocks(node)
+            ):
                 return
             self.see_cat(node)
         structures = self.registry.structure(node, self.program.values)
@@ -314,7 +349,8 @@ class _Lowerer:
         """Whether some packed weight has these blocks next to each other."""
         count = len(lengths)
         return count > 1 and any(
-            cut[i : i + count] == lengths for cut in self.cut_lengths for i in range(len(cut) - count + 1))
+            cut[i : i + count] == lengths for cut in self.cut_lengths for i in range(len(cut) - count + 1)
+        )
 
     def act_on_blocks(self, node: Node) -> bool:
         """Apply an op to each block of its packed operands; the whole result is their join."""
@@ -328,7 +364,8 @@ class _Lowerer:
             table = {ref: self.segments[ref].parts[index] for ref in act.refs}
             outputs = tuple(
                 None if out is None else self.part(self.program.values[out], dim, length)
-                for out, dim in zip(node.outputs, act.outs))
+                for out, dim in zip(node.outputs, act.outs)
+            )
             structures = self.registry.structure(act.block(node, index, table, outputs), self.values)
             for found, out, structure in zip(blocks, outputs, structures):
                 if out is not None and structure is not None:
@@ -380,7 +417,12 @@ class _Lowerer:
         for w, v, rest in ((s.x, s.y, s.rest_x), (s.y, s.x, s.rest_y)):
             h = self.of(w)
             base, order = self.units.get(v, (None, None))
-            if h.base not in self.program.weight_of_value or h.degree != 1 or order is None or base not in (None, h.base):
+            if (
+                h.base not in self.program.weight_of_value
+                or h.degree != 1
+                or order is None
+                or base not in (None, h.base)
+            ):
                 continue
             spread = max(s.K / 2, s.K - rest / 2) if h.shift == 0 else s.K
             return Scale(self.emit(Power(w, ONE, "even"), node, None), spread + order)
@@ -425,6 +467,3 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     Raises UnsupportedOpError for an op without a rule.
     """
     return _Lowerer(program, registry).run()
-
-
-

@@ -35,9 +35,7 @@ class UpdateLaw:
 
 DECOUPLED = "weight decay is decoupled (torch subtracts lr*wd*W): wd ~ n^c keeps lr*wd constant"
 LINEAR = "weight decay enters the gradient (wd*W); the update is linear in it, so wd ~ n^c keeps lr*wd constant"
-COUPLED = (
-    "weight decay enters the gradient before Adam normalises it (wd*W): wd ~ n^(g+b) keeps it in proportion to the gradient"
-)
+COUPLED = "weight decay enters the gradient before Adam normalises it (wd*W): wd ~ n^(g+b) keeps it in proportion to the gradient"
 
 SGD = UpdateLaw(
     "sgd",

@@ -150,7 +150,9 @@ class Program:
                 if ref not in self.values:
                     raise ProgramError(f"node {node.index} ({node.op}, {node.where}) uses the unknown value {ref}")
                 if ref not in defined:
-                    raise ProgramError(f"node {node.index} ({node.op}, {node.where}) uses value {ref} before it is made")
+                    raise ProgramError(
+                        f"node {node.index} ({node.op}, {node.where}) uses value {ref} before it is made"
+                    )
             for out in node.outputs:
                 if out is None:
                     continue

@@ -27,8 +27,24 @@ from tpcalc.lowering import Lowered
 from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.program import Value
 from tpcalc.rules.structures import (
-    Bounded, Contract, Discrete, Exp, Gather, Guard, Known, LinearLike, Log, Normalise, Power, Product, Reduce, Scale,
-    Softmax, Structure, Sum, View,
+    Bounded,
+    Contract,
+    Discrete,
+    Exp,
+    Gather,
+    Guard,
+    Known,
+    LinearLike,
+    Log,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Softmax,
+    Structure,
+    Sum,
+    View,
 )
 
 
@@ -164,8 +180,15 @@ def total(s: Sum, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
         even &= ~x.odd
     mixed |= depends & ~odd & ~even
     return Fact(
-        max_order(*(x.init for x in xs)), max_order(*(x.trained for x in xs)), max_order(*(x.change for x in xs)),
-        depends, odd, mixed, weight if random else 0, any(x.gathered for x in xs), data,
+        max_order(*(x.init for x in xs)),
+        max_order(*(x.trained for x in xs)),
+        max_order(*(x.change for x in xs)),
+        depends,
+        odd,
+        mixed,
+        weight if random else 0,
+        any(x.gathered for x in xs),
+        data,
     )
 
 
@@ -181,8 +204,15 @@ def product(s: Product, facts: Mapping[int, Fact], alignment: Alignment) -> Fact
     # a weight times a mask or a constant is still a random weight; times data it is a value
     weight = 0 if (x.data or y.data) else x.weight or y.weight
     return Fact(
-        x.init + y.init, x.trained + y.trained, max_order(x.change + y.trained, x.init + y.change),
-        depends, odd, mixed, weight, False, x.data or y.data,
+        x.init + y.init,
+        x.trained + y.trained,
+        max_order(x.change + y.trained, x.init + y.change),
+        depends,
+        odd,
+        mixed,
+        weight,
+        False,
+        x.data or y.data,
     )
 
 
@@ -426,6 +456,18 @@ def _multiplied(fact: Fact, by: Order) -> Fact:
 
 
 __all__ = [
-    "ALIGNMENTS", "FULL", "LAWS", "NONE", "OMEGA", "Alignment", "Fact", "Structure", "WeightOrders", "constant",
-    "leaf_facts", "propagate", "roles", "weight_fact",
+    "ALIGNMENTS",
+    "FULL",
+    "LAWS",
+    "NONE",
+    "OMEGA",
+    "Alignment",
+    "Fact",
+    "Structure",
+    "WeightOrders",
+    "constant",
+    "leaf_facts",
+    "propagate",
+    "roles",
+    "weight_fact",
 ]

@@ -13,8 +13,25 @@ from tpcalc.lowering import Lowered
 from tpcalc.order import MINUS_INFINITY, Order, order_text
 from tpcalc.propagate import Alignment, Fact, roles
 from tpcalc.rules.structures import (
-    Atom, Bounded, Contract, Discrete, Exp, Gather, Guard, Known, LinearLike, Log, Normalise, Power, Product, Reduce, Scale,
-    Softmax, Sum, View, operands,
+    Atom,
+    Bounded,
+    Contract,
+    Discrete,
+    Exp,
+    Gather,
+    Guard,
+    Known,
+    LinearLike,
+    Log,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Softmax,
+    Sum,
+    View,
+    operands,
 )
 
 
@@ -100,7 +117,9 @@ def reason_of(lowered: Lowered, facts: Mapping[int, Fact], alignment: Alignment,
     return Reason(vid, fact.trained, rule_text(atom, facts, alignment), xs, atom)
 
 
-def chain(lowered: Lowered, facts: Mapping[int, Fact], alignment: Alignment, vid: int, limit: int = 12) -> Iterator[Reason]:
+def chain(
+    lowered: Lowered, facts: Mapping[int, Fact], alignment: Alignment, vid: int, limit: int = 12
+) -> Iterator[Reason]:
     """From a value back along the operand that decides its order, leaving out pass-through views."""
     seen = 0
     while seen < limit:

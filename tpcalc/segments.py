@@ -118,7 +118,9 @@ def _viewed(shape_in: Sequence[Size], shape_out: Sequence[Size], cut: Cut) -> Op
     # (pieces, axes of a piece) -> one axis
     for right in range(1, min(dim, len(shape_out) + 1)):
         inner = size_product(shape_in[len(shape_in) - dim + 1 : len(shape_in) - right + 1])
-        if inner is None or tuple(shape_in[len(shape_in) - right + 1 :]) != tuple(shape_out[len(shape_out) - right + 1 :]):
+        if inner is None or tuple(shape_in[len(shape_in) - right + 1 :]) != tuple(
+            shape_out[len(shape_out) - right + 1 :]
+        ):
             continue
         if shape_out[-right] == size_product((inner, shape_in[-dim])):
             whole = tuple(size_product((inner, length)) for length in lengths)
@@ -258,7 +260,9 @@ def _inner_places(pick: tuple[int, Size, Size], inner: Optional[Cut]) -> set[Siz
     return found
 
 
-def _want_places(program: Program, wanted: dict[int, Cut], vid: Optional[int], found: "Optional[dict[int, set[Size]]]") -> None:
+def _want_places(
+    program: Program, wanted: dict[int, Cut], vid: Optional[int], found: "Optional[dict[int, set[Size]]]"
+) -> None:
     """Turn the ends of all slices of a value into a cut."""
     if vid is None or not found:
         return
@@ -333,7 +337,9 @@ def _refined(cut: Cut, inner: Sequence[Optional[Cut]]) -> Cut:
         return cut
     fine: list[Size] = []
     for length, further in zip(lengths, inner):
-        fine.extend(further[1] if further is not None and further[0] == dim and further[1] and length != UNIT else (length,))
+        fine.extend(
+            further[1] if further is not None and further[0] == dim and further[1] and length != UNIT else (length,)
+        )
     return dim, tuple(fine)
 
 
@@ -532,7 +538,9 @@ def _conv_action(node: Node, values, held, lengths, refs) -> Optional[Action]:
     x, weight = node.args[0].id, node.args[1].id
     bias = node.args[2].id if isinstance(node.args[2], Ref) else None
     channels = len(values[x].shape) - 1
-    columns = x in held and held[x].dim == channels and weight in held and held[weight].dim == len(values[weight].shape) - 1
+    columns = (
+        x in held and held[x].dim == channels and weight in held and held[weight].dim == len(values[weight].shape) - 1
+    )
     if columns and bias not in held and node.args[8] == 1 and not node.args[6]:
         return Action((None,), lengths, refs)
     rows = weight in held and held[weight].dim == len(values[weight].shape) and (bias is None or bias in held)

@@ -8,7 +8,18 @@ from tpcalc.order import HALF, ONE, ZERO
 from tpcalc.program import Ref
 from tpcalc.rules.registry import Call, number_order, rule
 from tpcalc.rules.structures import (
-    Bounded, Discrete, Exp, Guard, Known, LinearLike, Log, Power, Product, Scale, Sum, View,
+    Bounded,
+    Discrete,
+    Exp,
+    Guard,
+    Known,
+    LinearLike,
+    Log,
+    Power,
+    Product,
+    Scale,
+    Sum,
+    View,
 )
 from tpcalc.size import Scalar, Size
 

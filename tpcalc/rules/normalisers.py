@@ -9,7 +9,17 @@ from __future__ import annotations
 from tpcalc.order import ONE, ZERO
 from tpcalc.rules.registry import Call, rule
 from tpcalc.rules.structures import (
-    Known, Normalise, Operand, Power, Product, Reduce, Scale, Softmax, Structure, Sum, View,
+    Known,
+    Normalise,
+    Operand,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Softmax,
+    Structure,
+    Sum,
+    View,
 )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tpcalc.order import MINUS_INFINITY
 from tpcalc.rules.registry import Call, rule
 from tpcalc.rules.structures import Discrete, Gather, Known, Product, Reduce, Sum, View
-from tpcalc.order import MINUS_INFINITY
 
 PASS = """view reshape _unsafe_view _reshape_alias permute transpose t expand expand_as squeeze unsqueeze slice select narrow
 alias detach clone contiguous _to_copy to lift_fresh lift_fresh_copy lift diagonal flip roll movedim swapaxes unfold as_strided

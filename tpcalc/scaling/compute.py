@@ -74,8 +74,7 @@ def traced_widths(base: int, target: int, widths: Optional[Sequence[int]] = None
 
 def _with_muon(rules: Parametrization, trained_by: dict[str, str], name: str) -> Parametrization:
     changed = {
-        key: muon.muon_rule(rule, name) if trained_by[rule.name] == name else rule
-        for key, rule in rules.rules.items()
+        key: muon.muon_rule(rule, name) if trained_by[rule.name] == name else rule for key, rule in rules.rules.items()
     }
     return replace(rules, rules=changed, optimizer=name)
 

@@ -30,7 +30,9 @@ def example_inputs(model: nn.Module) -> Optional[tuple[Any, str]]:
         return None
     name, layer = first
     where = f"{name} ({type(layer).__name__})" if name else type(layer).__name__
-    said = f"{type(model).__name__} came without example inputs; {_described(made)} for its first layer {where} was used"
+    said = (
+        f"{type(model).__name__} came without example inputs; {_described(made)} for its first layer {where} was used"
+    )
     return (made,), said
 
 

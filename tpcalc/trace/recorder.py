@@ -20,12 +20,12 @@ import torch
 from torch.utils._pytree import tree_map
 
 from tpcalc.errors import TpcalcError, TraceError
-from tpcalc.trace.inputs import example_inputs
 from tpcalc.trace._isolation import decomposed, seeded, without_gc
 from tpcalc.trace._mode import Recording
 from tpcalc.trace._outputs import find_loss, flatten, primary_outputs
 from tpcalc.trace._phantom import Memory, Phantom, make_phantom
 from tpcalc.trace._where import Modules
+from tpcalc.trace.inputs import example_inputs
 from tpcalc.trace.raw import RawTrace, RawWeight
 
 __all__ = ["Observation", "observe", "record"]

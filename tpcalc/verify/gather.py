@@ -152,9 +152,7 @@ def _numpy_for_reading() -> Iterator[None]:
         Phantom.numpy = own
 
 
-def _measure(
-    setup: Callable[[int], Any], traces: list[RawTrace], names: list[str], drawn: Mapping[int, Drawn]
-) -> None:
+def _measure(setup: Callable[[int], Any], traces: list[RawTrace], names: list[str], drawn: Mapping[int, Drawn]) -> None:
     """Measure the init of the parameters that the recorder could not read on real instances."""
     for trace in traces:
         with seeded():
