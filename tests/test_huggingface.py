@@ -9,6 +9,7 @@ pytest.importorskip("transformers")
 
 import torch
 
+from tpcalc.derive import derive
 from tpcalc.errors import TargetError
 from tpcalc.trace import trace
 from tpcalc.trace.huggingface import hf_factory
@@ -235,3 +236,15 @@ def test_any_consistent_widths_serve():
     for unit in (Fraction(1), Fraction(3), Fraction(5)):
         widths = tuple(int(128 * unit * k) for k in (1, 2, 3))
         assert fields("gpt2", "n_embd", widths=widths)["n_embd"] == list(widths)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+@pytest.mark.parametrize("model_type", ["llama", "mixtral"])
+def test_fixed_key_value_heads_at_the_default_widths(model_type, heads):
+    """There are more query heads than shared ones at every width: with as many, the code takes another path."""
+    overrides = {"num_key_value_heads": str(heads), "num_hidden_layers": "1", "vocab_size": "97"}
+    factory = hf_factory(model_type, overrides=overrides, widths=(128, 256, 512))
+    rules = derive(trace(factory, widths=(128, 256, 512)))
+    for name in ("k_proj", "v_proj"):
+        rule = rules[f"model.layers.0.self_attn.{name}.weight"]
+        assert (rule.A, rule.C, rule.role) == (1, 1, "output")

@@ -489,7 +489,7 @@ class _Heads:
                 return False
             main = _first(counts[self.main]) * size
             shared = [_first(self.own[field]) for field in HEAD_COUNTS if field != self.main and self.own.get(field)]
-            if any(main % count for count in shared):
+            if any(main % count or main == count for count in shared):  # as many heads as shared ones is another graph
                 return False
             if self.groups and (main % self.groups or main < FEWEST_HEADS * self.groups):
                 return False
