@@ -138,12 +138,12 @@ def test_departures_from_the_config_are_said():
 def test_fields_set_by_hand_are_the_same_at_every_width():
     assert fields("llama", "num_key_value_heads", "num_attention_heads", overrides={"num_key_value_heads": "2"}) == {
         "num_key_value_heads": [2] * 3,
-        "num_attention_heads": [2, 4, 8],
+        "num_attention_heads": [4, 8, 16],
     }
     assert fields("llama", "num_attention_heads", overrides={"num_key_value_heads": "8"})["num_attention_heads"] == [
-        8,
         16,
         32,
+        64,
     ]
     assert fields("llama", "head_dim", "num_attention_heads", overrides={"head_dim": "32"}) == {
         "head_dim": [32] * 3,
