@@ -221,7 +221,7 @@ class _Solver:
         node = self.lowered.node(atom)
         by = order_text(needed - found)
         message = (
-            f"{node.op.removeprefix('aten.').rsplit('.', 1)[0]} in {node.module or '(top)'} ({node.source or 'line unknown'}) gives order "
+            f"{node.short_op} in {node.module or '(top)'} ({node.source or 'line unknown'}) gives order "
             f"{order_text(found)} where {order_text(needed)} is needed: multiply it by n^({by}) in the forward pass; {why}"
         )
         self.multipliers[atom.out] = needed - found
@@ -297,7 +297,7 @@ def _bound(lowered: Lowered, need: Need, law: str) -> Bound:
     return Bound(value, f"{law}; the result {need.demand.law}", where)
 
 
-def init_law_text(lowered: Lowered, facts: Mapping[int, Fact], need: Need) -> str:
+def init_law_text(facts: Mapping[int, Fact], alignment: Alignment, need: Need) -> str:
     """Why A is what it is, in one clause."""
     use = need.demand.use
     if use is None:
@@ -308,7 +308,7 @@ def init_law_text(lowered: Lowered, facts: Mapping[int, Fact], need: Need) -> st
         rest = s.rest_x if x_weight else s.rest_y
         if s.K == 0:
             return "law 1: nothing growing is contracted"
-        on_change = max(s.K / 2, s.K - rest / 2)
+        on_change = alignment.initial_on_change(s.K, rest)
         return f"law 2: initial weight x changed value over growth {s.K} with R = {rest}: {on_change}"
     if isinstance(s, Gather):
         return "look-up: entries pass through"
@@ -349,7 +349,7 @@ def reason(solution: Solution, need: Optional[Need], role: str) -> str:
     if demand.excess_at is not None and shift < 0:
         site = demand.excess_at
         node = solution.lowered.node(site)
-        what = f"{node.op.removeprefix('aten.').rsplit('.', 1)[0]} in {node.module or '(top)'}"
+        what = f"{node.short_op} in {node.module or '(top)'}"
         text += f"; absorbs n^{_power_text(shift)} for {what}" + (f" ({node.source})" if node.source else "")
     elif shift != 0:
         text += f"; a constant n^{_power_text(-shift)} follows in the code"
@@ -446,11 +446,10 @@ def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
         C=C,
         gradient=gradient,
         reason=reason(solution, need, role) + ("" if weight.trainable else "; frozen"),
-        init_bound=_bound(lowered, need, init_law_text(lowered, facts, need)) if need else None,
+        init_bound=_bound(lowered, need, init_law_text(facts, solution.alignment, need)) if need else None,
         update_bound=_bound(lowered, need, update_law_text(need)) if need else None,
         aliases=weight.aliases,
         slices=_slices(solution, found, law),
-        init_kind="random" if is_random(weight) else "constant",
         trainable=weight.trainable,
     )
 
@@ -500,7 +499,7 @@ def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw)
     demand = max(found, key=lambda pair: pair[1].C)[1].demand
     shift = demand.change - _plain(demand.use.structure if demand.use is not None else None)
     if demand.excess_at is not None and shift < 0:
-        op = solution.lowered.node(demand.excess_at).op.removeprefix("aten.").rsplit(".", 1)[0]
+        op = solution.lowered.node(demand.excess_at).short_op
         text += f", or multiply the result of {op} by n^{_power_text(shift)} in the forward pass (attention logits: 1/d for 1/sqrt(d))"
     return text
 

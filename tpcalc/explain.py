@@ -107,7 +107,7 @@ def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> lis
         node = lowered.node(atom)
         fact, demand = facts[atom.out], solution.budgets.of.get(atom.out)
         budget = f", budget {order_text(demand.change)}" if demand is not None else ""
-        name = node.op.removeprefix("aten.").rsplit(".", 1)[0]
+        name = node.short_op
         lines.append(
             f"{lowered.name(atom.out)} = {name}: order {order_text(fact.trained)}{budget}"
             + (f"   # {node.where}" if node.where else "")

@@ -124,7 +124,7 @@ class Lowered:
         node = self.node(self.maker[vid])
         first = next((out for out in node.outputs if out is not None), None)
         inner = f" inside {self.program.value_name(first)}" if first is not None else ""
-        return f"a part of {node.op.removeprefix('aten.').rsplit('.', 1)[0]}{inner}"
+        return f"a part of {node.short_op}{inner}"
 
 
 class _Lowerer:
@@ -198,12 +198,7 @@ class _Lowerer:
 
     def lower_node(self, node: Node) -> None:
         if self.segments or self.cut_lengths:
-            if (
-                self.split_blocks(node)
-                or self.see_slice_backward(node)
-                or self.see_select_backward(node)
-                or self.act_on_blocks(node)
-            ):
+            if self.split_blocks(node) or self.see_slice_backward(node) or self.act_on_blocks(node):
                 return
             self.see_cat(node)
         structures = self.registry.structure(node, self.program.values)
@@ -219,19 +214,17 @@ class _Lowerer:
 
     def split_blocks(self, node: Node) -> bool:
         """A split of a packed value along its blocks gives blocks, or groups of them."""
-        if base_name(node) not in SPLITS | PICKS or not isinstance(node.args[0], Ref):
+        name = base_name(node)
+        if name not in SPLITS | PICKS or not isinstance(node.args[0], Ref):
             return False
         held = self.segments.get(node.args[0].id)
         if held is None:
             return False
-        if base_name(node) in ("slice", "select"):
+        if name in PICKS:
             pick = picked(node, self.program.values)
-            if pick is not None and pick[0] == held.dim and self.pick_blocks(node, held, pick):
-                return True
-        if base_name(node) in ("unbind", "select"):
+            return pick is not None and pick[0] == held.dim and self.pick_blocks(node, held, pick)
+        if name == "unbind":
             return self.unstack_blocks(node, held)
-        if base_name(node) == "slice":
-            return False
         groups = []
         first = 0
         for out in node.outputs:
@@ -267,13 +260,12 @@ class _Lowerer:
         return True
 
     def unstack_blocks(self, node: Node, held: Segments) -> bool:
-        """``unbind`` or ``select`` along an axis with one index a block."""
+        """``unbind`` along an axis with one index a block."""
         shape = self.program.values[node.args[0].id].shape
         axis = node.args[1] if len(node.args) > 1 else 0
         if len(shape) - axis % len(shape) != held.dim or held.lengths != (UNIT,) * len(held.lengths):
             return False
-        picked = held.parts if base_name(node) == "unbind" else (held.parts[node.args[2]],)
-        for out, part in zip(node.outputs, picked):
+        for out, part in zip(node.outputs, held.parts):
             if out is not None:
                 self.emit(View(part), node.index, out)
         return True
@@ -300,24 +292,6 @@ class _Lowerer:
             self.emit(Sum(parts), node.index, out)
             return True
         return False
-
-    def see_select_backward(self, node: Node) -> bool:
-        """The gradient of a ``select`` is zero in all blocks but one."""
-        if base_name(node) != "select_backward" or node.outputs[0] is None:
-            return False
-        shape = self.program.values[node.outputs[0]].shape
-        axis, index = node.args[2] % len(shape), node.args[3]
-        size = shape[axis]
-        count = int(size.terms[0][1]) if size.is_constant and size.terms else 0
-        if not self.is_cut((UNIT,) * count):
-            return False
-        value, right = self.program.values[node.outputs[0]], len(shape) - axis
-        parts = tuple(self.part(value, right, UNIT) for _ in range(count))
-        for i, part in enumerate(parts):
-            self.emit(View(node.args[0].id) if i == index % count else Known(MINUS_INFINITY), node.index, part)
-        self.segments[node.outputs[0]] = Segments(right, (UNIT,) * count, parts)
-        self.emit(Sum(parts), node.index, node.outputs[0])
-        return True
 
     def see_cat(self, node: Node) -> None:
         """A concatenation of blocks as long as a packed weight's is packed again (the gradient of a split)."""

@@ -79,7 +79,6 @@ class Rule:
     update_bound: Optional[Bound] = None
     aliases: tuple[str, ...] = ()
     slices: tuple[SliceRule, ...] = ()
-    init_kind: str = "random"
     trainable: bool = True
 
     @property

@@ -88,6 +88,11 @@ class Node:
             yield from _refs(value)
 
     @property
+    def short_op(self) -> str:
+        """``add`` for ``aten.add.Tensor``; the namespace of other libraries stays."""
+        return self.op.removeprefix("aten.").rsplit(".", 1)[0]
+
+    @property
     def where(self) -> str:
         """``"attn.q, gpt.py:41"``: module and source line, whichever are known."""
         return ", ".join(part for part in (self.module, self.source) if part)
@@ -230,8 +235,7 @@ class Program:
         )
         args = [self._arg_text(arg) for arg in node.args]
         args += [f"{key}={self._arg_text(value)}" for key, value in node.kwargs]
-        name = node.op.removeprefix("aten.").rsplit(".", 1)[0]
-        line = f"{outs} = {name}({', '.join(args)})"
+        line = f"{outs} = {node.short_op}({', '.join(args)})"
         return f"{line}   # {node.where}" if node.where else line
 
     def __str__(self) -> str:

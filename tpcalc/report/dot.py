@@ -37,8 +37,10 @@ def _node(program: Program, key: Union[int, tuple[str, int]], data: dict[str, An
         style = "bold" if key[1] in program.weight_of_value else "solid"
         return {"label": _value(program, key[1]), "shape": "ellipse", "style": style}
     node: Node = data["node"]
-    label = node.op.removeprefix("aten.").rsplit(".", 1)[0]
-    return {"label": f"{label}\n{node.where}" if node.where else label, "style": _PHASE_STYLE.get(node.phase, "solid")}
+    return {
+        "label": f"{node.short_op}\n{node.where}" if node.where else node.short_op,
+        "style": _PHASE_STYLE.get(node.phase, "solid"),
+    }
 
 
 def _value(program: Program, vid: int) -> str:

@@ -110,7 +110,7 @@ _OPERANDS = {
 
 def _sizes(program: Program, node: Node, x_weight: bool) -> Optional[tuple[list, list]]:
     """(contracted axes, remaining axes) of the weight in ``node``, each ``(size, +1 or -1)``; None for another op."""
-    op = node.op.removeprefix("aten.").rsplit(".", 1)[0]
+    op = node.short_op
 
     def shape(index: int) -> tuple[Size, ...]:
         ref = node.args[index]

@@ -126,7 +126,7 @@ class Judge:
             return self.lowered.name(vid)
         node = self.lowered.node(atom)
         made = vid if vid in self.program.values else next((out for out in node.outputs if out is not None), vid)
-        op = node.op.removeprefix("aten.").rsplit(".", 1)[0]
+        op = node.short_op
         return (
             f"{self.lowered.name(made)} ({op} in {node.module})" if node.module else f"{self.lowered.name(made)} ({op})"
         )
@@ -270,7 +270,7 @@ class Judge:
     def site(self, cause: Cause) -> None:
         node = self.lowered.node(cause.atom)
         attention = cause.limit.softmax and isinstance(cause.atom.structure, Contract)
-        op = node.op.removeprefix("aten.").rsplit(".", 1)[0]
+        op = node.short_op
         needed = cause.scale - cause.excess
         if attention and cause.scale > -cause.atom.structure.K:
             needed = -cause.atom.structure.K  # what trained queries and keys need, however much these ones move
