@@ -201,8 +201,8 @@ def test_csv():
     rows = list(csv.DictReader(io.StringIO(printed)))
     assert [row["name"] for row in rows] == list(rules)
     assert printed.splitlines()[:2] == [
-        "name,shape,role,a,b,c,weight_decay,eps,A,C,gradient,trainable,tied_to,reason",
-        'wte.weight,"[96, n]",input,0,0,0,0,-1,0,0,0,true,,lookup',
+        "name,shape,role,a,b,c,weight_decay,eps,A,C,gradient,trainable,tied_to,optimizer,reason",
+        'wte.weight,"[96, n]",input,0,0,0,0,-1,0,0,0,true,,,lookup',
     ]
     by_name = {row["name"]: row for row in rows}
     assert by_name["head.weight"]["tied_to"] == "wte.weight"
@@ -216,7 +216,8 @@ def test_json_document():
     document = table_json(rules)
     jsonschema.validate(document, load_schema())
     assert list(document) == [
-        "schema", "optimizer", "scale", "weights", "sites", "assumptions", "notes", "conventions",
+        "schema", "optimizer", "gauge", "parametrization", "alignment", "scale", "weights", "clipping", "sites",
+        "assumptions", "notes", "conventions",
     ]  # fmt: skip
     assert document["schema"] == "tpcalc/1"
     assert document["scale"] == {"symbol": "n", "base": None, "target": None}
@@ -246,7 +247,7 @@ def test_json_document():
         "init_law": None,
         "init_std": {"base": None, "target": None, "code_at_target": None},
         "init_mean": {"base": None, "target": None, "code_at_target": None},
-        "multipliers": {"init": None, "lr": None, "weight_decay": None, "eps": None, "clip": None},
+        "multipliers": dict.fromkeys(("init", "lr", "weight_decay", "eps", "clip", "forward")),
     }
     assert by_name["blocks.2.attn.kv.weight"]["slices"][1] == {
         "dim": 0, "start": "n", "length": "32", "role": "output", "A": "1", "C": "1", "b": None, "c": None,

@@ -77,7 +77,7 @@ def test_multipliers_compose():
             assert all_ * inverse == pytest.approx(1, rel=1e-14), (name, key)
 
 
-@pytest.mark.parametrize("optimizer", [*LAWS, "muon", "muon_match_rms_adamw"])
+@pytest.mark.parametrize("optimizer", [*LAWS, "shampoo+adamw", "lion+sgd"])
 def test_numbers_are_the_exponents_evaluated(optimizer):
     """Where all sizes are multiples of the width, every number is a power of the ratio, whatever the optimizer."""
     scaling = tpcalc.scale(examples.gpt_growing_heads, 32, 128, optimizer)
@@ -148,7 +148,8 @@ def test_the_document_has_what_the_contract_says(scaling):
     assert entry["init_std"]["base"] == pytest.approx(1 / math.sqrt(3 * BASE))
     assert entry["init_std"]["code_at_target"] == pytest.approx(1 / math.sqrt(3 * TARGET))
     assert entry["init_std"]["target"] == entry["init_std"]["code_at_target"]
-    assert entry["multipliers"] == {"init": 1.0, "lr": 0.25, "weight_decay": 4.0, "eps": 0.25, "clip": 1.0}
+    numbers = {"init": 1.0, "lr": 0.25, "weight_decay": 4.0, "eps": 0.25, "clip": 1.0, "forward": 1.0}
+    assert entry["multipliers"] == numbers and entry["optimizer"] == "adamw"
 
 
 def test_a_failed_save_leaves_the_old_file(scaling, tmp_path, monkeypatch):

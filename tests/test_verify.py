@@ -22,7 +22,7 @@ from verify_setups import BASE, LR, MLP, adam_groups, llama_setup, mup_init, x_i
 
 import tpcalc
 from tpcalc.cli import main
-from tpcalc.optimizers import LAWS, muon_law
+from tpcalc.optimizers import LAWS, WeightView, muon_law
 from tpcalc.verify import Report
 from tpcalc.verify.render import report_github
 
@@ -567,8 +567,11 @@ def test_muon_law():
     """torch's two shape factors on a square, a tall and a wide matrix: order of a unit update as aligned entries."""
     one, zero = Fraction(1), Fraction(0)
     for rows, columns, original, matched in ((one, one, -1, -H), (one, zero, 0, 0), (zero, one, -H, 0)):
-        assert muon_law(rows, columns).update(zero, zero) == original
-        assert muon_law(rows, columns, "match_rms_adamw").update(zero, zero) == matched
+        matrix = WeightView(zero, zero, (rows, columns))
+        assert muon_law(None).update(matrix) == muon_law("original").update(matrix) == original
+        assert muon_law("match_rms_adamw").update(matrix) == matched
+    with pytest.raises(tpcalc.DeriveError, match="'max' is unknown; choose one of original, match_rms_adamw"):
+        muon_law("max")
 
 
 def test_laws_have_sources():

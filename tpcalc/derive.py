@@ -12,16 +12,18 @@ a :class:`~tpcalc.parametrization.Site`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Optional
+from typing import Optional, Union
 
 from tpcalc.budgets import Budgets, Demand, absorbers, budgets, freedom
+from tpcalc.clipping import clipping
 from tpcalc.errors import DeriveError
+from tpcalc.gauge import check_gauge, multiplier_exponent
 from tpcalc.lowering import Leaf, Lowered, lower
-from tpcalc.optimizers import UpdateLaw, finite, update_law
+from tpcalc.optimizers import Recipe, UpdateLaw, WeightView, finite, recipe
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order, order_text
 from tpcalc.parametrization import Bound, Parametrization, Rule, Site, SliceRule
 from tpcalc.program import Program, Weight
@@ -365,14 +367,22 @@ def _power_text(p: Order) -> str:
     return f"({text})" if "/" in text or text.startswith("-") else text
 
 
-def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
-    """Turn effective orders into (a, b, c), decay and eps for one optimizer, in the gauge a = 0."""
+def parametrize(
+    solution: Solution, optimizer: Union[str, UpdateLaw, Recipe], gauge: str = "init"
+) -> Parametrization:
+    """Turn effective orders into (a, b, c), decay and eps for one optimizer or recipe, in one gauge.
+
+    Raises DeriveError for an optimizer or a gauge that does not exist.
+    """
+    how, gauge = recipe(optimizer), check_gauge(gauge)
     program = solution.lowered.program
     rules: dict[str, Rule] = {}
     for weight in program.weights:
-        rule = _rule(solution, weight, law)
+        rule = _rule(solution, weight, how, gauge)
         for name in weight.names:
             rules[name] = rule
+    laws = {law.name: law for law in how.laws}
+    used = [law for name, law in laws.items() if any(rule.optimizer == name for rule in rules.values())] or [*how.laws]
     notes = (
         ["gradients, and so the eps column, count on the multipliers that the sites above ask for"]
         if solution.sites
@@ -386,7 +396,7 @@ def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
     notes += [
         f"{name} has a packed axis whose blocks could not be told apart; it is treated as one block" for name in packed
     ]
-    notes += _shared_rate_notes(solution, rules, law)
+    notes += _shared_rate_notes(solution, rules, laws)
     blurred = [
         w.name
         for w in program.weights
@@ -402,19 +412,38 @@ def parametrize(solution: Solution, law: UpdateLaw) -> Parametrization:
         f"{name} has no path to an output: its exponents are 0 and nothing was derived"
         for name in sorted(solution.unused)
     ]
+    notes += [law.note for law in used if law.note]
     return Parametrization(
         rules=rules,
-        optimizer=law.name,
+        optimizer=how.name,
         widths=program.widths,
         sites=solution.sites,
         assumptions=program.assumptions,
         notes=tuple(notes),
         symbol=program.symbol,
-        conventions=(law.decay_convention,),
+        conventions=_conventions(used),
+        gauge=gauge,
+        alignment=solution.alignment.name,
+        clipping=clipping(
+            (weight.name, rules[weight.name].gradient + sum((size.growth for size in weight.shape), ZERO) / 2)
+            for weight in program.weights
+            if weight.trainable
+        ),
     )
 
 
-def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
+def _conventions(laws: Sequence[UpdateLaw]) -> tuple[str, ...]:
+    """How decay and epsilon are meant; of several laws with the name of each."""
+    told: dict[str, list[str]] = {}
+    for law in laws:
+        for sentence in law.conventions:
+            told.setdefault(sentence, []).append(law.name)
+    return tuple(
+        sentence if len(names) == len(laws) else f"{', '.join(names)}: {sentence}" for sentence, names in told.items()
+    )
+
+
+def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
     """The rule of one weight.  Blocks with different needs share the safe, largest exponents, with their own in ``slices``.
 
     Only the init can be made for each block: the learning rate, epsilon and decay of one parameter are one number, and
@@ -423,53 +452,75 @@ def _rule(solution: Solution, weight: Weight, law: UpdateLaw) -> Rule:
     found = solution.needs_of(weight)
     need = found[0][1] if found else None
     role = role_of(found[0][0].shape, need) if found else "unused"
+    axes = tuple(size.growth for size in weight.shape)
+    law = how.law_for(role, axes)
     A = max((n.A for _, n in found), default=ZERO)
     C = max((n.C for _, n in found), default=ZERO)
+    a = multiplier_exponent(gauge, A, role, _contracted(need), any(growth > 0 for growth in axes))
     gradient = _gradient(solution.applied, weight.grad)
-    g = finite(gradient)
-    c = max((n.C + u for n, u in _unit_updates(solution, found, law)), default=ZERO)
+    c = max((law.c(n.C, view.at(a), a) for n, view in _views(solution, weight, found)), default=-a)
     # an eps below the gradient does no harm, one above it freezes the block; so does a decay above it
-    gradients = [finite(_gradient(solution.applied, leaf.grad)) for leaf, _ in found]
-    least = min(gradients, default=g)
-    decay = min((law.decay(own, n.A, c) for own, (_, n) in zip(gradients, found, strict=True)), default=ZERO)
+    views = [view_of(solution, solution.applied, leaf, n.A).at(a) for leaf, n in found]
+    least = min(views, key=lambda view: finite(view.gradient), default=WeightView(gradient, A, axes).at(a))
+    decay = min((law.decay.exponent(view, c) for view in views), default=ZERO)
     lowered, facts = solution.lowered, solution.facts
     return Rule(
         name=weight.name,
         shape=weight.shape,
         role=role,
-        a=ZERO,
-        b=A,
+        a=a,
+        b=A - a,
         c=c,
         weight_decay=decay,
-        eps=law.eps(least),
+        eps=None if law.eps is None else finite(law.eps.exponent(least)),
         A=A,
         C=C,
-        gradient=gradient,
+        gradient=gradient - a,
         reason=reason(solution, need, role) + ("" if weight.trainable else "; frozen"),
         init_bound=_bound(lowered, need, init_law_text(facts, solution.alignment, need)) if need else None,
         update_bound=_bound(lowered, need, update_law_text(need)) if need else None,
         aliases=weight.aliases,
-        slices=_slices(solution, found, law),
+        slices=_slices(solution, found, law, a),
         trainable=weight.trainable,
+        optimizer=law.name,
     )
+
+
+def _contracted(need: Optional[Need]) -> Fraction:
+    """Growth that a weight contracts at the use that binds it."""
+    use = need.demand.use if need is not None else None
+    return use.structure.K if use is not None and isinstance(use.structure, Contract) else ZERO
 
 
 def _gradient(facts: Mapping[int, Fact], grad: Optional[int]) -> Order:
     return MINUS_INFINITY if grad is None else facts[grad].trained
 
 
-def _unit_updates(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw) -> list[tuple[Need, Fraction]]:
-    """The order of one unit-lr update of each block; a weight is as large as the largest of its blocks."""
+def view_of(solution: Solution, facts: Mapping[int, Fact], leaf: Leaf, size: Fraction) -> WeightView:
+    """What an update law may know of a weight or block: its own gradient, the axes of the whole parameter."""
+    axes = tuple(axis.growth for axis in leaf.weight.shape)
+    fan_in, met = solution.lowered.meets(leaf)
+    inputs = ZERO if met is None else facts[met].trained
+    return WeightView(_gradient(facts, leaf.grad), size, axes, fan_in, inputs)
+
+
+def _views(
+    solution: Solution, weight: Weight, found: list[tuple[Leaf, Need]]
+) -> list[tuple[Need, WeightView]]:
+    """What the law sees of each block that has a gradient; a weight is as large as the largest of its blocks."""
     size = min((need.A for _, need in found), default=ZERO)
     alive = [pair for pair in found if _gradient(solution.applied, pair[0].grad) is not MINUS_INFINITY] or found
-    return [(need, finite(law.update(finite(_gradient(solution.applied, leaf.grad)), size))) for leaf, need in alive]
+    return [(need, view_of(solution, solution.applied, leaf, size)) for leaf, need in alive]
 
 
-def _shared_rate_notes(solution: Solution, rules: Mapping[str, Rule], law: UpdateLaw) -> list[str]:
+def _shared_rate_notes(
+    solution: Solution, rules: Mapping[str, Rule], laws: Mapping[str, UpdateLaw]
+) -> list[str]:
     """One sentence for all packed weights whose blocks stand alike: what they share, which ones are slow for it, the remedy."""
     alike: dict[str, list[str]] = {}
     for weight in solution.lowered.program.weights:
-        sentence = _shared_rate(solution, weight, rules[weight.name], law) if rules[weight.name].slices else None
+        rule = rules[weight.name]
+        sentence = _shared_rate(solution, weight, rule, laws[rule.optimizer]) if rule.slices else None
         if sentence is not None and weight.trainable:
             alike.setdefault(sentence, []).append(weight.name)
     notes = []
@@ -482,7 +533,11 @@ def _shared_rate_notes(solution: Solution, rules: Mapping[str, Rule], law: Updat
 def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw) -> Optional[str]:
     """None where the common learning rate is maximal for every block."""
     found = sorted(solution.needs_of(weight), key=lambda pair: solution.lowered.leaves.index(pair[0]))
-    slow = {id(need) for need, u in _unit_updates(solution, found, law) if rule.c - u > need.C}
+    slow = {
+        id(need)
+        for need, view in _views(solution, weight, found)
+        if law.C(rule.c, view.at(rule.a), rule.a) > need.C
+    }
 
     def spans(pairs: list[tuple[Leaf, Need]]) -> str:
         texts = [leaf.name.removeprefix(weight.name) for leaf, _ in pairs]
@@ -504,12 +559,14 @@ def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw)
     return text
 
 
-def _slices(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw) -> tuple[SliceRule, ...]:
+def _slices(
+    solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw, a: Fraction
+) -> tuple[SliceRule, ...]:
     """The blocks of a packed weight, where they differ."""
     order = {leaf.name: index for index, leaf in enumerate(solution.lowered.leaves)}
     result = []
     for leaf, need in sorted(found, key=lambda pair: order[pair[0].name]):
-        u = finite(law.update(finite(_gradient(solution.facts, leaf.grad)), need.A))
+        view = view_of(solution, solution.facts, leaf, need.A)
         result.append(
             SliceRule(
                 dim=leaf.dim,
@@ -518,23 +575,34 @@ def _slices(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw) 
                 A=need.A,
                 C=need.C,
                 role=role_of(leaf.shape, need),
-                b=need.A,
-                c=need.C + u,
+                b=need.A - a,
+                c=law.c(need.C, view.at(a), a),
             )
         )
     return tuple(result) if len({(s.A, s.C, s.c) for s in result}) > 1 else ()
 
 
-def derive(program: Program, optimizer: str = "adamw", *, alignment: str = "full") -> Parametrization:
+def derive(
+    program: Program,
+    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
+    *,
+    alignment: str = "full",
+    gauge: str = "init",
+    parametrization: str = "derived",
+) -> Parametrization:
     """Derive how init, learning rate, weight decay and epsilon of every weight must scale with width.
 
-    ``optimizer``: ``sgd``, ``adam`` (coupled decay) or ``adamw``.  Returns a mapping from parameter name to Rule; exponents
-    follow the conventions of :mod:`tpcalc.parametrization`.
+    ``optimizer``: the name of an update law (``adamw``, ``sgd``, ``lion``, ...), a recipe (``muon+adamw``: the first for
+    hidden matrices), or an :class:`~tpcalc.optimizers.UpdateLaw` of one's own.  ``alignment``: ``full``, ``omega`` or
+    ``none`` (:class:`tpcalc.propagate.Alignment`).  ``gauge``: where the sizes stand, ``init`` (no forward multipliers),
+    ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.gauge`).
 
-    Raises UnsupportedOpError for an op without a rule, DeriveError for an unknown optimizer or where the uses of a weight
+    Returns a mapping from parameter name to Rule; exponents follow the conventions of :mod:`tpcalc.parametrization`.
+
+    Raises UnsupportedOpError for an op without a rule, DeriveError for an unknown name or where the uses of a weight
     have no common solution.
     """
-    return parametrize(solve(program, alignment), update_law(optimizer))
+    return parametrize(solve(program, alignment), optimizer, gauge)
 
 
-__all__ = ["Need", "Solution", "derive", "is_random", "parametrize", "solve"]
+__all__ = ["Need", "Solution", "derive", "is_random", "parametrize", "solve", "view_of"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from typing import Optional
+from typing import Optional, Union
 
 from tpcalc.certificate import certify
 from tpcalc.derive import Solution, parametrize, solve
 from tpcalc.errors import DeriveError
-from tpcalc.optimizers import update_law
+from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.order import order_text
 from tpcalc.program import Program, Weight
 from tpcalc.reasons import chain
@@ -26,15 +26,23 @@ def find_weight(program: Program, name: str) -> Weight:
     raise DeriveError(f"the model has no parameter {name!r}{hint}")
 
 
-def explain(program: Program, weight: str, optimizer: str = "adamw") -> str:
-    """Say in plain lines why ``weight`` has its exponents under ``optimizer``.
+def explain(
+    program: Program,
+    weight: str,
+    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
+    *,
+    alignment: str = "full",
+    gauge: str = "init",
+) -> str:
+    """Say in plain lines why ``weight`` has its exponents under ``optimizer`` (see :func:`tpcalc.derive`).
 
-    Raises DeriveError for a parameter or optimizer that does not exist.
+    Raises DeriveError for a parameter, optimizer, alignment or gauge that does not exist.
     """
     found = find_weight(program, weight)
-    law = update_law(optimizer)
-    solution = solve(program)
-    rule = parametrize(solution, law)[found.name]
+    how = recipe(optimizer)
+    solution = solve(program, alignment)
+    rule = parametrize(solution, how, gauge)[found.name]
+    law = next(law for law in how.laws if law.name == rule.optimizer)
     lines = [f"{' = '.join(found.names)} {rule.shape_text}: {rule.role} ({rule.reason})", ""]
     needs = solution.needs_of(found)
     need = needs[0][1] if needs else None
@@ -66,11 +74,18 @@ def explain(program: Program, weight: str, optimizer: str = "adamw") -> str:
     lines += [
         "",
         f"{law.name} ({law.source}):",
-        f"  c = C + u = {order_text(rule.c)}   (lr ~ n^-c)",
-        f"  weight decay ~ n^{order_text(rule.weight_decay)}: {law.decay_convention}",
+        *(
+            [f"  a = {order_text(rule.a)}, b = A - a = {order_text(rule.b)}   (gauge {gauge}: multiplier ~ n^-a, std ~ n^-b)"]
+            if rule.a
+            else []
+        ),
+        f"  c = C{' - a' if rule.a else ''} + u = {order_text(rule.c)}   (lr ~ n^-c)",
+        f"  weight decay ~ n^{order_text(rule.weight_decay)}: {law.decay.convention}",
     ]
-    if rule.eps is not None:
-        lines.append(f"  eps ~ n^{order_text(rule.eps)}, the order of the gradient")
+    if law.eps is not None:
+        lines.append(f"  eps ~ n^{order_text(rule.eps)}: {law.eps.convention}")
+    if law.note:
+        lines.append(f"  note: {law.note}")
     return "\n".join(lines)
 
 

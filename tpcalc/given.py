@@ -24,7 +24,7 @@ from typing import Optional, Union
 from tpcalc.derive import is_random
 from tpcalc.errors import DeriveError
 from tpcalc.lowering import Leaf, Lowered
-from tpcalc.optimizers import UpdateLaw
+from tpcalc.optimizers import UpdateLaw, WeightView
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.program import Weight
 from tpcalc.propagate import FULL, Alignment, Fact, WeightOrders, propagate
@@ -115,20 +115,24 @@ def gradient_order(grad: Optional[int], facts: Mapping[int, Fact]) -> Order:
     return MINUS_INFINITY if grad is None else max_order(facts[grad].init, facts[grad].trained)
 
 
-def update_order(given: Given, law: UpdateLaw, gradient: Order) -> Optional[Fraction]:
-    """Effective order ``C`` of one update for a gradient of the effective weight: entries of dW ~ n^-C.
-
-    ``C = shift * a + c - u``: 2a + c - g for SGD, a + c for Adam.  With an epsilon above the gradient (of ``w``, n^-a
-    times that of ``W``) the update is as much smaller.
-    """
-    if given.c is None or gradient is MINUS_INFINITY:
-        return None
+def view_of(lowered: Lowered, leaf: Leaf, given: Given, facts: Mapping[int, Fact]) -> WeightView:
+    """What an update law sees of the parameter ``w`` behind the effective weight ``W = n^-a w`` of a leaf."""
     # a relative law at a zero weight has no scale to go by; its first update is of order 0
-    A = ZERO if given.A is None else given.A
-    C = law.shift * given.a + given.c - law.update(gradient, A)
-    if given.eps is not None and law.eps(ZERO) is not None:
-        C += max(ZERO, given.eps - (gradient - given.a))
-    return C
+    size = ZERO if given.A is None else given.A
+    fan_in, met = lowered.meets(leaf)
+    inputs = ZERO if met is None else max_order(facts[met].init, facts[met].trained)
+    axes = tuple(axis.growth for axis in leaf.weight.shape)
+    return WeightView(gradient_order(leaf.grad, facts), size, axes, fan_in, inputs).at(given.a)
+
+
+def update_order(given: Given, law: UpdateLaw, view: WeightView) -> Optional[Fraction]:
+    """Effective order ``C`` of one update: entries of dW ~ n^-C.
+
+    ``view``: the parameter as the law sees it, behind its multiplier.  None for a weight that does not move.
+    """
+    if given.c is None or view.gradient is MINUS_INFINITY:
+        return None
+    return law.C(given.c, view, given.a, given.eps)
 
 
 def analyse(
@@ -151,7 +155,7 @@ def analyse(
     settled = False
     while not settled and len(trail) <= steps:
         seen = trail[-1].facts
-        C = {leaf.name: _smallest(C[leaf.name], _update(leaf, own, laws, seen)) for leaf in lowered.leaves}
+        C = {leaf.name: _smallest(C[leaf.name], _update(lowered, leaf, own, laws, seen)) for leaf in lowered.leaves}
         settled = C == trail[-1].C
         if not settled:
             trail.append(Step(C, propagate(lowered, _orders(lowered, own, C), alignment)))
@@ -165,11 +169,13 @@ def _of(weight: Weight, table: Mapping, what: str):
     raise DeriveError(f"weight {weight.name} has no {what}: give them under its name")
 
 
-def _update(leaf: Leaf, given: Mapping[str, Given], laws: Mapping[str, UpdateLaw], facts) -> Optional[Fraction]:
-    weight = leaf.weight
-    if not weight.trainable:
+def _update(
+    lowered: Lowered, leaf: Leaf, given: Mapping[str, Given], laws: Mapping[str, UpdateLaw], facts: Mapping[int, Fact]
+) -> Optional[Fraction]:
+    if not leaf.weight.trainable:
         return None
-    return update_order(given[leaf.name], laws[weight.name], gradient_order(leaf.grad, facts))
+    own = given[leaf.name]
+    return update_order(own, laws[leaf.weight.name], view_of(lowered, leaf, own, facts))
 
 
 def _smallest(*values: Optional[Fraction]) -> Optional[Fraction]:
@@ -189,4 +195,4 @@ def _orders(
     return orders
 
 
-__all__ = ["STEPS", "Analysis", "Given", "Laws", "Step", "analyse", "gradient_order", "update_order"]
+__all__ = ["STEPS", "Analysis", "Given", "Laws", "Step", "analyse", "gradient_order", "update_order", "view_of"]

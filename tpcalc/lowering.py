@@ -108,6 +108,28 @@ class Lowered:
                 table.setdefault(x, []).append(atom)
         return {vid: tuple(atoms) for vid, atoms in table.items()}
 
+    def meets(self, leaf: Leaf) -> tuple[Fraction, Optional[int]]:
+        """Growth that a weight contracts, and the value that it meets there; of several uses the largest growth.
+
+        Views and constants are followed from the weight to its first contraction; (0, None) without one.
+        """
+        best: tuple[Fraction, Optional[int]] = (ZERO, None)
+        stack, seen = [leaf.value], set()
+        while stack:
+            vid = stack.pop()
+            if vid in seen:
+                continue
+            seen.add(vid)
+            for atom in self.forward_uses.get(vid, ()):
+                s = atom.structure
+                if isinstance(s, Contract):
+                    other = s.y if s.x == vid else s.x
+                    if best[1] is None or s.K > best[0]:
+                        best = s.K, other
+                elif isinstance(s, (View, Scale, Guard)):
+                    stack.append(atom.out)
+        return best
+
     def node(self, atom: Atom) -> Node:
         return self.program.nodes[atom.node]
 

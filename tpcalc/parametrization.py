@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Optional
 
-from tpcalc.order import Order
+from tpcalc.clipping import Clipping
+from tpcalc.order import MINUS_INFINITY, Order
 from tpcalc.size import Size
 
 
@@ -59,8 +60,9 @@ class Rule:
     ``role``: by fan-in and fan-out at the use: ``input`` (finite to growing; also biases and gains of growing size),
     ``hidden``, ``output`` (the readout or anything growing to finite), ``scalar`` (no growing axis), ``frozen``
     or ``unused``.
-    ``A``, ``C``: effective init and update orders; ``gradient``: order ``g`` of the weight's gradient (n^g).
-    ``reason`` is one line for the table; ``init_bound`` and ``update_bound`` certify A and C.
+    ``A``, ``C``: effective init and update orders; ``gradient``: order of the gradient of the parameter as it is
+    trained (n^g; behind a multiplier ``n^-a`` that is as much smaller than that of the effective weight).
+    ``optimizer``: name of the update law that trains it.  ``reason`` is one line for the table; ``init_bound`` and ``update_bound`` certify A and C.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Rule:
     aliases: tuple[str, ...] = ()
     slices: tuple[SliceRule, ...] = ()
     trainable: bool = True
+    optimizer: str = ""
 
     @property
     def shape_text(self) -> str:
@@ -112,6 +115,12 @@ class Parametrization(Mapping):
     symbol: str = "n"
     conventions: tuple[str, ...] = field(default=())
     """Sentences that state, e.g., the weight-decay convention; printed under the table."""
+    gauge: str = "init"
+    """The representative of the abc orbit (:mod:`tpcalc.gauge`)."""
+    parametrization: str = "derived"
+    """``derived``, or the name of a given one (:mod:`tpcalc.named`)."""
+    alignment: str = "full"
+    clipping: Clipping = Clipping(MINUS_INFINITY, ())
 
     def __getitem__(self, name: str) -> Rule:
         return self.rules[name]

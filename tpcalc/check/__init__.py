@@ -15,19 +15,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, Optional, Union
 
 from tpcalc.check.result import Entry, Result
+from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 
 __all__ = ["Entry", "Result", "check"]
 
 WIDTHS = (64, 128, 256, 512)
 TOLERANCE = 0.15
-RATES = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
 PARAMETRIZATIONS = ("derived", "standard")
 
 
 def check(
     factory: Callable[[int], Any],
     widths: Sequence[int] = WIDTHS,
-    optimizer: str = "adamw",
+    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
     *,
     steps: int = 5,
     seeds: Union[int, Sequence[int]] = 3,
@@ -38,6 +38,7 @@ def check(
     eps: float = 1e-12,
     batch: Optional[Any] = None,
     loss: Optional[Callable[..., Any]] = None,
+    build: Optional[Callable[..., Any]] = None,
     progress: bool = False,
 ) -> Result:
     """Train ``factory(width)`` for ``steps`` steps at each width and seed, and compare slopes with predictions.
@@ -49,7 +50,8 @@ def check(
     the
     factory's own.  ``loss(output)``: by default the model's own, or cross-entropy against fixed random classes (on an
     output that grows,
-    the squared distance to random numbers, averaged).  ``progress``: a bar on stderr, if that is a terminal.
+    the squared distance to random numbers, averaged).  ``optimizer`` is one of :func:`tpcalc.derive`; ``build(groups)``
+    makes it from param groups with lr, weight_decay and eps, by default torch's or a small one of ours.  ``progress``: a bar on stderr, if that is a terminal.
 
     Raises TpcalcError where the model can't be traced or trained, or an argument is wrong.
     """
@@ -57,7 +59,7 @@ def check(
 
     settings = Settings(
         tuple(widths),
-        optimizer.lower(),
+        recipe(optimizer),
         steps,
         tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
         parametrization,
@@ -66,4 +68,4 @@ def check(
         weight_decay,
         eps,
     )
-    return run_check(factory, settings, batch=batch, loss=loss, progress=progress)
+    return run_check(factory, settings, batch=batch, loss=loss, build=build, progress=progress)

@@ -11,16 +11,18 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, Iterator, Optional
 
-from tpcalc.check import PARAMETRIZATIONS, RATES
+from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.check.effects import Use, binding, predicted, uses
 from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope, fit
-from tpcalc.check.training import Batch, Exponents, Loss, Probe, Recipe, Run, Trainer
+from tpcalc.check.optimizers import Build, built
+from tpcalc.check.training import Batch, Exponents, Loss, Probe, Recipe, Run, Trained, Trainer
 from tpcalc.derive import Solution, is_random, parametrize, solve
 from tpcalc.errors import TpcalcError
 from tpcalc.given import Given, analyse
 from tpcalc.lowering import Lowered
-from tpcalc.optimizers import UpdateLaw, update_law
+from tpcalc.optimizers import Recipe as Optimizers
+from tpcalc.optimizers import UpdateLaw, WeightView, recipe
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.parametrization import Parametrization
 from tpcalc.program import Program, Weight
@@ -39,7 +41,7 @@ THIN = "a norm before it divides by less than its order says at these widths; ta
 @dataclass(frozen=True)
 class Settings:
     widths: tuple[int, ...]
-    optimizer: str
+    optimizers: Optimizers
     steps: int
     seeds: tuple[int, ...]
     parametrization: str
@@ -55,7 +57,6 @@ class Settings:
             )
         if self.steps < 1 or not self.seeds:
             raise TpcalcError("a check needs at least one step and one seed")
-        update_law(self.optimizer)
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,23 @@ class Prediction:
 
 
 def run_check(
-    factory: Callable[[int], Any], settings: Settings, *, batch: Optional[Batch], loss: Optional[Loss], progress: bool
+    factory: Callable[[int], Any],
+    settings: Settings,
+    *,
+    batch: Optional[Batch],
+    loss: Optional[Loss],
+    build: Optional[Build],
+    progress: bool,
 ) -> Result:
     from tpcalc.trace import trace
 
+    how = settings.optimizers
+    makers = {law.name: built(law.name, build) for law in how.laws}  # before anything slow
     program = trace(factory, settings.widths, loss=loss)
     solution = solve(program)
-    law = update_law(settings.optimizer)
-    rules = parametrize(solution, law)
+    rules = parametrize(solution, how)
+    named = {law.name: law for law in how.laws}
+    laws = {weight.name: named[rules[weight.name].optimizer] for weight in program.weights}
     lowered = solution.lowered
     wanted_facts = derived_facts(lowered, rules)
     bound = binding(lowered, wanted_facts, uses(lowered, wanted_facts))
@@ -92,21 +102,24 @@ def run_check(
             for rule in (rules[w.name],)
         }
     else:
-        facts = standard_facts(lowered, law)
+        facts = standard_facts(lowered, laws)
         effects = {name: max(predicted(lowered, facts, use) for use in found) for name, found in chosen.items()}
         expected = Prediction(facts, effects, _gradients(program, facts))
-    lr = RATES[settings.optimizer] if settings.lr is None else settings.lr
-    recipe = Recipe(
-        settings.optimizer, lr, settings.weight_decay, settings.eps, settings.steps, program.widths[0], exponents
+    trained_by = {
+        name: Trained(law.name, law.eps is not None, makers[law.name].rate, makers[law.name].build)
+        for name, law in laws.items()
+    }
+    training = Recipe(
+        trained_by, settings.lr, settings.weight_decay, settings.eps, settings.steps, program.widths[0], exponents
     )
     values = frozenset(_compared(lowered, wanted_facts))
-    trainer = Trainer(factory, Probe(lowered, values, chosen), recipe, batch, loss)
+    trainer = Trainer(factory, Probe(lowered, values, chosen), training, batch, loss)
     runs = _run_all(trainer, settings, program.widths, progress)
     notes = tuple(f"a site needs a multiplier in the code: {site.message}" for site in rules.sites)
     return Result(
-        entries=tuple(_Judge(solution, law, settings, program.widths, wanted, expected, runs).entries(chosen)),
+        entries=tuple(_Judge(solution, laws, settings, program.widths, wanted, expected, runs).entries(chosen)),
         parametrization=settings.parametrization,
-        optimizer=settings.optimizer,
+        optimizer=how.name,
         widths=program.widths,
         seeds=settings.seeds,
         steps=settings.steps,
@@ -167,14 +180,14 @@ def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
     return propagate(lowered, orders)
 
 
-def standard_facts(lowered: Lowered, law: UpdateLaw) -> Mapping[int, Fact]:
+def standard_facts(lowered: Lowered, laws: Mapping[str, UpdateLaw]) -> Mapping[int, Fact]:
     """Facts under the code's own init and a learning rate that does not depend on the width.
 
     Those of the first training step at which something is too large, if there is one: after it orders may grow without
     end.
     """
     given = {w.name: Given(ZERO, own_init_order(w), ZERO) for w in lowered.program.weights}
-    trail = analyse(lowered, given, law).trail
+    trail = analyse(lowered, given, laws).trail
     return next((step.facts for step in trail[1:] if excesses(lowered, step.facts)), trail[-1].facts)
 
 
@@ -215,7 +228,7 @@ def _follows_weights(fact: Fact) -> bool:
 @dataclass(frozen=True)
 class _Judge:
     solution: Solution
-    law: UpdateLaw
+    laws: Mapping[str, UpdateLaw]
     settings: Settings
     widths: tuple[int, ...]
     wanted: Prediction
@@ -251,8 +264,8 @@ class _Judge:
         """
         facts = self.wanted.facts
         effect = max_order(*(predicted(self.solution.lowered, facts, use, initial=True) for use in found))
-        gradient = facts[weight.grad]
-        at_init, largest = self.law.update(gradient.init, ZERO), self.law.update(gradient.trained, ZERO)
+        gradient, update = facts[weight.grad], self.laws[weight.name].update
+        at_init, largest = (update(WeightView(order, ZERO)) for order in (gradient.init, gradient.trained))
         return effect if at_init == largest else effect - largest + at_init
 
     def entry(
@@ -344,7 +357,7 @@ class _Judge:
 
     def drowned(self, name: str) -> bool:
         """Whether epsilon hides the gradient of a weight at some width."""
-        return self.law.eps(ZERO) is not None and any(
+        return self.laws[name].eps is not None and any(
             size < DROWNED * self.settings.eps for row in self.sizes("gradient", name) for size in row
         )
 

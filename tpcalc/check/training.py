@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from tpcalc.check.effects import Use, measured
+from tpcalc.check.optimizers import Build
 from tpcalc.errors import TpcalcError
 from tpcalc.lowering import Lowered
 from tpcalc.parametrization import SliceRule
@@ -44,11 +45,24 @@ class Exponents:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How every run trains.  ``exponents`` None: the code's own init and one learning rate at every width."""
+class Trained:
+    """The optimizer of one weight: its law, whether that has an epsilon, its learning rate at the base width."""
 
-    optimizer: str
+    law: str
+    has_eps: bool
     lr: float
+    build: Build
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every run trains.  ``exponents`` None: the code's own init and one learning rate at every width.
+
+    ``lr`` None: that of each optimizer.
+    """
+
+    trained_by: Mapping[str, Trained]
+    lr: Optional[float]
     weight_decay: float
     eps: float
     steps: int
@@ -156,26 +170,28 @@ def initialise(model: torch.nn.Module, program: Program, recipe: Recipe, width: 
                     block.mul_((width / recipe.base) ** -float(b) * wanted / own)
 
 
-def make_optimizer(model: torch.nn.Module, program: Program, recipe: Recipe, width: int) -> torch.optim.Optimizer:
-    """The optimizer, with one group for each set of equal hyperparameters."""
+def make_optimizers(
+    model: torch.nn.Module, program: Program, recipe: Recipe, width: int
+) -> list[torch.optim.Optimizer]:
+    """One optimizer for each law, with one group for each set of equal hyperparameters."""
     ratio = width / recipe.base
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    groups: dict[tuple, list[torch.nn.Parameter]] = {}
+    groups: dict[str, dict[tuple, dict[str, Any]]] = {}
     for weight in program.weights:
-        parameter = parameters[weight.name]
+        parameter, trained = parameters[weight.name], recipe.trained_by[weight.name]
         if not parameter.requires_grad:
             continue
-        lr, decay, eps = recipe.lr, recipe.weight_decay, recipe.eps
+        lr = trained.lr if recipe.lr is None else recipe.lr
+        decay, eps = recipe.weight_decay, recipe.eps
         if recipe.exponents is not None:
             own = recipe.exponents[weight.name]
             lr *= ratio ** -float(own.c)
             decay *= ratio ** float(own.weight_decay)
             eps *= ratio ** float(own.eps or 0)
-        groups.setdefault((lr, decay, eps), []).append(parameter)
-    names = ("lr", "weight_decay") if recipe.optimizer == "sgd" else ("lr", "weight_decay", "eps")
-    listed = [{"params": group, **dict(zip(names, key, strict=False))} for key, group in groups.items()]
-    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return kinds[recipe.optimizer](listed, lr=recipe.lr)
+        group = {"params": [], "lr": lr, "weight_decay": decay, **({"eps": eps} if trained.has_eps else {})}
+        groups.setdefault(trained.law, {}).setdefault((lr, decay, eps), group)["params"].append(parameter)
+    builds = {trained.law: trained.build for trained in recipe.trained_by.values()}
+    return [builds[law](list(own.values())) for law, own in groups.items()]
 
 
 # -- one run ---------------------------------------------------------------------------------------
@@ -235,9 +251,9 @@ class Trainer:
             run.sizes["init", vid] = rms(tensor)
 
         self._observe(model, batches[0], width, seed, first)
-        optimizer = make_optimizer(model, program, recipe, width)
+        optimizers = make_optimizers(model, program, recipe, width)
         for step, inputs in zip(range(recipe.steps), cycle(batches)):
-            optimizer.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
             with _seeded(10_000 * seed + step):
                 value = loss(_apply(model, inputs))
             value.backward()
@@ -249,7 +265,8 @@ class Trainer:
                     grad, key = parameters[weight.name].grad, ("gradient", weight.name)
                     run.sizes[key] = max(run.sizes.get(key, 0.0), 0.0 if grad is None else rms(grad))
             run.losses.append(float(value.detach()))
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
         held: dict[int, torch.Tensor] = {}
         needed = frozenset(vid for found in self.probe.uses.values() for use in found for vid in use.held)
 

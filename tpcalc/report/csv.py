@@ -15,7 +15,7 @@ COLUMNS = (
     *("name", "shape", "role"),
     *("a", "b", "c", "weight_decay", "eps"),
     *("A", "C", "gradient"),
-    *("trainable", "tied_to", "reason"),
+    *("trainable", "tied_to", "optimizer", "reason"),
 )
 
 

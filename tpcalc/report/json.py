@@ -22,8 +22,15 @@ def table_json(parametrization: Parametrization) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "optimizer": parametrization.optimizer,
+        "gauge": parametrization.gauge,
+        "parametrization": parametrization.parametrization,
+        "alignment": parametrization.alignment,
         "scale": {"symbol": parametrization.symbol, "base": None, "target": None},
         "weights": [weight_json(name, rule) for name, rule in parametrization.rules.items()],
+        "clipping": {
+            "norm": order_text(parametrization.clipping.norm),
+            "dominated_by": list(parametrization.clipping.dominated_by),
+        },
         "sites": [_site_json(site) for site in parametrization.sites],
         "assumptions": list(parametrization.assumptions),
         "notes": list(parametrization.notes),
@@ -50,12 +57,12 @@ def weight_json(name: str, rule: Rule) -> dict[str, Any]:
         "aliases": [other for other in (rule.name, *rule.aliases) if other != name],
         "reason": rule.reason,
         "slices": [_slice_json(piece) for piece in rule.slices],
-        "optimizer": None,
+        "optimizer": rule.optimizer or None,
         "shape_at": {"base": None, "target": None},
         "init_law": None,
         "init_std": {"base": None, "target": None, "code_at_target": None},
         "init_mean": {"base": None, "target": None, "code_at_target": None},
-        "multipliers": {"init": None, "lr": None, "weight_decay": None, "eps": None, "clip": None},
+        "multipliers": {"init": None, "lr": None, "weight_decay": None, "eps": None, "clip": None, "forward": None},
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Union
 
+from tpcalc.clipping import Clipping
 from tpcalc.order import MINUS_INFINITY, Order
 from tpcalc.parametrization import Parametrization, Rule, Site, SliceRule
 from tpcalc.report.fold import Folded, fold, fold_names, mask_indices
@@ -62,7 +63,25 @@ def table_of(parametrization: Parametrization) -> Table:
 
 def _title(parametrization: Parametrization) -> str:
     widths = ", ".join(map(str, parametrization.widths))
-    return f"Scaling rules for {parametrization.optimizer}, {parametrization.symbol} = width (traced at {widths})"
+    parts = [f"Scaling rules for {parametrization.optimizer}"]
+    if parametrization.parametrization != "derived":
+        parts.append(f"largest stable learning rates of {parametrization.parametrization}")
+    if parametrization.gauge != "init":
+        parts.append(f"gauge {parametrization.gauge}")
+    if parametrization.alignment != "full":
+        parts.append(f"alignment {parametrization.alignment}")
+    return f"{', '.join(parts)}, {parametrization.symbol} = width (traced at {widths})"
+
+
+def clipping_text(clipping: Clipping, symbol: str) -> tuple[str, ...]:
+    """One sentence on clipping by the global norm, where it scales at all."""
+    if clipping.norm is MINUS_INFINITY or clipping.norm == 0:
+        return ()
+    names = fold_names(clipping.dominated_by)
+    return (
+        f"the global norm of the gradient ~ {Power(symbol, clipping.norm)}, made by {', '.join(names)}: scale a plain "
+        f"threshold alike, or clip with clip_grad_norm_ of the exported multipliers",
+    )
 
 
 def _columns(rules: list[Rule]) -> tuple[str, ...]:
@@ -73,12 +92,14 @@ def _columns(rules: list[Rule]) -> tuple[str, ...]:
     columns += ["init std", "lr", "weight decay"]
     if any(rule.eps is not None for rule in rules):
         columns.append("eps")
+    if len({rule.optimizer for rule in rules}) > 1:
+        columns.append("optimizer")
     return (*columns, "why")
 
 
 def _shown(rule: Rule) -> Hashable:
     """Everything a row shows of a rule: copies of a block fold where this agrees."""
-    exponents = (rule.a, rule.b, rule.c, rule.weight_decay, rule.eps)
+    exponents = (rule.a, rule.b, rule.c, rule.weight_decay, rule.eps, rule.optimizer)
     slices = tuple((s.dim, str(s.start), str(s.length), s.A, s.C, s.b, s.c, s.role) for s in rule.slices)
     aliases = tuple(mask_indices(name) for name in rule.aliases)
     return exponents, rule.role, rule.shape_text, rule.trainable, slices, aliases, mask_indices(rule.reason)
@@ -101,6 +122,8 @@ def _cell(column: str, row: Folded, rule: Rule, rules: dict[str, Rule], symbol: 
         return rule.reason if len(reasons) == 1 else mask_indices(rule.reason)
     if not rule.trainable:
         return NOTHING
+    if column == "optimizer":
+        return rule.optimizer
     exponent = {"lr": -rule.c, "weight decay": rule.weight_decay, "eps": rule.eps}[column]
     return NOTHING if exponent is None else Power(symbol, exponent)
 
@@ -123,6 +146,7 @@ def _lists(parametrization: Parametrization, folded: list[Folded], rules: dict[s
         ("slices with rules of their own", slices),
         ("assumptions", parametrization.assumptions),
         ("notes", parametrization.notes),
+        ("gradient clipping", clipping_text(parametrization.clipping, symbol)),
         ("conventions", parametrization.conventions),
     )
     return tuple((heading, tuple(texts)) for heading, texts in lists if texts)

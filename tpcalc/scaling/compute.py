@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from tpcalc.derive import Need, Solution, parametrize, solve
 from tpcalc.lowering import Leaf
-from tpcalc.optimizers import finite, update_law
+from tpcalc.optimizers import Recipe, UpdateLaw, finite, recipe
 from tpcalc.order import MINUS_INFINITY
 from tpcalc.parametrization import Parametrization, Rule
 from tpcalc.report.json import table_json
-from tpcalc.scaling import muon
 from tpcalc.scaling.errors import ScalingError
 from tpcalc.scaling.fans import Fan, fan_of
 from tpcalc.scaling.initial import Initial, block_initials, initials
@@ -31,16 +30,17 @@ def scale(
     factory: Callable[[int], Any],
     base: int,
     target: int,
-    optimizer: str = "adamw",
+    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
     widths: Optional[Sequence[int]] = None,
     *,
+    gauge: str = "init",
     loss: Optional[Callable[..., Any]] = None,
 ) -> Scaling:
     """Exact multipliers that carry hyperparameters tuned at width ``base`` to width ``target``.
 
     ``factory(width)`` is traced under fake tensors at ``base``, at ``target`` and at other ``widths`` (by default twice
-    and four times ``base``).  ``optimizer`` is one of :func:`tpcalc.derive`, or ``muon`` or ``muon_match_rms_adamw``:
-    torch.optim.Muon for the hidden matrices and AdamW for the rest.
+    and four times ``base``).  ``optimizer`` and ``gauge`` are those of :func:`tpcalc.derive`; in any gauge but ``init``
+    the model also needs :meth:`~tpcalc.scaling.runtime.Multipliers.forward_`, which puts multipliers on its weights.
 
     Warns with SiteWarning of places that need a forward multiplier.  Raises ScalingError where the code's own init
     can't be read or measured exactly, and what :func:`tpcalc.trace` and :func:`tpcalc.derive` raise.
@@ -49,18 +49,14 @@ def scale(
 
     program = trace(factory, traced_widths(base, target, widths), loss=loss)
     solution = solve(program)
-    on_hidden = optimizer.lower() if optimizer.lower() in muon.SHAPE_FACTORS else None
-    rules = parametrize(solution, update_law("adamw" if on_hidden else optimizer))
-    trained_by = {weight.name: rules.optimizer for weight in program.weights}
-    if on_hidden:
-        trained_by.update({name: on_hidden for name in trained_by if muon.takes(rules[name])})
-        rules = _with_muon(rules, trained_by, on_hidden)
+    how = recipe(optimizer)
+    rules = parametrize(solution, how, gauge)
     laws = initials(factory, program, base, target)
     cut = [leaf for weight in program.weights if rules[weight.name].slices for leaf, _ in solution.needs_of(weight)]
     laws.update(block_initials(factory, cut, laws, base, target))
     for site in rules.sites:
         warnings.warn(f"{site.message} (no multiplier of a weight replaces this)", SiteWarning, stacklevel=2)
-    return Scaling(_document(solution, rules, laws, trained_by, base, target))
+    return Scaling(_document(solution, rules, how, laws, base, target))
 
 
 def traced_widths(base: int, target: int, widths: Optional[Sequence[int]] = None) -> tuple[int, ...]:
@@ -72,18 +68,11 @@ def traced_widths(base: int, target: int, widths: Optional[Sequence[int]] = None
     return tuple(sorted({base, target, *others}))
 
 
-def _with_muon(rules: Parametrization, trained_by: dict[str, str], name: str) -> Parametrization:
-    changed = {
-        key: muon.muon_rule(rule, name) if trained_by[rule.name] == name else rule for key, rule in rules.rules.items()
-    }
-    return replace(rules, rules=changed, optimizer=name)
-
-
 def _document(
     solution: Solution,
     rules: Parametrization,
+    how: Recipe,
     laws: dict[str, Initial],
-    trained_by: dict[str, str],
     base: int,
     target: int,
 ) -> dict[str, Any]:
@@ -91,13 +80,13 @@ def _document(
     document = table_json(rules)
     document["scale"].update(base=base, target=target)
     found = {weight.name: solution.needs_of(weight) for weight in solution.lowered.program.weights}
+    trained_by = {law.name: law for law in how.laws}
     for entry in document["weights"]:
         rule = rules[entry["name"]]
         shapes = [[size.at(width) for size in rule.shape] for width in (base, target)]
         law = laws[rule.name]
         fans = _fans(solution, found[rule.name], base, target)
-        numbers = _numbers(rule, fans, law, trained_by[rule.name], shapes)
-        entry["optimizer"] = trained_by[rule.name]
+        numbers = _numbers(rule, fans, law, trained_by[rule.optimizer], shapes)
         entry["shape_at"] = {"base": shapes[0], "target": shapes[1]}
         entry["init_law"] = law.draw
         entry.update(_init_sizes(law, numbers["init"]))
@@ -105,7 +94,7 @@ def _document(
         for piece, shown in zip(rule.slices, entry["slices"], strict=True):
             leaf = next(leaf for leaf, _ in found[rule.name] if leaf.start == piece.start)
             law = laws[leaf.name]
-            init = _init(leaf.name, law, fan_of(solution, leaf.name, base, target), piece.A)
+            init = _init(leaf.name, law, fan_of(solution, leaf.name, base, target), piece.A, rule.a)
             shown["start_at"] = {"base": leaf.start.at(base), "target": leaf.start.at(target)}
             shown["length_at"] = {"base": leaf.length.at(base), "target": leaf.length.at(target)}
             shown.update(_init_sizes(law, init))
@@ -139,31 +128,36 @@ def _fans(solution: Solution, found: Sequence[tuple[Leaf, Need]], base: int, tar
 
 
 def _numbers(
-    rule: Rule, fans: Optional[_Fans], law: Initial, optimizer: str, shapes: Sequence[Sequence[int]]
+    rule: Rule, fans: Optional[_Fans], law: Initial, trained_by: UpdateLaw, shapes: Sequence[Sequence[int]]
 ) -> dict[str, Optional[float]]:
     """The multipliers of one weight.  Each is evaluated once, from exact ratios."""
     if fans is None:
-        return {"init": 1.0, "lr": 1.0, "weight_decay": 1.0, "eps": None if rule.eps is None else 1.0, "clip": 1.0}
+        ones = dict.fromkeys(("init", "lr", "weight_decay", "eps", "clip", "forward"), 1.0)
+        return {**ones, "eps": None if rule.eps is None else 1.0}
     width = fans.update.ratios.width
-    if optimizer in muon.SHAPE_FACTORS:
-        lr = muon.lr_factors(fans.update, rule.C, shapes, optimizer)
-    elif update_law(optimizer).shift == 0:  # the update is relative to the size of the weight
-        size = [(ratio, -exponent) for ratio, exponent in fans.size.init_factors(fans.least)]
-        lr = [*fans.update.update_factors(rule.C), *size]
+    lr = [*fans.update.update_factors(rule.C)]
+    if trained_by.shape is not None:  # true lengths of the matrix
+        base, target = (trained_by.shape(shape[0], math.prod(shape[1:])) for shape in shapes)
+        lr += [(there / here, -exponent) for (here, exponent), (there, _) in zip(base, target, strict=True)]
+        lr += [(width, trained_by.shift * rule.a)]
+    elif trained_by.relative:  # the size of the weight, in true lengths
+        lr += [(ratio, -exponent) for ratio, exponent in fans.size.init_factors(fans.least)]
     else:
-        lr = [*fans.update.update_factors(rule.C), (width, -(rule.c - rule.C))]
+        lr += [(width, -(rule.c - rule.C))]
     inverse: list[Factor] = [(ratio, -exponent) for ratio, exponent in lr]
     return {
-        "init": _init(rule.name, law, fans.init, rule.A),
+        "init": _init(rule.name, law, fans.init, rule.A, rule.a),
         "lr": power_product(lr),
         "weight_decay": power_product([*inverse, (width, rule.weight_decay - rule.c)]),
         "eps": None if rule.eps is None else power_product([(width, rule.eps)]),
         "clip": power_product([(width, -clip_order(rule))]),
+        "forward": power_product([(width, -rule.a)]),
     }
 
 
-def _init(name: str, law: Initial, fan: Fan, A: Fraction) -> float:
-    init = 1.0 if law.is_zero else power_product([law.ratio, *fan.init_factors(A)])
+def _init(name: str, law: Initial, fan: Fan, A: Fraction, a: Fraction) -> float:
+    """On the code's own init, of the parameter behind a multiplier ``n^-a``."""
+    init = 1.0 if law.is_zero else power_product([law.ratio, *fan.init_factors(A), (fan.ratios.width, a)])
     if not math.isfinite(init) or init <= 0:
         raise ScalingError(f"the init multiplier of {name} comes out as {init}; check its init at both widths")
     return init

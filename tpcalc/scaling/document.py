@@ -13,7 +13,7 @@ import jsonschema
 from tpcalc.report.json import SCHEMA, load_schema
 from tpcalc.scaling.errors import ScalingError
 
-_OPTIMIZER = re.compile(r"[a-z0-9_]{1,40}")
+_OPTIMIZER = re.compile(r"[a-z0-9_]{1,40}(\+[a-z0-9_]{1,40})?")
 _VERSION = re.compile(r"tpcalc/([0-9]{1,9})")
 #: A multiplier outside of these bounds is no multiplier of any training run.
 _SMALLEST, _LARGEST = 1e-100, 1e100

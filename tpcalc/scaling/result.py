@@ -36,6 +36,11 @@ class Scaling(Multipliers, Mapping):
         return self.document["optimizer"]
 
     @property
+    def gauge(self) -> str:
+        """Where the sizes stand (:mod:`tpcalc.gauge`); in any but ``init`` the model needs :meth:`forward_`."""
+        return self.document.get("gauge", "init")
+
+    @property
     def base(self) -> int:
         return self.document["scale"]["base"]
 
@@ -93,6 +98,7 @@ def _weight(entry: Mapping[str, Any]) -> Weight:
         draw=(entry["init_law"], float(entry["init_mean"]["target"]), float(entry["init_std"]["target"])),
         optimizer=entry["optimizer"],
         aliases=tuple(entry["aliases"]),
+        forward=float(numbers.get("forward", 1.0)),
         slices=slices if any(init != numbers["init"] for *_, init in slices) else (),
     )
 
@@ -103,7 +109,8 @@ def _block(piece: Mapping[str, Any]) -> tuple[int, int, int, float]:
 
 def scaling_text(scaling: Scaling) -> str:
     """The multipliers as a plain table, repeated blocks folded, and what the model itself still needs."""
-    head = ("weight", "shape", "init", "lr", "weight decay", "eps", "clip")
+    multiplied = any(w.forward != 1.0 for w in weights(scaling.document))
+    head = ("weight", "shape", *(("multiplier",) if multiplied else ()), "init", "lr", "weight decay", "eps", "clip")
     items = {" = ".join((w.name, *w.aliases)): w for w in weights(scaling.document)}
     rows = []
     slices = []
@@ -114,7 +121,7 @@ def scaling_text(scaling: Scaling) -> str:
             numbers[0] = "below"
         for dim, start, length, init in w.slices:
             slices.append(f"{row.name}[{':, ' * dim}{start} : {start + length}]: {init:.6g}")
-        rows.append((row.name, str(list(w.shape)), *numbers))
+        rows.append((row.name, str(list(w.shape)), *((f"{w.forward:.6g}",) if multiplied else ()), *numbers))
     sizes = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [f"Multipliers for {scaling.optimizer}, width {scaling.base} -> {scaling.target}", ""]
     for row in (head, tuple("-" * size for size in sizes), *rows):

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 # Path components that wrappers put into parameter names: torch.compile, activation
 # checkpointing, FSDP1.  DDP's leading "module." is handled in Multipliers.match.
@@ -30,7 +31,7 @@ class Weight:
     Each ``*`` in ``name`` stands for the indices in ``blocks``; ``aliases`` are the
     other names of a tied weight.  ``draw`` is how a fresh value is drawn at the target
     width: its law, mean and standard deviation.  ``clip`` weighs the gradient in the
-    global norm.  ``slices`` are the blocks of a packed weight with an init of their own,
+    global norm; ``forward`` multiplies the weight in the forward pass.  ``slices`` are the blocks of a packed weight with an init of their own,
     each an axis, a start, a length and the multiplier that takes the place of ``init``.
     """
 
@@ -46,6 +47,7 @@ class Weight:
     optimizer: str
     aliases: tuple[str, ...] = ()
     slices: tuple[tuple[int, int, int, float], ...] = ()
+    forward: float = 1.0
 
     def names(self) -> list[str]:
         """Every parameter name this entry stands for, aliases left out."""
@@ -128,6 +130,31 @@ class Multipliers:
                     _scale_slices(parameter, weight)
                 elif not from_scratch and weight.init != 1.0:
                     parameter.mul_(weight.init)
+
+    def forward_(self, model: nn.Module) -> None:
+        """Put the multipliers of the forward pass on the weights of ``model``, in place.
+
+        Each becomes a ``torch.nn.utils.parametrize`` parametrization: ``module.weight`` is
+        then the parameter times its multiplier.  Where every multiplier is 1 nothing
+        changes.  Call it once, before or after ``init_``, before the optimizer is made.
+        """
+        multiplied = {id(p): w for _, p, w in self.match(model) if w.forward != 1.0}
+        places = [
+            (module, name, multiplied[id(parameter)])
+            for module in model.modules()
+            for name, parameter in module._parameters.items()
+            if id(parameter) in multiplied
+        ]
+        for module, name, weight in places:
+            if isinstance(module, (nn.RNNBase, parametrize.ParametrizationList)):
+                raise self.error(
+                    f"{weight.name} is held by {type(module).__name__}, whose forward pass "
+                    f"cannot be multiplied from outside, or has its multiplier already; "
+                    f"use multipliers of the gauge init"
+                )
+        for module, name, weight in places:
+            multiplier = _Multiplier(weight.forward)
+            parametrize.register_parametrization(module, name, multiplier)
 
     def param_groups(
         self,
@@ -219,7 +246,7 @@ class Multipliers:
         shapes or other ties than the one the multipliers were made for.
         """
         found = list(model.named_parameters(remove_duplicate=False))
-        names = [_plain(name) for name, _ in found]
+        names = [self._known(_plain(name)) for name, _ in found]
         while any(name not in self._table for name in names):
             if not names or not all(name.startswith("module.") for name in names):
                 break
@@ -248,6 +275,13 @@ class Multipliers:
                 )
         return list(matched.values())
 
+    def _known(self, name: str) -> str:
+        """The name of a parameter before ``forward_`` put a multiplier on it."""
+        path = name.split(".")
+        if name in self._table or path[-3:-2] != ["parametrizations"] or path[-1] != "original":
+            return name
+        return ".".join([*path[:-3], path[-2]])
+
     def _check_names(self, names: list[str]) -> None:
         present = set(names)
         missing = [name for name in self._table if name not in present]
@@ -262,6 +296,17 @@ class Multipliers:
                 f"the model is not the one these multipliers were made for: "
                 f"{' and '.join(parts)}; make them from this model"
             )
+
+
+class _Multiplier(nn.Module):
+    """The parametrization of a weight that is multiplied in the forward pass."""
+
+    def __init__(self, multiplier: float) -> None:
+        super().__init__()
+        self.multiplier = multiplier
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.multiplier
 
 
 def _plain(name: str) -> str:

@@ -105,7 +105,7 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
     decay = fitted({width: own.weight_decay for width, own in settings.items()}, "weight decay")
     epsilons = {width: own.eps for width, own in settings.items()}
     eps: Order = MINUS_INFINITY
-    if law.eps(ZERO) is not None and all(value is not None for value in epsilons.values()):
+    if law.eps is not None and all(value is not None for value in epsilons.values()):
         eps = fitted(epsilons, "epsilon")
     frozen = lr is MINUS_INFINITY or not weight.trainable
     return Effective(

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Optional
 
-from tpcalc.derive import Need, Solution, role_of, solve
+from tpcalc.derive import Need, Solution, role_of, solve, view_of
 from tpcalc.given import Analysis, Step, analyse, gradient_order
 from tpcalc.lowering import Leaf
-from tpcalc.optimizers import COUPLED, SGD, UpdateLaw, finite
+from tpcalc.optimizers import COUPLED, DECOUPLED, LINEAR, SGD, UpdateLaw, WeightView, finite
 from tpcalc.order import MINUS_INFINITY, ONE, ZERO, Order, max_order, order_text
 from tpcalc.program import Weight
 from tpcalc.propagate import FULL
@@ -147,15 +147,14 @@ class Judge:
         own, need = self.given[leaf.name], self.need(leaf)
         if own.law is None or need is None:
             return None
-        gradient = finite(gradient_order(leaf.grad, self.solution.facts))
-        return need.C + finite(own.law.update(gradient, need.A))
+        return own.law.c(need.C, view_of(self.solution, self.solution.facts, leaf, need.A))
 
     def depends_on_others(self, leaf: Leaf) -> bool:
         """Whether the size of an update hangs on the gradient or on the weight (SGD, Adafactor): then what breaks it
         may be elsewhere.
         """
         law = self.given[leaf.name].law
-        return law is not None and not (law.update(ZERO, ZERO) == law.update(ONE, ZERO) == law.update(ZERO, ONE))
+        return law is not None and law.follows_others
 
     def own_c(self, leaf: Leaf, C_excess: Fraction) -> Optional[Fraction]:
         """The learning rate needed where an update is off by ``C_excess``."""
@@ -556,7 +555,8 @@ class Judge:
             if any(item.kind in (VANISHES, FROZEN) for item in self.items):
                 # a gradient that another fault makes small is not held against epsilon
                 gradient = max_order(gradient, gradient_order(weight.grad, self.solution.facts))
-            needed = own.law.eps(gradient)
+            view = self.view(weight, gradient)
+            needed = None if own.law.eps is None else finite(own.law.eps.exponent(view))
             starved = any(item.kind == VANISHES and item.weight == weight.name for item in self.items)
             if own.eps is not None and needed is not None and own.eps > needed and not starved:
                 self.items.append(
@@ -566,7 +566,11 @@ class Judge:
                         own.eps,
                         needed,
                         "",
-                        f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: beyond some "
+                        f"the gradient {'shrinks' if gradient < ZERO else 'scales'} like {power(gradient)}, so that epsilon "
+                        f"should like {power(needed)}; it scales like {power(own.eps)}: beyond some width epsilon wins and "
+                        f"the update fades"
+                        if needed != gradient
+                        else f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: beyond some "
                         f"width epsilon wins and the update fades",
                         f"scale eps by {power(needed - own.eps)}",
                         weight=weight.name,
@@ -578,18 +582,18 @@ class Judge:
         if own.weight_decay is None:
             return
         leaves = self.lowered.leaves_of[weight.name]
-        if own.law.decay_convention == COUPLED:
+        if own.law.decay not in (DECOUPLED, LINEAR):
             size = max_order(*(self.facts[leaf.value].trained for leaf in leaves))
             if size is MINUS_INFINITY:
                 return
-            needed = own.law.decay(gradient, -size, own.c)
+            needed = own.law.decay.exponent(replace(self.view(weight, gradient), size=-size), own.c)
             if needed == own.weight_decay:
                 return
-            text = (
-                f"weight decay enters the gradient before it is normalised: decay over gradient changes like "
-                f"{power(own.weight_decay - needed)}"
-            )
-            fix = f"make weight_decay ~ {power(needed)}, or use decoupled decay with lr * weight_decay constant"
+            what = "decay over gradient" if own.law.decay == COUPLED else "decay over the rest of the update"
+            text = f"{own.law.decay.convention.partition(':')[0]}: {what} changes like {power(own.weight_decay - needed)}"
+            fix = f"make weight_decay ~ {power(needed)}"
+            if own.law.decay == COUPLED:
+                fix += ", or use decoupled decay with lr * weight_decay constant"
         else:
             mended = (
                 {self.repaired.c[leaf.name] for leaf in leaves} | {self.needed_c(leaf) for leaf in leaves} | {own.c}
@@ -711,7 +715,13 @@ class Judge:
         gradient = gradient_order(weight.grad, self.facts)
         if own.law is None or own.c is None or gradient is MINUS_INFINITY:
             return None
-        return own.c - finite(own.law.update(gradient, ZERO if own.b is None else own.b))
+        return own.law.C(own.c, self.view(weight, gradient))
+
+    def view(self, weight: Weight, gradient: Order) -> WeightView:
+        """What the update law sees of a weight as given; of a packed one as a whole."""
+        b = self.given[weight.name].b
+        leaf = self.lowered.leaves_of[weight.name][0]
+        return replace(view_of(self.solution, self.facts, leaf, ZERO if b is None else b), gradient=gradient)
 
 
 def power(x: Optional[Order]) -> str:

@@ -14,8 +14,8 @@ from typing import Any, Optional, Union
 
 import torch
 
-from tpcalc.errors import TpcalcError
-from tpcalc.optimizers import LAWS, UpdateLaw, muon_law
+from tpcalc.errors import DeriveError, TpcalcError
+from tpcalc.optimizers import LAWS, UpdateLaw, muon_law, update_law
 from tpcalc.trace.inputs import example_inputs
 
 EXPECTS = "(model, optimizer), optionally followed by a scheduler and by example inputs"
@@ -46,7 +46,7 @@ class Settings:
         if isinstance(self.law, UpdateLaw):
             return self.law
         if isinstance(self.law, str):
-            return LAWS[self.law]
+            return update_law(self.law)
         return self.law(self.group, growths)
 
 
@@ -158,12 +158,22 @@ def _by_decay(coupled: str, decoupled: str) -> LawOf:
 
 
 def _muon(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
-    return muon_law(growths[0], sum(growths[1:], Fraction(0)), group.get("adjust_lr_fn") or "original")
+    return muon_law(group.get("adjust_lr_fn"))
 
 
 def _relative_or_not(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
     """transformers' Adafactor: relative only with scale_parameter."""
-    return LAWS["adafactor" if group.get("scale_parameter", True) else "lion"]
+    return LAWS["adafactor_transformers" if group.get("scale_parameter", True) else "adafactor_absolute"]
+
+
+def _keller_jordan(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
+    """MuonWithAuxAdam: groups say ``use_muon``; the others are Adam's, with decoupled decay."""
+    return LAWS["muon" if group.get("use_muon", True) else "adamw"]
+
+
+def _moonlight(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
+    """Moonlight's Muon: one optimizer; it trains matrices by Muon, matched to AdamW's rms, and all else by AdamW."""
+    return LAWS["muon_match_rms_adamw" if group.get("use_muon", len(growths) == 2) else "adamw"]
 
 
 #: Full name of a class (torch's without the file) -> its law.  Subclasses that keep ``step`` count as their parents.
@@ -190,7 +200,23 @@ _KNOWN: dict[str, LawOf] = {
     "bitsandbytes.optim.lion.Lion8bit": "lion",
 }
 #: Bare names of classes that everybody writes alike.
-_NAMED: dict[str, LawOf] = {"Lion": "lion", "SignSGD": "sign", "LAMB": "lamb", "Lamb": "lamb", "LARS": "lars"}
+_NAMED: dict[str, LawOf] = {
+    "Lion": "lion",
+    "SignSGD": "sign",
+    "Signum": "sign",
+    "LAMB": "lamb",
+    "Lamb": "lamb",
+    "LARS": "lars",
+    "Lars": "lars",
+    "AdamAtan2": "adam_atan2",
+    "SOAP": "soap",
+    "Shampoo": "shampoo",
+    "KFAC": "kfac",
+    "Muon": "muon",
+    "SingleDeviceMuon": "muon",
+    "MuonWithAuxAdam": _keller_jordan,
+    "SingleDeviceMuonWithAuxAdam": _keller_jordan,
+}
 _DECLARED: dict[type, LawOf] = {}
 
 
@@ -207,8 +233,11 @@ def declare_optimizer(law: LawOf) -> Callable[[type], type]:
 
         tpcalc.declare_optimizer("adamw")(somebody.Optimizer)     # a class that is not yours
     """
-    if isinstance(law, str) and law not in LAWS:
-        raise SetupError(f"{law!r} is no update law; choose one of {', '.join(sorted(LAWS))}, or give an UpdateLaw")
+    if isinstance(law, str):
+        try:
+            update_law(law)
+        except DeriveError as error:
+            raise SetupError(f"{law!r} is no update law: {error}") from None
 
     def register(cls: type) -> type:
         _DECLARED[cls] = law

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Optional
 
-from tpcalc.given import STEPS, gradient_order, update_order
+from tpcalc.given import STEPS, update_order, view_of
 from tpcalc.lowering import Leaf, Lowered
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.propagate import LAWS, Alignment, Fact, WeightOrders, leaf_facts, roles, weight_fact
@@ -167,7 +167,7 @@ class Repairer:
         if own.law is None or self.c[leaf.name] is None:
             return before
         given = replace(own.given, b=self.A[leaf.name], c=self.c[leaf.name])
-        after = update_order(given, own.law, gradient_order(leaf.grad, self.facts))
+        after = update_order(given, own.law, view_of(self.lowered, leaf, given, self.facts))
         return before if after is None else after if before is None else min(before, after)
 
     def settle(self) -> None:

@@ -1,0 +1,44 @@
+"""Update laws of optimizers, by kind: :mod:`linear`, :mod:`entrywise`, :mod:`relative`, :mod:`matrix`; and recipes.
+
+The rules of a model do not depend on its optimizer up to this point: ``A`` and ``C`` of every weight are those of the
+forward pass.  An :class:`UpdateLaw` turns them into learning rate, weight decay and epsilon.
+"""
+
+from tpcalc.optimizers.entrywise import ADAM, ADAMW
+from tpcalc.optimizers.law import (
+    COUPLED,
+    DECOUPLED,
+    LAWS,
+    LINEAR,
+    Decay,
+    Epsilon,
+    UpdateLaw,
+    WeightView,
+    finite,
+    optimizer,
+)
+from tpcalc.optimizers.linear import SGD
+from tpcalc.optimizers.matrix import muon_law
+from tpcalc.optimizers.recipe import Recipe, recipe, update_law
+from tpcalc.optimizers.relative import ADAFACTOR
+
+__all__ = [
+    "ADAFACTOR",
+    "ADAM",
+    "ADAMW",
+    "COUPLED",
+    "DECOUPLED",
+    "LAWS",
+    "LINEAR",
+    "SGD",
+    "Decay",
+    "Epsilon",
+    "Recipe",
+    "UpdateLaw",
+    "WeightView",
+    "finite",
+    "muon_law",
+    "optimizer",
+    "recipe",
+    "update_law",
+]

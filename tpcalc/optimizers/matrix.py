@@ -1,0 +1,155 @@
+"""Updates of a whole matrix: orthogonalised (Muon) or preconditioned by Kronecker factors (Shampoo, SOAP, K-FAC).
+
+A gradient of order ``g`` is of rank O(1) (a sum over samples), so its norm ``n^(g + (rows + columns)/2)`` is also its
+largest singular value.  Divided by that, entries that act on aligned inputs are of order ``-(rows + columns)/2``.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tpcalc.errors import DeriveError
+from tpcalc.optimizers.law import (
+    BESIDE_GRAM,
+    BESIDE_NORM,
+    COUPLED,
+    DECOUPLED,
+    Epsilon,
+    UpdateLaw,
+    WeightView,
+    finite,
+    register,
+)
+from tpcalc.order import HALF, ONE, ZERO, Order
+
+_SPECTRAL = "Yang, Simon & Bernstein 2023 (spectral condition)"
+
+
+def _unit_norm(w: WeightView) -> Fraction:
+    return -w.entries / 2
+
+
+# -- Muon ----------------------------------------------------------------------------------------------
+
+MUON = register(
+    UpdateLaw(
+        "muon",
+        lambda w: max(ZERO, w.rows - w.columns) / 2 + _unit_norm(w),
+        DECOUPLED,
+        BESIDE_NORM,
+        "Jordan et al. 2024 (Muon), torch's adjust_lr_fn='original': the orthogonal factor of the momentum times "
+        "sqrt(max(1, rows/columns)); " + _SPECTRAL,
+        shape=lambda rows, columns: [(Fraction(rows * columns), -HALF), (max(ONE, Fraction(rows, columns)), HALF)],
+    )
+)
+MUON_MATCH_RMS = register(
+    UpdateLaw(
+        "muon_match_rms_adamw",
+        lambda w: max(w.rows, w.columns) / 2 + _unit_norm(w),
+        DECOUPLED,
+        BESIDE_NORM,
+        "Liu et al. 2025 (Moonlight), torch's adjust_lr_fn='match_rms_adamw': the orthogonal factor times "
+        "0.2 sqrt(max(rows, columns)); " + _SPECTRAL,
+        shape=lambda rows, columns: [(Fraction(rows * columns), -HALF), (Fraction(max(rows, columns)), HALF)],
+    )
+)
+MUON_SPECTRAL = register(
+    UpdateLaw(
+        "muon_spectral",
+        lambda w: (w.rows - w.columns) / 2 + _unit_norm(w),
+        DECOUPLED,
+        BESIDE_NORM,
+        "Bernstein & Newhouse 2024, Pethick et al. 2025 (Scion): the orthogonal factor times sqrt(rows/columns); "
+        + _SPECTRAL,
+        shape=lambda rows, columns: [(Fraction(rows * columns), -HALF), (Fraction(rows, columns), HALF)],
+    )
+)
+#: torch.optim.Muon's adjust_lr_fn -> law.
+MUON_FACTORS = {"original": MUON, "match_rms_adamw": MUON_MATCH_RMS}
+
+
+def muon_law(adjust: "str | None") -> UpdateLaw:
+    """The law of ``torch.optim.Muon(adjust_lr_fn=adjust)``; raises DeriveError for a factor that it does not know."""
+    law = MUON_FACTORS.get(adjust or "original")
+    if law is None:
+        raise DeriveError(f"Muon's shape factor {adjust!r} is unknown; choose one of {', '.join(MUON_FACTORS)}")
+    return law
+
+
+# -- Kronecker factors ---------------------------------------------------------------------------------
+
+SHAMPOO = register(
+    UpdateLaw(
+        # order k: the k preconditioners, sums of squared unfoldings, to the power -1/(2k) each, divide the gradient by its norm
+        "shampoo",
+        _unit_norm,
+        COUPLED,
+        BESIDE_GRAM,
+        "Gupta, Koren & Singer 2018, Algorithm 2; Ishikawa & Karakida 2024 (e_A = e_B = 1/2)",
+        shape=lambda rows, columns: [(Fraction(rows * columns), -HALF)],
+    )
+)
+SOAP = register(
+    UpdateLaw(
+        # In the eigenbases of G G^T and G^T G the gradient has O(1) entries that are not zero; Adam makes each of order 0.
+        # A vector has no basis of its own in the published code: Adam entry by entry.
+        "soap",
+        lambda w: _unit_norm(w) if len(w.axes) > 1 else ZERO,
+        DECOUPLED,
+        Epsilon(
+            lambda w: w.norm if len(w.axes) > 1 else w.gradient,
+            "eps stands beside the root of the squared gradient in its eigenbasis, whose entries have the size of the "
+            "gradient's norm: eps ~ n^(g + entries/2), of a vector n^g",
+        ),
+        "Vyas et al. 2024, Algorithm 3; Qiu et al. 2025 (arXiv 2512.05620)",
+        "soap divides by the gradient also where it is rounding noise: its rule holds as long as epsilon stays above that noise",
+    )
+)
+
+
+def _kronecker(e_inputs: int, e_outputs: int):
+    """``B^-e G A^-e`` with A the second moment of inputs, B that of gradients of outputs (Ishikawa & Karakida 2024)."""
+
+    def update(w: WeightView) -> Order:
+        inputs = finite(w.inputs)
+        outputs = finite(w.gradient) - inputs  # the gradient is their outer product
+        fan_out = w.entries - w.fan_in
+        return finite(w.gradient) - e_inputs * (w.fan_in + 2 * inputs) - e_outputs * (fan_out + 2 * outputs)
+
+    return update
+
+
+_DAMPING = (
+    "; the damping of the inputs' factor scales as their squared norm (n^1 for a growing fan-in, n^0 else), that of the "
+    "outputs' factor as n^(fan_out + 2g)"
+)
+KFAC = register(
+    UpdateLaw(
+        "kfac",
+        _kronecker(1, 1),
+        COUPLED,
+        None,
+        "Martens & Grosse 2015; Ishikawa & Karakida 2024, Table 1 (e_A = e_B = 1)" + _DAMPING,
+    )
+)
+FOOF = register(
+    UpdateLaw(
+        "foof",
+        _kronecker(1, 0),
+        COUPLED,
+        None,
+        "Benzing 2022; Ishikawa & Karakida 2024 (e_A = 1, e_B = 0)" + _DAMPING,
+    )
+)
+
+__all__ = [
+    "FOOF",
+    "KFAC",
+    "MUON",
+    "MUON_FACTORS",
+    "MUON_MATCH_RMS",
+    "MUON_SPECTRAL",
+    "SHAMPOO",
+    "SOAP",
+    "muon_law",
+]

@@ -1,0 +1,100 @@
+"""Recipes: which law trains which weight.
+
+``adamw`` trains everything.  ``muon+adamw`` is Muon for the hidden matrices and AdamW for the rest, as Muon is used
+(Jordan et al. 2024): a matrix of two axes that both grow, met by values that grow.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Optional, Union
+
+from tpcalc.errors import DeriveError
+from tpcalc.optimizers.law import LAWS, UpdateLaw, plain_name
+
+#: Other names -> the name of a law.
+ALIASES = {
+    "momentum": "sgd",
+    "nesterov": "sgd",
+    "sgdm": "sgd",
+    "signsgd": "sign",
+    "signum": "sign",
+    "atan2": "adam_atan2",
+    "adamatan2": "adam_atan2",
+    "muon_original": "muon",
+    "moonlight": "muon_match_rms_adamw",
+    "muon_moonlight": "muon_match_rms_adamw",
+    "muon_match_rms": "muon_match_rms_adamw",
+    "scion": "muon_spectral",
+    "k_fac": "kfac",
+    "adafactor_relative": "adafactor",
+    "adafactor_hf": "adafactor_transformers",
+}
+#: What trains the rest beside a law that takes matrices only.
+BESIDE_MUON = "adamw"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """``rest`` trains every weight that ``matrices`` does not; ``matrices`` None: one law trains all."""
+
+    rest: UpdateLaw
+    matrices: Optional[UpdateLaw] = None
+
+    @property
+    def name(self) -> str:
+        return self.rest.name if self.matrices is None else f"{self.matrices.name}+{self.rest.name}"
+
+    @property
+    def laws(self) -> tuple[UpdateLaw, ...]:
+        return (self.rest,) if self.matrices is None else (self.matrices, self.rest)
+
+    def law_for(self, role: str, axes: Sequence[Fraction]) -> UpdateLaw:
+        """The law of a weight with this role and these growths of its axes."""
+        hidden_matrix = role == "hidden" and len(axes) == 2 and all(growth > 0 for growth in axes)
+        return self.matrices if self.matrices is not None and hidden_matrix else self.rest
+
+
+def update_law(name: str) -> UpdateLaw:
+    """The law called ``name`` (or one of its other names); raises DeriveError for an unknown one."""
+    plain = plain_name(name)
+    law = LAWS.get(ALIASES.get(plain, plain))
+    if law is None:
+        close = difflib.get_close_matches(plain, [*LAWS, *ALIASES], n=2)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise DeriveError(
+            f"optimizer {name!r} has no update law here; {hint}choose one of {', '.join(sorted(LAWS))}, a recipe such as "
+            f"muon+adamw, or declare your own with tpcalc.optimizer"
+        )
+    return law
+
+
+def recipe(optimizer: Union[str, UpdateLaw, Recipe]) -> Recipe:
+    """Read ``"adamw"`` or ``"muon+adamw"`` (hidden matrices + the rest).
+
+    ``"muon"`` alone means ``"muon+adamw"``: it takes matrices only.  Raises DeriveError for what is no recipe.
+    """
+    if isinstance(optimizer, Recipe):
+        return optimizer
+    if isinstance(optimizer, UpdateLaw):
+        return Recipe(optimizer)
+    if not isinstance(optimizer, str):
+        raise DeriveError(f"optimizer {optimizer!r} is no name and no UpdateLaw; give a name such as 'adamw'")
+    first, plus, second = optimizer.partition("+")
+    if plus and ("+" in second or not first.strip() or not second.strip()):
+        raise DeriveError(
+            f"optimizer {optimizer!r} is no recipe; write two names, the one for hidden matrices first: muon+adamw"
+        )
+    law = update_law(first)
+    if plus:
+        rest = update_law(second)
+        if rest.name.startswith("muon"):
+            raise DeriveError(f"{rest.name} trains matrices only; write it first: {rest.name}+{law.name}")
+        return Recipe(rest, law)
+    return Recipe(update_law(BESIDE_MUON), law) if law.name.startswith("muon") else Recipe(law)
+
+
+__all__ = ["ALIASES", "Recipe", "recipe", "update_law"]
