@@ -25,7 +25,7 @@ LAYERS = (
     ("rules",),
     ("segments", "lowering", "propagate"),
     ("gauge", "clipping", "optimizers"),
-    ("parametrization", "budgets", "given", "reasons", "certificate", "derive", "named", "explain", "regime"),
+    ("parametrization", "budgets", "given", "reasons", "certificate", "derive", "largest", "named", "explain", "regime"),
     ("report",),
     ("trace",),
     ("scaling", "codegen", "verify", "check"),

@@ -66,6 +66,27 @@ class VerifyFormat(str, Enum):
     github = "github"
 
 
+class Gauge(str, Enum):
+    init = "init"
+    mup = "mup"
+    symmetric = "symmetric"
+    ntk = "ntk"
+
+
+class Assumed(str, Enum):
+    full = "full"
+    omega = "omega"
+    none = "none"
+
+
+class Parametrized(str, Enum):
+    derived = "derived"
+    sp = "sp"
+    ntp = "ntp"
+    mfp = "mfp"
+    mup = "mup"
+
+
 class Applied(str, Enum):
     derived = "derived"
     standard = "standard"
@@ -84,7 +105,19 @@ Target = Annotated[
     ),
 ]
 Widths = Annotated[str, typer.Option("--widths", help="Three or more widths to trace at, separated by commas.")]
-Optimizer = Annotated[str, typer.Option("--optimizer", help="The optimizer the model is trained with.")]
+Optimizer = Annotated[
+    str,
+    typer.Option(
+        "--optimizer", help="The optimizer the model is trained with; muon+adamw: the first for hidden matrices."
+    ),
+]
+Gauged = Annotated[
+    Gauge, typer.Option("--gauge", help="Where sizes stand: in the init alone, or partly in forward multipliers.")
+]
+Alignment = Annotated[
+    Assumed,
+    typer.Option("--alignment", help="How aligned updates and values are assumed: full, none, or omega (Everett's)."),
+]
 Output = Annotated[
     Optional[str], typer.Option("--output", "-o", metavar="FILE", help="Write to FILE instead of standard output.")
 ]
@@ -136,6 +169,17 @@ def table(
     target: Target,
     widths: Widths = DEFAULT_WIDTHS,
     optimizer: Optimizer = "adamw",
+    gauge: Annotated[
+        Optional[Gauge],
+        typer.Option("--gauge", help="Where sizes stand [default: init, or that of --parametrization]."),
+    ] = None,
+    parametrization: Annotated[
+        Parametrized,
+        typer.Option(
+            "--parametrization", help="Derive the init too, or take a named one and its largest stable learning rates."
+        ),
+    ] = Parametrized.derived,
+    alignment: Alignment = Assumed.full,
     format: Annotated[TableFormat, typer.Option("--format", help="How to print the table.")] = TableFormat.text,
     overrides: Overrides = None,
     scale: Scale = None,
@@ -146,8 +190,16 @@ def table(
     """Print the scaling table of a model: one row for each weight, repeated blocks folded."""
     with _library(output):
         from tpcalc.derive import derive
+        from tpcalc.optimizers import recipe
 
-        rules = derive(_trace(target, widths, overrides, scale, loss), optimizer=optimizer)
+        how = recipe(optimizer)  # before anything slow
+        rules = derive(
+            _trace(target, widths, overrides, scale, loss),
+            optimizer=how,
+            alignment=alignment.value,
+            gauge=None if gauge is None else gauge.value,
+            parametrization=parametrization.value,
+        )
     _emit(_table_renderer(format, output)(rules), output)
 
 
@@ -174,6 +226,8 @@ def explain(
     weight: Annotated[str, typer.Argument(metavar="WEIGHT", help="Full name of a parameter.")],
     widths: Widths = DEFAULT_WIDTHS,
     optimizer: Optimizer = "adamw",
+    gauge: Gauged = Gauge.init,
+    alignment: Alignment = Assumed.full,
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
@@ -183,9 +237,11 @@ def explain(
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
     with _library(output):
         from tpcalc.explain import explain as explained
+        from tpcalc.optimizers import recipe
 
+        how = recipe(optimizer)
         program = _trace(target, widths, overrides, scale, loss)
-        text = explained(program, weight, optimizer=optimizer)
+        text = explained(program, weight, optimizer=how, alignment=alignment.value, gauge=gauge.value)
     _emit(text, output)
 
 
@@ -199,6 +255,7 @@ def export(
         typer.Option("--widths", help="Widths to trace at besides --base and --target [default: 2 and 4 times base]."),
     ] = None,
     optimizer: Optimizer = "adamw",
+    gauge: Gauged = Gauge.init,
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
@@ -207,15 +264,17 @@ def export(
 ) -> None:
     """Write exact multipliers for training at another width, as JSON."""
     with _library(output):
+        from tpcalc.optimizers import recipe
         from tpcalc.report.json import json_text
         from tpcalc.scaling import scale as scaled
         from tpcalc.scaling.compute import traced_widths
         from tpcalc.trace.target import load_target, parse_widths
 
+        how = recipe(optimizer)
         traced = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
         factory = _factory(target, traced, overrides, scale)
         function = None if loss is None else load_target(loss)
-        result = scaled(factory, base, target_width, optimizer, traced, loss=function)
+        result = scaled(factory, base, target_width, how, traced, gauge=gauge.value, loss=function)
     for sentence in result.sites:
         print("warning:", sentence, file=sys.stderr)
     _emit(json_text(result.document), output)

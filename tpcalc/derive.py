@@ -13,7 +13,7 @@ a :class:`~tpcalc.parametrization.Site`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Optional, Union
@@ -83,6 +83,16 @@ def is_random(weight: Weight) -> bool:
     return len(weight.shape) > 1
 
 
+def safe(lowered: Lowered, orders: Mapping[str, WeightOrders]) -> dict[str, WeightOrders]:
+    """Every block of a packed weight with its own init, and with the smallest update among its weight's blocks."""
+    result = {}
+    for leaves in lowered.leaves_of.values():
+        updates = [orders[leaf.name].C for leaf in leaves]
+        C = max((own for own in updates if own is not None), default=None)
+        result.update({leaf.name: replace(orders[leaf.name], C=C) for leaf in leaves})
+    return result
+
+
 class _Solver:
     """The fixed-point iteration over guesses of (A, C).  Mutable while it runs, discarded afterwards."""
 
@@ -116,20 +126,11 @@ class _Solver:
         self.report_conflicts(walked)
         self.report_violations(walked, facts)
         facts = propagate(self.lowered, orders, self.alignment, multipliers=self.multipliers)
-        safe = self.safe(orders)
+        shared = safe(self.lowered, orders)
         applied = (
-            facts if safe == orders else propagate(self.lowered, safe, self.alignment, multipliers=self.multipliers)
+            facts if shared == orders else propagate(self.lowered, shared, self.alignment, multipliers=self.multipliers)
         )
         return Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()), applied)
-
-    def safe(self, orders: Mapping[str, WeightOrders]) -> dict[str, WeightOrders]:
-        """Every block with its own init, and with the smallest update among its weight's blocks."""
-        result = {}
-        for leaves in self.lowered.leaves_of.values():
-            own = [orders[leaf.name] for leaf in leaves]
-            C = max((o.C for o in own if o.C is not None), default=ZERO)
-            result.update({leaf.name: self.guess(o.A, C, leaf) for leaf, o in zip(leaves, own, strict=True)})
-        return result
 
     def settle(self) -> tuple[Budgets, dict[str, Need], dict[str, WeightOrders], dict[int, Fact]]:
         """Iterate until needs and facts agree."""
@@ -270,15 +271,20 @@ class _Solver:
                     )
 
 
+def check_alignment(alignment: str) -> str:
+    """``alignment`` if there is one of this name; raises DeriveError otherwise."""
+    if alignment not in ALIGNMENTS:
+        raise DeriveError(f"alignment {alignment!r} is unknown; choose one of {', '.join(sorted(ALIGNMENTS))}")
+    return alignment
+
+
 def solve(program: Program, alignment: "str | Alignment" = "full") -> Solution:
     """The effective orders (A, C) of every weight of ``program``.
 
     Raises UnsupportedOpError for an op without a rule, DeriveError where no fixed point exists.
     """
     if isinstance(alignment, str):
-        if alignment not in ALIGNMENTS:
-            raise DeriveError(f"alignment {alignment!r} is unknown; choose one of {', '.join(sorted(ALIGNMENTS))}")
-        alignment = ALIGNMENTS[alignment]
+        alignment = ALIGNMENTS[check_alignment(alignment)]
     return _Solver(lower(program), alignment).solve()
 
 
@@ -360,6 +366,11 @@ def reason(solution: Solution, need: Optional[Need], role: str) -> str:
 
 def _plain(structure) -> Fraction:
     return -structure.K if isinstance(structure, Contract) else ZERO
+
+
+def plain_change(need: Need) -> Fraction:
+    """What the demand on a weight's update is where nothing is absorbed and no constant follows."""
+    return _plain(need.demand.use.structure if need.demand.use is not None else None)
 
 
 def _power_text(p: Order) -> str:
@@ -456,9 +467,13 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
     law = how.law_for(role, axes)
     A = max((n.A for _, n in found), default=ZERO)
     C = max((n.C for _, n in found), default=ZERO)
-    a = multiplier_exponent(gauge, A, role, _contracted(need), any(growth > 0 for growth in axes))
+    if law.relative:  # an update larger than the weight would make it, and so the next update, grow without end
+        C = max(C, A)
+    a = multiplier_exponent(gauge, A, role, contracted(need), any(growth > 0 for growth in axes))
     gradient = _gradient(solution.applied, weight.grad)
     c = max((law.c(n.C, view.at(a), a) for n, view in _views(solution, weight, found)), default=-a)
+    if law.relative:
+        c = max(c, ZERO)
     # an eps below the gradient does no harm, one above it freezes the block; so does a decay above it
     views = [view_of(solution, solution.applied, leaf, n.A).at(a) for leaf, n in found]
     least = min(views, key=lambda view: finite(view.gradient), default=WeightView(gradient, A, axes).at(a))
@@ -486,7 +501,7 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
     )
 
 
-def _contracted(need: Optional[Need]) -> Fraction:
+def contracted(need: Optional[Need]) -> Fraction:
     """Growth that a weight contracts at the use that binds it."""
     use = need.demand.use if need is not None else None
     return use.structure.K if use is not None and isinstance(use.structure, Contract) else ZERO
@@ -587,22 +602,31 @@ def derive(
     optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
     *,
     alignment: str = "full",
-    gauge: str = "init",
+    gauge: Optional[str] = None,
     parametrization: str = "derived",
 ) -> Parametrization:
     """Derive how init, learning rate, weight decay and epsilon of every weight must scale with width.
 
     ``optimizer``: the name of an update law (``adamw``, ``sgd``, ``lion``, ...), a recipe (``muon+adamw``: the first for
     hidden matrices), or an :class:`~tpcalc.optimizers.UpdateLaw` of one's own.  ``alignment``: ``full``, ``omega`` or
-    ``none`` (:class:`tpcalc.propagate.Alignment`).  ``gauge``: where the sizes stand, ``init`` (no forward multipliers),
-    ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.gauge`).
+    ``none`` (:class:`tpcalc.propagate.Alignment`).  ``parametrization``: ``derived``, or one whose init is given, with the
+    largest learning rates that stay stable under that alignment: ``sp``, ``ntp``, ``mfp`` or ``mup`` (:mod:`tpcalc.named`).
+    ``gauge``: where the sizes stand, ``init`` (no forward multipliers), ``mup``, ``symmetric`` or ``ntk``
+    (:mod:`tpcalc.gauge`); by default that in which the parametrization is written, ``init`` for ``derived``.
 
     Returns a mapping from parameter name to Rule; exponents follow the conventions of :mod:`tpcalc.parametrization`.
 
     Raises UnsupportedOpError for an op without a rule, DeriveError for an unknown name or where the uses of a weight
     have no common solution.
     """
-    return parametrize(solve(program, alignment), optimizer, gauge)
+    how = recipe(optimizer)
+    if parametrization == "derived":
+        return parametrize(solve(program, alignment), how, gauge or "init")
+    from tpcalc.named import NAMED, named_solution
+
+    solution = named_solution(program, parametrization, check_alignment(alignment))
+    rules = parametrize(solution, how, gauge or NAMED[parametrization])
+    return replace(rules, parametrization=parametrization)
 
 
 __all__ = ["Need", "Solution", "derive", "is_random", "parametrize", "solve", "view_of"]

@@ -63,7 +63,7 @@ def explain(
             )
     lines += ["", "From the weight to where the budget stands:"]
     lines += [f"  {line}" for line in _path(solution, need.demand.use, need.demand.origin)]
-    lines += ["", f"Gradient: g = {order_text(rule.gradient)}   (entries ~ n^g)"]
+    lines += ["", f"Gradient: g = {order_text(rule.gradient + rule.a)}   (entries ~ n^g)"]
     if found.grad is not None:
         for reason in chain(solution.lowered, solution.facts, solution.alignment, found.grad):
             where = solution.lowered.where(reason.atom) if reason.atom is not None else ""
@@ -75,7 +75,10 @@ def explain(
         "",
         f"{law.name} ({law.source}):",
         *(
-            [f"  a = {order_text(rule.a)}, b = A - a = {order_text(rule.b)}   (gauge {gauge}: multiplier ~ n^-a, std ~ n^-b)"]
+            [
+                f"  a = {order_text(rule.a)}, b = A - a = {order_text(rule.b)}, gradient g - a = {order_text(rule.gradient)}   "
+                f"(gauge {gauge}: multiplier ~ n^-a, std ~ n^-b)"
+            ]
             if rule.a
             else []
         ),

@@ -116,9 +116,13 @@ def gradient_order(grad: Optional[int], facts: Mapping[int, Fact]) -> Order:
 
 
 def view_of(lowered: Lowered, leaf: Leaf, given: Given, facts: Mapping[int, Fact]) -> WeightView:
-    """What an update law sees of the parameter ``w`` behind the effective weight ``W = n^-a w`` of a leaf."""
+    """What an update law sees of the parameter ``w`` behind the effective weight ``W = n^-a w`` of a leaf.
+
+    Its size is the present one, of all its blocks together: what an update has made larger, a relative law updates more.
+    """
+    largest = max_order(*(facts[block.value].trained for block in lowered.leaves_of[leaf.weight.name]))
     # a relative law at a zero weight has no scale to go by; its first update is of order 0
-    size = ZERO if given.A is None else given.A
+    size = ZERO if largest is MINUS_INFINITY else -largest
     fan_in, met = lowered.meets(leaf)
     inputs = ZERO if met is None else max_order(facts[met].init, facts[met].trained)
     axes = tuple(axis.growth for axis in leaf.weight.shape)

@@ -128,15 +128,15 @@ class UpdateLaw:
 
     @property
     def relative(self) -> bool:
-        """Whether the update hangs on the size of the weight itself."""
+        """Whether the update is proportional to the weight itself: at a rate above 1 it would grow without end."""
         w = WeightView(ZERO, ZERO)
-        return self.update(w) != self.update(replace(w, size=ONE))
+        return self.update(w) - self.update(replace(w, size=ONE)) == 1
 
     @property
     def follows_others(self) -> bool:
         """Whether the update hangs on the size of the gradient or of the weight (SGD, LAMB), and so on other weights."""
         w = WeightView(ZERO, ZERO)
-        return self.relative or self.update(w) != self.update(replace(w, gradient=ONE))
+        return not (self.update(w) == self.update(replace(w, gradient=ONE)) == self.update(replace(w, size=ONE)))
 
     @property
     def conventions(self) -> tuple[str, ...]:

@@ -78,9 +78,10 @@ def clipping_text(clipping: Clipping, symbol: str) -> tuple[str, ...]:
     if clipping.norm is MINUS_INFINITY or clipping.norm == 0:
         return ()
     names = fold_names(clipping.dominated_by)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"the global norm of the gradient ~ {Power(symbol, clipping.norm)}, made by {', '.join(names)}: scale a plain "
-        f"threshold alike, or clip with clip_grad_norm_ of the exported multipliers",
+        f"the global norm of the gradient ~ {Power(symbol, clipping.norm)}, made by {', '.join(names[:3])}{more}: scale a "
+        f"plain threshold alike, or clip with clip_grad_norm_ of the exported multipliers",
     )
 
 
