@@ -46,7 +46,8 @@ def largest_updates(
 ) -> tuple[dict[str, Optional[Fraction]], dict[int, Fact]]:
     """Leaf name -> the smallest stable ``C`` (None: nothing limits it, or it does not train), and the facts that follow.
 
-    ``orders``: the init of every leaf; their ``C`` is not looked at.  Raises DeriveError where the init alone is unstable.
+    ``orders``: the init of every leaf, and as ``C`` a first guess (the derived one): of two trained factors each may move
+    by as much as the other leaves it, and the guess shares that out.  Raises DeriveError where the init alone is unstable.
     """
     C: dict[str, Optional[Fraction]] = dict.fromkeys(orders)
     facts = _facts(lowered, orders, C, alignment)
@@ -56,6 +57,8 @@ def largest_updates(
             f"this init is unstable before any update: {lowered.name(excess.value)}, which {excess.why}{where}, grows like "
             f"n^({order_text(excess.order)}); take another parametrization"
         )
+    C = {name: own.C for name, own in orders.items()}
+    facts = _facts(lowered, orders, C, alignment)
     for _ in range(ROUNDS):
         allowed = allowed_changes(lowered, facts, alignment)
         found = {
@@ -66,7 +69,9 @@ def largest_updates(
             return C, propagate(lowered, _with(orders, C), alignment)
         C = found
         facts = _facts(lowered, orders, C, alignment)
-    raise DeriveError("the largest stable updates do not settle: two weights are multiplied into one; apply them in turn")
+    raise DeriveError(
+        "the largest stable updates do not settle: two weights are multiplied into one; apply them in turn"
+    )
 
 
 def _with(orders: Mapping[str, WeightOrders], C: Mapping[str, Optional[Fraction]]) -> dict[str, WeightOrders]:

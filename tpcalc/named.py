@@ -43,9 +43,7 @@ def named_solution(program: Program, name: str, alignment: str = "full") -> Solu
     assumed = ALIGNMENTS[alignment]
     derived = solve(program)
     lowered = derived.lowered
-    orders = {
-        leaf.name: replace(derived.orders[leaf.name], A=_init(name, leaf, derived), C=None) for leaf in lowered.leaves
-    }
+    orders = {leaf.name: replace(derived.orders[leaf.name], A=_init(name, leaf, derived)) for leaf in lowered.leaves}
     C, facts = largest_updates(lowered, orders, assumed)
     needs = {leaf: _need(need, orders[leaf].A, C[leaf]) for leaf, need in derived.needs.items()}
     orders = {

@@ -151,9 +151,7 @@ def finite(order: Order) -> Fraction:
 
 # -- how weight decay enters -------------------------------------------------------------------------
 
-DECOUPLED = Decay(
-    lambda w, c: c, "weight decay is decoupled (torch subtracts lr*wd*W): wd ~ n^c keeps lr*wd constant"
-)
+DECOUPLED = Decay(lambda w, c: c, "weight decay is decoupled (torch subtracts lr*wd*W): wd ~ n^c keeps lr*wd constant")
 LINEAR = Decay(
     lambda w, c: c,
     "weight decay enters the gradient (wd*W); the update is linear in it, so wd ~ n^c keeps lr*wd constant",
