@@ -17,7 +17,7 @@ from torch import nn
 
 import tpcalc
 from tpcalc.check.slopes import fit
-from tpcalc.named import NAMED, named_solution
+from tpcalc.named import NAMED
 from tpcalc.report.json import load_schema, table_json
 
 H = Fraction(1, 2)

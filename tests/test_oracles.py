@@ -1,8 +1,9 @@
 """Every row of the published tables, walked: matched by the calculator on a traced net, or a documented discrepancy.
 
-``tests/data/papers.json`` holds the rows as collected from papers and public code (each with its source): every ``*_exp``
-is x in "quantity ~ n^x", so ``-a``, ``-b``, ``-c``.  The tests take the rows one by one; a row that no check claims, or two
-claim, fails.  Discrepancies carry the number under which ``docs/theory.md`` argues them.
+``tests/data/papers.json`` holds the rows as collected from papers and public code (each with its source): every
+``*_exp``
+is x in "quantity ~ n^x", so ``-a``, ``-b``, ``-c``.  The tests take the rows one by one; a row that no check claims,
+or two claim, fails.  Discrepancies carry the number under which ``docs/theory.md`` argues them.
 """
 
 from __future__ import annotations
@@ -334,7 +335,8 @@ def residual_branch(row: Row) -> None:
 
 
 def only_in_blocks(row: Row) -> None:
-    """D11: CompleteP's table gives epsilon inside residual blocks; its embedding row has n^0 where the gradient, of order
+    """D11: CompleteP's table gives epsilon inside residual blocks; its embedding row has n^0 where the gradient, of
+    order
     -1, wants n^-1 (as Complete(d)P has it)."""
     solution, name = derived(), PARAMETER[row.param_class]
     orders = solution.orders[name]
@@ -383,7 +385,8 @@ Check = Callable[[Row], None]
 
 @dataclass(frozen=True)
 class Claim:
-    """``check`` for the rows that ``of`` picks.  ``discrepancy``: its number in docs/theory.md, where rows differ from us.
+    """``check`` for the rows that ``of`` picks.  ``discrepancy``: its number in docs/theory.md, where rows differ
+    from us.
 
     ``left_out``: what of a row is not compared, with the reason.
     """
@@ -506,7 +509,8 @@ def test_a_row_that_says_otherwise_fails(row):
                 is_derived(changed)
 
 
-# --- symmetries and formulas --------------------------------------------------------------------------------------------
+# --- symmetries and formulas
+# --------------------------------------------------------------------------------------------
 
 SYMMETRIES = {entry["paper"]: entry["text"] for entry in TABLE if entry["kind"] == "symmetry"}
 ANY = WeightView(Fraction(-3, 4), Fraction(5, 8), (ONE, ONE), ONE)
@@ -620,7 +624,8 @@ def test_a_published_formula(place):
     FORMULA_CHECKS[place](FORMULAS[place][1]["text"])
 
 
-# --- discrepancies --------------------------------------------------------------------------------------------------------
+# --- discrepancies
+# --------------------------------------------------------------------------------------------------------
 
 DISCREPANCIES = {entry["id"]: entry["text"] for entry in TABLE if entry["kind"] == "discrepancy"}
 

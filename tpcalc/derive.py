@@ -464,7 +464,9 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
     need = found[0][1] if found else None
     role = role_of(found[0][0].shape, need) if found else "unused"
     axes = tuple(size.growth for size in weight.shape)
-    law = how.law_for(role, axes)
+    # a packed matrix is trained as one: a block that is hidden makes it so
+    hidden = any(role_of(leaf.shape, n) == "hidden" for leaf, n in found)
+    law = how.law_for("hidden" if hidden else role, axes)
     A = max((n.A for _, n in found), default=ZERO)
     C = max((n.C for _, n in found), default=ZERO)
     if law.relative:  # an update larger than the weight would make it, and so the next update, grow without end

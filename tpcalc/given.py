@@ -118,7 +118,8 @@ def gradient_order(grad: Optional[int], facts: Mapping[int, Fact]) -> Order:
 def view_of(lowered: Lowered, leaf: Leaf, given: Given, facts: Mapping[int, Fact]) -> WeightView:
     """What an update law sees of the parameter ``w`` behind the effective weight ``W = n^-a w`` of a leaf.
 
-    Its size is the present one, of all its blocks together: what an update has made larger, a relative law updates more.
+    Its size is the present one, of all its blocks together: what an update has made larger, a relative law updates
+    more.
     """
     largest = max_order(*(facts[block.value].trained for block in lowered.leaves_of[leaf.weight.name]))
     # a relative law at a zero weight has no scale to go by; its first update is of order 0

@@ -1,10 +1,11 @@
 """The largest stable updates for a given init.
 
-Where :mod:`tpcalc.derive` asks for init and updates together, here the init is given and fixed.  Read backwards, each law
+Where :mod:`tpcalc.derive` asks for init and updates together, here the init is given and fixed.  Read backwards, each
+law
 of :mod:`tpcalc.propagate` says how much an operand may change for the result to change by no more than allowed; from
 the outputs back that gives every weight its largest update.  For an MLP this solves the linear program of Everett et
-al. 2024 (Section 3; also TP4's and TP4b's conditions ``r >= 0`` and ``a + b + r >= 1``) in the effective orders, where the
-solution is unique: what one weight may do does not depend on what another does.
+al. 2024 (Section 3; also TP4's and TP4b's conditions ``r >= 0`` and ``a + b + r >= 1``) in the effective orders,
+where the solution is unique: what one weight may do does not depend on what another does.
 """
 
 from __future__ import annotations
@@ -44,10 +45,13 @@ ROUNDS = 16
 def largest_updates(
     lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Alignment
 ) -> tuple[dict[str, Optional[Fraction]], dict[int, Fact]]:
-    """Leaf name -> the smallest stable ``C`` (None: nothing limits it, or it does not train), and the facts that follow.
+    """Leaf name -> the smallest stable ``C`` (None: nothing limits it, or it does not train), and the facts that
+    follow.
 
-    ``orders``: the init of every leaf, and as ``C`` a first guess (the derived one): of two trained factors each may move
-    by as much as the other leaves it, and the guess shares that out.  Raises DeriveError where the init alone is unstable.
+    ``orders``: the init of every leaf, and as ``C`` a first guess (the derived one): of two trained factors each may
+    move
+    by as much as the other leaves it, and the guess shares that out.  Raises DeriveError where the init alone is
+    unstable.
     """
     C: dict[str, Optional[Fraction]] = dict.fromkeys(orders)
     facts = _facts(lowered, orders, C, alignment)

@@ -1,7 +1,7 @@
 """Named parametrizations: the init is that of the name, learning rates are the largest that stay stable.
 
-As in Everett et al. 2024 (arXiv 2407.05872), Table 1 and Section 3, on any program; ``A = a + b`` by the role of a weight
-that contracts growth ``K`` (0 for input and scalar weights):
+As in Everett et al. 2024 (arXiv 2407.05872), Table 1 and Section 3, on any program; ``A = a + b`` by the role of a
+weight that contracts growth ``K`` (0 for input and scalar weights):
 
 ========  ==============  =================================================  ================
 name      A               written as                                         source

@@ -61,7 +61,8 @@ class WeightView:
         return self.gradient + self.entries / 2
 
     def at(self, a: Fraction) -> "WeightView":
-        """The same weight behind a multiplier ``n^-a`` more: ``w`` is n^a times larger, its gradient as much smaller."""
+        """The same weight behind a multiplier ``n^-a`` more: ``w`` is n^a times larger, its gradient as much
+        smaller."""
         return replace(self, gradient=self.gradient - a, size=self.size - a)
 
 
@@ -106,7 +107,8 @@ class UpdateLaw:
     shape: Optional[Callable[[int, int], Factors]] = None
 
     def c(self, C: Fraction, w: WeightView, a: Fraction = ZERO) -> Fraction:
-        """Learning-rate exponent (lr ~ n^-c) that gives effective updates of order ``C``; ``w`` as in the gauge ``a``."""
+        """Learning-rate exponent (lr ~ n^-c) that gives effective updates of order ``C``; ``w`` as in the gauge
+        ``a``."""
         return C - a + finite(self.update(w))
 
     def C(self, c: Fraction, w: WeightView, a: Fraction = ZERO, eps: Optional[Fraction] = None) -> Fraction:
@@ -134,7 +136,8 @@ class UpdateLaw:
 
     @property
     def follows_others(self) -> bool:
-        """Whether the update hangs on the size of the gradient or of the weight (SGD, LAMB), and so on other weights."""
+        """Whether the update hangs on the size of the gradient or of the weight (SGD, LAMB), and so on other
+        weights."""
         w = WeightView(ZERO, ZERO)
         return not (self.update(w) == self.update(replace(w, gradient=ONE)) == self.update(replace(w, size=ONE)))
 
@@ -238,8 +241,8 @@ def optimizer(
 
     ``decay``: ``decoupled`` (lr*wd*W is subtracted), ``linear`` (enters the gradient, the update is linear in it),
     ``coupled`` (enters the gradient before it is normalised), or a :class:`Decay`.  ``eps``: ``gradient`` (beside the
-    root of the squared gradient), ``norm`` (beside its Frobenius norm), None, or an :class:`Epsilon`.  The name then works
-    in ``derive``, on the command line (``--plugin``) and, with :func:`tpcalc.declare_optimizer`, in ``verify``.
+    root of the squared gradient), ``norm`` (beside its Frobenius norm), None, or an :class:`Epsilon`.  The name then
+    works in ``derive``, on the command line (``--plugin``) and, with :func:`tpcalc.declare_optimizer`, in ``verify``.
 
     Raises DeriveError for a name that is taken, or words that mean nothing.
     """

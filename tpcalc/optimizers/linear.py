@@ -25,8 +25,10 @@ ASGD = register(
 )
 ADADELTA = register(
     UpdateLaw(
-        # sqrt(mean of updates^2 + eps) / sqrt(mean of g^2 + eps) * g is homogeneous of degree 1 in (g, sqrt(eps)): with eps
-        # ~ n^2g it is g times a function of what does not scale.  It is no law of degree 0: the numerator starts at sqrt(eps).
+        # sqrt(mean of updates^2 + eps) / sqrt(mean of g^2 + eps) * g is homogeneous of degree 1 in (g, sqrt(eps)):
+        # with eps
+        # ~ n^2g it is g times a function of what does not scale.  It is no law of degree 0: the numerator starts at
+        # sqrt(eps).
         "adadelta",
         lambda w: w.gradient,
         LINEAR,

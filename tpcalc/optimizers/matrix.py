@@ -80,7 +80,8 @@ def muon_law(adjust: "str | None") -> UpdateLaw:
 
 SHAMPOO = register(
     UpdateLaw(
-        # order k: the k preconditioners, sums of squared unfoldings, to the power -1/(2k) each, divide the gradient by its norm
+        # order k: the k preconditioners, sums of squared unfoldings, to the power -1/(2k) each, divide the gradient
+        # by its norm
         "shampoo",
         _unit_norm,
         COUPLED,
@@ -91,8 +92,8 @@ SHAMPOO = register(
 )
 SOAP = register(
     UpdateLaw(
-        # In the eigenbases of G G^T and G^T G the gradient has O(1) entries that are not zero; Adam makes each of order 0.
-        # A vector has no basis of its own in the published code: Adam entry by entry.
+        # In the eigenbases of G G^T and G^T G the gradient has O(1) entries that are not zero; Adam makes each of
+        # order 0. A vector has no basis of its own in the published code: Adam entry by entry.
         "soap",
         lambda w: _unit_norm(w) if len(w.axes) > 1 else ZERO,
         DECOUPLED,

@@ -566,17 +566,22 @@ class Judge:
                         own.eps,
                         needed,
                         "",
-                        f"the gradient {'shrinks' if gradient < ZERO else 'scales'} like {power(gradient)}, so that epsilon "
-                        f"should like {power(needed)}; it scales like {power(own.eps)}: beyond some width epsilon wins and "
-                        f"the update fades"
-                        if needed != gradient
-                        else f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: beyond some "
-                        f"width epsilon wins and the update fades",
+                        self.eps_text(own, gradient, needed),
                         f"scale eps by {power(needed - own.eps)}",
                         weight=weight.name,
                         effect=needed - own.eps,
                     )
                 )
+
+    @staticmethod
+    def eps_text(own: Effective, gradient: Order, needed: Fraction) -> str:
+        fades = "beyond some width epsilon wins and the update fades"
+        if needed == gradient:
+            return f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: {fades}"
+        return (
+            f"the gradient scales like {power(gradient)}, so that epsilon should like {power(needed)}; it scales like "
+            f"{power(own.eps)}: {fades}"
+        )
 
     def decay(self, weight: Weight, own: Effective, gradient: Order) -> None:
         if own.weight_decay is None:
@@ -590,7 +595,8 @@ class Judge:
             if needed == own.weight_decay:
                 return
             what = "decay over gradient" if own.law.decay == COUPLED else "decay over the rest of the update"
-            text = f"{own.law.decay.convention.partition(':')[0]}: {what} changes like {power(own.weight_decay - needed)}"
+            convention = own.law.decay.convention.partition(":")[0]
+            text = f"{convention}: {what} changes like {power(own.weight_decay - needed)}"
             fix = f"make weight_decay ~ {power(needed)}"
             if own.law.decay == COUPLED:
                 fix += ", or use decoupled decay with lr * weight_decay constant"
