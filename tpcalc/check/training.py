@@ -13,22 +13,19 @@ from typing import Any, Optional, Union
 import torch
 import torch.nn.functional as F
 
-from tpcalc.check.effects import Use, measured
+from tpcalc.check.effects import Use, measured, overwrites
+from tpcalc.check.sizes import Sizes, arrangements, rms
 from tpcalc.errors import TpcalcError
 from tpcalc.lowering import Lowered
 from tpcalc.parametrization import SliceRule
 from tpcalc.program import Program
+from tpcalc.trace._isolation import decomposed
 from tpcalc.trace._outputs import find_loss, primary_outputs
 from tpcalc.trace.recorder import observe
 from tpcalc.trace.target import call_factory
 
 Batch = Union[Callable[[int], Any], Iterable[Any]]
 Loss = Callable[[Any], torch.Tensor]
-
-#: Entries this large are masks, not values.
-MASKING = 1e9
-#: A change this much smaller than the value itself is rounding.
-ROUNDING = 3e-6
 
 
 @dataclass(frozen=True)
@@ -65,20 +62,6 @@ class Run:
 
 
 # -- parts of a run --------------------------------------------------------------------------------
-
-
-def rms(tensor: torch.Tensor) -> float:
-    """Root mean square over the entries that are finite and no masks; 0 without any."""
-    x = tensor.detach()
-    if x.is_complex():
-        x = torch.view_as_real(x)
-    if x.numel() == 0:
-        return 0.0
-    total = float(torch.linalg.vector_norm(x, dtype=torch.float64))
-    if math.isfinite(total) and total < MASKING:
-        return total / math.sqrt(x.numel())
-    kept = x[torch.isfinite(x) & (x.abs() < MASKING)].double()
-    return float(torch.linalg.vector_norm(kept)) / math.sqrt(kept.numel()) if kept.numel() else 0.0
 
 
 @contextmanager
@@ -205,6 +188,9 @@ class Trainer:
         if self._listed is not None and not self._listed:
             raise TpcalcError("batch= is empty; give at least one batch of inputs")
         self._first: Any = None
+        self._arranged = arrangements(probe.program, probe.values)
+        self._needed = frozenset(vid for found in probe.uses.values() for use in found for vid in use.needed)
+        self._copied = overwrites(probe.program)
 
     def inputs(self, width: int, own: Any) -> list[Any]:
         """The batches of a run at ``width``; the first is the probe."""
@@ -228,13 +214,8 @@ class Trainer:
         before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
         loss = self.loss or default_loss(program, seed)
         run = Run()
-        initial: dict[int, torch.Tensor] = {}
-
-        def first(vid: int, tensor: torch.Tensor) -> None:
-            initial[vid] = tensor.detach().clone()
-            run.sizes["init", vid] = rms(tensor)
-
-        self._observe(model, batches[0], width, seed, first)
+        sizes = Sizes(self._arranged, self._copied)
+        self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
         optimizer = make_optimizer(model, program, recipe, width)
         for step, inputs in zip(range(recipe.steps), cycle(batches)):
             optimizer.zero_grad(set_to_none=True)
@@ -251,31 +232,28 @@ class Trainer:
             run.losses.append(float(value.detach()))
             optimizer.step()
         held: dict[int, torch.Tensor] = {}
-        needed = frozenset(vid for found in self.probe.uses.values() for use in found for vid in use.held)
 
         def last(vid: int, tensor: torch.Tensor) -> None:
-            if vid in initial:
-                start = initial.pop(vid)
-                change = rms(tensor.detach() - start) if start.shape == tensor.shape else math.nan
-                size = max(run.sizes["init", vid], rms(tensor))
-                run.sizes["change", vid] = change if change > ROUNDING * size else 0.0
-            if vid in needed:
-                held[vid] = tensor.detach().clone()
+            sizes.last(vid, tensor)
+            if vid in self._needed:
+                held[vid] = tensor.clone() if self._copied else tensor
 
-        self._observe(model, batches[0], width, seed, last, needed)
-        for name, found in self.probe.uses.items():
-            after = parameters[name].detach()
-            pairs = [measured(self.probe.lowered, use, before[name], after, held, width) for use in found]
-            run.sizes["effect", name] = math.sqrt(sum(effect**2 for effect, _ in pairs) / len(pairs))
-            run.sizes["peak", name] = max(peak for _, peak in pairs)
+        self._observe(model, batches[0], width, seed, self.probe.values | self._needed, last)
+        run.sizes.update({("init", vid): size for vid, size in sizes.init.items()})
+        run.sizes.update({("change", vid): size for vid, size in sizes.change.items()})
+        with decomposed():  # the kernels of the pass just observed
+            for name, found in self.probe.uses.items():
+                after = parameters[name].detach()
+                pairs = [measured(self.probe.lowered, use, before[name], after, held, width) for use in found]
+                run.sizes["effect", name] = math.sqrt(sum(effect**2 for effect, _ in pairs) / len(pairs))
+                run.sizes["peak", name] = max(peak for _, peak in pairs)
         return run
 
     def _observe(
-        self, model: torch.nn.Module, inputs: Any, width: int, seed: int, look: Callable, also: frozenset = frozenset()
+        self, model: torch.nn.Module, inputs: Any, width: int, seed: int, wanted: frozenset[int], look: Callable
     ) -> None:
-        """Show ``look`` the values of one forward pass; the model's buffers stay as they were."""
+        """Show ``look`` the ``wanted`` values of one forward pass; the model's buffers stay as they were."""
         values = self.probe.program.values
-        wanted = self.probe.values | also
 
         def callback(vid: int, tensor: torch.Tensor) -> None:
             if vid not in wanted:
