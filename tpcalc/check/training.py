@@ -24,6 +24,10 @@ from tpcalc.trace._outputs import find_loss, primary_outputs
 from tpcalc.trace.recorder import observe
 from tpcalc.trace.target import call_factory
 
+#: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs
+#: more than to do it, many times more where other processes keep the cores busy.
+SMALL_VALUE, SMALL_WEIGHT = 2**17, 2**20
+
 Batch = Union[Callable[[int], Any], Iterable[Any]]
 Loss = Callable[[Any], torch.Tensor]
 
@@ -161,6 +165,16 @@ def make_optimizer(model: torch.nn.Module, program: Program, recipe: Recipe, wid
     return kinds[recipe.optimizer](listed, lr=recipe.lr)
 
 
+@contextmanager
+def _threads(wanted: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 # -- one run ---------------------------------------------------------------------------------------
 
 
@@ -191,6 +205,7 @@ class Trainer:
         self._arranged = arrangements(probe.program, probe.values)
         self._needed = frozenset(vid for found in probe.uses.values() for use in found for vid in use.needed)
         self._copied = overwrites(probe.program)
+        self._shapes = {probe.program.values[vid].shape for vid in probe.values}
 
     def inputs(self, width: int, own: Any) -> list[Any]:
         """The batches of a run at ``width``; the first is the probe."""
@@ -205,6 +220,16 @@ class Trainer:
         return [self._first if _same_shapes(self._first, own) else own]
 
     def run(self, width: int, seed: int) -> Run:
+        """Everything measured at one width and seed."""
+        with _threads(1 if self._small(width) else torch.get_num_threads()):
+            return self._run(width, seed)
+
+    def _small(self, width: int) -> bool:
+        weights = {weight.shape for weight in self.probe.program.weights}
+        limits = ((self._shapes, SMALL_VALUE), (weights, SMALL_WEIGHT))
+        return all(math.prod(size.at(width) for size in shape) <= most for shapes, most in limits for shape in shapes)
+
+    def _run(self, width: int, seed: int) -> Run:
         program, recipe = self.probe.program, self.recipe
         with _seeded(seed):
             model, own = call_factory(self.factory, width)

@@ -80,6 +80,25 @@ def test_cost_of_a_run(monkeypatch):
     assert calls["_measure"] <= 2 * (values - arranged) + masked + 2 * weights  # gradients at two steps
 
 
+@pytest.mark.parametrize("rows, threads", [(2, [1, 1, 1]), (1024, [1, 1, 2])])
+def test_small_models_run_on_one_thread(rows, threads):
+    """1024 rows of 128 entries are few, 1024 rows of 256 are not."""
+    x, seen = torch.ones(rows, 8), {}
+
+    def batch(width):
+        seen[width] = torch.get_num_threads()
+        return x
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        build = lambda n: (nn.Sequential(nn.Linear(8, n), nn.ReLU(), nn.Linear(n, 4)), (x,))  # noqa: E731
+        tpcalc.check(build, (64, 128, 256), seeds=1, steps=1, batch=batch)
+        assert list(seen.values()) == threads and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 # -- the same numbers as the long way --------------------------------------------------------------
 
 
