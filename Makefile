@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	    { echo "error: $(PYTHON) cannot make virtual environments; install its venv module" >&2; exit 1; }
 	@echo "installing into $(VENV) (a few minutes, once)"
 	@$(PIP) install "$(TORCH)"
-	@$(PIP) install --constraint constraints.txt --editable ".[test]"
+	@$(PIP) install --constraint constraints.txt --editable ".[test,bench]"
 	@$(PIP) install --no-deps mup==1.0.0
 	@touch $@
 

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
@@ -123,6 +124,48 @@ def test_standard_sgd_leaves_the_input_behind():
 def test_results_are_deterministic():
     first = tpcalc.check(MODELS["mlp"][0], (32, 64, 128), seeds=1, steps=2)
     assert str(first) == str(tpcalc.check(MODELS["mlp"][0], (32, 64, 128), seeds=1, steps=2))
+
+
+def off(entry: dict) -> float:
+    """By how much an entry of the document is off, as the text counts it: an effect either way."""
+    excess = entry["slope"] - float(Fraction(entry["wanted"]))
+    return abs(excess) if entry["quantity"] == "effect" else excess
+
+
+@pytest.mark.parametrize("name, parametrization", [("gpt", "derived"), ("mlp", "standard"), ("gpt_moe", "derived")])
+def test_json_holds_what_the_text_says(name, parametrization):
+    """Every row, failure and count of the text follows from the document alone."""
+    result = run(name, "adamw", parametrization)
+    document, text = json.loads(json.dumps(result.json())), str(result).splitlines()
+    modules: dict[str, list[dict]] = {}
+    for entry in document["entries"]:
+        modules.setdefault(entry["module"] or "(top)", []).append(entry)
+    rows = [line.split() for line in text]
+    for module, own in modules.items():
+        cells = [module, str(sum(entry["verdict"] != "skipped" for entry in own))]
+        for quantity in ("init", "change", "gradient", "effect"):
+            found = [e for e in own if e["quantity"] == quantity and e["slope"] is not None and e["wanted"] != "-oo"]
+            worst = max(found, key=off, default=None)
+            cells += ["-"] if worst is None else [f"{worst['slope']:+.2f}", f"({worst['wanted']})"]
+        failed = sum(entry["verdict"] in ("above", "below") for entry in own)
+        assert [*cells, *([str(failed), "failed"] if failed else ["ok"])] in rows or cells[1] == "0", cells
+    failures = [entry for entry in document["entries"] if entry["verdict"] in ("above", "below")]
+    assert len(failures) == document["failed"] <= 20
+    for entry in failures:
+        where = f" ({entry['where']})" if entry["where"] else ""
+        start = f"  - {entry['verdict']}: {entry['quantity']} of {entry['subject']}{where}: slope {entry['slope']:+.2f}"
+        (line,) = (line for line in text if line.startswith(start))
+        assert f"wanted {entry['wanted']}" in line and line.endswith(entry["reason"])
+    counts = f"{document['compared']} slopes compared, {document['skipped']} skipped"
+    verdict = "ok" if document["ok"] else f"FAILED: {document['failed']} of {document['compared']} slopes"
+    assert text[-1] == f"{verdict} (tolerance {document['tolerance']:g}; {counts})"
+    assert document["compared"] + document["skipped"] == len(document["entries"])
+    assert all(f"  - {note}" in text for note in document["notes"])
+    widths = ", ".join(map(str, document["widths"]))
+    assert text[0] == (
+        f"Check of the {document['parametrization']} parametrization with {document['optimizer']}: widths {widths}, "
+        f"{len(document['seeds'])} seeds, {document['steps']} steps"
+    )
 
 
 # -- a wrong rule is noticed -----------------------------------------------------------------------

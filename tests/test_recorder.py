@@ -17,6 +17,8 @@ from torch import nn
 
 from tpcalc.errors import TraceError
 from tpcalc.trace._isolation import decomposed
+from tpcalc.trace._mode import Recording
+from tpcalc.trace._ops import op_of
 from tpcalc.trace._outputs import find_loss, primary_outputs
 from tpcalc.trace.raw import RawTrace, Ref
 from tpcalc.trace.recorder import observe, record
@@ -496,6 +498,45 @@ def test_globals_are_restored():
     assert state() == before
 
 
+aten = torch.ops.aten
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_layer_norm_is_laid_out_as_by_its_kernels(dtype, axes):
+    recording = Recording()
+    for x in (torch.ones(3, 4, 8), torch.ones(3, 8, 4).transpose(1, 2), torch.ones(3, 5, 8)[:, 1:]):
+        x, shape = x.to(dtype), x.shape[-axes:]
+        for weight in (None, torch.ones(shape, dtype=dtype)):
+            forward = (x, list(shape), weight, None, 1e-5)
+            _, mean, rstd = real = aten.native_layer_norm.default(*forward)
+            inferred = recording._infer_on_meta(op_of(aten.native_layer_norm.default), forward, {})
+            assert inferred == tuple(map(recording._geometry_of, real))
+            for wanted in ([True, weight is not None, False], [weight is None, weight is not None, False]):
+                backward = (x, x, list(shape), mean, rstd, weight, None, wanted)
+                real = aten.native_layer_norm_backward.default(*backward)
+                inferred = recording._infer_on_meta(op_of(aten.native_layer_norm_backward.default), backward, {})
+                laid = [recording._geometry_of(t) if want else None for t, want in zip(real, wanted, strict=True)]
+                assert list(inferred) == laid
+
+
+@pytest.mark.parametrize(
+    ("func", "args", "kwargs"),
+    [
+        (aten.empty.memory_format, ([3, 4],), {"device": torch.device("cpu"), "pin_memory": False}),
+        (aten.empty.memory_format, ([2, 4, 3, 3],), {"memory_format": torch.channels_last}),
+        (aten.arange.start_step, (1, 9, 2), {"dtype": torch.float64}),
+        (aten.full.default, ([3], 1.0), {"dtype": torch.bfloat16}),
+        (aten.scalar_tensor.default, (2.0,), {}),
+        (aten.randn.default, ([3, 4],), {}),
+    ],
+)
+def test_constructors_are_laid_out_as_for_real(func, args, kwargs):
+    recording = Recording()
+    inferred = recording._infer_on_meta(op_of(func), args, kwargs)
+    assert inferred == recording._geometry_of(func(*args, **kwargs)) == recording.infer(func, args, kwargs)
+
+
 # -- errors ----------------------------------------------------------------------------------------
 
 
@@ -516,6 +557,7 @@ class Branching(nn.Module):
         (lambda: 3, "returned a int at width 8"),
         (lambda: (Branching(), (torch.ones(2, 8),)), "(test_recorder.py:"),
         (lambda: (nn.Sequential(nn.Linear(8, 8), nn.Linear(9, 9)), (torch.ones(2, 8),)), "at width 8 in 1; check"),
+        (lambda: (nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(9)), (torch.ones(2, 8),)), "at width 8 in 1; check"),
         (lambda: (nn.Linear(8, 8).requires_grad_(False), (torch.ones(2, 8),)), "is differentiable"),
         (lambda: (nn.Embedding(8, 8, sparse=True), (torch.ones(2).long(),)), "sparse"),
     ],

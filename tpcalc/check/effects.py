@@ -9,25 +9,28 @@ of the logits, some may be moved by as much as predicted and others not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 
 from tpcalc.lowering import Lowered
 from tpcalc.order import MINUS_INFINITY, Order, max_order
-from tpcalc.program import Node, Ref, Weight
+from tpcalc.program import Node, Program, Ref, Weight
 from tpcalc.propagate import FULL, LAWS, Fact
 from tpcalc.rules.structures import operands
 from tpcalc.size import Scalar, Size
+from tpcalc.trace._ops import op_of
 
 
 @dataclass(frozen=True)
 class Use:
     """``node`` is where ``weight`` meets data, through the nodes of ``chain``; ``out``: the value that it makes there.
 
-    ``held``: ids of all other operands.
+    ``held``: ids of all other operands.  Measuring needs the values of ``needed``.
     """
 
     weight: Weight
@@ -36,9 +39,13 @@ class Use:
     out: int
     held: frozenset[int]
 
+    @property
+    def needed(self) -> frozenset[int]:
+        return self.held | {self.out}
+
 
 def uses(lowered: Lowered, facts: Mapping[int, Fact]) -> list[Use]:
-    """Every forward use of every trainable weight that can be run again on its own."""
+    """Every forward use of every trainable weight that can be run again on its own (a random op can't)."""
     return [use for weight in lowered.program.weights if weight.trainable for use in _uses(lowered, facts, weight)]
 
 
@@ -50,7 +57,7 @@ def _uses(lowered: Lowered, facts: Mapping[int, Fact], weight: Weight) -> list[U
         if node.phase != "forward":
             break
         from_weight = [ref for ref in node.refs if ref in made_by]
-        if not from_weight or not node.op.startswith("aten."):
+        if not from_weight or not node.op.startswith("aten.") or op_of(operator_of(node.op)).random:
             continue
         chain = tuple(dict.fromkeys(step for ref in from_weight for step in made_by[ref]))
         outs = [out for out in node.outputs if out is not None]
@@ -94,17 +101,28 @@ def binding(lowered: Lowered, facts: Mapping[int, Fact], found: list[Use]) -> di
     return result
 
 
+def overwrites(program: Program) -> bool:
+    """Whether the forward pass writes to any tensor in place, so that values must be copied when they are made."""
+    return any(
+        not node.op.startswith("aten.") or bool(op_of(operator_of(node.op)).writes)
+        for node in program.nodes
+        if node.phase == "forward"
+    )
+
+
 # -- measured --------------------------------------------------------------------------------------
 
 
-def _operator(name: str) -> Callable[..., Any]:
+@lru_cache(maxsize=None)
+def operator_of(name: str) -> Callable[..., Any]:
+    """The overload that a node calls, such as ``aten.add.Tensor``."""
     namespace, op, overload = name.split(".")
     return getattr(getattr(getattr(torch.ops, namespace), op), overload)
 
 
 def _argument(arg: Any, values: Mapping[int, torch.Tensor], width: int) -> Any:
     if isinstance(arg, Ref):
-        return values[arg.id].clone()
+        return values[arg.id]
     if isinstance(arg, tuple):
         return [_argument(item, values, width) for item in arg]
     if isinstance(arg, (Size, Scalar)):
@@ -115,9 +133,12 @@ def _argument(arg: Any, values: Mapping[int, torch.Tensor], width: int) -> Any:
 
 
 def _call(node: Node, values: dict[int, torch.Tensor], width: int) -> None:
-    args = [_argument(arg, values, width) for arg in node.args]
-    kwargs = {name: _argument(arg, values, width) for name, arg in node.kwargs}
-    result = _operator(node.op)(*args, **kwargs)
+    operator = operator_of(node.op)
+    facts = op_of(operator)
+    operands = {ref: values[ref].clone() for ref in node.refs} if facts.writes or facts.hides_writes else values
+    args = [_argument(arg, operands, width) for arg in node.args]
+    kwargs = {name: _argument(arg, operands, width) for name, arg in node.kwargs}
+    result = operator(*args, **kwargs)
     flat = result if isinstance(result, (tuple, list)) else (result,)
     for out, tensor in zip(node.outputs, flat, strict=False):
         if out is not None:
@@ -136,9 +157,17 @@ def _run(use: Use, weight: torch.Tensor, held: Mapping[int, torch.Tensor], width
 def measured(
     lowered: Lowered, use: Use, before: torch.Tensor, after: torch.Tensor, held: Mapping[int, torch.Tensor], width: int
 ) -> tuple[float, float]:
-    """Effect of going from ``before`` to ``after``, and its peak."""
-    difference = (_run(use, after, held, width) - _run(use, before, held, width)).abs().double()
+    """Effect of going from ``before`` to ``after``, and its peak.
+
+    ``held`` are the values of a pass with the weight ``after``, ``use.out`` among them: so one run, with the weight
+    ``before``, is all that is missing.
+    """
+    if torch.equal(before, after):
+        return 0.0, 0.0
+    difference = held[use.out] - _run(use, before, held, width)
+    if difference.is_complex():
+        difference = difference.abs()
     growing = [axis for axis, size in enumerate(lowered.program.values[use.out].shape) if size.growth > 0]
-    squares = difference.pow(2)
-    along = squares.mean(growing) if growing else squares
-    return float(squares.mean().sqrt()), float(along.max().sqrt())
+    along = torch.linalg.vector_norm(difference, dim=growing, dtype=torch.float64) if growing else difference.abs()
+    effect = torch.linalg.vector_norm(along, dtype=torch.float64) / math.sqrt(difference.numel())
+    return float(effect), float(along.max()) / math.sqrt(difference.numel() / along.numel())

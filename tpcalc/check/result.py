@@ -87,6 +87,11 @@ class Result:
     def skipped(self) -> tuple[Entry, ...]:
         return tuple(e for e in self.entries if e.verdict == "skipped")
 
+    @property
+    def compared(self) -> int:
+        """How many slopes were compared."""
+        return len(self.entries) - len(self.skipped)
+
     def of(self, quantity: str, subject: Optional[str] = None) -> Iterator[Entry]:
         """The entries of one quantity, and of one subject (a weight's or value's name)."""
         return (e for e in self.entries if e.quantity == quantity and subject in (None, e.subject))
@@ -102,6 +107,9 @@ class Result:
             "seeds": list(self.seeds),
             "steps": self.steps,
             "tolerance": self.tolerance,
+            "compared": self.compared,
+            "failed": len(self.failures),
+            "skipped": len(self.skipped),
             "losses": {str(width): [_number(loss) for loss in losses] for width, losses in self.losses.items()},
             "entries": [_entry_json(entry) for entry in self.entries],
             "notes": list(self.notes),
@@ -129,6 +137,7 @@ def _entry_json(e: Entry) -> dict[str, Any]:
         "op": e.op,
         "predicted": order_text(e.predicted),
         "wanted": order_text(e.wanted),
+        "floor": None if e.floor is None else order_text(e.floor),
         "slope": None if e.slope is None else _number(e.slope.value),
         "error": None if e.slope is None else _number(e.slope.error),
         "rms": [_number(size) for size in e.sizes],

@@ -45,7 +45,6 @@ def result_text(result: Result) -> str:
     stream = StringIO()
     Console(file=stream, width=_WIDEST, color_system=None, force_terminal=False, legacy_windows=False).print(table)
     lines += [line.rstrip() for line in stream.getvalue().splitlines()]
-    counted = sum(e.verdict != "skipped" for e in result.entries)
     lines += ["", "each cell: measured slope (wanted order) of the value furthest off"]
     if result.failures:
         lines += ["", "failures:", *(f"  - {e.verdict}: {e}" for e in result.failures[:LISTED])]
@@ -53,10 +52,10 @@ def result_text(result: Result) -> str:
             lines.append(f"  - and {len(result.failures) - LISTED} more (--format json lists all)")
     if result.notes:
         lines += ["", "notes:", *(f"  - {note}" for note in result.notes)]
-    verdict = "ok" if result.ok else f"FAILED: {len(result.failures)} of {counted} slopes"
+    verdict = "ok" if result.ok else f"FAILED: {len(result.failures)} of {result.compared} slopes"
     lines += [
         "",
-        f"{verdict} (tolerance {result.tolerance:g}; {counted} slopes compared, {len(result.skipped)} skipped)",
+        f"{verdict} (tolerance {result.tolerance:g}; {result.compared} slopes compared, {len(result.skipped)} skipped)",
     ]
     return "\n".join(lines) + "\n"
 

@@ -13,23 +13,24 @@ from typing import Any, Optional, Union
 import torch
 import torch.nn.functional as F
 
-from tpcalc.check.effects import Use, measured
+from tpcalc.check.effects import Use, measured, overwrites
 from tpcalc.check.optimizers import Build
+from tpcalc.check.sizes import Sizes, arrangements, rms
 from tpcalc.errors import TpcalcError
 from tpcalc.lowering import Lowered
 from tpcalc.parametrization import SliceRule
 from tpcalc.program import Program
+from tpcalc.trace._isolation import decomposed
 from tpcalc.trace._outputs import find_loss, primary_outputs
 from tpcalc.trace.recorder import observe
 from tpcalc.trace.target import call_factory
 
+#: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs
+#: more than to do it, many times more where other processes keep the cores busy.
+SMALL_VALUE, SMALL_WEIGHT = 2**17, 2**20
+
 Batch = Union[Callable[[int], Any], Iterable[Any]]
 Loss = Callable[[Any], torch.Tensor]
-
-#: Entries this large are masks, not values.
-MASKING = 1e9
-#: A change this much smaller than the value itself is rounding.
-ROUNDING = 3e-6
 
 
 @dataclass(frozen=True)
@@ -79,20 +80,6 @@ class Run:
 
 
 # -- parts of a run --------------------------------------------------------------------------------
-
-
-def rms(tensor: torch.Tensor) -> float:
-    """Root mean square over the entries that are finite and no masks; 0 without any."""
-    x = tensor.detach()
-    if x.is_complex():
-        x = torch.view_as_real(x)
-    if x.numel() == 0:
-        return 0.0
-    total = float(torch.linalg.vector_norm(x, dtype=torch.float64))
-    if math.isfinite(total) and total < MASKING:
-        return total / math.sqrt(x.numel())
-    kept = x[torch.isfinite(x) & (x.abs() < MASKING)].double()
-    return float(torch.linalg.vector_norm(kept)) / math.sqrt(kept.numel()) if kept.numel() else 0.0
 
 
 @contextmanager
@@ -194,6 +181,25 @@ def make_optimizers(
     return [builds[law](list(own.values())) for law, own in groups.items()]
 
 
+def take_fused_kernels(optimizer: torch.optim.Optimizer) -> None:
+    """Let a new optimizer that has a fused kernel use it: the same rule in one pass over memory, up to rounding."""
+    if optimizer.state or optimizer.defaults.get("fused", False) is not None:
+        return
+    for group in optimizer.param_groups:
+        if all(p.is_floating_point() and p.device.type == "cpu" for p in group["params"]):
+            group["fused"] = True
+
+
+@contextmanager
+def _threads(wanted: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 # -- one run ---------------------------------------------------------------------------------------
 
 
@@ -221,6 +227,10 @@ class Trainer:
         if self._listed is not None and not self._listed:
             raise TpcalcError("batch= is empty; give at least one batch of inputs")
         self._first: Any = None
+        self._arranged = arrangements(probe.program, probe.values)
+        self._needed = frozenset(vid for found in probe.uses.values() for use in found for vid in use.needed)
+        self._copied = overwrites(probe.program)
+        self._shapes = {probe.program.values[vid].shape for vid in probe.values}
 
     def inputs(self, width: int, own: Any) -> list[Any]:
         """The batches of a run at ``width``; the first is the probe."""
@@ -235,6 +245,16 @@ class Trainer:
         return [self._first if _same_shapes(self._first, own) else own]
 
     def run(self, width: int, seed: int) -> Run:
+        """Everything measured at one width and seed."""
+        with _threads(1 if self._small(width) else torch.get_num_threads()):
+            return self._run(width, seed)
+
+    def _small(self, width: int) -> bool:
+        weights = {weight.shape for weight in self.probe.program.weights}
+        limits = ((self._shapes, SMALL_VALUE), (weights, SMALL_WEIGHT))
+        return all(math.prod(size.at(width) for size in shape) <= most for shapes, most in limits for shape in shapes)
+
+    def _run(self, width: int, seed: int) -> Run:
         program, recipe = self.probe.program, self.recipe
         with _seeded(seed):
             model, own = call_factory(self.factory, width)
@@ -244,14 +264,11 @@ class Trainer:
         before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
         loss = self.loss or default_loss(program, seed)
         run = Run()
-        initial: dict[int, torch.Tensor] = {}
-
-        def first(vid: int, tensor: torch.Tensor) -> None:
-            initial[vid] = tensor.detach().clone()
-            run.sizes["init", vid] = rms(tensor)
-
-        self._observe(model, batches[0], width, seed, first)
+        sizes = Sizes(self._arranged, self._copied)
+        self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
         optimizers = make_optimizers(model, program, recipe, width)
+        for optimizer in optimizers:
+            take_fused_kernels(optimizer)
         for step, inputs in zip(range(recipe.steps), cycle(batches)):
             model.zero_grad(set_to_none=True)
             with _seeded(10_000 * seed + step):
@@ -268,31 +285,28 @@ class Trainer:
             for optimizer in optimizers:
                 optimizer.step()
         held: dict[int, torch.Tensor] = {}
-        needed = frozenset(vid for found in self.probe.uses.values() for use in found for vid in use.held)
 
         def last(vid: int, tensor: torch.Tensor) -> None:
-            if vid in initial:
-                start = initial.pop(vid)
-                change = rms(tensor.detach() - start) if start.shape == tensor.shape else math.nan
-                size = max(run.sizes["init", vid], rms(tensor))
-                run.sizes["change", vid] = change if change > ROUNDING * size else 0.0
-            if vid in needed:
-                held[vid] = tensor.detach().clone()
+            sizes.last(vid, tensor)
+            if vid in self._needed:
+                held[vid] = tensor.clone() if self._copied else tensor
 
-        self._observe(model, batches[0], width, seed, last, needed)
-        for name, found in self.probe.uses.items():
-            after = parameters[name].detach()
-            pairs = [measured(self.probe.lowered, use, before[name], after, held, width) for use in found]
-            run.sizes["effect", name] = math.sqrt(sum(effect**2 for effect, _ in pairs) / len(pairs))
-            run.sizes["peak", name] = max(peak for _, peak in pairs)
+        self._observe(model, batches[0], width, seed, self.probe.values | self._needed, last)
+        run.sizes.update({("init", vid): size for vid, size in sizes.init.items()})
+        run.sizes.update({("change", vid): size for vid, size in sizes.change.items()})
+        with decomposed():  # the kernels of the pass just observed
+            for name, found in self.probe.uses.items():
+                after = parameters[name].detach()
+                pairs = [measured(self.probe.lowered, use, before[name], after, held, width) for use in found]
+                run.sizes["effect", name] = math.sqrt(sum(effect**2 for effect, _ in pairs) / len(pairs))
+                run.sizes["peak", name] = max(peak for _, peak in pairs)
         return run
 
     def _observe(
-        self, model: torch.nn.Module, inputs: Any, width: int, seed: int, look: Callable, also: frozenset = frozenset()
+        self, model: torch.nn.Module, inputs: Any, width: int, seed: int, wanted: frozenset[int], look: Callable
     ) -> None:
-        """Show ``look`` the values of one forward pass; the model's buffers stay as they were."""
+        """Show ``look`` the ``wanted`` values of one forward pass; the model's buffers stay as they were."""
         values = self.probe.program.values
-        wanted = self.probe.values | also
 
         def callback(vid: int, tensor: torch.Tensor) -> None:
             if vid not in wanted:

@@ -13,7 +13,8 @@ tensor has its real numbers and each op is also executed: same calls, same value
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Optional
 
 import torch
@@ -29,9 +30,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tpcalc.errors import TraceError
 from tpcalc.trace._numbers import magnitude_and_rms
-from tpcalc.trace._ops import Op
+from tpcalc.trace._ops import Op, op_of
 from tpcalc.trace._phantom import CPU, Geometry, Memory, Phantom, make_alias, make_phantom
-from tpcalc.trace._special import handler
 from tpcalc.trace._where import SourceLines
 from tpcalc.trace.raw import RawNode, RawValue, Ref
 
@@ -83,8 +83,6 @@ class Recording(TorchDispatchMode):
         self._inferred: dict[tuple, Any] = {}
         self._adopted: dict[int, tuple[torch.Tensor, Phantom]] = {}
         self._memories: dict[int, Memory] = {}
-        self._fake = FakeTensorMode(allow_non_fake_inputs=True)
-        self._fake.cache_enabled = False  # it is asked only what is not in ours
         self._origins: dict[int, tuple[str, str]] = {}
         self._draws = 0
         self._all_known = True
@@ -92,6 +90,12 @@ class Recording(TorchDispatchMode):
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # the guard against Dynamo costs as much as the dispatch itself
+
+    @cached_property
+    def _fake(self) -> FakeTensorMode:
+        mode = FakeTensorMode(allow_non_fake_inputs=True)
+        mode.cache_enabled = False  # it is asked only what is not in ours
+        return mode
 
     # -- entry -------------------------------------------------------------------------------------
 
@@ -103,8 +107,7 @@ class Recording(TorchDispatchMode):
                     f"{self.here()} calls the higher-order operator {func}, which can't be traced; "
                     "call what is inside it directly"
                 )
-            op = self._ops[func] = Op(func)
-            op.special = handler(op.name)
+            op = self._ops[func] = op_of(func)
         if op.random:
             self._draws += 1
         if op.special is not None:
@@ -123,6 +126,8 @@ class Recording(TorchDispatchMode):
         """
         if kwargs:
             kwargs = self._on_cpu(kwargs)
+        if self.measured and not (op.writes or op.reshapes):
+            return self._measure(op, args, kwargs)
         self._all_known = True
         told: list[Any] = []
         key: list[Any] = [op]
@@ -132,7 +137,7 @@ class Recording(TorchDispatchMode):
         if op.writes or op.reshapes:
             return self._record_write(op, args, kwargs, told, told_kwargs, key, known)
         real = None
-        if self.measured or (nominal is not None and known):
+        if nominal is not None and known:
             real = self.execute(op, args, kwargs)
             inferred = _mapped(self._geometry_of, real)
         elif nominal is not None:
@@ -157,6 +162,26 @@ class Recording(TorchDispatchMode):
             self._forget_statistics(op, args)
         self.append(op.name, tuple(told), told_kwargs, outputs)
         return result
+
+    def _measure(self, op: Op, args: tuple, kwargs: dict) -> Any:
+        """``record`` where every number is known: no node is told of, the results get the ids they have in a trace."""
+        operands = [self._operand(arg) for arg in args]
+        named = {name: self._operand(arg) for name, arg in kwargs.items()} if kwargs else kwargs
+        real = self._call(op, operands, named)
+        if isinstance(real, torch.Tensor):
+            source = self.phantom(args[op.aliases[0]]) if op.views else None
+            return self._result(self._geometry_of(real), real, source)
+        return self._results(op, args, _mapped(self._geometry_of, real), real)[0]
+
+    def _operand(self, arg: Any) -> Any:
+        """The numbers of an argument; one that is new to the trace, or was written, gets an id first."""
+        if type(arg) is Phantom:
+            if arg.ref is None or arg.version != arg.memory.version:
+                self.refresh(arg)
+            return arg.content
+        if isinstance(arg, (list, tuple)):
+            return type(arg)([self._operand(item) for item in arg])
+        return self._operand(self.phantom(arg)) if isinstance(arg, torch.Tensor) else arg
 
     # -- arguments ---------------------------------------------------------------------------------
 
@@ -448,7 +473,11 @@ class Recording(TorchDispatchMode):
 
     def _infer_on_meta(self, op: Op, args: tuple, kwargs: dict) -> Any:
         """The cheap way to infer, for ops that allow it; None if it fails or gives nothing."""
-        if not op.on_meta or "device" in kwargs or not (args and isinstance(args[0], (torch.Tensor, list))):
+        if op.layout is not None:
+            return op.layout(self, args)
+        if op.constructs:
+            kwargs = {**kwargs, "device": "meta"}
+        elif not op.on_meta or "device" in kwargs or not (args and isinstance(args[0], (torch.Tensor, list))):
             return None
         try:
             return _mapped(self._geometry_of, op.func(*[_mapped(self._to_meta, arg) for arg in args], **kwargs))
@@ -525,6 +554,9 @@ class Recording(TorchDispatchMode):
         """Run the op on real numbers.  While tracing, each random draw is seeded by its place in the trace."""
         args = tuple(_mapped(self._to_real, arg) for arg in args)
         kwargs = {name: _mapped(self._to_real, arg) for name, arg in kwargs.items()} if kwargs else kwargs
+        return self._call(op, args, kwargs)
+
+    def _call(self, op: Op, args: Sequence[Any], kwargs: dict) -> Any:
         if op.name in _LAZY:  # the bit that such a view sets is not honoured below a dispatch mode
             return _LAZY[op.name](*args)
         if self.measured:
@@ -548,9 +580,9 @@ class Recording(TorchDispatchMode):
         return self.modules[-1], source
 
     def append(self, name: str, args: tuple, kwargs: tuple, outputs: tuple) -> None:
-        """Add a node."""
+        """Add a node; a measured run needs none."""
         stage = self.stage
-        if stage == "build":
+        if stage == "build" or self.measured:
             return
         module, source = place = self.place()
         if stage == "forward":

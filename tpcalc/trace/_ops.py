@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Optional
 
 import torch
 from torch._subclasses import fake_impls
 
-__all__ = ["Op"]
+from tpcalc.trace._special import handler, layout
+
+__all__ = ["Op", "op_of"]
 
 _BATCH_NORMS = ("aten.native_batch_norm.default", "aten.cudnn_batch_norm.default", "aten.miopen_batch_norm.default")
 
@@ -32,6 +35,13 @@ def _runs_on_meta(func: Any) -> bool:
     return not any(applies(func) for applies in checks)
 
 
+def _makes_a_tensor(func: Any) -> bool:
+    """``empty``, ``arange``: no tensors among the arguments, and a device."""
+    schema = func._schema
+    takes_device = any(argument.name == "device" for argument in schema.arguments)
+    return func.namespace == "aten" and takes_device and fake_impls._is_tensor_constructor(func)
+
+
 class Op:
     """One overload.
 
@@ -42,7 +52,7 @@ class Op:
 
     __slots__ = (
         "func", "name", "writes", "returned", "aliases", "views", "reshapes", "random", "returns_self", "empty",
-        "hides_writes", "special", "on_meta", "cuts",
+        "hides_writes", "special", "on_meta", "cuts", "constructs", "layout",
     )  # fmt: skip
 
     def __init__(self, func: Any) -> None:
@@ -75,8 +85,12 @@ class Op:
         self.hides_writes = self.name in _BATCH_NORMS
         self.on_meta = _runs_on_meta(func)
         """Whether a bare run on meta tensors tells the geometry of its result."""
-        self.special: Any = None
+        self.constructs = _makes_a_tensor(func)
+        """Whether it makes a tensor from none, so that it can be told to do so on the meta device."""
+        self.special: Any = handler(self.name)
         """Handler that replaces the ordinary recording, if any."""
+        self.layout: Any = layout(self.name)
+        """What tells the geometry of its results without a run, if anything does."""
 
     @staticmethod
     def _match(result: Any, table: dict[str, Any]) -> Optional[Any]:
@@ -88,3 +102,9 @@ class Op:
     def hidden_writes(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Arguments written to although the schema doesn't say so: batch norm's running statistics."""
         return args[3:5] if self.hides_writes and args[5] else ()
+
+
+@lru_cache(maxsize=None)
+def op_of(func: Any) -> Op:
+    """The facts about ``func``: a schema never changes, and a check records the same few overloads many times."""
+    return Op(func)

@@ -14,8 +14,9 @@ from tpcalc.trace._phantom import make_alias
 if TYPE_CHECKING:
     from tpcalc.trace._mode import Recording
     from tpcalc.trace._ops import Op
+    from tpcalc.trace._phantom import Geometry
 
-__all__ = ["handler"]
+__all__ = ["handler", "layout"]
 
 Handler = Callable[["Recording", "Op", tuple, dict], Any]
 
@@ -25,6 +26,11 @@ def handler(name: str) -> Optional[Handler]:
     if name.startswith(("profiler.", "aten._assert_", "aten.sym_constrain", "aten._functional_assert_")):
         return _ignore
     return _HANDLERS.get(name)
+
+
+def layout(name: str) -> Optional[Callable[["Recording", tuple], Optional[tuple]]]:
+    """What tells the geometry of the results of the op ``name`` from its arguments, or None for unusual ones."""
+    return _LAYOUTS.get(name)
 
 
 def _ignore(recording: "Recording", op: "Op", args: tuple, kwargs: dict) -> Any:
@@ -242,4 +248,38 @@ _HANDLERS: dict[str, Handler] = {
     "aten.repeat_interleave.Tensor": _repeat_interleave,
     "aten._grouped_mm.default": _grouped_mm,
     "aten._pack_padded_sequence.default": _pack,
+}
+
+
+# -- results whose geometry needs no run -----------------------------------------------------------
+# To fake and meta tensors, layer norm is a long Python decomposition, slow and, in the backward pass of a permuted
+# input, of another memory layout than what the kernel returns.
+
+
+def _contiguous(recording: "Recording", size: Any, dtype: torch.dtype) -> "Geometry":
+    size = tuple(size)
+    return recording.geometry(size, torch.empty(size, device="meta").stride(), 0, dtype)
+
+
+def _layer_norm(recording: "Recording", args: tuple) -> Optional[tuple]:
+    x, normalised, *parameters = args[:4]
+    over, rows = tuple(normalised), x.shape[: x.dim() - len(normalised)]
+    alike = all(p is None or (tuple(p.shape) == over and p.dtype == x.dtype) for p in parameters)
+    if not over or (*rows, *over) != tuple(x.shape) or not alike or not x.is_floating_point():
+        return None
+    kept = _contiguous(recording, (*rows, *(1 for _ in over)), x.dtype)
+    return _contiguous(recording, x.shape, x.dtype), kept, kept
+
+
+def _layer_norm_backward(recording: "Recording", args: tuple) -> tuple:
+    _, x, _, _, _, weight, bias, wanted = args
+    return tuple(
+        _contiguous(recording, of.shape, of.dtype) if want and of is not None else None
+        for of, want in zip((x, weight, bias), wanted, strict=True)
+    )
+
+
+_LAYOUTS = {
+    "aten.native_layer_norm.default": _layer_norm,
+    "aten.native_layer_norm_backward.default": _layer_norm_backward,
 }
