@@ -181,15 +181,6 @@ def make_optimizers(
     return [builds[law](list(own.values())) for law, own in groups.items()]
 
 
-def take_fused_kernels(optimizer: torch.optim.Optimizer) -> None:
-    """Let a new optimizer that has a fused kernel use it: the same rule in one pass over memory, up to rounding."""
-    if optimizer.state or optimizer.defaults.get("fused", False) is not None:
-        return
-    for group in optimizer.param_groups:
-        if all(p.is_floating_point() and p.device.type == "cpu" for p in group["params"]):
-            group["fused"] = True
-
-
 @contextmanager
 def _threads(wanted: int) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -267,8 +258,6 @@ class Trainer:
         sizes = Sizes(self._arranged, self._copied)
         self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
         optimizers = make_optimizers(model, program, recipe, width)
-        for optimizer in optimizers:
-            take_fused_kernels(optimizer)
         for step, inputs in zip(range(recipe.steps), cycle(batches)):
             model.zero_grad(set_to_none=True)
             with _seeded(10_000 * seed + step):
