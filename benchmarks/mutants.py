@@ -283,8 +283,9 @@ def _call(node: ast.Call) -> Iterator[ast.AST]:
 
 
 def _if_expression(node: ast.IfExp) -> Iterator[ast.AST]:
-    yield node.body
-    yield node.orelse
+    if not (isinstance(node.body, ast.Constant) and isinstance(node.body.value, str)):  # words for a reader
+        yield node.body
+        yield node.orelse
 
 
 def _if(node: ast.If) -> Iterator[ast.AST]:
@@ -293,8 +294,12 @@ def _if(node: ast.If) -> Iterator[ast.AST]:
 
 
 def _compare(node: ast.Compare) -> Iterator[ast.AST]:
-    for op in COMPARED[type(node.ops[0])]:
-        yield changed(node, ops=[op()])
+    for index, op in enumerate(node.ops):
+        for other in COMPARED[type(op)]:
+            yield changed(node, ops=[*node.ops[:index], other(), *node.ops[index + 1 :]])
+    if len(node.ops) > 1:  # y <= 2 < x without one of its ends
+        yield changed(node, ops=node.ops[:-1], comparators=node.comparators[:-1])
+        yield changed(node, left=node.comparators[0], ops=node.ops[1:], comparators=node.comparators[1:])
 
 
 def _boolean(node: ast.BoolOp) -> Iterator[ast.AST]:

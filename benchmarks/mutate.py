@@ -78,6 +78,8 @@ SHARED = {
 #: Mutants that change no order, each with the reason.  One that a test does notice, or that is no longer there, is an error.
 EQUIVALENT: dict[str, str] = {}
 
+#: Exit code of a child that could not install its mutant.
+BROKEN = 3
 #: Seconds that a test may take beyond its usual time, and bytes that a mutant may take: one that never ends is noticed.
 PATIENCE, MEMORY = 20, 6 << 30
 
@@ -112,6 +114,8 @@ class Bench:
             start = time.monotonic()
             known = killers.setdefault(mutant.of, Counter())
             killer = self.run(mutant, known)
+            if self.error:
+                return True
             self.spent[mutant] = time.monotonic() - start
             if killer is None:
                 self.survivors.append(mutant)
@@ -152,14 +156,17 @@ class Bench:
         with os.fdopen(receive, "rb") as pipe:
             told = pipe.read().decode().split("\n")
         _, status = os.waitpid(child, 0)
-        if os.waitstatus_to_exitcode(status) == 0:
+        code = os.waitstatus_to_exitcode(status)
+        if code == BROKEN:
+            self.error = f"the mutant {mutant} cannot be installed"
+        if code == 0:
             return None
-        if os.waitstatus_to_exitcode(status) != 1:
+        if code != 1:  # stopped by the alarm
             self.endless.append(mutant)
         return told[-1]
 
     def in_child(self, mutant: Mutant, order: list[str], send: int) -> None:
-        code = 2
+        code = BROKEN
         try:
             sink = os.open(os.devnull, os.O_WRONLY)
             os.dup2(sink, 1)
@@ -204,7 +211,9 @@ def bench(mutants: list[Mutant], tests: list[str], progress: bool = True) -> Ben
     settings.load_profile("mutate")
     plugin = Bench(mutants, progress)
     with redirect_stdout(io.StringIO()) as told:
-        pytest.main(["-q", "-s", "--tb=no", "-p", "no:cacheprovider", *tests], plugins=[plugin])
+        code = pytest.main(["-q", "-s", "--tb=short", "-p", "no:cacheprovider", "-p", "no:warnings", *tests], plugins=[plugin])
+    if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED):
+        plugin.error = plugin.error or "pytest did not run"
     if plugin.error:
         sys.exit(f"error: {plugin.error}\n{told.getvalue()[-2000:]}")
     return plugin
