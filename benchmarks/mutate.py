@@ -1,197 +1,264 @@
 """Change every law of the calculus, one term at a time, and see whether a test notices.
 
-    python benchmarks/mutate.py [--only contract] [--list]
+    python -m benchmarks.mutate                      # everything; exit code 1 if any mutant survives
+    python -m benchmarks.mutate --only contract      # laws whose name contains this
+    python -m benchmarks.mutate --list               # the mutants, nothing is run
+    python -m benchmarks.mutate --tests test_laws.py # only these tests
 
-Mutants of each law (and of what laws share): a factor 1/2 becomes 1, a term of a max or of a sum is dropped, a bound is
-lifted, a comparison is turned, a parity or a dependence is forgotten.  Each is tried in a process of its own, on
-tests that run in seconds; those that survive are tried on the slower ones.  Prints the survivors; exit code 1 if
-there are any.
+Mutants (:mod:`benchmarks.mutants`): a factor 1/2 becomes 1, a term of a sum or of a max is dropped, a bound is lifted, a
+comparison is turned, a branch is always or never taken, the order at init stands for the trained one, a parity or a dependence is
+forgotten.
+
+One process imports everything, runs all tests once unchanged and notes how long each takes.  Every mutant is installed in
+a fork of it, which runs the tests one by one until one fails: those first that have noticed a mutant of the same law, then
+the quick ones.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import contextlib
-import copy
-import inspect
+import functools
+import gc
 import io
 import os
+import signal
 import sys
-import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Optional
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import tpcalc.propagate as propagate  # noqa: E402
+import pytest  # noqa: E402
+from _pytest.runner import runtestprotocol  # noqa: E402
 
-#: Quick tests first; the slow ones only for what survives them.
-QUICK = ("test_check_laws.py", "test_propagate.py", "test_papers.py", "test_derive.py")
-SLOW = ("test_examples.py", "test_rule_oracles.py", "test_check.py")
+import tpcalc.budgets  # noqa: E402
+import tpcalc.given  # noqa: E402
+import tpcalc.optimizers  # noqa: E402
+import tpcalc.propagate  # noqa: E402
+from benchmarks.mutants import Mutant, Subject  # noqa: E402
 
-#: Not laws: names in which a change does not alter an order, each with the reason.
+#: Where the laws are.  Every function and every table of exponents in these modules is changed, but for those named here.
+SUBJECTS = (
+    Subject(tpcalc.propagate, {"law": "registers a law", "law.<locals>.register": "registers a law"}),
+    Subject(tpcalc.budgets, {"_nonlinearity": "words for a reader"}),
+    Subject(tpcalc.given, {"_of": "looks up a weight's entry", "Given.of": "reads text"}),
+    Subject(tpcalc.optimizers, {"update_law": "looks up a law"}),
+)
+
+#: The tests that may notice.
+TESTS = (
+    "test_laws.py",
+    "test_propagate.py",
+    "test_papers.py",
+    "test_derive.py",
+    "test_mup_oracle.py",
+    "test_layers.py",
+    "test_slices.py",
+    "test_report.py",
+    "test_rule_oracles.py",
+)
+
+#: Cached results of tests that no law has a part in: traces, and programs lowered to structures.  All others are forgotten.
+SHARED = {
+    "models.program",
+    "models.bare_mlp",
+    "test_papers.lowered",
+    "test_rule_oracles.traced",
+    "test_rule_oracles.lowered",
+    "test_mup_oracle.plain",
+    "test_mup_oracle.with_readout",
+    "test_mup_oracle.initialised",
+    "test_mup_oracle.mup_models",
+}
+
+#: Mutants that change no order, each with the reason.  One that a test does notice, or that is no longer there, is an error.
 EQUIVALENT: dict[str, str] = {}
 
-
-def functions() -> dict[str, tuple[Callable, Callable[[Callable], None]]]:
-    """Name -> (function, how to put another in its place)."""
-    found: dict[str, tuple[Callable, Callable[[Callable], None]]] = {}
-    for structure, law in propagate.LAWS.items():
-        found[law.__name__] = (law, lambda new, s=structure: propagate.LAWS.__setitem__(s, new))
-    for name in (
-        "_function_of",
-        "_product_parity",
-        "K_update",
-        "_power",
-        "_at_most_zero",
-        "_settled",
-        "leaf_fact",
-        "weight_fact",
-    ):
-        found[name] = (getattr(propagate, name), lambda new, name=name: setattr(propagate, name, new))
-    for name in ("weight_change", "initial_on_change", "values"):
-        found[name] = (
-            getattr(propagate.Alignment, name),
-            lambda new, name=name: setattr(propagate.Alignment, name, new),
-        )
-    return found
+#: Exit code of a child that could not install its mutant.
+BROKEN = 3
+#: Seconds that a test may take beyond its usual time, and bytes that a mutant may take: one that never ends is noticed.
+PATIENCE, MEMORY = 20, 6 << 30
 
 
-def tree_of(function: Callable) -> ast.FunctionDef:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    assert isinstance(tree, ast.FunctionDef)
-    tree.decorator_list = []
-    if isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant):
-        tree.body = tree.body[1:] or [ast.Pass()]
-    return tree
+class Bench:
+    """A pytest plugin that runs mutants in place of the tests it has collected."""
 
+    def __init__(self, mutants: list[Mutant], progress: bool = True) -> None:
+        self.mutants = mutants
+        self.progress = progress
+        self.error: Optional[str] = None
+        self.noticed: dict[Mutant, str] = {}
+        self.survivors: list[Mutant] = []
+        self.endless: list[Mutant] = []
+        self.seconds: dict[str, float] = {}
+        self.spent: dict[Mutant, float] = {}
 
-def variants(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """What a node may become, with words for it."""
-    if isinstance(node, ast.BinOp):
-        if isinstance(node.op, ast.Div) and isinstance(node.right, ast.Constant):
-            yield "factor 1/2 -> 1", node.left
-        elif isinstance(node.op, (ast.Add, ast.Sub)):
-            yield f"dropped {ast.unparse(node.right)}", node.left
-            yield f"dropped {ast.unparse(node.left)}", node.right
-        elif isinstance(node.op, (ast.BitOr, ast.BitAnd, ast.BitXor)):
-            yield f"dropped {ast.unparse(node.right)}", node.left
-        elif isinstance(node.op, ast.Mult):
-            yield f"dropped factor {ast.unparse(node.right)}", node.left
-            yield f"dropped factor {ast.unparse(node.left)}", node.right
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id in ("max_order", "max", "min") and len(node.args) > 1:
-            for index, arg in enumerate(node.args):
-                less = copy.copy(node)
-                less.args = [other for place, other in enumerate(node.args) if place != index]
-                yield f"{node.func.id}: dropped {ast.unparse(arg)}", less.args[0] if len(less.args) == 1 else less
-        elif node.func.id in ("_at_most_zero", "_settled"):
-            yield f"no {node.func.id}", node.args[-1]
-    elif isinstance(node, ast.IfExp):
-        yield f"always {ast.unparse(node.body)}", node.body
-        yield f"always {ast.unparse(node.orelse)}", node.orelse
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield "sign", node.operand
-
-
-def mutants(function: Callable) -> Iterator[tuple[str, ast.FunctionDef]]:
-    original = tree_of(function)
-    count = sum(1 for _ in ast.walk(original))
-    for position in range(count):
-        node = list(ast.walk(original))[position]
-        for index, (words, _) in enumerate(list(variants(node))):
-            tree = copy.deepcopy(original)
-            target = list(ast.walk(tree))[position]
-            replacement = list(variants(target))[index][1]
-            if _replace(tree, target, replacement):
-                yield f"{words}   in: {ast.unparse(node)[:90]}", tree
-
-
-def _replace(tree: ast.AST, target: ast.AST, replacement: ast.AST) -> bool:
-    for parent in ast.walk(tree):
-        for name, value in ast.iter_fields(parent):
-            if value is target:
-                if name in ("annotation", "returns"):
-                    return False
-                setattr(parent, name, replacement)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed or not session.items:
+            self.error = "the tests could not be collected"
+            return True
+        self.items = {item.nodeid: item for item in session.items}
+        failed = self.run_unchanged()
+        if failed:
+            self.error = f"{len(failed)} tests fail without any mutant: {', '.join(failed[:5])}"
+            return True
+        forget()
+        gc.collect()
+        gc.freeze()
+        killers: dict[str, Counter] = {}
+        for index, mutant in enumerate(self.mutants):
+            start = time.monotonic()
+            known = killers.setdefault(mutant.of, Counter())
+            killer = self.run(mutant, known)
+            if self.error:
                 return True
-            if isinstance(value, list):
-                for place, item in enumerate(value):
-                    if item is target:
-                        value[place] = replacement
-                        return True
-    return False
+            self.spent[mutant] = time.monotonic() - start
+            if killer is None:
+                self.survivors.append(mutant)
+                self.say(f"SURVIVED {mutant}")
+            else:
+                self.noticed[mutant] = killer
+                known[killer] += 1
+            if index % 100 == 99:
+                self.say(f"{index + 1} of {len(self.mutants)} mutants tried")
+        return True
+
+    def say(self, text: str) -> None:
+        if self.progress:
+            print(text, file=sys.__stdout__, flush=True)
+
+    def run_unchanged(self) -> list[str]:
+        """Run every test once; the nodes that fail.  What it takes is noted, what it traced is kept."""
+        failed = []
+        for nodeid, item in self.items.items():
+            start = time.monotonic()
+            if any(report.failed for report in runtestprotocol(item, nextitem=None, log=False)):
+                failed.append(nodeid)
+            self.seconds[nodeid] = time.monotonic() - start
+        return failed
+
+    def order(self, known: Counter) -> list[str]:
+        """Quick tests first, but before them those that have noticed a mutant of the same law."""
+        return sorted(self.items, key=lambda nodeid: self.seconds[nodeid] / (1 + 100 * known[nodeid]))
+
+    def run(self, mutant: Mutant, known: Counter) -> Optional[str]:
+        """The test that notices ``mutant``, None if it survives."""
+        receive, send = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(receive)
+            self.in_child(mutant, self.order(known), send)
+        os.close(send)
+        with os.fdopen(receive, "rb") as pipe:
+            told = pipe.read().decode().split("\n")
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code == BROKEN:
+            self.error = f"the mutant {mutant} cannot be installed"
+        if code == 0:
+            return None
+        if code != 1:  # stopped by the alarm
+            self.endless.append(mutant)
+        return told[-1]
+
+    def in_child(self, mutant: Mutant, order: list[str], send: int) -> None:
+        code = BROKEN
+        try:
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, 1)
+            os.dup2(sink, 2)
+            limit_memory()
+            mutant.install()
+            code = 0
+            for nodeid in order:
+                os.write(send, f"\n{nodeid}".encode())
+                signal.alarm(PATIENCE + round(10 * self.seconds[nodeid]))
+                if any(report.failed for report in runtestprotocol(self.items[nodeid], nextitem=None, log=False)):
+                    code = 1
+                    break
+        finally:
+            os._exit(code)
 
 
-def compiled(tree: ast.FunctionDef) -> Callable:
-    module = ast.fix_missing_locations(ast.Module([tree], []))
-    code = ["from __future__ import annotations"]
-    scope = propagate.__dict__
-    made: dict = {}
-    exec(compile("\n".join(code) + "\n" + ast.unparse(module), "<mutant>", "exec"), scope, made)
-    return made[tree.name]
+def limit_memory() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
-def noticed(put: Callable[[Callable], None], tree: ast.FunctionDef, tests: tuple[str, ...], limit: float) -> bool:
-    """Whether a test fails under the mutant, in a process of its own."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        with contextlib.suppress(BaseException), open(os.devnull, "w") as sink:
-            os.dup2(sink.fileno(), 1)
-            os.dup2(sink.fileno(), 2)
-            put(compiled(tree))
-            import pytest
+def forget() -> None:
+    """Empty the caches of the calculus and of its tests."""
+    for thing in gc.get_objects():
+        if type(thing) is functools._lru_cache_wrapper:
+            name = f"{thing.__module__}.{thing.__qualname__}"
+            own = name.startswith(("tpcalc.", "models.", "zoo.", "test_", "benchmarks."))
+            if own and name not in SHARED and not name.startswith("tpcalc.trace."):
+                thing.cache_clear()
 
-            files = [str(ROOT / "tests" / name) for name in tests if (ROOT / "tests" / name).exists()]
-            with contextlib.redirect_stdout(io.StringIO()):
-                code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *files]))
-        os._exit(code)
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return os.waitstatus_to_exitcode(status) != 0
-        time.sleep(0.02)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    return True  # a calculus that does not end is noticed
+
+def bench(mutants: list[Mutant], tests: list[str], progress: bool = True) -> Bench:
+    """Run ``mutants`` against the test files ``tests``."""
+    import torch
+    from hypothesis import Phase, settings
+
+    torch.set_num_threads(1)
+    # a failure is enough: it need not be made small
+    settings.register_profile("mutate", phases=[Phase.explicit, Phase.generate], database=None, deadline=None)
+    settings.load_profile("mutate")
+    plugin = Bench(mutants, progress)
+    with redirect_stdout(io.StringIO()) as told:
+        code = pytest.main(["-q", "-s", "--tb=short", "-p", "no:cacheprovider", "-p", "no:warnings", *tests], plugins=[plugin])
+    if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED):
+        plugin.error = plugin.error or "pytest did not run"
+    if plugin.error:
+        sys.exit(f"error: {plugin.error}\n{told.getvalue()[-2000:]}")
+    return plugin
+
+
+def chosen(subjects: tuple[Subject, ...], only: str) -> list[Mutant]:
+    return [mutant for subject in subjects for mutant in subject.mutants() if only in mutant.of]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", help="laws whose name contains this")
+    parser.add_argument("--only", default="", help="laws whose name contains this")
     parser.add_argument("--list", action="store_true", help="list the mutants and stop")
-    parser.add_argument("--quick", action="store_true", help="only the tests that run in seconds")
     parser.add_argument("--tests", help="only these files, separated by commas")
+    parser.add_argument("--equivalent", action="store_true", help="try those listed as equivalent, too: none may be noticed")
+    parser.add_argument("--slow", type=int, default=0, help="show this many of the mutants that took longest")
     arguments = parser.parse_args()
-    quick = tuple(arguments.tests.split(",")) if arguments.tests else QUICK
-    slow = () if arguments.quick or arguments.tests else SLOW
-    import torch
-
-    torch.set_num_threads(1)
-    import models  # noqa: F401  (shared by the children)
-    import pytest  # noqa: F401
-
-    total, survivors = 0, []
-    for name, (function, put) in functions().items():
-        if arguments.only and arguments.only not in name:
-            continue
-        for words, tree in mutants(function):
-            total += 1
-            if arguments.list:
-                print(f"{name}: {words}")
-                continue
-            dead = noticed(put, tree, quick, 120) or (bool(slow) and noticed(put, tree, slow, 300))
-            if not dead:
-                survivors.append(f"{name}: {words}")
-                print(f"SURVIVED {name}: {words}", flush=True)
-    if not arguments.list:
-        print(f"{total} mutants, {total - len(survivors)} noticed, {len(survivors)} survived")
-        sys.exit(1 if survivors else 0)
+    start = time.monotonic()
+    found = chosen(SUBJECTS, arguments.only)
+    if arguments.list:
+        print(*found, sep="\n")
+        return
+    gone = set(EQUIVALENT) - {str(mutant) for mutant in chosen(SUBJECTS, "")}
+    if gone:
+        sys.exit(f"error: listed as equivalent but not there: {'; '.join(sorted(gone))}")
+    listed = [mutant for mutant in found if str(mutant) in EQUIVALENT]
+    tried = listed if arguments.equivalent else [mutant for mutant in found if str(mutant) not in EQUIVALENT]
+    names = arguments.tests.split(",") if arguments.tests else TESTS
+    tests = [str(ROOT / "tests" / name) for name in names]
+    result = bench(tried, tests)
+    for mutant in sorted(result.spent, key=result.spent.get, reverse=True)[: arguments.slow]:
+        print(f"{result.spent[mutant]:.1f} s  {mutant}  by {result.noticed.get(mutant)}")
+    minutes = (time.monotonic() - start) / 60
+    print(f"{len(result.items)} tests, {sum(result.seconds.values()):.0f} s unchanged")
+    if arguments.equivalent:
+        for mutant in result.noticed:
+            print(f"NOTICED {mutant}: not equivalent, see {result.noticed[mutant]}")
+        print(f"{len(tried)} listed as equivalent, {len(result.noticed)} noticed")
+        sys.exit(1 if result.noticed else 0)
+    laws = len({mutant.of for mutant in tried})
+    print(
+        f"{len(tried)} mutants of {laws} laws: {len(result.noticed)} noticed ({len(result.endless)} of them never ended), "
+        f"{len(result.survivors)} survived; {len(listed)} more listed as equivalent; {minutes:.1f} minutes"
+    )
+    sys.exit(1 if result.survivors else 0)
 
 
 if __name__ == "__main__":

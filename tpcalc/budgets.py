@@ -110,7 +110,7 @@ def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Ali
         near, by = _follows(s, hops, shift, facts)
         if near is not None and fact.trained is not MINUS_INFINITY:
             hops[atom.out] = near + 1
-            shift[atom.out] = ZERO if by is MINUS_INFINITY else by
+            shift[atom.out] = by
             fact = fact._replace(init=ZERO, trained=ZERO, change=fact.change if fact.change is MINUS_INFINITY else ZERO)
         else:
             hops[atom.out] = None
@@ -143,26 +143,12 @@ def _follows(s: Structure, hops, shift, facts: Mapping[int, Fact]) -> tuple[Opti
 
 def absorbers(lowered: Lowered, start: int, hops: Mapping[int, Optional[int]]) -> set[int]:
     """The weight values that would absorb a smaller budget of the value ``start``."""
-    weights = {leaf.value for leaf in lowered.leaves}
-    found: set[int] = set()
-    seen: set[int] = set()
-    stack = [start]
-    while stack:
-        vid = stack.pop()
-        if vid in seen or hops.get(vid) is None:
-            continue
-        seen.add(vid)
-        if vid in weights:
-            found.add(vid)
-            continue
-        s = lowered.maker[vid].structure
-        if isinstance(s, (Product, Contract)):
-            stack.append(_absorber(s, hops))
-        elif isinstance(s, Sum):
-            stack.extend(s.xs)
-        else:
-            stack.append(s.x)
-    return found
+    reached = {start}
+    for atom in reversed(lowered.atoms[: lowered.forward]):
+        if atom.out in reached and hops.get(atom.out) is not None:
+            s = atom.structure
+            reached.update((_absorber(s, hops),) if isinstance(s, (Product, Contract)) else operands(s))
+    return {leaf.value for leaf in lowered.leaves} & reached
 
 
 def _absorber(s: "Product | Contract", hops: Mapping[int, Optional[int]]) -> int:
@@ -228,21 +214,18 @@ class _Walk:
 
     def ask(self, vid: int, demand: Demand, use: Optional[Atom] = None) -> None:
         """Record a demand on ``vid``; a weight remembers the atom ``use`` at which it meets it."""
-        if use is not None and demand.use is None and self.is_weight(vid):
+        if demand.use is None and self.is_weight(vid):
             demand = demand._replace(use=use)
         self.demands.setdefault(vid, []).append(demand)
 
     def settle(self, vid: int, demands: list[Demand]) -> Demand:
         """The binding demand of a value.  One that would starve a tight consumer is a conflict and is dropped."""
         least = min(demands, key=lambda d: d.change)
-        tight = [d.change for d in demands if d.tight]
-        if tight and least.change < (floor := min(max(tight), ZERO)) and least.excess > 0:
-            kept = [d for d in demands if d.change >= floor or d.excess == 0]
-            for d in demands:
-                if d not in kept:
-                    self.result.conflicts.append(Conflict(vid, d, d.change, floor))
-            if kept:
-                least = min(kept, key=lambda d: d.change)
+        if least.excess > 0:
+            floor = min(max((d.change for d in demands if d.tight), default=least.change), ZERO)
+            starving = [d for d in demands if d.change < floor and d.excess > 0]
+            self.result.conflicts.extend(Conflict(vid, d, d.change, floor) for d in starving)
+            least = min((d for d in demands if d not in starving), key=lambda d: d.change)
         return least
 
     def pass_on(self, atom: Atom, demand: Optional[Demand]) -> None:
@@ -317,24 +300,15 @@ class _Walk:
         for is_weight, w, v, rest in ((x_weight, s.x, s.y, s.rest_x), (y_weight, s.y, s.x, s.rest_y)):
             if not is_weight:
                 continue
-            if demand is not None:
-                weight, value = self.facts[w], self.facts[v]
+            weight, value = self.facts[w], self.facts[v]
+            if demand is not None and value.trained is not MINUS_INFINITY:
                 on_change = self.alignment.initial_on_change(s.K, rest)
                 spread = on_change if weight.weight & value.depends else s.K / 2
                 init = max_order(spread + value.init, on_change + value.change)
                 change = self.alignment.weight_change(s.K) + value.trained
-                need_init = None if init is MINUS_INFINITY else demand.init - init
-                need_change = None if change is MINUS_INFINITY else demand.change - change
-                if need_init is not None or need_change is not None:
-                    self.ask(
-                        w,
-                        demand._replace(
-                            init=need_change if need_init is None else need_init,
-                            change=need_init if need_change is None else need_change,
-                            use=atom,
-                            partner=v,
-                        ),
-                    )
+                self.ask(
+                    w, demand._replace(init=demand.init - init, change=demand.change - change, use=atom, partner=v)
+                )
         if x_weight and y_weight:
             return
         value = s.y if x_weight else s.x
@@ -362,7 +336,7 @@ class _Walk:
             # a normalised direction under a gain: it can't be smaller, and its change is a change of the product
             self.ask(other, demand.shifted(self.facts[absorber].trained, tight=False))
         elif self.hops[other] is None:
-            self.ask(other, Demand(max(met, ZERO), max(met, ZERO), False, "multiplies another value", atom), atom)
+            self.ask(other, Demand(max(met, ZERO), max(met, ZERO), False, "multiplies another value", atom))
         else:
             # a free partner keeps the order that the code's constants give it
             own = self.shift.get(other, ZERO)

@@ -121,7 +121,7 @@ def _function_of(x: Fact, init: Order, trained: Order, change: Order, parity: st
     """A function of one value: parity ``odd`` keeps odd weights odd, ``even`` makes them even, ``none`` mixes them."""
     odd = x.odd if parity == "odd" else 0
     mixed = x.mixed if parity != "none" else x.mixed | x.odd
-    return Fact(init, trained, change, x.depends, odd, mixed, 0, False, x.data)
+    return Fact(init, trained, change, x.depends, odd, mixed, data=x.data)
 
 
 @law(Known)
@@ -137,11 +137,9 @@ def view(s: View, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
 @law(Guard)
 def guard(s: Guard, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     x = facts[s.x]
-    if x.init is MINUS_INFINITY or x.trained is MINUS_INFINITY:
-        init = ZERO if x.init is MINUS_INFINITY else x.init
-        trained = ZERO if x.trained is MINUS_INFINITY else x.trained
-        return x._replace(init=init, trained=trained)
-    return x
+    init = ZERO if x.init is MINUS_INFINITY else x.init
+    trained = ZERO if x.trained is MINUS_INFINITY else x.trained
+    return x._replace(init=init, trained=trained)
 
 
 @law(Gather)
@@ -161,20 +159,13 @@ def scale(s: Scale, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
 def total(s: Sum, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     """Orders take the max; a parity survives only where all summands share it."""
     xs = [facts[x] for x in s.xs]
-    if not xs:
-        return constant(MINUS_INFINITY)
     depends = mixed = weight = 0
-    random = True
-    data = False
     for x in xs:
         depends |= x.depends
         mixed |= x.mixed
         weight |= x.weight
-        data = data or x.data
-        random = random and (x.weight != 0 or x.init is MINUS_INFINITY)
-    odd = depends & ~mixed
+    odd = even = depends & ~mixed
     alive = [x for x in xs if x.init is not MINUS_INFINITY]
-    even = depends
     for x in alive:
         odd &= x.odd
         even &= ~x.odd
@@ -186,9 +177,9 @@ def total(s: Sum, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
         depends,
         odd,
         mixed,
-        weight if random else 0,
+        weight if all(x.weight != 0 for x in alive) else 0,
         any(x.gathered for x in xs),
-        data,
+        any(x.data for x in xs),
     )
 
 
@@ -211,8 +202,7 @@ def product(s: Product, facts: Mapping[int, Fact], alignment: Alignment) -> Fact
         odd,
         mixed,
         weight,
-        False,
-        x.data or y.data,
+        data=x.data or y.data,
     )
 
 
@@ -224,11 +214,11 @@ def roles(s: Contract, x: Fact, y: Fact) -> tuple[bool, bool]:
     Perceiver), is a value when it meets a matrix.
     """
     x_weight, y_weight = x.weight != 0, y.weight != 0
-    if x_weight and y_weight and (x.gathered or y.gathered):
+    if not (x_weight and y_weight):
+        return x_weight, y_weight
+    if x.gathered or y.gathered:
         return not x.gathered, not y.gathered
-    if x_weight and y_weight and (s.rest_x == 0 or s.rest_y == 0):
-        return s.rest_x > 0, s.rest_y > 0 or s.rest_x == 0
-    return x_weight, y_weight
+    return s.rest_x > 0, s.rest_y > 0 or s.rest_x == 0
 
 
 @law(Contract)
@@ -255,7 +245,7 @@ def contract(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> Fa
         w, v, on_change = (x, y, x_on_change) if x_weight else (y, x, y_on_change)
         trained = min(trained, v.trained + K_update(alignment, K, w, x_weight or y_weight, on_change))
     weight = (x.weight | y.weight) if (x_weight and y_weight and not x.data and not y.data) else 0
-    return Fact(init, trained, change, depends, odd, mixed, weight, False, x.data or y.data)
+    return Fact(init, trained, change, depends, odd, mixed, weight, data=x.data or y.data)
 
 
 def K_update(alignment: Alignment, K: Fraction, other: Fact, other_weight: bool, on_change: Fraction) -> Order:
@@ -285,14 +275,13 @@ def _power(order: Order, k: Fraction) -> Order:
 
 @law(Power)
 def power(s: Power, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
-    """Homogeneous of degree k; the change by the mean-value law."""
+    """Homogeneous of degree k; the change by the mean-value law, and that of both ends for a value that does not stay near its
+    initial one."""
     x = facts[s.x]
     init, trained = _power(x.init, s.k), _power(x.trained, s.k)
     if x.change is MINUS_INFINITY:
         change: Order = MINUS_INFINITY
-    elif s.k == 1:
-        change = x.change
-    elif x.init is MINUS_INFINITY or x.change > x.init:
+    elif x.change >= x.init:
         change = max_order(init, trained)
     else:
         change = (s.k - 1) * x.init + x.change
@@ -309,6 +298,15 @@ def linear_like(s: LinearLike, facts: Mapping[int, Fact], alignment: Alignment) 
 
 def _at_most_zero(order: Order) -> Order:
     return min(order, ZERO)
+
+
+def _relative(x: Fact) -> Order:
+    """The change of a value over its size at init, at most order 0: what starts at zero changes as much as it can."""
+    if x.change is MINUS_INFINITY:
+        return MINUS_INFINITY
+    if x.init is MINUS_INFINITY:
+        return ZERO
+    return _at_most_zero(x.change - x.init)
 
 
 def _settled(x: Fact, fact: Fact) -> Fact:
@@ -337,8 +335,7 @@ def exponential(s: Exp, facts: Mapping[int, Fact], alignment: Alignment) -> Fact
 def logarithm(s: Log, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     """log of n^e is e log n, order 0; the change is relative."""
     x = facts[s.x]
-    change = x.change if x.change is MINUS_INFINITY or x.init is MINUS_INFINITY else _at_most_zero(x.change - x.init)
-    return _function_of(x, ZERO, ZERO, change, "none")
+    return _function_of(x, ZERO, ZERO, _relative(x), "none")
 
 
 @law(Softmax)
@@ -357,29 +354,20 @@ def normalise(s: Normalise, facts: Mapping[int, Fact], alignment: Alignment) -> 
     x = facts[s.x]
     init: Order = MINUS_INFINITY if x.init is MINUS_INFINITY else s.shift
     trained: Order = MINUS_INFINITY if x.trained is MINUS_INFINITY else s.shift
-    if x.change is MINUS_INFINITY:
-        change: Order = MINUS_INFINITY
-    elif x.init is MINUS_INFINITY:
-        change = s.shift
-    else:
-        change = s.shift + _at_most_zero(x.change - x.init)
-    fact = _function_of(x, init, trained, change, "odd")
+    fact = _function_of(x, init, trained, _relative(x) + s.shift, "odd")
     return fact if x.data else fact._replace(weight=x.weight)
 
 
 @law(Discrete)
 def discrete(s: Discrete, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     """Flips for a fraction of its entries when an input moves as much as it is large."""
+    xs = [facts[vid] for vid in s.xs]
     depends = mixed = 0
-    change: Order = MINUS_INFINITY
-    data = False
-    for x in (facts[vid] for vid in s.xs):
+    for x in xs:
         depends |= x.depends
         mixed |= x.mixed | x.odd
-        data = data or x.data
-        if x.change is not MINUS_INFINITY:
-            change = max_order(change, ZERO if x.init is MINUS_INFINITY else _at_most_zero(x.change - x.init))
-    return Fact(ZERO, ZERO, change, depends, 0, mixed, 0, False, data)
+    change = max_order(*(_relative(x) for x in xs))
+    return Fact(ZERO, ZERO, change, depends, 0, mixed, data=any(x.data for x in xs))
 
 
 @dataclass(frozen=True)

@@ -320,7 +320,8 @@ class _Judge:
         """Values after a norm or an inverse of something that is smaller, at these widths, than its order says.
 
         The inverse of an upper bound is none: where a sum is still ruled by its smaller order, what is divided
-        by it, its relative change, and the gradients that come back through it are larger than predicted.
+        by it, its relative change, and the gradients that come back through it are larger than predicted.  So it is with
+        what starts small: until its change has outgrown it, the relative change is still on its way up to order 0.
         """
         lowered, facts = self.solution.lowered, self.wanted.facts
         stack = []
@@ -328,7 +329,8 @@ class _Judge:
             s = atom.structure
             if (isinstance(s, Power) and s.k < 0) or isinstance(s, Normalise):
                 slope = fit(self.widths, self.sizes("init", s.x)) if facts[s.x].init is not MINUS_INFINITY else None
-                if slope is not None and slope.value < float(facts[s.x].init) - self.settings.tolerance:
+                thin = slope is not None and slope.value < float(facts[s.x].init) - self.settings.tolerance
+                if thin or (facts[s.x].change > facts[s.x].init and self.still_small(s.x)):
                     stack.append(atom.out)
         found: set[int] = set()
         while stack:
@@ -337,6 +339,11 @@ class _Judge:
                 found.add(vid)
                 stack.extend(atom.out for atom in lowered.forward_uses.get(vid, ()))
         return frozenset(found)
+
+    def still_small(self, vid: int) -> bool:
+        """Whether at some width a value has changed by no more than it was at init."""
+        pairs = zip(self.sizes("change", vid), self.sizes("init", vid), strict=True)
+        return any(change <= init for row in pairs for change, init in zip(*row, strict=True))
 
     def sizes(self, quantity: str, key: Any) -> list[list[float]]:
         return [
