@@ -1,7 +1,7 @@
 """Gauges: one parametrization written in different representatives of its abc orbit.
 
-Training sees only the effective orders ``A = a + b`` and ``C``; where along the orbit ``a`` stands is a choice.  A gauge
-makes that choice for every weight:
+Training sees only the effective orders ``A = a + b`` and ``C``; where along the orbit ``a`` stands is a choice.  A
+gauge makes that choice for every weight:
 
 * ``init``: ``a = 0``.  No multipliers in the forward pass: the model runs as it is.
 * ``mup``: ``b`` is what the role has in TP5 Table 8 (K/2 for a hidden weight that contracts growth K, else 0), and a
