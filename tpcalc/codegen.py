@@ -36,6 +36,8 @@ a model with other names, shapes or ties is refused.
 """
 '''
 
+_FORWARD = "\n    forward_(model)  # once: puts the multipliers of the gauge on its weights"
+
 _FOOTER = """
 
 _MULTIPLIERS = Multipliers(WEIGHTS)
@@ -64,7 +66,7 @@ def _header(scaling: Scaling) -> str:
         optimizer=scaling.optimizer,
         schema=SCHEMA,
         constructor=_use(scaling),
-        forward="\n    forward_(model)  # once: puts the multipliers of the gauge on its weights" if scaling.gauge != "init" else "",
+        forward="" if scaling.gauge == "init" else _FORWARD,
     )
     notes = [("The model itself needs", sentence) for sentence in scaling.sites]
     notes += [("Assumption", sentence) for sentence in scaling.document["assumptions"]]

@@ -83,9 +83,9 @@ class Node:
     @property
     def refs(self) -> Iterator[int]:
         """Ids of every tensor argument, in order."""
-        yield from _refs(self.args)
+        yield from references(self.args)
         for _, value in self.kwargs:
-            yield from _refs(value)
+            yield from references(value)
 
     @property
     def short_op(self) -> str:
@@ -98,12 +98,13 @@ class Node:
         return ", ".join(part for part in (self.module, self.source) if part)
 
 
-def _refs(arg: Any) -> Iterator[int]:
+def references(arg: Any) -> Iterator[int]:
+    """Ids of every tensor in an argument of a node."""
     if isinstance(arg, Ref):
         yield arg.id
     elif isinstance(arg, tuple):
         for item in arg:
-            yield from _refs(item)
+            yield from references(item)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from typing import Any, Optional, Union
 from tpcalc.derive import Need, Solution, parametrize, solve
 from tpcalc.lowering import Leaf
 from tpcalc.optimizers import Recipe, UpdateLaw, finite, recipe
-from tpcalc.order import MINUS_INFINITY
 from tpcalc.parametrization import Parametrization, Rule
 from tpcalc.report.json import table_json
 from tpcalc.scaling.errors import ScalingError
 from tpcalc.scaling.fans import Fan, fan_of
 from tpcalc.scaling.initial import Initial, block_initials, initials
 from tpcalc.scaling.powers import Factor, power_product
+from tpcalc.scaling.reached import check_reached
 from tpcalc.scaling.result import Scaling
 
 
@@ -43,7 +43,8 @@ def scale(
     the model also needs :meth:`~tpcalc.scaling.runtime.Multipliers.forward_`, which puts multipliers on its weights.
 
     Warns with SiteWarning of places that need a forward multiplier.  Raises ScalingError where the code's own init
-    can't be read or measured exactly, and what :func:`tpcalc.trace` and :func:`tpcalc.derive` raise.
+    can't be read or measured exactly, or where the forward pass reads a weight past the multiplier that the gauge puts
+    on it; and what :func:`tpcalc.trace` and :func:`tpcalc.derive` raise.
     """
     from tpcalc.trace import trace
 
@@ -51,12 +52,15 @@ def scale(
     solution = solve(program)
     how = recipe(optimizer)
     rules = parametrize(solution, how, gauge)
+    clips = clip_orders(rules, parametrize(solution, how, CLIPPED_AS))
     laws = initials(factory, program, base, target)
     cut = [leaf for weight in program.weights if rules[weight.name].slices for leaf, _ in solution.needs_of(weight)]
     laws.update(block_initials(factory, cut, laws, base, target))
     for site in rules.sites:
         warnings.warn(f"{site.message} (no multiplier of a weight replaces this)", SiteWarning, stacklevel=2)
-    return Scaling(_document(solution, rules, how, laws, base, target))
+    scaling = Scaling(_document(solution, rules, how, laws, clips, base, target))
+    check_reached(scaling, factory, loss)
+    return scaling
 
 
 def traced_widths(base: int, target: int, widths: Optional[Sequence[int]] = None) -> tuple[int, ...]:
@@ -73,6 +77,7 @@ def _document(
     rules: Parametrization,
     how: Recipe,
     laws: dict[str, Initial],
+    clips: dict[str, Fraction],
     base: int,
     target: int,
 ) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def _document(
         shapes = [[size.at(width) for size in rule.shape] for width in (base, target)]
         law = laws[rule.name]
         fans = _fans(solution, found[rule.name], base, target)
-        numbers = _numbers(rule, fans, law, trained_by[rule.optimizer], shapes)
+        numbers = _numbers(rule, fans, law, trained_by[rule.optimizer], shapes, clips[rule.name])
         entry["shape_at"] = {"base": shapes[0], "target": shapes[1]}
         entry["init_law"] = law.draw
         entry.update(_init_sizes(law, numbers["init"]))
@@ -128,7 +133,12 @@ def _fans(solution: Solution, found: Sequence[tuple[Leaf, Need]], base: int, tar
 
 
 def _numbers(
-    rule: Rule, fans: Optional[_Fans], law: Initial, trained_by: UpdateLaw, shapes: Sequence[Sequence[int]]
+    rule: Rule,
+    fans: Optional[_Fans],
+    law: Initial,
+    trained_by: UpdateLaw,
+    shapes: Sequence[Sequence[int]],
+    clip: Fraction,
 ) -> dict[str, Optional[float]]:
     """The multipliers of one weight.  Each is evaluated once, from exact ratios."""
     if fans is None:
@@ -150,7 +160,7 @@ def _numbers(
         "lr": power_product(lr),
         "weight_decay": power_product([*inverse, (width, rule.weight_decay - rule.c)]),
         "eps": None if rule.eps is None else power_product([(width, rule.eps)]),
-        "clip": power_product([(width, -clip_order(rule))]),
+        "clip": power_product([(width, -clip)]),
         "forward": power_product([(width, -rule.a)]),
     }
 
@@ -163,13 +173,17 @@ def _init(name: str, law: Initial, fan: Fan, A: Fraction, a: Fraction) -> float:
     return init
 
 
-def clip_order(rule: Rule) -> Fraction:
-    """``theta``: how far the weight stands from the gauge in which every gradient entry has order -1.
+#: The gauge whose global gradient norm multipliers clip by.
+CLIPPED_AS = "mup"
 
-    In that gauge (TP5, Table 8: a readout multiplied by 1/n in the forward pass, attention by 1/d) the global norm of
-    the gradient has order 0.  The weight there is ``n^theta W``, its gradient ``n^-theta`` times that of ``W``.  A
-    weight of fixed size has only finitely many entries and stands there as it does here.
+
+def clip_orders(rules: Parametrization, standard: Parametrization) -> dict[str, Fraction]:
+    """x in "a gradient counts n^-x in the global norm", for each weight.
+
+    The norm is measured as in the gauge of TP5, Table 8 (``standard``; a readout multiplied by 1/n in the forward pass,
+    attention by 1/d), where no weight outgrows the others: the parameter there is ``n^theta`` times the one here with
+    ``theta = a_standard - a``, its gradient ``n^-theta`` times.  What all of them have in common (a net without hidden
+    layers: n^-1/2) is divided out, so that one threshold clips alike at all widths.
     """
-    if rule.gradient is MINUS_INFINITY or all(size.growth <= 0 for size in rule.shape):
-        return Fraction(0)
-    return finite(rule.gradient) + 1
+    common = finite(standard.clipping.norm)
+    return {rule.name: standard[rule.name].a - rule.a + common for rule in rules.values()}

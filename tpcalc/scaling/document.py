@@ -83,6 +83,8 @@ def _problem(document: dict[str, Any]) -> str:
         numbers = {key: value for key, value in entry["multipliers"].items() if key != "eps" or value is not None}
         if any(value is None or not _SMALLEST < value < _LARGEST for value in numbers.values()):
             return f"has a multiplier of {name!r} that is missing or no positive number"
+        if document.get("gauge", "init") != "init" and "forward" not in numbers:
+            return f"lacks the forward multiplier of {name!r}"
         if entry["init_law"] is None or None in entry["shape_at"].values():
             return f"lacks the sizes or the init law of {name!r}"
         if None in (entry["init_std"]["target"], entry["init_mean"]["target"]):

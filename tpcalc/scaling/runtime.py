@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
 # Path components that wrappers put into parameter names: torch.compile, activation
@@ -31,8 +32,9 @@ class Weight:
     Each ``*`` in ``name`` stands for the indices in ``blocks``; ``aliases`` are the
     other names of a tied weight.  ``draw`` is how a fresh value is drawn at the target
     width: its law, mean and standard deviation.  ``clip`` weighs the gradient in the
-    global norm; ``forward`` multiplies the weight in the forward pass.  ``slices`` are the blocks of a packed weight with an init of their own,
-    each an axis, a start, a length and the multiplier that takes the place of ``init``.
+    global norm; ``forward`` multiplies the weight in the forward pass.  ``slices`` are
+    the blocks of a packed weight with an init of their own, each an axis, a start, a
+    length and the multiplier that takes the place of ``init``.
     """
 
     name: str
@@ -136,25 +138,30 @@ class Multipliers:
 
         Each becomes a ``torch.nn.utils.parametrize`` parametrization: ``module.weight`` is
         then the parameter times its multiplier.  Where every multiplier is 1 nothing
-        changes.  Call it once, before or after ``init_``, before the optimizer is made.
+        changes.  Call it once, on a model that has initialised itself (before or after
+        ``init_``), and before DistributedDataParallel or ``fully_shard``.
         """
-        multiplied = {id(p): w for _, p, w in self.match(model) if w.forward != 1.0}
+        multiplied = {
+            id(parameter): (name, parameter, weight.forward)
+            for name, parameter, weight in self.match(model)
+            if weight.forward != 1.0
+        }
         places = [
-            (module, name, multiplied[id(parameter)])
+            (module, name, *multiplied[id(parameter)])
             for module in model.modules()
             for name, parameter in module._parameters.items()
             if id(parameter) in multiplied
         ]
-        for module, name, weight in places:
-            if isinstance(module, (nn.RNNBase, parametrize.ParametrizationList)):
-                raise self.error(
-                    f"{weight.name} is held by {type(module).__name__}, whose forward pass "
-                    f"cannot be multiplied from outside, or has its multiplier already; "
-                    f"use multipliers of the gauge init"
-                )
-        for module, name, weight in places:
-            multiplier = _Multiplier(weight.forward)
-            parametrize.register_parametrization(module, name, multiplier)
+        wrapped = [m for m in model.modules() if isinstance(m, DistributedDataParallel)]
+        if places and wrapped:  # its hooks on the parameters would not survive
+            raise self.error("call forward_ before the model is wrapped in DDP")
+        for module, name, known, parameter, _ in places:
+            problem = _why_not(module, name, parameter)
+            if problem:
+                raise self.error(f"{known} {problem}")
+        for module, name, _, _, multiplier in places:
+            parametrization = _Multiplier(multiplier)
+            parametrize.register_parametrization(module, name, parametrization)
 
     def param_groups(
         self,
@@ -246,11 +253,12 @@ class Multipliers:
         shapes or other ties than the one the multipliers were made for.
         """
         found = list(model.named_parameters(remove_duplicate=False))
-        names = [self._known(_plain(name)) for name, _ in found]
-        while any(name not in self._table for name in names):
+        names = [_plain(name) for name, _ in found]
+        while any(self.table_name(name) not in self._table for name in names):
             if not names or not all(name.startswith("module.") for name in names):
                 break
             names = [name.removeprefix("module.") for name in names]
+        names = [self.table_name(name) for name in names]
         self._check_names(names)
         matched: dict[int, tuple[str, nn.Parameter, Weight]] = {}
         owner: dict[str, tuple[int, str]] = {}
@@ -275,12 +283,12 @@ class Multipliers:
                 )
         return list(matched.values())
 
-    def _known(self, name: str) -> str:
+    def table_name(self, name: str) -> str:
         """The name of a parameter before ``forward_`` put a multiplier on it."""
-        path = name.split(".")
-        if name in self._table or path[-3:-2] != ["parametrizations"] or path[-1] != "original":
+        *path, kind, held, last = ["", "", *name.split(".")]
+        if name in self._table or (kind, last) != ("parametrizations", "original"):
             return name
-        return ".".join([*path[:-3], path[-2]])
+        return ".".join([*path[2:], held])
 
     def _check_names(self, names: list[str]) -> None:
         present = set(names)
@@ -307,6 +315,40 @@ class _Multiplier(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight * self.multiplier
+
+
+def _why_not(module: nn.Module, name: str, parameter: nn.Parameter) -> str:
+    """Why the weight ``module.name`` can't be multiplied from outside; empty if it can."""
+    kind = type(module).__name__
+    if isinstance(module, parametrize.ParametrizationList):
+        others = {type(part).__name__ for part in module}
+        if _Multiplier.__name__ in others:
+            return "has its multiplier already; call forward_ once"
+        return (
+            f"has another parametrization ({', '.join(sorted(others))}), which a "
+            f"multiplier cannot join; use multipliers of the gauge init"
+        )
+    if isinstance(module, nn.RNNBase):
+        return (
+            f"is held by {kind}, which hands its weights to a fused kernel past any "
+            f"multiplier; use multipliers of the gauge init"
+        )
+    if isinstance(module, torch.jit.ScriptModule):
+        return f"is held by {kind}, a script; call forward_ before torch.jit.script"
+    bounded = isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+    if bounded and module.max_norm is not None:
+        return (
+            f"is held by {kind} with max_norm, which cuts the rows of the product and "
+            f"not of the parameter; use multipliers of the gauge init"
+        )
+    if hasattr(nn.ModuleDict(), name):
+        return (
+            f"is called as an attribute of nn.ModuleDict ({name}), in which torch keeps "
+            f"multipliers; rename it, or use multipliers of the gauge init"
+        )
+    if hasattr(parameter, "placements"):
+        return "is sharded already; call forward_ before fully_shard"
+    return ""
 
 
 def _plain(name: str) -> str:

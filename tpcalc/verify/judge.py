@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Optional
@@ -16,7 +16,19 @@ from tpcalc.program import Weight
 from tpcalc.propagate import FULL
 from tpcalc.regime import KERNEL, TRIVIAL, UNSTABLE, own_effect, regime
 from tpcalc.report.fold import fold_names
-from tpcalc.rules.structures import Bounded, Contract, Exp, Guard, LinearLike, Scale, Softmax, Sum, View, operands
+from tpcalc.rules.structures import (
+    Bounded,
+    Contract,
+    Exp,
+    Guard,
+    LinearLike,
+    Product,
+    Scale,
+    Softmax,
+    Sum,
+    View,
+    operands,
+)
 from tpcalc.trace.fit import fit_scalar
 from tpcalc.verify.absorbed import Absorbed, absorbed, end_before
 from tpcalc.verify.effective import Effective, effective
@@ -349,7 +361,7 @@ class Judge:
             if need is None or C is None or own.law is None or self.caused(leaf.weight.name, LR):
                 continue
             deficit = C - need.C
-            if deficit <= 0 or not self.too_small(leaf, C):
+            if deficit <= 0 or not (self.too_small(leaf, C) or self.starves(leaf, need)):
                 continue
             needed = self.own_c(leaf, -deficit)
             if needed is None or needed == own.c:
@@ -414,6 +426,15 @@ class Judge:
             return False
         return self.facts[use.out].trained < self.solution.facts[use.out].trained
 
+    def starves(self, leaf: Leaf, need: Need) -> bool:
+        """It makes a nonlinearity further on linear in the limit: what enters there is too small, trained or not (a
+        norm's gain that shrinks: whatever the weights behind it do, relative to that all of them move).
+        """
+        if not self.starved(leaf, need):
+            return False
+        after = self.nonlinearities_after(need.demand.use.out, (View, Scale, Guard, Sum, Contract, Product))
+        return any(self.facts[value].trained < self.solution.facts[value].trained for value, _ in after)
+
     def beside_another(self, leaf: Leaf, need: Need) -> bool:
         """A bias, or one of two embeddings: what it is added to moves maximally anyhow."""
         use = need.demand.use
@@ -432,7 +453,7 @@ class Judge:
                 continue
             if self.role(leaf.weight) == "output":
                 continue
-            value, why = self.nonlinearity_after(use.out)
+            value, why = next(self.nonlinearities_after(use.out, (View, Scale, Guard, Sum)), (None, ""))
             if value is not None and self.facts[value].init < self.solution.facts[value].init:
                 deficit = own.b - need.A
                 self.items.append(
@@ -451,9 +472,9 @@ class Judge:
                     )
                 )
 
-    def nonlinearity_after(self, vid: int) -> tuple[Optional[int], str]:
-        """The value that a result becomes, through views, constants and sums, where it enters a nonlinearity or a
-        softmax.
+    def nonlinearities_after(self, vid: int, through: tuple[type, ...]) -> Iterator[tuple[int, str]]:
+        """The values that a result becomes, by structures of the kinds ``through``, where they enter a nonlinearity or
+        a softmax, with what they enter; the nearest first.
         """
         queue, seen = [vid], {vid}
         while queue:
@@ -464,12 +485,12 @@ class Judge:
                 and limit.atom is not None
                 and isinstance(limit.atom.structure, (LinearLike, Bounded, Exp, Softmax))
             ):
-                return x, limit.why
+                yield x, limit.why
+                continue
             for atom in self.lowered.forward_uses.get(x, ()):
-                if isinstance(atom.structure, (View, Scale, Guard, Sum)) and atom.out not in seen:
+                if isinstance(atom.structure, through) and atom.out not in seen:
                     seen.add(atom.out)
                     queue.append(atom.out)
-        return None, ""
 
     def untrained(self) -> None:
         for weight in self.program.weights:

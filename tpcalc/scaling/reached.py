@@ -1,0 +1,42 @@
+"""Do the multipliers of the forward pass reach every use of their weights?
+
+``forward_`` puts a multiplier where a module holds its weight.  Code that keeps the parameter itself (in a list, in a
+closure) or walks over ``parameters()`` reads past it, and would train another model without a word.  So the model is
+recorded once more, at the target width with its multipliers on: each weight that has one may enter nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Optional
+
+from tpcalc.scaling.errors import ScalingError
+from tpcalc.scaling.result import Scaling
+
+
+def check_reached(scaling: Scaling, factory: Callable[[int], Any], loss: Optional[Callable[..., Any]]) -> None:
+    """Raise ScalingError, naming the weight and the place, where the forward pass reads one past its multiplier."""
+    from tpcalc.program import references
+    from tpcalc.trace.recorder import record
+    from tpcalc.trace.target import call_factory
+
+    multipliers = {name: weight.forward for name, weight in scaling.items() if weight.forward != 1.0}
+    if not multipliers:
+        return
+
+    def call() -> tuple[Any, Any]:
+        model, inputs = call_factory(factory, scaling.target)
+        scaling.forward_(model)
+        return model, inputs
+
+    trace = record(call, scaling.target, loss=loss, backward=False)
+    held = {weight.value: scaling.table_name(weight.names[0]) for weight in trace.weights}
+    for node in trace.nodes:
+        for value in references((node.args, node.kwargs)):
+            name = held.get(value)
+            if name in multipliers and not (node.op == "aten.mul.Tensor" and node.args[1] == multipliers[name]):
+                where = ", ".join(part for part in (node.module, node.source) if part) or "the model"
+                raise ScalingError(
+                    f"{name} is read past its multiplier by {node.op} in {where}, where the code holds the parameter "
+                    f"itself; read it from its module each time, or use the gauge init"
+                )
