@@ -16,12 +16,12 @@ import pytest
 import test_orbits as orbits
 import torch
 import torch.nn.functional as F
+from quick import quick
 from test_codegen import run as executed
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import tpcalc
-import tpcalc.trace
 from tpcalc.codegen import codegen
 from tpcalc.gauge import GAUGES
 from tpcalc.optimizers import LAWS
@@ -37,14 +37,9 @@ OTHERS = tuple(gauge for gauge in GAUGES if gauge != "init")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick():
-    """One thread, as tensors are small; and one trace of a model serves all its gauges and optimizers."""
-    threads, plain = torch.get_num_threads(), tpcalc.trace.trace
-    torch.set_num_threads(1)
-    cached = lru_cache(maxsize=None)(plain)
-    with mock.patch("tpcalc.trace.trace", lambda factory, widths, loss=None: cached(factory, widths, loss=loss)):
+def quickly():
+    with quick():
         yield
-    torch.set_num_threads(threads)
 
 
 # -- models ---------------------------------------------------------------------------------------------------------
