@@ -1,7 +1,7 @@
 """The global gradient norm, measured: its order, the weights that make it, and what a threshold must do.
 
-Slopes are of log norm over log width, at widths 64 to 512, each the mean over a few steps of training.  A norm is a root
-of a sum of squares of several powers of the width; at these widths its own slope lies between their orders, so the
+Slopes are of log norm over log width, at widths 64 to 512, each the mean over a few steps of training.  A norm is a
+root of a sum of squares of several powers of the width; at these widths its own slope lies between their orders, so the
 order is measured on the weights that are said to make it.
 """
 

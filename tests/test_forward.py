@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from unittest import mock
@@ -269,6 +270,33 @@ def test_at_base_width_nothing_changes(gauge, optimizer):
 def test_in_the_gauge_init_nothing_is_registered():
     model = started(gpt, calls(scaled(gpt, "init")))
     assert not any(parametrize.is_parametrized(module) for module in model.modules())
+
+
+@pytest.mark.parametrize("gauge", GAUGES)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lamb", "muon+adamw"])
+def test_numbers_are_the_exponents_evaluated(optimizer, gauge):
+    for entry in scaled(gpt, gauge, optimizer).document["weights"]:
+
+        def ratio(key, entry=entry):
+            return 3 ** float(Fraction(entry[key]))
+
+        numbers, std = entry["multipliers"], entry["init_std"]
+        assert numbers["forward"] == pytest.approx(1 / ratio("a"), rel=1e-15)
+        assert numbers["lr"] == pytest.approx(1 / ratio("c"), rel=1e-15)
+        assert numbers["weight_decay"] == pytest.approx(ratio("weight_decay"), rel=1e-15)
+        assert std["target"] == pytest.approx(std["base"] / ratio("b"), rel=1e-12)
+        if entry["eps"] is not None:
+            assert numbers["eps"] == pytest.approx(ratio("eps"), rel=1e-15)
+
+
+@pytest.mark.parametrize("gauge", GAUGES)
+def test_multipliers_compose(gauge):
+    """32 -> 64 -> 96 is 32 -> 96."""
+    up, on, through = (tpcalc.scale(gpt, *widths, gauge=gauge) for widths in ((32, 64), (64, 96), (32, 96)))
+    for name in through:
+        for key in ("init", "lr", "weight_decay", "eps", "clip", "forward"):
+            first, second, whole = (getattr(each[name], key) for each in (up, on, through))
+            assert first * second == pytest.approx(whole, rel=1e-14), (name, key)
 
 
 # -- what a model goes through --------------------------------------------------------------------------------------
