@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from unittest import mock
@@ -16,12 +17,12 @@ import pytest
 import test_orbits as orbits
 import torch
 import torch.nn.functional as F
+from quick import quick
 from test_codegen import run as executed
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import tpcalc
-import tpcalc.trace
 from tpcalc.codegen import codegen
 from tpcalc.gauge import GAUGES
 from tpcalc.optimizers import LAWS
@@ -37,14 +38,9 @@ OTHERS = tuple(gauge for gauge in GAUGES if gauge != "init")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick():
-    """One thread, as tensors are small; and one trace of a model serves all its gauges and optimizers."""
-    threads, plain = torch.get_num_threads(), tpcalc.trace.trace
-    torch.set_num_threads(1)
-    cached = lru_cache(maxsize=None)(plain)
-    with mock.patch("tpcalc.trace.trace", lambda factory, widths, loss=None: cached(factory, widths, loss=loss)):
+def quickly():
+    with quick():
         yield
-    torch.set_num_threads(threads)
 
 
 # -- models ---------------------------------------------------------------------------------------------------------
@@ -274,6 +270,33 @@ def test_at_base_width_nothing_changes(gauge, optimizer):
 def test_in_the_gauge_init_nothing_is_registered():
     model = started(gpt, calls(scaled(gpt, "init")))
     assert not any(parametrize.is_parametrized(module) for module in model.modules())
+
+
+@pytest.mark.parametrize("gauge", GAUGES)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lamb", "muon+adamw"])
+def test_numbers_are_the_exponents_evaluated(optimizer, gauge):
+    for entry in scaled(gpt, gauge, optimizer).document["weights"]:
+
+        def ratio(key, entry=entry):
+            return 3 ** float(Fraction(entry[key]))
+
+        numbers, std = entry["multipliers"], entry["init_std"]
+        assert numbers["forward"] == pytest.approx(1 / ratio("a"), rel=1e-15)
+        assert numbers["lr"] == pytest.approx(1 / ratio("c"), rel=1e-15)
+        assert numbers["weight_decay"] == pytest.approx(ratio("weight_decay"), rel=1e-15)
+        assert std["target"] == pytest.approx(std["base"] / ratio("b"), rel=1e-12)
+        if entry["eps"] is not None:
+            assert numbers["eps"] == pytest.approx(ratio("eps"), rel=1e-15)
+
+
+@pytest.mark.parametrize("gauge", GAUGES)
+def test_multipliers_compose(gauge):
+    """32 -> 64 -> 96 is 32 -> 96."""
+    up, on, through = (tpcalc.scale(gpt, *widths, gauge=gauge) for widths in ((32, 64), (64, 96), (32, 96)))
+    for name in through:
+        for key in ("init", "lr", "weight_decay", "eps", "clip", "forward"):
+            first, second, whole = (getattr(each[name], key) for each in (up, on, through))
+            assert first * second == pytest.approx(whole, rel=1e-14), (name, key)
 
 
 # -- what a model goes through --------------------------------------------------------------------------------------

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
-from unittest import mock
 
 import pytest
 import torch
 from models import example
+from quick import quick
 from torch import Tensor, nn
 
 import tpcalc
-import tpcalc.trace
 from tpcalc.gauge import GAUGES
 from tpcalc.verify import Report
 
@@ -24,14 +23,9 @@ GPT, Config = (FACTORIES["gpt"].__globals__[name] for name in ("GPT", "Config"))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick():
-    """One thread, as tensors are small; and one trace of a model serves all its gauges and optimizers."""
-    threads, plain = torch.get_num_threads(), tpcalc.trace.trace
-    torch.set_num_threads(1)
-    cached = lru_cache(maxsize=None)(plain)
-    with mock.patch("tpcalc.trace.trace", lambda factory, widths, loss=None: cached(factory, widths, loss=loss)):
+def quickly():
+    with quick():
         yield
-    torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=None)

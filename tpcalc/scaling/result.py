@@ -18,8 +18,9 @@ from tpcalc.scaling.runtime import Multipliers, Weight
 class Scaling(Multipliers, Mapping):
     """A mapping from parameter name to :class:`~tpcalc.scaling.runtime.Weight`; a tied weight stands under each name.
 
-    Its ``init``, ``lr``, ``weight_decay``, ``eps`` and ``clip`` are the multipliers.  The blocks of a packed weight
-    that need different ones have each their own init in ``slices``, which ``init_`` applies; the rest they share.
+    Its ``init``, ``lr``, ``weight_decay``, ``eps``, ``clip`` and ``forward`` are the multipliers.  The blocks of a
+    packed weight that need different ones have each their own init in ``slices``, which ``init_`` applies; the rest
+    they share.
 
     ``document`` is the content of ``multipliers.json``, exponents included.  Treat it as read-only.
     """
