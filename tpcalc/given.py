@@ -117,12 +117,11 @@ def gradient_order(grad: Optional[int], facts: Mapping[int, Fact]) -> Order:
 
 def view_of(lowered: Lowered, leaf: Leaf, given: Given, facts: Mapping[int, Fact]) -> WeightView:
     """What an update law sees of the parameter ``w`` behind the effective weight ``W = n^-a w`` of a leaf."""
-    # a relative law at a zero weight has no scale to go by; its first update is of order 0
     size = ZERO if given.A is None else given.A
     fan_in, met = lowered.meets(leaf)
     inputs = ZERO if met is None else max_order(facts[met].init, facts[met].trained)
     axes = tuple(axis.growth for axis in leaf.weight.shape)
-    return WeightView(gradient_order(leaf.grad, facts), size, axes, fan_in, inputs).at(given.a)
+    return WeightView(gradient_order(leaf.grad, facts), size, axes, fan_in, inputs, given.A is None).at(given.a)
 
 
 def update_order(given: Given, law: UpdateLaw, view: WeightView) -> Optional[Fraction]:

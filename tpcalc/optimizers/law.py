@@ -31,7 +31,8 @@ class WeightView:
 
     ``gradient``: ``g``, entries of its gradient ~ n^g.  ``size``: ``b``, its entries ~ n^-b.  ``axes``: growths of its
     axes as the optimizer sees them.  ``fan_in``: growth of the axes contracted where it meets values, ``inputs``: the
-    order of those values (for laws that look at activations, K-FAC).
+    order of those values (for laws that look at activations, K-FAC).  ``zero``: it starts at zero, and ``size`` says
+    nothing (only a given parametrization says so, :mod:`tpcalc.given`).
     """
 
     gradient: Order
@@ -39,6 +40,7 @@ class WeightView:
     axes: tuple[Fraction, ...] = ()
     fan_in: Fraction = ZERO
     inputs: Order = ZERO
+    zero: bool = False
 
     @property
     def rows(self) -> Fraction:
@@ -94,7 +96,8 @@ class UpdateLaw:
     ``update(w)``: order ``u`` of the entries of one unit-lr update of ``w``; of a matrix that is not low-rank (Muon),
     of entries that would act alike on aligned inputs.  ``eps`` None: there is none, or its size does not matter.
     ``source``: where the law is published.  ``note``: a warning for whoever uses it.  ``shape(rows, columns)``: where
-    the update depends on the shape alone, its size as factors of the true lengths.
+    the update depends on the shape alone, its size as factors of the true lengths.  ``least(w)``: the order of an
+    update made from data that the optimizer has seen before, where that is smaller (SOAP); a check asks for no more.
     """
 
     name: str
@@ -104,6 +107,7 @@ class UpdateLaw:
     source: str
     note: str = ""
     shape: Optional[Callable[[int, int], Factors]] = None
+    least: Optional[Callable[[WeightView], Order]] = None
 
     def c(self, C: Fraction, w: WeightView, a: Fraction = ZERO) -> Fraction:
         """Learning-rate exponent (lr ~ n^-c) that gives effective updates of order ``C``; ``w`` as in the gauge ``a``."""

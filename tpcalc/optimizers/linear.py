@@ -21,6 +21,7 @@ ASGD = register(
         LINEAR,
         None,
         "Polyak & Juditsky 1992: SGD whose iterates are averaged; " + SGD.source,
+        "lambd is a weight decay too (torch subtracts lr*lambd*W, 1e-4 by default): scale it as weight decay, or set it to 0",
     )
 )
 ADADELTA = register(
