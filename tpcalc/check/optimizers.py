@@ -74,7 +74,7 @@ BUILT: dict[str, Built] = {
     "sgd": _torch("SGD", 0.1, lr=0.0),
     # lambd is a decay of its own; weight_decay is enough
     "asgd": _torch("ASGD", 0.1, lambd=0.0),
-    "adadelta": _torch("Adadelta", 1.0, ADADELTA_EPS),
+    "adadelta": _torch("Adadelta", 0.3, ADADELTA_EPS),
     "adam": _torch("Adam", 1e-3),
     "adamw": _torch("AdamW", 1e-3),
     "nadam": _torch("NAdam", 1e-3),
@@ -82,7 +82,7 @@ BUILT: dict[str, Built] = {
     "radam": _torch("RAdam", 1e-3, **RADAM),
     "radamw": _torch("RAdam", 1e-3, **RADAM, decoupled_weight_decay=True),
     "adamax": _torch("Adamax", 1e-3),
-    "rmsprop": _torch("RMSprop", 3e-4),
+    "rmsprop": _torch("RMSprop", 1e-4),
     "adagrad": _torch("Adagrad", 1e-3),
     "rprop": _torch("Rprop", 1e-3),
     "adam_atan2": _ours(reference.AdamAtan2, 1e-3),
@@ -99,7 +99,7 @@ BUILT: dict[str, Built] = {
     "shampoo": _ours(reference.Shampoo, 1e-2),
     # its first step only makes its bases; entries of rounding noise must not reach epsilon
     "soap": _ours(reference.SOAP, 1e-3, 1e-8, warm_up=1),
-    "kfac": _watching(reference.KFAC, 3e-3),
+    "kfac": _watching(reference.KFAC, 1e-3),
     "foof": _watching(reference.FOOF, 1e-2),
 }
 

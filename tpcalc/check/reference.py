@@ -5,7 +5,7 @@ Written from the algorithms of the papers that the docstrings name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -177,7 +177,6 @@ class Shampoo(Reference):
     """Each axis is multiplied by (eps + the sum of its squared unfoldings) to the power -1/(2 * order of the tensor)
     (Gupta, Koren & Singer 2018, Algorithms 1 and 2).  Roots are taken in float64."""
 
-    DECAY = "coupled"
     DEFAULTS = {"eps": 1e-4}
 
     def direction(self, p: Tensor, gradient: Tensor, state: State, group: Group) -> Tensor:
@@ -207,7 +206,8 @@ class SOAP(Reference):
         if state["step"] == 1:
             for axis in axes:
                 gram = self.gram(gradient, state, axis, group)
-                state["basis", axis] = torch.linalg.eigh(gram).eigenvectors.flip(1)
+                # in float64: of so many equal eigenvalues float32 may not converge
+                state["basis", axis] = torch.linalg.eigh(gram.double()).eigenvectors.flip(1).to(p.dtype)
             return torch.zeros_like(p)
         m = _average(state, "m", gradient, group["betas"][0])
         rotated = self.rotate(gradient, state, axes)
@@ -284,16 +284,16 @@ class KFAC(Reference):
 
     def direction(self, p: Tensor, gradient: Tensor, state: State, group: Group) -> Tensor:
         module = self.layer[p]
-        outputs = self.gradients[module].flatten(0, -2)
-        outputs = outputs * len(outputs)  # of each sample's loss, not of their mean
-        update = gradient
+        table = isinstance(module, nn.Embedding)
+        update = gradient.T if table else gradient  # outputs first
         if self.POWERS[1]:
+            outputs = self.gradients[module].flatten(0, -2)
+            outputs = outputs * len(outputs)  # of each sample's loss, not of their mean
             update = self.divided(outputs.T @ outputs / len(outputs), update, state, "outputs", group)
+        if table:
+            return self.look_up(self.inputs[module], update.T, state, group)
         if p.dim() > 1:
-            inputs = self.inputs[module]
-            if isinstance(module, nn.Embedding):
-                return self.look_up(inputs, update, state, group)
-            inputs = inputs.flatten(0, -2)
+            inputs = self.inputs[module].flatten(0, -2)
             update = self.divided(inputs.T @ inputs / len(inputs), update.T, state, "inputs", group).T
         return update
 
@@ -314,6 +314,3 @@ class FOOF(KFAC):
     """``G A^-1``: K-FAC without the factor of the outputs (Benzing 2022)."""
 
     POWERS = (1, 0)
-
-
-Maker = Callable[[Sequence[Group], nn.Module], torch.optim.Optimizer]

@@ -80,12 +80,15 @@ def muon_law(adjust: "str | None") -> UpdateLaw:
 
 SHAMPOO = register(
     UpdateLaw(
-        # order k: the k preconditioners, sums of squared unfoldings, to the power -1/(2k) each, divide the gradient by its norm
+        # order k: the k preconditioners, sums of squared unfoldings, to the power -1/(2k) each, divide the gradient by its
+        # norm.  Decay is decoupled as in Shi et al. 2023 (Distributed Shampoo).  In the gradient (wd*W) it would be
+        # normalised in the gradient's null space, too, and its size there would not depend on wd.
         "shampoo",
         _unit_norm,
-        COUPLED,
+        DECOUPLED,
         BESIDE_GRAM,
-        "Gupta, Koren & Singer 2018, Algorithm 2; Ishikawa & Karakida 2024 (e_A = e_B = 1/2)",
+        "Gupta, Koren & Singer 2018, Algorithm 2, with the decoupled decay of Shi et al. 2023; Ishikawa & Karakida 2024 "
+        "(e_A = e_B = 1/2)",
         shape=lambda rows, columns: [(Fraction(rows * columns), -HALF)],
     )
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from tpcalc.optimizers.law import (
     AFTER_NORMALISING,
-    BESIDE_GRADIENT,
+    BESIDE_GRADIENT_RESCALED,
     BESIDE_NORM,
     COUPLED,
     DECOUPLED,
@@ -62,7 +62,7 @@ LAMB = register(
         "lamb",
         _relative,
         AFTER_NORMALISING,
-        BESIDE_GRADIENT,
+        BESIDE_GRADIENT_RESCALED,
         "You et al. 2020, Algorithm 2: Adam's update, scaled to the norm of W",
         _ZERO,
     )
