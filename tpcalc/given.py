@@ -122,12 +122,12 @@ def view_of(lowered: Lowered, leaf: Leaf, given: Given, facts: Mapping[int, Fact
     more.
     """
     largest = max_order(*(facts[block.value].trained for block in lowered.leaves_of[leaf.weight.name]))
-    # a relative law at a zero weight has no scale to go by; its first update is of order 0
-    size = ZERO if largest is MINUS_INFINITY else -largest
+    zero = largest is MINUS_INFINITY
+    size = ZERO if zero else -largest
     fan_in, met = lowered.meets(leaf)
     inputs = ZERO if met is None else max_order(facts[met].init, facts[met].trained)
     axes = tuple(axis.growth for axis in leaf.weight.shape)
-    return WeightView(gradient_order(leaf.grad, facts), size, axes, fan_in, inputs).at(given.a)
+    return WeightView(gradient_order(leaf.grad, facts), size, axes, fan_in, inputs, zero).at(given.a)
 
 
 def update_order(given: Given, law: UpdateLaw, view: WeightView) -> Optional[Fraction]:

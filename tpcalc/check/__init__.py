@@ -35,7 +35,7 @@ def check(
     tolerance: float = TOLERANCE,
     lr: Optional[float] = None,
     weight_decay: float = 0.0,
-    eps: float = 1e-12,
+    eps: Optional[float] = None,
     batch: Optional[Any] = None,
     loss: Optional[Callable[..., Any]] = None,
     build: Optional[Callable[..., Any]] = None,

@@ -15,7 +15,7 @@ from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.check.effects import Use, binding, predicted, uses
 from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope, fit
-from tpcalc.check.optimizers import Build, built
+from tpcalc.check.optimizers import NEGLIGIBLE, Build, built
 from tpcalc.check.training import Batch, Exponents, Loss, Probe, Recipe, Run, Trained, Trainer
 from tpcalc.derive import Solution, is_random, parametrize, solve
 from tpcalc.errors import TpcalcError
@@ -48,7 +48,7 @@ class Settings:
     tolerance: float
     lr: Optional[float]
     weight_decay: float
-    eps: float
+    eps: Optional[float]
 
     def __post_init__(self) -> None:
         if self.parametrization not in PARAMETRIZATIONS:
@@ -106,26 +106,37 @@ def run_check(
         effects = {name: max(predicted(lowered, facts, use) for use in found) for name, found in chosen.items()}
         expected = Prediction(facts, effects, _gradients(program, facts))
     trained_by = {
-        name: Trained(law.name, law.eps is not None, makers[law.name].rate, makers[law.name].build)
+        name: Trained(law.name, maker.rate, None if law.eps is None else maker.eps, maker.make)
         for name, law in laws.items()
+        for maker in (makers[law.name],)
     }
+    warm_up = max(makers[law.name].warm_up for law in laws.values())
     training = Recipe(
-        trained_by, settings.lr, settings.weight_decay, settings.eps, settings.steps, program.widths[0], exponents
+        trained_by,
+        settings.lr,
+        settings.weight_decay,
+        settings.eps,
+        settings.steps + warm_up,
+        program.widths[0],
+        exponents,
+        warm_up,
     )
     values = frozenset(_compared(lowered, wanted_facts))
     trainer = Trainer(factory, Probe(lowered, values, chosen), training, batch, loss)
     runs = _run_all(trainer, settings, program.widths, progress)
-    notes = tuple(f"a site needs a multiplier in the code: {site.message}" for site in rules.sites)
+    notes = [f"a site needs a multiplier in the code: {site.message}" for site in rules.sites]
+    notes += [law.note for law in {law.name: law for law in laws.values()}.values() if law.note]
+    notes += [f"{warm_up} steps more were taken: the first ones of {how.name} do not follow its law"] if warm_up else []
     return Result(
         entries=tuple(_Judge(solution, laws, settings, program.widths, wanted, expected, runs).entries(chosen)),
         parametrization=settings.parametrization,
         optimizer=how.name,
         widths=program.widths,
         seeds=settings.seeds,
-        steps=settings.steps,
+        steps=training.steps,
         tolerance=settings.tolerance,
         losses=_losses(runs, program.widths),
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
@@ -260,12 +271,15 @@ class _Judge:
     def floor(self, weight: Weight, found: list[Use]) -> Order:
         """The effect that an update must have: its predicted one, for what it meets as large as it starts.
 
-        An update proportional to the gradient is at first as much smaller as the gradient at init is than the largest.
+        An update proportional to the gradient is at first as much smaller as the gradient at init is than the largest;
+        and some are smaller on data that was seen before, which the data of a check may be.
         """
-        facts = self.wanted.facts
+        facts, law = self.wanted.facts, self.laws[weight.name]
         effect = max_order(*(predicted(self.solution.lowered, facts, use, initial=True) for use in found))
-        gradient, update = facts[weight.grad], self.laws[weight.name].update
-        at_init, largest = (update(WeightView(order, ZERO)) for order in (gradient.init, gradient.trained))
+        gradient, axes = facts[weight.grad], tuple(size.growth for size in weight.shape)
+        at_init, largest = (law.update(WeightView(order, ZERO, axes)) for order in (gradient.init, gradient.trained))
+        if law.least is not None:
+            at_init = law.least(WeightView(gradient.init, ZERO, axes))
         return effect if at_init == largest else effect - largest + at_init
 
     def entry(
@@ -364,8 +378,9 @@ class _Judge:
 
     def drowned(self, name: str) -> bool:
         """Whether epsilon hides the gradient of a weight at some width."""
+        eps = NEGLIGIBLE if self.settings.eps is None else self.settings.eps
         return self.laws[name].eps is not None and any(
-            size < DROWNED * self.settings.eps for row in self.sizes("gradient", name) for size in row
+            size < DROWNED * eps for row in self.sizes("gradient", name) for size in row
         )
 
     def misses(self, slope: Slope, name: str, floor: Order) -> bool:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from tpcalc.check.effects import Use, measured, overwrites
-from tpcalc.check.optimizers import Build
+from tpcalc.check.optimizers import Make
 from tpcalc.check.sizes import Sizes, arrangements, rms
 from tpcalc.errors import TpcalcError
 from tpcalc.lowering import Lowered
@@ -47,28 +47,29 @@ class Exponents:
 
 @dataclass(frozen=True)
 class Trained:
-    """The optimizer of one weight: its law, whether that has an epsilon, its learning rate at the base width."""
+    """The optimizer of one weight: its law, its learning rate and epsilon (None: it has none) at the base width."""
 
     law: str
-    has_eps: bool
     lr: float
-    build: Build
+    eps: Optional[float]
+    make: Make
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How every run trains.  ``exponents`` None: the code's own init and one learning rate at every width.
 
-    ``lr`` None: that of each optimizer.
+    ``lr`` or ``eps`` None: that of each optimizer.  ``warm_up``: so many of the ``steps`` come before those of interest.
     """
 
     trained_by: Mapping[str, Trained]
     lr: Optional[float]
     weight_decay: float
-    eps: float
+    eps: Optional[float]
     steps: int
     base: int
     exponents: Optional[Mapping[str, Exponents]]
+    warm_up: int = 0
 
 
 @dataclass
@@ -169,16 +170,17 @@ def make_optimizers(
         if not parameter.requires_grad:
             continue
         lr = trained.lr if recipe.lr is None else recipe.lr
-        decay, eps = recipe.weight_decay, recipe.eps
+        decay, eps = recipe.weight_decay, trained.eps if recipe.eps is None else recipe.eps
         if recipe.exponents is not None:
             own = recipe.exponents[weight.name]
             lr *= ratio ** -float(own.c)
             decay *= ratio ** float(own.weight_decay)
-            eps *= ratio ** float(own.eps or 0)
-        group = {"params": [], "lr": lr, "weight_decay": decay, **({"eps": eps} if trained.has_eps else {})}
+            if eps is not None:
+                eps *= ratio ** float(own.eps or 0)
+        group = {"params": [], "lr": lr, "weight_decay": decay, **({} if trained.eps is None else {"eps": eps})}
         groups.setdefault(trained.law, {}).setdefault((lr, decay, eps), group)["params"].append(parameter)
-    builds = {trained.law: trained.build for trained in recipe.trained_by.values()}
-    return [builds[law](list(own.values())) for law, own in groups.items()]
+    makes = {trained.law: trained.make for trained in recipe.trained_by.values()}
+    return [makes[law](list(own.values()), model) for law, own in groups.items()]
 
 
 @contextmanager
@@ -258,7 +260,9 @@ class Trainer:
         sizes = Sizes(self._arranged, self._copied)
         self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
         optimizers = make_optimizers(model, program, recipe, width)
-        for step, inputs in zip(range(recipe.steps), cycle(batches)):
+        ahead = recipe.warm_up % len(batches)  # so that the first batch, the probe, is new when it counts
+        ordered = batches[len(batches) - ahead :] + batches[: len(batches) - ahead]
+        for step, inputs in zip(range(recipe.steps), cycle(ordered)):
             model.zero_grad(set_to_none=True)
             with _seeded(10_000 * seed + step):
                 value = loss(_apply(model, inputs))

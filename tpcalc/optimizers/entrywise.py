@@ -42,7 +42,13 @@ ADAM_ATAN2 = _law(
     DECOUPLED,
     None,
 )
-RPROP = _law("rprop", "Riedmiller & Braun 1993, only signs of the gradient; " + _CLASS, COUPLED, None)
+RPROP = _law(
+    "rprop",
+    "Riedmiller & Braun 1993, only signs of the gradient; " + _CLASS,
+    COUPLED,
+    None,
+    "step_sizes, the limits of a step, are learning rates too: scale them as n^-c",
+)
 SIGN = _law("sign", "Bernstein et al. 2018 (signSGD, Signum); " + _CLASS, DECOUPLED, None)
 LION = _law("lion", "Chen et al. 2023, the sign of a momentum, decoupled decay; " + _CLASS, DECOUPLED, None)
 ADAFACTOR_ABSOLUTE = _law(

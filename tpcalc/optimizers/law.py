@@ -31,7 +31,8 @@ class WeightView:
 
     ``gradient``: ``g``, entries of its gradient ~ n^g.  ``size``: ``b``, its entries ~ n^-b.  ``axes``: growths of its
     axes as the optimizer sees them.  ``fan_in``: growth of the axes contracted where it meets values, ``inputs``: the
-    order of those values (for laws that look at activations, K-FAC).
+    order of those values (for laws that look at activations, K-FAC).  ``zero``: it starts at zero, and ``size`` says
+    nothing (only a given parametrization says so, :mod:`tpcalc.given`).
     """
 
     gradient: Order
@@ -39,6 +40,7 @@ class WeightView:
     axes: tuple[Fraction, ...] = ()
     fan_in: Fraction = ZERO
     inputs: Order = ZERO
+    zero: bool = False
 
     @property
     def rows(self) -> Fraction:
@@ -95,7 +97,8 @@ class UpdateLaw:
     ``update(w)``: order ``u`` of the entries of one unit-lr update of ``w``; of a matrix that is not low-rank (Muon),
     of entries that would act alike on aligned inputs.  ``eps`` None: there is none, or its size does not matter.
     ``source``: where the law is published.  ``note``: a warning for whoever uses it.  ``shape(rows, columns)``: where
-    the update depends on the shape alone, its size as factors of the true lengths.
+    the update depends on the shape alone, its size as factors of the true lengths.  ``least(w)``: the order of an
+    update made from data that the optimizer has seen before, where that is smaller (SOAP); a check asks for no more.
     """
 
     name: str
@@ -105,6 +108,7 @@ class UpdateLaw:
     source: str
     note: str = ""
     shape: Optional[Callable[[int, int], Factors]] = None
+    least: Optional[Callable[[WeightView], Order]] = None
 
     def c(self, C: Fraction, w: WeightView, a: Fraction = ZERO) -> Fraction:
         """Learning-rate exponent (lr ~ n^-c) that gives effective updates of order ``C``; ``w`` as in the gauge
@@ -179,6 +183,8 @@ SCALED_WITH_THE_RATE = Decay(
 BESIDE_GRADIENT = Epsilon(
     lambda w: w.gradient, "eps stands beside the root of the squared gradient: eps ~ n^g keeps it in proportion"
 )
+#: LAMB: what epsilon takes from the update, the scaling to the norm of W gives back.
+BESIDE_GRADIENT_RESCALED = Epsilon(BESIDE_GRADIENT.exponent, BESIDE_GRADIENT.convention, ZERO)
 BESIDE_SQUARE = Epsilon(
     lambda w: w.gradient * 2,
     "eps stands beside the squared gradient, inside the root, and also starts the update: eps ~ n^(2g)",
@@ -210,6 +216,12 @@ def plain_name(name: str) -> str:
     return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
+def _same_place(one: Callable, other: Callable) -> bool:
+    """The same lines of the same file, imported twice (a plugin that is also the target)."""
+    a, b = getattr(one, "__code__", None), getattr(other, "__code__", None)
+    return a is not None and b is not None and (a.co_filename, a.co_firstlineno) == (b.co_filename, b.co_firstlineno)
+
+
 def register(law: UpdateLaw) -> UpdateLaw:
     """Enter a law under its name; raises DeriveError for a name that is taken or can't be written in a file."""
     law = replace(law, name=plain_name(law.name))
@@ -217,7 +229,7 @@ def register(law: UpdateLaw) -> UpdateLaw:
         raise DeriveError(
             f"an update law cannot be called {law.name!r}; use at most 40 letters, digits and underscores"
         )
-    if law.name in LAWS:
+    if law.name in LAWS and not _same_place(LAWS[law.name].update, law.update):
         raise DeriveError(f"there is an update law called {law.name!r} already; choose another name")
     LAWS[law.name] = law
     return law

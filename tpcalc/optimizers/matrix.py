@@ -10,11 +10,11 @@ from fractions import Fraction
 
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers.law import (
+    BESIDE_GRADIENT,
     BESIDE_GRAM,
     BESIDE_NORM,
     COUPLED,
     DECOUPLED,
-    Epsilon,
     UpdateLaw,
     WeightView,
     finite,
@@ -80,30 +80,33 @@ def muon_law(adjust: "str | None") -> UpdateLaw:
 
 SHAMPOO = register(
     UpdateLaw(
-        # order k: the k preconditioners, sums of squared unfoldings, to the power -1/(2k) each, divide the gradient
-        # by its norm
+        # order k: the k preconditioners, sums of squared unfoldings, to the power -1/(2k) each, divide the gradient by its
+        # norm.  Decay is decoupled as in Shi et al. 2023 (Distributed Shampoo).  In the gradient (wd*W) it would be
+        # normalised in the gradient's null space, too, and its size there would not depend on wd.
         "shampoo",
         _unit_norm,
-        COUPLED,
+        DECOUPLED,
         BESIDE_GRAM,
-        "Gupta, Koren & Singer 2018, Algorithm 2; Ishikawa & Karakida 2024 (e_A = e_B = 1/2)",
+        "Gupta, Koren & Singer 2018, Algorithm 2, with the decoupled decay of Shi et al. 2023; Ishikawa & Karakida 2024 "
+        "(e_A = e_B = 1/2)",
         shape=lambda rows, columns: [(Fraction(rows * columns), -HALF)],
     )
 )
 SOAP = register(
     UpdateLaw(
-        # In the eigenbases of G G^T and G^T G the gradient has O(1) entries that are not zero; Adam makes each of
-        # order 0. A vector has no basis of its own in the published code: Adam entry by entry.
+        # Adam in the eigenbases of averages of G G^T and G^T G, which lag a step behind.  A gradient that lies in them
+        # (the same data again) has O(1) entries there that are not zero, each made order 0: of norm 1, as Shampoo's.  But
+        # what a new sample adds is orthogonal to all before; it is spread over the arbitrary basis of their null space,
+        # and normalised entry by entry: Adam's update, in another basis.  That is the larger, so it sets the rate.
         "soap",
-        lambda w: _unit_norm(w) if len(w.axes) > 1 else ZERO,
+        lambda w: ZERO,
         DECOUPLED,
-        Epsilon(
-            lambda w: w.norm if len(w.axes) > 1 else w.gradient,
-            "eps stands beside the root of the squared gradient in its eigenbasis, whose entries have the size of the "
-            "gradient's norm: eps ~ n^(g + entries/2), of a vector n^g",
-        ),
-        "Vyas et al. 2024, Algorithm 3; Qiu et al. 2025 (arXiv 2512.05620)",
-        "soap divides by the gradient also where it is rounding noise: its rule holds as long as epsilon stays above that noise",
+        BESIDE_GRADIENT,
+        "Vyas et al. 2024, Algorithm 3, with the law of Adam: see docs/optimizers.md",
+        "soap normalises what is new in a gradient entry by entry, as Adam does, and has Adam's rates; on data that it has "
+        "seen, updates of matrices are smaller, down to n^-((rows+columns)/2), the order of Shampoo's (Qiu et al. 2025, who "
+        "take a gradient to lie in its own eigenbasis, report deviations at finite width)",
+        least=lambda w: _unit_norm(w) if len(w.axes) > 1 else ZERO,
     )
 )
 
@@ -121,8 +124,8 @@ def _kronecker(e_inputs: int, e_outputs: int):
 
 
 _DAMPING = (
-    "; the damping of the inputs' factor scales as their squared norm (n^1 for a growing fan-in, n^0 else), that of the "
-    "outputs' factor as n^(fan_out + 2g)"
+    "damping is no single number: that of the inputs' factor scales as their squared norm (n^1 for a growing fan-in, n^0 "
+    "else), that of the outputs' factor as n^(fan_out + 2g); a fraction of the factor's trace does so by itself"
 )
 KFAC = register(
     UpdateLaw(
@@ -130,7 +133,8 @@ KFAC = register(
         _kronecker(1, 1),
         COUPLED,
         None,
-        "Martens & Grosse 2015; Ishikawa & Karakida 2024, Table 1 (e_A = e_B = 1)" + _DAMPING,
+        "Martens & Grosse 2015; Ishikawa & Karakida 2024, Table 1 (e_A = e_B = 1)",
+        _DAMPING,
     )
 )
 FOOF = register(
@@ -139,7 +143,8 @@ FOOF = register(
         _kronecker(1, 0),
         COUPLED,
         None,
-        "Benzing 2022; Ishikawa & Karakida 2024 (e_A = 1, e_B = 0)" + _DAMPING,
+        "Benzing 2022; Ishikawa & Karakida 2024 (e_A = 1, e_B = 0)",
+        _DAMPING,
     )
 )
 

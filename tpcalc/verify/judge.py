@@ -206,6 +206,9 @@ class Judge:
             found, needed = -own.b, -own.b - cause.excess
         else:
             c = self.own_c(leaf, cause.excess)
+            if c == own.c and self.sizeless(leaf):
+                self.items.append(self.from_zero(leaf, EXPLODES, f"makes {self.breaks(cause)}", cause.order))
+                return
             if c == own.c or self.follows_a_site(leaf):
                 return  # its gradient or its size is wrong through another weight, which is found too
             found, needed = -own.c, self.minus(c)
@@ -234,6 +237,27 @@ class Judge:
                 also=(self.group(leaf.weight), lost),
                 block=self.block(leaf) if cause.quantity == INIT else "",
             )
+        )
+
+    def sizeless(self, leaf: Leaf) -> bool:
+        """A weight that starts at zero under an optimizer that scales updates to its size."""
+        own = self.given[leaf.name]
+        return own.law is not None and own.law.relative and own.b is None
+
+    def from_zero(self, leaf: Leaf, kind: str, does: str, effect: Order) -> Item:
+        """The rate is right for a weight of its size, and wrong for none: what is at fault is its init."""
+        own, need = self.given[leaf.name], self.need(leaf)
+        return Item(
+            kind,
+            QUANTITY[INIT],
+            None,
+            None if need is None else -need.A,
+            self.where(leaf),
+            f"it starts at zero, where {own.law.name} has no size to scale its update to: one update {does}",
+            "start it at a size" + ("" if need is None else f" ~ {power(-need.A)}") + ", or train it by another optimizer",
+            weight=leaf.weight.name,
+            effect=effect,
+            also=(self.group(leaf.weight),),
         )
 
     def follows_a_site(self, leaf: Leaf) -> bool:
@@ -364,6 +388,10 @@ class Judge:
             if deficit <= 0 or not (self.too_small(leaf, C) or self.starves(leaf, need)):
                 continue
             needed = self.own_c(leaf, -deficit)
+            if needed == own.c and self.sizeless(leaf):
+                use = need.demand.use
+                moves = f"moves {self.value(use.out) if use is not None else leaf.name} by only {power(-deficit)}"
+                self.items.append(self.from_zero(leaf, NOT_MAXIMAL, moves, -deficit))
             if needed is None or needed == own.c:
                 continue  # what is too small is elsewhere
             if (first := self.fastest_allowed(leaf)) is not None:
@@ -596,7 +624,8 @@ class Judge:
 
     @staticmethod
     def eps_text(own: Effective, gradient: Order, needed: Fraction) -> str:
-        fades = "beyond some width epsilon wins and the update fades"
+        then = "the update fades" if own.law.eps.power else "the update becomes another one"
+        fades = f"beyond some width epsilon wins and {then}"
         if needed == gradient:
             return f"the gradient shrinks like {power(gradient)}, epsilon like {power(own.eps)}: {fades}"
         return (
@@ -659,6 +688,7 @@ class Judge:
         twice = next(iter(self.gathered.live.values())).twice
         if twice:
             self.notes.append(f"held by two optimizers, of which the last was read: {', '.join(fold_names(twice))}")
+        self.notes += dict.fromkeys(own.law.note for own in self.given.values() if own.law is not None and own.law.note)
         if self.gathered.measured:
             self.notes.append(
                 f"init measured on real instances, not read: {', '.join(fold_names(sorted(self.gathered.measured)))}"

@@ -167,13 +167,36 @@ def _relative_or_not(group: Mapping[str, Any], growths: tuple[Fraction, ...]) ->
 
 
 def _keller_jordan(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
-    """MuonWithAuxAdam: groups say ``use_muon``; the others are Adam's, with decoupled decay."""
+    """Keller Jordan's: original factor; MuonWithAuxAdam's groups say ``use_muon``, the others are AdamW's."""
     return LAWS["muon" if group.get("use_muon", True) else "adamw"]
 
 
 def _moonlight(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
-    """Moonlight's Muon: one optimizer; it trains matrices by Muon, matched to AdamW's rms, and all else by AdamW."""
-    return LAWS["muon_match_rms_adamw" if group.get("use_muon", len(growths) == 2) else "adamw"]
+    """Moonlight's: matched to AdamW's rms; it says of each parameter whether ``use_muon``, the others are AdamW's."""
+    return LAWS["muon_match_rms_adamw" if group.get("use_muon", True) else "adamw"]
+
+
+def _by_what_it_says(optimizer: Any, name: str) -> Optional[LawOf]:
+    """The law of a class of which there are several kinds under one name, where it or its groups tell which."""
+    groups = optimizer.param_groups
+    if name == "Muon" and callable(getattr(optimizer, "adjust_lr_for_muon", None)):
+        return _moonlight
+    if name == "Muon" and all("adjust_lr_fn" in group for group in groups):
+        return lambda group, growths: _muon(group, growths) if group.get("use_muon", True) else LAWS["adamw"]
+    if name == "Adafactor" and all("scale_parameter" in group for group in groups):
+        return _relative_or_not
+    return None
+
+
+#: Names that stand for several laws -> which ones.
+_AMBIGUOUS = {
+    "Muon": "its shape factor can't be told; declare \"muon\" for sqrt(max(1, rows/columns)), \"muon_match_rms_adamw\" for "
+    "sqrt(max(rows, columns)), \"muon_spectral\" for sqrt(rows/columns)",
+    "Shampoo": "the power of its factors can't be told; declare \"shampoo\" for -1/(2k), k the number of axes (Gupta et al. "
+    "2018), and an UpdateLaw of its own for another power or with grafting",
+    "Adafactor": "whether it scales updates to rms(W) can't be told; declare \"adafactor\" if so and decay is decoupled, "
+    "\"adafactor_transformers\" if it also scales the decay, \"adafactor_absolute\" if not",
+}
 
 
 #: Full name of a class (torch's without the file) -> its law.  Subclasses that keep ``step`` count as their parents.
@@ -198,6 +221,13 @@ _KNOWN: dict[str, LawOf] = {
     "apex.optimizers.fused_sgd.FusedSGD": "sgd",
     "bitsandbytes.optim.adamw.AdamW8bit": "adamw",
     "bitsandbytes.optim.lion.Lion8bit": "lion",
+    # Keller Jordan's package, https://github.com/KellerJordan/Muon
+    "muon.Muon": _keller_jordan,
+    "tpcalc.check.reference.MuonSpectral": "muon_spectral",
+    "tpcalc.check.reference.Shampoo": "shampoo",
+    "tpcalc.check.reference.KFAC": "kfac",
+    "tpcalc.check.reference.FOOF": "foof",
+    "tpcalc.check.reference.Sign": "sign",
 }
 #: Bare names of classes that everybody writes alike.
 _NAMED: dict[str, LawOf] = {
@@ -210,10 +240,7 @@ _NAMED: dict[str, LawOf] = {
     "Lars": "lars",
     "AdamAtan2": "adam_atan2",
     "SOAP": "soap",
-    "Shampoo": "shampoo",
-    "KFAC": "kfac",
-    "Muon": "muon",
-    "SingleDeviceMuon": "muon",
+    "SingleDeviceMuon": _keller_jordan,
     "MuonWithAuxAdam": _keller_jordan,
     "SingleDeviceMuonWithAuxAdam": _keller_jordan,
 }
@@ -246,6 +273,10 @@ def declare_optimizer(law: LawOf) -> Callable[[type], type]:
     return register
 
 
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 def law_of(optimizer: Any) -> LawOf:
     """The update law of a live optimizer.
 
@@ -259,11 +290,18 @@ def law_of(optimizer: Any) -> LawOf:
         law = _KNOWN.get(f"{module}.{ancestor.__qualname__}") or _NAMED.get(ancestor.__name__)
         if law is not None:
             return law
+        if ancestor.__name__ in _AMBIGUOUS:
+            told = _by_what_it_says(optimizer, ancestor.__name__)
+            if told is not None:
+                return told
+            raise SetupError(
+                f"optimizer {_full_name(cls)} goes by a name of several laws: {_AMBIGUOUS[ancestor.__name__]}: "
+                f'tpcalc.declare_optimizer("...")({cls.__name__})'
+            )
         if "step" in vars(ancestor):
             break  # it steps in a way of its own
-    name = f"{cls.__module__}.{cls.__qualname__}"
     raise SetupError(
-        f"optimizer {name} has no update law here; declare the one it follows, such as "
+        f"optimizer {_full_name(cls)} has no update law here; declare the one it follows, such as "
         f'tpcalc.declare_optimizer("adamw")({cls.__name__}), or give an UpdateLaw of its own'
     )
 
@@ -325,6 +363,36 @@ def _steps_alone(scheduler: Any) -> bool:
     return all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
 
 
+#: Where transformers' Adafactor chooses the rate itself, it is at most this, at every width.
+RELATIVE_STEP = 1e-2
+
+
+def _rate(group: Mapping[str, Any]) -> Any:
+    return RELATIVE_STEP if group["lr"] is None and group.get("relative_step") else group["lr"]
+
+
+def _settings(
+    optimizer: Any, law: LawOf, group: Mapping[str, Any], parameter: torch.Tensor, lr: float, label: str, place: str
+) -> Settings:
+    """What a group says of one parameter; Moonlight's Muon says in its state which ones it trains as AdamW."""
+    told = {key: value for key, value in group.items() if key != "params"}
+    states = getattr(optimizer, "state", None)
+    state = states.get(parameter) if isinstance(states, Mapping) else None
+    if isinstance(state, Mapping) and "use_muon" in state:
+        told["use_muon"] = bool(state["use_muon"])
+    decay = group.get("weight_decay", group.get("wd"))
+    eps = group.get("eps", None if told.get("use_muon") else group.get("adamw_eps"))
+    return Settings(
+        label,
+        law,
+        told,
+        lr,
+        _number(decay or 0.0, f"the weight decay of {place}"),
+        _number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None,
+        place,
+    )
+
+
 def read(built: Built) -> Live:
     """The settings of every parameter that an optimizer holds.
 
@@ -343,22 +411,13 @@ def read(built: Built) -> Live:
             place = f"group {index} of {label}" + (
                 f" ({group['name']!r})" if isinstance(group.get("name"), str) else ""
             )
-            lr = _number(group["lr"], f"the learning rate of {place}")
+            lr = _number(_rate(group), f"the learning rate of {place}")
             if not group["params"]:
                 empty.append((place, lr))
-            eps = group.get("eps")
-            own = Settings(
-                label,
-                law,
-                {key: value for key, value in group.items() if key != "params"},
-                lr,
-                _number(group.get("weight_decay") or 0.0, f"the weight decay of {place}"),
-                _number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None,
-                place,
-            )
             for parameter in group["params"]:
                 if id(parameter) not in names:
                     strangers += 1
+                own = _settings(optimizer, law, group, parameter, lr, label, place)
                 for name in names.get(id(parameter), ()):
                     if name in settings:
                         twice.append(name)
