@@ -581,12 +581,14 @@ class Kept(nn.Module):
             return self.closure(x)
         if self.how == "list":
             return x @ self.flat[0].T
+        if self.how == "times":
+            return F.linear(x, self.flat[0] * 2.0)
         y = self.readout(x)
         return y if self.how == "module" else y + sum((p**2).sum() for p in self.parameters())
 
 
 @pytest.mark.filterwarnings("ignore::tpcalc.scaling.SiteWarning")
-@pytest.mark.parametrize("how, op", [("closure", "t"), ("list", "permute"), ("walk", "pow")])
+@pytest.mark.parametrize("how, op", [("closure", "t"), ("list", "permute"), ("times", "mul"), ("walk", "pow")])
 def test_code_that_keeps_the_parameter_itself_is_refused(how, op):
     """It would train another model without a word: seen in a trace with the multipliers on."""
 

@@ -436,7 +436,7 @@ shifts = st.builds(Shift, rationals, rationals, views)
 
 @pytest.mark.parametrize("law", CASES)
 def test_a_shift_along_the_orbit_changes_nothing(law):
-    @settings(max_examples=6, deadline=None, derandomize=True)
+    @settings(max_examples=4, deadline=None, derandomize=True)
     @given(st.data())
     def check(data):
         net = data.draw(st.sampled_from(CASES[law].nets))
