@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -24,30 +25,10 @@ HALF = Fraction(1, 2)
 WIDTHS = (64, 128, 256)
 mlp = example("mlp.py", "mlp")
 
-#: The file of a user: a law, the class that follows it, and a setup.
-MINE = """
-import torch
-import tpcalc
-
-
-@tpcalc.optimizer("signed_root", decay="decoupled", source="an example", note="signed_root is an example")
-def signed_root(w):
-    return w.gradient / 2                # sign(g) sqrt(|g|): entries of one unit-lr update ~ n^(g/2)
-
-
-@tpcalc.declare_optimizer("signed_root")
-class SignedRoot(torch.optim.Optimizer):
-    def __init__(self, groups, lr=1e-3, weight_decay=0.0):
-        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.sub_(p.grad.sign() * p.grad.abs().sqrt(), alpha=group["lr"])
-"""
+PAGE = (Path(__file__).parents[1] / "docs" / "optimizers.md").read_text()
+#: The example of the page: a law and the class that follows it; then a net and a setup.
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.M | re.S)
+MINE = next(block for block in BLOCKS if "@tpcalc.optimizer" in block)
 SETUP = """
 
 class Net(torch.nn.Module):
@@ -256,7 +237,7 @@ def test_a_class_without_a_law_is_told_how_to_declare_one(mine):
         model = nn.Linear(8, width)
         return model, Mine(model.parameters()), torch.ones(2, 8)
 
-    with pytest.raises(SetupError, match=r'has no update law here; declare .* tpcalc\.declare_optimizer\("adamw"\)\(Mine\)'):
+    with pytest.raises(SetupError, match=r'has no update law here; .* tpcalc\.declare_optimizer\("adamw"\)\(Mine\)'):
         tpcalc.verify(setup, WIDTHS)
     with pytest.raises(SetupError, match="'signed_rot' is no update law: .* did you mean signed_root"):
         tpcalc.declare_optimizer("signed_rot")

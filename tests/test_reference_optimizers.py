@@ -96,7 +96,8 @@ def test_shampoo_divides_by_the_sums_of_squares():
 
 def test_shampoo_on_a_vector_and_on_a_convolution():
     g = drawn(5)
-    torch.testing.assert_close(directions(steps(reference.Shampoo, 0 * g, [g], eps=1e-12))[0], g / g.norm(), rtol=1e-5, atol=1e-6)
+    (update,) = directions(steps(reference.Shampoo, 0 * g, [g], eps=1e-12))
+    torch.testing.assert_close(update, g / g.norm(), rtol=1e-5, atol=1e-6)
     one, two, three, four = (drawn(size, seed=size) for size in (5, 4, 3, 2))
     kernel = torch.einsum("i,j,k,l->ijkl", one, two, three, four)
     (update,) = directions(steps(reference.Shampoo, 0 * kernel, [kernel], eps=1e-12))
@@ -114,7 +115,7 @@ def test_soap_skips_a_step_and_is_adam_in_the_basis_of_the_last():
 
 
 def test_soap_on_one_gradient_is_its_orthogonal_factor():
-    """In its own eigenbasis the gradient is diagonal; Adam makes the diagonal 1.  Signs of rounding noise are kept small."""
+    """In its own eigenbasis the gradient is diagonal; Adam makes the diagonal 1, and epsilon keeps rounding small."""
     _, update = directions(steps(reference.SOAP, W, [G, G], eps=1e-6))
     u, _, v = torch.linalg.svd(G, full_matrices=False)
     torch.testing.assert_close(update, u @ v, rtol=1e-3, atol=1e-3)

@@ -13,16 +13,16 @@ from typing import Any, Iterator, Optional
 
 from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.check.effects import Use, binding, predicted, uses
+from tpcalc.check.optimizers import NEGLIGIBLE, Build, built
 from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope, fit
-from tpcalc.check.optimizers import NEGLIGIBLE, Build, built
 from tpcalc.check.training import Batch, Exponents, Loss, Probe, Recipe, Run, Trained, Trainer
 from tpcalc.derive import Solution, is_random, parametrize, solve
 from tpcalc.errors import TpcalcError
 from tpcalc.given import Given, analyse
 from tpcalc.lowering import Lowered
 from tpcalc.optimizers import Recipe as Optimizers
-from tpcalc.optimizers import UpdateLaw, WeightView, recipe
+from tpcalc.optimizers import UpdateLaw, WeightView
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.parametrization import Parametrization
 from tpcalc.program import Program, Weight

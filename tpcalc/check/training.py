@@ -58,7 +58,8 @@ class Trained:
 class Recipe:
     """How every run trains.  ``exponents`` None: the code's own init and one learning rate at every width.
 
-    ``lr`` or ``eps`` None: that of each optimizer.  ``warm_up``: so many of the ``steps`` come before those of interest.
+    ``lr`` or ``eps`` None: that of each optimizer.  ``warm_up``: as many of the ``steps`` come before those of
+    interest.
     """
 
     trained_by: Mapping[str, Trained]
@@ -254,8 +255,8 @@ class Trainer:
 
         self._observe(model, batches[0], width, seed, first)
         optimizers = make_optimizers(model, program, recipe, width)
-        ahead = recipe.warm_up % len(batches)  # so that the first batch, the probe, is new when it counts
-        for step, inputs in zip(range(recipe.steps), cycle(batches[len(batches) - ahead :] + batches[: len(batches) - ahead])):
+        split = -recipe.warm_up % len(batches)  # so that the first batch, the probe, is new when it counts
+        for step, inputs in zip(range(recipe.steps), cycle(batches[split:] + batches[:split])):
             model.zero_grad(set_to_none=True)
             with _seeded(10_000 * seed + step):
                 value = loss(_apply(model, inputs))
