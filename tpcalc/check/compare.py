@@ -126,7 +126,8 @@ def run_check(
     runs = _run_all(trainer, settings, program.widths, progress)
     notes = [f"a site needs a multiplier in the code: {site.message}" for site in rules.sites]
     notes += [law.note for law in {law.name: law for law in laws.values()}.values() if law.note]
-    notes += [f"{warm_up} steps more were taken: the first ones of {how.name} do not follow its law"] if warm_up else []
+    if warm_up:
+        notes.append(f"steps before those asked for: {warm_up}; the first ones of {how.name} do not follow its law")
     return Result(
         entries=tuple(_Judge(solution, laws, settings, program.widths, wanted, expected, runs).entries(chosen)),
         parametrization=settings.parametrization,
@@ -280,7 +281,7 @@ class _Judge:
         at_init, largest = (law.update(WeightView(order, ZERO, axes)) for order in (gradient.init, gradient.trained))
         if law.least is not None:
             at_init = law.least(WeightView(gradient.init, ZERO, axes))
-        return effect if at_init == largest else effect - largest + at_init
+        return effect if at_init >= largest else effect - largest + at_init
 
     def entry(
         self, quantity: str, key: Any, wanted: Order, expected: Order, floor: Optional[Order] = None, **place: str
