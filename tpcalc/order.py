@@ -33,6 +33,7 @@ class _MinusInfinity:
         return self
 
     __rmul__ = __mul__
+    __truediv__ = __mul__
 
     def __eq__(self, other: object) -> bool:
         return other is self

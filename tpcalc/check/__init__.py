@@ -45,13 +45,12 @@ def check(
 
     ``parametrization``: ``derived`` applies the derived rules, relative to the smallest width; ``standard`` keeps the
     code's own init and one learning rate, and is judged by what the derived rules promise.  ``lr``, ``weight_decay``
-    and ``eps`` are those at the
-    smallest width.  ``batch``: ``batch(width)`` gives the inputs, or an iterable of inputs, cycled through; by default
-    the
-    factory's own.  ``loss(output)``: by default the model's own, or cross-entropy against fixed random classes (on an
-    output that grows,
-    the squared distance to random numbers, averaged).  ``optimizer`` is one of :func:`tpcalc.derive`; ``build(groups)``
-    makes it from param groups with lr, weight_decay and eps, by default torch's or a small one of ours.  ``progress``: a bar on stderr, if that is a terminal.
+    and ``eps`` are those at the smallest width; by default lr and eps are each optimizer's.  ``batch``:
+    ``batch(width)`` gives the inputs, or an iterable of inputs, cycled through; by default the factory's own.
+    ``loss(output)``: by default the model's own, or cross-entropy against fixed random classes (on an output that
+    grows, the squared distance to random numbers, averaged).  ``optimizer`` is one of :func:`tpcalc.derive`;
+    ``build(groups)`` makes it from param groups with lr, weight_decay and eps, by default torch's or a small one of
+    ours (:mod:`tpcalc.check.reference`).  ``progress``: a bar on stderr, if that is a terminal.
 
     Raises TpcalcError where the model can't be traced or trained, or an argument is wrong.
     """

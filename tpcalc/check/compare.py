@@ -13,16 +13,16 @@ from typing import Any, Iterator, Optional
 
 from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.check.effects import Use, binding, predicted, uses
+from tpcalc.check.optimizers import NEGLIGIBLE, Build, built
 from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope, fit
-from tpcalc.check.optimizers import NEGLIGIBLE, Build, built
 from tpcalc.check.training import Batch, Exponents, Loss, Probe, Recipe, Run, Trained, Trainer
 from tpcalc.derive import Solution, is_random, parametrize, solve
 from tpcalc.errors import TpcalcError
 from tpcalc.given import Given, analyse
 from tpcalc.lowering import Lowered
 from tpcalc.optimizers import Recipe as Optimizers
-from tpcalc.optimizers import UpdateLaw, WeightView, recipe
+from tpcalc.optimizers import UpdateLaw, WeightView
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.parametrization import Parametrization
 from tpcalc.program import Program, Weight
@@ -126,7 +126,8 @@ def run_check(
     runs = _run_all(trainer, settings, program.widths, progress)
     notes = [f"a site needs a multiplier in the code: {site.message}" for site in rules.sites]
     notes += [law.note for law in {law.name: law for law in laws.values()}.values() if law.note]
-    notes += [f"{warm_up} steps more were taken: the first ones of {how.name} do not follow its law"] if warm_up else []
+    if warm_up:
+        notes.append(f"steps before those asked for: {warm_up}; the first ones of {how.name} do not follow its law")
     return Result(
         entries=tuple(_Judge(solution, laws, settings, program.widths, wanted, expected, runs).entries(chosen)),
         parametrization=settings.parametrization,
@@ -280,7 +281,7 @@ class _Judge:
         at_init, largest = (law.update(WeightView(order, ZERO, axes)) for order in (gradient.init, gradient.trained))
         if law.least is not None:
             at_init = law.least(WeightView(gradient.init, ZERO, axes))
-        return effect if at_init == largest else effect - largest + at_init
+        return effect if at_init >= largest else effect - largest + at_init
 
     def entry(
         self, quantity: str, key: Any, wanted: Order, expected: Order, floor: Optional[Order] = None, **place: str

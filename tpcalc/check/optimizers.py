@@ -25,8 +25,8 @@ NEGLIGIBLE = 1e-12
 class Built:
     """How a check makes the optimizer of a law.
 
-    ``rate``, ``eps``: at the smallest width, where none are given.  ``warm_up``: first steps that do not follow the law,
-    taken before those that are asked for.
+    ``rate``, ``eps``: at the smallest width, where none are given.  ``warm_up``: first steps that do not follow the
+    law, taken before those that are asked for.
     """
 
     rate: float
@@ -64,8 +64,8 @@ def _transformers(rate: float, **options: Any) -> Built:
     return Built(rate, make)
 
 
-#: RAdam adapts from its sixth step on (rho > 5; Liu et al. 2020, Algorithm 2), and at first by a small factor that grows
-#: fast only under a small beta2.
+#: RAdam adapts from its sixth step on (rho > 5; Liu et al. 2020, Algorithm 2), and at first by a small factor that
+#: grows fast only under a small beta2.
 RADAM = {"betas": (0.9, 0.9), "warm_up": 7}
 #: Adadelta's updates start at the root of epsilon, so this one is no formality (torch's default).
 ADADELTA_EPS = 1e-6

@@ -266,8 +266,8 @@ class KFAC(Reference):
                 if not isinstance(module, (nn.Linear, nn.Embedding)) or p in layer:
                     what = "used twice" if p in layer else f"of {type(module).__name__}"
                     raise TpcalcError(
-                        f"the {type(self).__name__} that tpcalc check trains with takes weights and biases of nn.Linear "
-                        f"and nn.Embedding, each used once: {own} is {what}; give another as build=, or train hidden "
+                        f"the {type(self).__name__} that tpcalc check trains with takes weights and biases of nn.Linear"
+                        f" and nn.Embedding, each used once: {own} is {what}; give another as build=, or train hidden "
                         f"matrices only, by {type(self).__name__.lower()}+adamw"
                     )
                 layer[p] = module

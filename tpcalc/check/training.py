@@ -59,7 +59,8 @@ class Trained:
 class Recipe:
     """How every run trains.  ``exponents`` None: the code's own init and one learning rate at every width.
 
-    ``lr`` or ``eps`` None: that of each optimizer.  ``warm_up``: so many of the ``steps`` come before those of interest.
+    ``lr`` or ``eps`` None: that of each optimizer.  ``warm_up``: as many of the ``steps`` come before those of
+    interest.
     """
 
     trained_by: Mapping[str, Trained]
@@ -260,9 +261,8 @@ class Trainer:
         sizes = Sizes(self._arranged, self._copied)
         self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
         optimizers = make_optimizers(model, program, recipe, width)
-        ahead = recipe.warm_up % len(batches)  # so that the first batch, the probe, is new when it counts
-        ordered = batches[len(batches) - ahead :] + batches[: len(batches) - ahead]
-        for step, inputs in zip(range(recipe.steps), cycle(ordered)):
+        split = -recipe.warm_up % len(batches)  # so that the first batch, the probe, is new when it counts
+        for step, inputs in zip(range(recipe.steps), cycle(batches[split:] + batches[:split])):
             model.zero_grad(set_to_none=True)
             with _seeded(10_000 * seed + step):
                 value = loss(_apply(model, inputs))

@@ -111,13 +111,25 @@ class UpdateLaw:
     least: Optional[Callable[[WeightView], Order]] = None
 
     def c(self, C: Fraction, w: WeightView, a: Fraction = ZERO) -> Fraction:
-        """Learning-rate exponent (lr ~ n^-c) that gives effective updates of order ``C``; ``w`` as in the gauge
-        ``a``."""
-        return C - a + finite(self.update(w))
+        """Learning-rate exponent (lr ~ n^-c) that gives effective updates of order ``C``; ``w`` as in the gauge ``a``."""
+        return C - a + self.unit(w)
 
     def C(self, c: Fraction, w: WeightView, a: Fraction = ZERO, eps: Optional[Fraction] = None) -> Fraction:
         """Effective update order under lr ``~ n^-c`` and, if given, epsilon ``~ n^eps``."""
-        return a + c - finite(self.update(w)) + self.held_back(w, eps)
+        return a + c - self.unit(w) + self.held_back(w, eps)
+
+    def unit(self, w: WeightView) -> Fraction:
+        """``u`` as an exact number; a zero gradient counts as order 0.
+
+        Raises DeriveError where the law (a user's own) gives no exact order.
+        """
+        u = self.update(replace(w, gradient=finite(w.gradient)))
+        if u is not MINUS_INFINITY and not isinstance(u, (int, Fraction)):
+            raise DeriveError(
+                f"the update law {self.name!r} gives {u!r} for an order; return an exact one, such as w.gradient / 2 or "
+                f"Fraction(1, 2)"
+            )
+        return Fraction(finite(u))
 
     def held_back(self, w: WeightView, eps: Optional[Fraction]) -> Fraction:
         """By how much an epsilon ``~ n^eps`` makes the update smaller, as an exponent."""

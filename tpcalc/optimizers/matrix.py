@@ -95,17 +95,17 @@ SHAMPOO = register(
 SOAP = register(
     UpdateLaw(
         # Adam in the eigenbases of averages of G G^T and G^T G, which lag a step behind.  A gradient that lies in them
-        # (the same data again) has O(1) entries there that are not zero, each made order 0: of norm 1, as Shampoo's.  But
-        # what a new sample adds is orthogonal to all before; it is spread over the arbitrary basis of their null space,
-        # and normalised entry by entry: Adam's update, in another basis.  That is the larger, so it sets the rate.
+        # (the same data again) has O(1) entries there that are not zero, each made order 0: of norm 1, as Shampoo's.
+        # But what a new sample adds is orthogonal to all before; it is spread over the arbitrary basis of their null
+        # space, and normalised entry by entry: Adam's update, in another basis.  That is the larger; it sets the rate.
         "soap",
         lambda w: ZERO,
         DECOUPLED,
         BESIDE_GRADIENT,
         "Vyas et al. 2024, Algorithm 3, with the law of Adam: see docs/optimizers.md",
-        "soap normalises what is new in a gradient entry by entry, as Adam does, and has Adam's rates; on data that it has "
-        "seen, updates of matrices are smaller, down to n^-((rows+columns)/2), the order of Shampoo's (Qiu et al. 2025, who "
-        "take a gradient to lie in its own eigenbasis, report deviations at finite width)",
+        "soap normalises what is new in a gradient entry by entry, as Adam does, and has Adam's rates; on data that it "
+        "has seen, updates of matrices are smaller, down to n^-((rows+columns)/2), the order of Shampoo's (Qiu et al. "
+        "2025, who take a gradient to lie in its own eigenbasis, report deviations at finite width)",
         least=lambda w: _unit_norm(w) if len(w.axes) > 1 else ZERO,
     )
 )
@@ -124,8 +124,8 @@ def _kronecker(e_inputs: int, e_outputs: int):
 
 
 _DAMPING = (
-    "damping is no single number: that of the inputs' factor scales as their squared norm (n^1 for a growing fan-in, n^0 "
-    "else), that of the outputs' factor as n^(fan_out + 2g); a fraction of the factor's trace does so by itself"
+    "damping is no single number: that of the inputs' factor scales as their squared norm (n^1 for a growing fan-in, "
+    "n^0 else), that of the outputs' factor as n^(fan_out + 2g); a fraction of the factor's trace does so by itself"
 )
 KFAC = register(
     UpdateLaw(

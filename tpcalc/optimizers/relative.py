@@ -4,7 +4,8 @@ Yang et al. 2022 (TP5), Appendix B.3 (optimizers whose update is normalised by t
 
 A weight that starts at zero has no size to go by.  LAMB and LARS then take their update unscaled (a ratio of 1),
 Adafactor one of the size of its floor eps2: order 0, of LARS the gradient's.  Later updates follow the size that this
-one gave.  So the rules hold for a zero weight of ``b = 0`` (a bias, LoRA's B) except under LARS, and for no zero readout.
+one gave.  So the rules hold for a zero weight of ``b = 0`` (a bias, LoRA's B) except under LARS, and for no zero
+readout.
 """
 
 from __future__ import annotations

@@ -254,7 +254,7 @@ class Judge:
             None if need is None else -need.A,
             self.where(leaf),
             f"it starts at zero, where {own.law.name} has no size to scale its update to: one update {does}",
-            "start it at a size" + ("" if need is None else f" ~ {power(-need.A)}") + ", or train it by another optimizer",
+            f"start it at a size{'' if need is None else f' ~ {power(-need.A)}'}, or train it by another optimizer",
             weight=leaf.weight.name,
             effect=effect,
             also=(self.group(leaf.weight),),

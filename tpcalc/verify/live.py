@@ -190,12 +190,12 @@ def _by_what_it_says(optimizer: Any, name: str) -> Optional[LawOf]:
 
 #: Names that stand for several laws -> which ones.
 _AMBIGUOUS = {
-    "Muon": "its shape factor can't be told; declare \"muon\" for sqrt(max(1, rows/columns)), \"muon_match_rms_adamw\" for "
-    "sqrt(max(rows, columns)), \"muon_spectral\" for sqrt(rows/columns)",
-    "Shampoo": "the power of its factors can't be told; declare \"shampoo\" for -1/(2k), k the number of axes (Gupta et al. "
-    "2018), and an UpdateLaw of its own for another power or with grafting",
-    "Adafactor": "whether it scales updates to rms(W) can't be told; declare \"adafactor\" if so and decay is decoupled, "
-    "\"adafactor_transformers\" if it also scales the decay, \"adafactor_absolute\" if not",
+    "Muon": "its shape factor can't be told; declare 'muon' for sqrt(max(1, rows/columns)), 'muon_match_rms_adamw' for "
+    "sqrt(max(rows, columns)), 'muon_spectral' for sqrt(rows/columns)",
+    "Shampoo": "the power of its factors can't be told; declare 'shampoo' for -1/(2k), k the number of axes (Gupta, Koren "
+    "& Singer 2018), and an UpdateLaw of its own for another power or with grafting",
+    "Adafactor": "whether it scales updates to rms(W) can't be told; declare 'adafactor' if so and decay is decoupled, "
+    "'adafactor_transformers' if it also scales the decay, 'adafactor_absolute' if not",
 }
 
 
