@@ -228,6 +228,40 @@ def test_dropout_and_batch_norm_are_measured_alike():
     assert result.ok, str(result)
 
 
+class Shifted(nn.Module):
+    """The bias in front of the batch norm has a gradient of zero, and no code can say so but in exact numbers."""
+
+    def __init__(self, n: int, dtype: torch.dtype = None):
+        super().__init__()
+        self.first, self.hidden, self.norm = nn.Linear(8, n), nn.Linear(n, n), nn.BatchNorm1d(n)
+        self.last, self.dtype = nn.Linear(n, 4), dtype
+
+    def forward(self, x):
+        return self.last(torch.relu(self.norm(self.hidden(torch.relu(self.first(x.to(self.dtype or x.dtype)))))))
+
+
+@pytest.mark.parametrize("dtype, verdict", [(None, "skipped"), (torch.float32, "above")])
+def test_gradients_of_rounding_are_no_failures(monkeypatch, dtype, verdict):
+    """Noise that happens to grow is told from a gradient that does, where the code can be run in float64."""
+    from tpcalc.check.training import Trainer
+
+    trained = Trainer.run
+
+    def grown(trainer, width, seed):
+        run = trained(trainer, width, seed)
+        for name in ("hidden.bias", "last.bias"):
+            run.sizes["gradient", name] *= (width / 64) ** 2
+        return run
+
+    monkeypatch.setattr(Trainer, "run", grown)
+    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+    result = tpcalc.check(lambda n: (Shifted(n, dtype), (x,)), (64, 128, 256))
+    verdicts = {entry.subject: entry.verdict for entry in result.of("gradient")}
+    assert verdicts["hidden.bias"] == verdict and verdicts["last.bias"] == "above"
+    assert all(verdicts[name] == "ok" for name in verdicts if name not in ("hidden.bias", "last.bias"))
+    assert torch.get_default_dtype() == torch.float32
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -99,6 +99,32 @@ def test_small_models_run_on_one_thread(rows, threads):
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+def test_fused_kernels_follow_the_same_rule(kind):
+    models = [nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double() for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    optimizers = [kind(model.parameters(), lr=0.02, weight_decay=0.1) for model in models]
+    training.take_fused_kernels(optimizers[1])
+    assert all(group["fused"] for group in optimizers[1].param_groups)
+    x = torch.randn(7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for _ in range(5):
+        for model, optimizer in zip(models, optimizers, strict=True):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            optimizer.step()
+    for plain, fused in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-12, atol=1e-14)
+
+
+def test_optimizers_without_a_fused_kernel_stay_as_they_are():
+    weight = nn.Parameter(torch.ones(3))
+    for kind in (torch.optim.RMSprop, torch.optim.Rprop, torch.optim.Adagrad):
+        optimizer = kind([weight])
+        groups = [dict(group) for group in optimizer.param_groups]
+        training.take_fused_kernels(optimizer)
+        assert [dict(group) for group in optimizer.param_groups] == groups
+
+
 # -- the same numbers as the long way --------------------------------------------------------------
 
 

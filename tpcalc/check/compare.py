@@ -35,6 +35,7 @@ SIGMAS = 2.5
 #: A gradient this many times Adam's epsilon, or less, makes updates that epsilon holds back.
 DROWNED = 100.0
 PICKED = "rows of a weight picked by a trained index trade places, which is no update; what counts is their product"
+ROUNDED = "its exact gradient is zero; what is measured is rounding, which Adam enlarges"
 THIN = "a norm before it divides by less than its order says at these widths; take larger ones"
 
 
@@ -124,12 +125,13 @@ def run_check(
     values = frozenset(_compared(lowered, wanted_facts))
     trainer = Trainer(factory, Probe(lowered, values, chosen), training, batch, loss)
     runs = _run_all(trainer, settings, program.widths, progress)
+    judge = _Judge(solution, laws, settings, program.widths, wanted, expected, runs, trainer)
     notes = [f"a site needs a multiplier in the code: {site.message}" for site in rules.sites]
     notes += [law.note for law in {law.name: law for law in laws.values()}.values() if law.note]
     if warm_up:
         notes.append(f"steps before those asked for: {warm_up}; the first ones of {how.name} do not follow its law")
     return Result(
-        entries=tuple(_Judge(solution, laws, settings, program.widths, wanted, expected, runs).entries(chosen)),
+        entries=tuple(judge.entries(chosen)),
         parametrization=settings.parametrization,
         optimizer=how.name,
         widths=program.widths,
@@ -246,6 +248,7 @@ class _Judge:
     wanted: Prediction
     expected: Prediction
     runs: Mapping[tuple[int, int], Run]
+    trainer: Trainer
 
     def entries(self, chosen: Mapping[str, list[Use]]) -> Iterator[Entry]:
         lowered = self.solution.lowered
@@ -302,6 +305,9 @@ class _Judge:
                 verdict, reason = "skipped", "its gradient is no larger than epsilon"
             else:
                 verdict, reason = "below", "its update has less effect than it should"
+        if verdict in ("above", "below") and slope is not None and quantity in ("gradient", "effect"):
+            if self.is_rounding(key):
+                verdict, reason = "skipped", ROUNDED
         shown = tuple(_average([row[j] for row in sizes]) for j in range(len(self.widths)))
         return Entry(
             quantity,
@@ -376,6 +382,15 @@ class _Judge:
             return "above", "predicted to be zero"
         off = slope.value - float(wanted)
         return ("above", "") if off > self.settings.tolerance and off > SIGMAS * slope.error else ("ok", "")
+
+    @cached_property
+    def rounded(self) -> Mapping[str, float]:
+        return self.trainer.rounding(self.widths[0], self.settings.seeds[0])
+
+    def is_rounding(self, name: str) -> bool:
+        """Whether the gradient of a weight is rounding, at init, and no larger later."""
+        size = self.runs[self.widths[0], self.settings.seeds[0]].sizes["gradient", name]
+        return name in self.rounded and size < 10 * self.rounded[name]
 
     def drowned(self, name: str) -> bool:
         """Whether epsilon hides the gradient of a weight at some width."""

@@ -12,6 +12,7 @@ from typing import Any, Optional, Union
 
 import torch
 import torch.nn.functional as F
+from torch.utils._pytree import tree_map
 
 from tpcalc.check.effects import Use, measured, overwrites
 from tpcalc.check.optimizers import Make
@@ -28,6 +29,8 @@ from tpcalc.trace.target import call_factory
 #: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs
 #: more than to do it, many times more where other processes keep the cores busy.
 SMALL_VALUE, SMALL_WEIGHT = 2**17, 2**20
+#: A gradient this many times smaller in float64 than in float32 is zero.
+VANISHED = 1e-3
 
 Batch = Union[Callable[[int], Any], Iterable[Any]]
 Loss = Callable[[Any], torch.Tensor]
@@ -184,6 +187,15 @@ def make_optimizers(
     return [makes[law](list(own.values()), model) for law, own in groups.items()]
 
 
+def take_fused_kernels(optimizer: torch.optim.Optimizer) -> None:
+    """Let a new optimizer that has a fused kernel use it: the same rule in one pass over memory, up to rounding."""
+    if optimizer.state or optimizer.defaults.get("fused", False) is not None:
+        return
+    for group in optimizer.param_groups:
+        if all(p.is_floating_point() and p.device.type == "cpu" for p in group["params"]):
+            group["fused"] = True
+
+
 @contextmanager
 def _threads(wanted: int) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -243,6 +255,37 @@ class Trainer:
         with _threads(1 if self._small(width) else torch.get_num_threads()):
             return self._run(width, seed)
 
+    def rounding(self, width: int, seed: int) -> dict[str, float]:
+        """Weights whose gradient at init is all rounding, and its size: in float64 it vanishes.
+
+        Such is that of a bias in front of a batch norm.  None where the code can't be run in float64.
+        """
+        own = self._first_gradients(width, seed, exact=False)
+        try:
+            exact = self._first_gradients(width, seed, exact=True)
+        except (RuntimeError, TypeError, ValueError):
+            return {}
+        return {name: size for name, size in own.items() if exact.get(name, 0.0) < VANISHED * size}
+
+    def _first_gradients(self, width: int, seed: int, *, exact: bool) -> dict[str, float]:
+        with _seeded(seed):
+            model, own = call_factory(self.factory, width)
+        inputs = self.inputs(width, own)[0]
+        initialise(model, self.probe.program, self.recipe, width)
+        loss = self.loss or default_loss(self.probe.program, seed)
+        before = torch.get_default_dtype()
+        if exact:
+            model.double()
+            inputs = tree_map(lambda leaf: leaf.double() if _is_float(leaf) else leaf, inputs)
+            torch.set_default_dtype(torch.float64)
+        try:
+            with _seeded(10_000 * seed):
+                loss(_apply(model, inputs)).backward()
+        finally:
+            torch.set_default_dtype(before)
+        parameters = model.named_parameters(remove_duplicate=False)
+        return {name: rms(parameter.grad) for name, parameter in parameters if parameter.grad is not None}
+
     def _small(self, width: int) -> bool:
         weights = {weight.shape for weight in self.probe.program.weights}
         limits = ((self._shapes, SMALL_VALUE), (weights, SMALL_WEIGHT))
@@ -261,6 +304,8 @@ class Trainer:
         sizes = Sizes(self._arranged, self._copied)
         self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
         optimizers = make_optimizers(model, program, recipe, width)
+        for optimizer in optimizers:
+            take_fused_kernels(optimizer)
         split = -recipe.warm_up % len(batches)  # so that the first batch, the probe, is new when it counts
         for step, inputs in zip(range(recipe.steps), cycle(batches[split:] + batches[:split])):
             model.zero_grad(set_to_none=True)
@@ -318,6 +363,10 @@ class Trainer:
         with torch.no_grad():
             for buffer, old in buffers:
                 buffer.copy_(old)
+
+
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
 
 
 def _same_shapes(a: Any, b: Any) -> bool:
