@@ -12,9 +12,11 @@ import ast
 import copy
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, Optional
 
@@ -44,6 +46,7 @@ class Subject:
         found = [
             *(mutant for name, function in self.functions().items() for mutant in self.of_function(name, function)),
             *(mutant for name, instance in self.instances().items() for mutant in self.of_instance(name, instance)),
+            *(mutant for holders in self.closures() for mutant in self.of_closure(holders)),
         ]
         counts: dict[str, int] = {}
         result = []
@@ -56,13 +59,14 @@ class Subject:
     def short(self) -> str:
         return self.module.__name__.rpartition(".")[2]
 
-    def tree(self) -> ast.Module:
-        return ast.parse(inspect.getsource(self.module))
-
     # -- functions ---------------------------------------------------------------------------------
 
     def functions(self) -> dict[str, FunctionType]:
-        """Qualified name -> function, of all that the module's own source holds."""
+        """Qualified name -> function, of all that the module's own source holds.
+
+        But for those that make laws when the module is imported: what they have made is changed, law by law.
+        """
+        makers = called_at_import(self.module)
         found: dict[str, FunctionType] = {}
         for thing in vars(self.module).values():
             inner = vars(thing).values() if inspect.isclass(thing) and thing.__module__ == self.module.__name__ else ()
@@ -70,72 +74,36 @@ class Subject:
                 function = plain(candidate)
                 if function is not None and function.__code__.co_filename == self.module.__file__:
                     found.setdefault(function.__qualname__, function)
-        # the laws of a dict may all be made by one function: they are changed one by one, as fields of instances
-        return {name: f for name, f in found.items() if name not in self.skip and "<" not in name}
+        return {name: f for name, f in found.items() if not {name} & (self.skip.keys() | makers) and "<" not in name}
 
     def of_function(self, name: str, function: FunctionType) -> Iterator[Mutant]:
-        for words, tree in variants(self.node(function)):
+        for words, tree in variants(node_of(function)):
 
             def install(tree: ast.AST = tree) -> None:
-                function.__code__ = self.compiled(tree, function).__code__
-                self.rebuild(name)
+                function.__code__ = compiled(tree, function).__code__
 
             yield Mutant(f"{self.short}.{name}", words, install)
-
-    def node(self, function: FunctionType) -> ast.AST:
-        """The part of the source that holds ``function``."""
-        code = function.__code__
-        for node in ast.walk(self.tree()):
-            if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
-                if min(n.lineno for n in (node, *node.decorator_list)) == code.co_firstlineno:
-                    return node
-            elif isinstance(node, ast.Lambda) and code.co_name == "<lambda>" and node.lineno == code.co_firstlineno:
-                made = self.compiled(node, function).__code__
-                if alike(made, code):
-                    return node
-        raise LookupError(f"{function.__qualname__} is not in {self.module.__file__}")
-
-    def compiled(self, tree: ast.AST, function: FunctionType) -> FunctionType:
-        """``tree`` as a function that sees what ``function`` sees."""
-        tree = copy.deepcopy(tree)
-        free = function.__code__.co_freevars
-        values = [cell.cell_contents for cell in function.__closure__ or ()]
-        if isinstance(tree, ast.FunctionDef):
-            bare(tree)
-            body: list[ast.stmt] = [tree, ast.Return(ast.Name(tree.name, ast.Load()))]
-        else:
-            body = [ast.Return(tree)]
-        outer = ast.parse(f"def outer({', '.join(free)}): pass").body[0]
-        outer.body = body
-        made: dict[str, Any] = {}
-        module = ast.fix_missing_locations(ast.Module([outer], []))
-        exec(compile(module, self.module.__file__, "exec"), vars(self.module), made)
-        return made["outer"](*values)
-
-    def rebuild(self, name: str) -> None:
-        """Make those named instances again that the function ``name`` has made."""
-        for statement in self.tree().body:
-            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
-                called, target = statement.value.func, statement.targets[0]
-                if isinstance(called, ast.Name) and called.id == name and isinstance(target, ast.Name):
-                    new = eval(ast.unparse(statement.value), vars(self.module))
-                    for f in dataclasses.fields(new):
-                        object.__setattr__(vars(self.module)[target.id], f.name, getattr(new, f.name))
 
     # -- tables of exponents -----------------------------------------------------------------------
 
     def instances(self) -> dict[str, Any]:
-        """Name -> instance of a dataclass of the module, named there or in its dict ``LAWS``."""
+        """Name -> instance of a dataclass of the module, named there, in its dict ``LAWS``, or held by one of these."""
         things = dict(vars(self.module))
         laws = things.get("LAWS")
         if isinstance(laws, dict):
             things.update({f"LAWS[{key!r}]": law for key, law in laws.items() if isinstance(key, str)})
         found: dict[str, Any] = {}
-        for name, thing in things.items():
-            own = dataclasses.is_dataclass(thing) and type(thing).__module__ == self.module.__name__
-            if own and not any(thing is other for other in found.values()):
+        while things:
+            name = next(iter(things))
+            thing = things.pop(name)
+            if self.owns(thing) and not any(thing is other for other in found.values()):
                 found[name] = thing
+                things.update({f"{name}.{f.name}": getattr(thing, f.name) for f in dataclasses.fields(thing)})
         return found
+
+    def owns(self, thing: Any) -> bool:
+        kind = type(thing)
+        return dataclasses.is_dataclass(kind) and kind.__module__ == self.module.__name__
 
     def of_instance(self, name: str, instance: Any) -> Iterator[Mutant]:
         for f in dataclasses.fields(instance):
@@ -147,6 +115,27 @@ class Subject:
 
                 yield Mutant(f"{self.short}.{name}.{f.name}", words, install)
 
+    def closures(self) -> list[list[tuple[Any, str]]]:
+        """Of each function that another one has made for several laws: the instances and fields that hold it."""
+        holders: dict[CodeType, list[tuple[Any, str]]] = {}
+        for instance in self.instances().values():
+            for f in dataclasses.fields(instance):
+                value = getattr(instance, f.name)
+                if isinstance(value, FunctionType) and value.__closure__:
+                    holders.setdefault(value.__code__, []).append((instance, f.name))
+        return list(holders.values())
+
+    def of_closure(self, holders: list[tuple[Any, str]]) -> Iterator[Mutant]:
+        """One change in all of them: what one law has captured, an exponent 0, may hide a term that another one shows."""
+        first = getattr(*holders[0])
+        for words, tree in variants(node_of(first)):
+
+            def install(tree: ast.AST = tree) -> None:
+                for instance, name in holders:
+                    object.__setattr__(instance, name, compiled(tree, getattr(instance, name)))
+
+            yield Mutant(f"{self.short}.{first.__qualname__.replace('.<locals>', '')}", words, install)
+
     def of_value(self, value: Any, annotation: str) -> Iterator[tuple[str, Callable[[], Any]]]:
         if isinstance(value, bool):
             yield f"{value} -> {not value}", lambda: not value
@@ -156,11 +145,43 @@ class Subject:
         elif isinstance(value, int):
             for number in {value + 1, max(value - 1, 0)} - {value}:
                 yield f"{value} -> {number}", lambda number=number: number
-        elif value is None and "Fraction" in annotation:
+        elif value is None and "Fraction" in annotation and "Callable" not in annotation:
             yield "None -> 1/2", lambda: HALF
-        elif isinstance(value, FunctionType) and value.__code__.co_filename == self.module.__file__:
-            for words, tree in variants(self.node(value)):
-                yield words, lambda tree=tree: self.compiled(tree, value)
+        elif isinstance(value, FunctionType):
+            if value.__closure__ or not value.__module__.startswith(self.module.__name__.partition(".")[0]):
+                return
+            for words, tree in variants(node_of(value)):
+                yield words, lambda tree=tree: compiled(tree, value)
+        elif self.owns(value) or value is None:
+            yield from self.of_convention(value, annotation)
+
+    def of_convention(self, value: Any, annotation: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """One of a few named ones: another, or none."""
+        named = {name: thing for name, thing in vars(self.module).items() if self.owns(thing)}
+        alike = [name for name, thing in named.items() if type(thing).__name__ in annotation and thing is not value]
+        known = next((name for name, thing in named.items() if thing is value), "None" if value is None else "its own")
+        for name in alike:
+            yield f"{known} -> {name}", lambda name=name: named[name]
+        if value is not None and "Optional" in annotation:
+            yield f"{known} -> None", lambda: None
+
+
+# -- source and functions --------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=None)
+def source(module: ModuleType) -> ast.Module:
+    return ast.parse(inspect.getsource(module))
+
+
+def called_at_import(module: ModuleType) -> set[str]:
+    """Names of functions that statements of the module call, outside of functions and classes."""
+    found: set[str] = set()
+    for statement in source(module).body:
+        if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.Expr)):
+            calls = (node for node in ast.walk(statement) if isinstance(node, ast.Call))
+            found |= {call.func.id for call in calls if isinstance(call.func, ast.Name)}
+    return found
 
 
 def plain(thing: Any) -> Optional[FunctionType]:
@@ -168,6 +189,37 @@ def plain(thing: Any) -> Optional[FunctionType]:
     for name in ("__func__", "fget", "func"):
         thing = getattr(thing, name, None) or thing if not isinstance(thing, FunctionType) else thing
     return thing if isinstance(thing, FunctionType) else None
+
+
+def node_of(function: FunctionType) -> ast.AST:
+    """The part of the source that holds ``function``."""
+    code = function.__code__
+    for node in ast.walk(source(sys.modules[function.__module__])):
+        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
+            if min(n.lineno for n in (node, *node.decorator_list)) == code.co_firstlineno:
+                return node
+        elif isinstance(node, ast.Lambda) and code.co_name == "<lambda>" and node.lineno == code.co_firstlineno:
+            if alike(compiled(node, function).__code__, code):
+                return node
+    raise LookupError(f"the source of {function.__qualname__} is not in {function.__module__}")
+
+
+def compiled(tree: ast.AST, function: FunctionType) -> FunctionType:
+    """``tree`` as a function that sees what ``function`` sees."""
+    tree = copy.deepcopy(tree)
+    free = function.__code__.co_freevars
+    values = [cell.cell_contents for cell in function.__closure__ or ()]
+    if isinstance(tree, ast.FunctionDef):
+        bare(tree)
+        body: list[ast.stmt] = [tree, ast.Return(ast.Name(tree.name, ast.Load()))]
+    else:
+        body = [ast.Return(tree)]
+    outer = ast.parse(f"def outer({', '.join(free)}): pass").body[0]
+    outer.body = body
+    made: dict[str, Any] = {}
+    module = ast.fix_missing_locations(ast.Module([outer], []))
+    exec(compile(module, function.__code__.co_filename, "exec"), function.__globals__, made)
+    return made["outer"](*values)
 
 
 def bare(tree: ast.FunctionDef) -> None:
@@ -181,9 +233,11 @@ def bare(tree: ast.FunctionDef) -> None:
 
 
 def alike(a: CodeType, b: CodeType) -> bool:
-    return (a.co_code, a.co_names, a.co_varnames, a.co_freevars) == (b.co_code, b.co_names, b.co_varnames, b.co_freevars) and [
-        c for c in a.co_consts if not isinstance(c, CodeType)
-    ] == [c for c in b.co_consts if not isinstance(c, CodeType)]
+    def parts(code: CodeType) -> tuple:
+        plain = [const for const in code.co_consts if not isinstance(const, CodeType)]
+        return code.co_code, code.co_names, code.co_varnames, code.co_freevars, plain
+
+    return parts(a) == parts(b)
 
 
 # -- what a node of the syntax tree may become -----------------------------------------------------
@@ -206,6 +260,8 @@ COMPARED = {
 ORDERS = {"init": "trained", "trained": "init", "change": "trained"}
 DEMANDED = {"init": "change", "change": "init"}
 DEMANDS = {"demand", "d", "least", "passed"}
+#: Exponents that a structure states.
+STRUCTURAL = {"order", "shift", "growth", "K"}
 #: What a fact holds besides its orders, with the values of one that knows nothing.
 KNOWN = {"depends": 0, "odd": 0, "mixed": 0, "weight": 0, "gathered": False, "data": False}
 #: Bounds: the last argument without them.
@@ -283,9 +339,8 @@ def _call(node: ast.Call) -> Iterator[ast.AST]:
 
 
 def _if_expression(node: ast.IfExp) -> Iterator[ast.AST]:
-    if not (isinstance(node.body, ast.Constant) and isinstance(node.body.value, str)):  # words for a reader
-        yield node.body
-        yield node.orelse
+    yield node.body
+    yield node.orelse
 
 
 def _if(node: ast.If) -> Iterator[ast.AST]:
@@ -335,6 +390,8 @@ def _attribute(node: ast.Attribute) -> Iterator[ast.AST]:
     other = (DEMANDED if of_demand else ORDERS).get(node.attr)
     if other is not None and isinstance(node.ctx, ast.Load):
         yield changed(node, attr=other)
+    if node.attr in STRUCTURAL and isinstance(node.ctx, ast.Load):
+        yield ast.Name("ZERO", ast.Load())
 
 
 def _statement(node: ast.stmt) -> Iterator[ast.AST]:
@@ -366,8 +423,8 @@ def _return(node: ast.Return) -> Iterator[ast.AST]:
 
 
 def _lambda(node: ast.Lambda) -> Iterator[ast.AST]:
-    """The law that is one of its arguments."""
-    if isinstance(node.body, ast.Name):
+    """The law that is one of its arguments, or a part of one."""
+    if isinstance(node.body, (ast.Name, ast.Attribute)):
         yield changed(node, body=ast.Name("ZERO", ast.Load()))
 
 
@@ -393,9 +450,11 @@ BECOMES: dict[type, Callable[[Any], Iterator[ast.AST]]] = {
 
 def places(node: ast.AST, path: tuple = ()) -> Iterator[tuple[tuple, ast.AST]]:
     """Every part of the tree that may be changed, and the way to it."""
-    yield path, node
     if isinstance(node, (ast.Raise, ast.Assert, ast.JoinedStr, ast.arguments)):
         return
+    if isinstance(node, ast.IfExp) and isinstance(node.body, ast.Constant) and isinstance(node.body.value, str):
+        return  # words for a reader
+    yield path, node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list"):
             continue

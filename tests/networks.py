@@ -18,6 +18,8 @@ import tpcalc
 from tpcalc.errors import DeriveError
 
 WIDTHS = (64, 128, 256, 512)
+#: For what seems to be above its prediction.
+WIDER = (256, 512, 1024, 2048)
 TIME, FEATURES, CLASSES = 4, 6, 5
 #: Of norms: so small that a value of order n^-2 is not lost in it at these widths.
 EPS = 1e-20
@@ -233,10 +235,10 @@ def factory(steps: tuple) -> Callable:
     return lambda n: (Net(n, steps), (data,))
 
 
-def check(steps: tuple, optimizer: str, seeds=3) -> "tpcalc.check.Result":
+def check(steps: tuple, optimizer: str, seeds=3, widths=WIDTHS) -> "tpcalc.check.Result":
     """Derive, train at every width, compare."""
     lr = 1e-3 if optimizer == "adamw" else 0.02
-    return tpcalc.check(factory(steps), WIDTHS, optimizer, seeds=seeds, steps=3, lr=lr)
+    return tpcalc.check(factory(steps), widths, optimizer, seeds=seeds, steps=3, lr=lr)
 
 
 class Refused(Exception):
@@ -244,10 +246,11 @@ class Refused(Exception):
 
 
 def exceeded(steps: tuple, optimizer: str) -> list[str]:
-    """Slopes above their prediction, confirmed on fresh seeds.
+    """Slopes above their prediction, confirmed on fresh seeds and at larger widths.
 
-    Shrunk programs have few numbers to average: one head of 16, twice, is a product of two samples of 16.  Raises Refused
-    where no rules exist, or the program needs multipliers in its code: without them it has no limit to compare with.
+    Shrunk programs have few numbers to average: one head of 16, twice, is a product of two samples of 16.  And a curve is no
+    excess if it flattens: tanh of what is O(1) at the smallest width and n^-1/2 in the limit is not yet linear there.  Raises
+    Refused where no rules exist, or the program needs multipliers in its code: without them it has no limit to compare with.
     """
     try:
         sites = tpcalc.derive(tpcalc.trace(factory(steps), WIDTHS[:3]), optimizer).sites
@@ -259,9 +262,12 @@ def exceeded(steps: tuple, optimizer: str) -> list[str]:
     def above(result) -> dict[tuple[str, str], str]:
         return {(e.quantity, e.subject): str(e) for e in result.failures if e.verdict == "above"}
 
-    first = above(check(steps, optimizer))
-    again = above(check(steps, optimizer, range(100, 112))) if first else {}
-    return [again[key] for key in first if key in again]
+    found = above(check(steps, optimizer))
+    for seeds, widths in ((range(100, 112), WIDTHS), (range(200, 204), WIDER)):
+        if found:
+            again = above(check(steps, optimizer, seeds, widths))
+            found = {key: again[key] for key in found if key in again}
+    return list(found.values())
 
 
 Program = tuple[tuple, str]

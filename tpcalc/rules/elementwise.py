@@ -31,7 +31,7 @@ def _is_guard(arg) -> bool:
     return isinstance(arg, (int, float)) and not isinstance(arg, bool) and 0 < arg <= GUARD
 
 
-@rule("aten.add", "aten.sub", "aten.rsub", "aten.__rsub__", "aten._add_relu")
+@rule("aten.add", "aten.sub", "aten.rsub", "aten._add_relu")
 def add(call: Call):
     """x +- alpha*y: the order is the max."""
     if _is_guard(call.arg(1)) and "sub" not in call.node.op:
@@ -317,7 +317,7 @@ def gated_derivative(call: Call):
 
 
 @rule("aten.threshold_backward", "aten.leaky_relu_backward", "aten.hardtanh_backward", "aten.hardswish_backward", "aten.hardsigmoid_backward",
-      "aten.rrelu_with_noise_backward", "aten.softshrink_backward", "aten.hardshrink_backward", "aten.clamp_backward")
+      "aten.rrelu_with_noise_backward", "aten.softshrink_backward", "aten.hardshrink_backward")
 def masked_derivative(call: Call):
     """dy times a slope that depends only on where x lies."""
     return Product(call[0], Discrete((call[1],)))
@@ -349,7 +349,7 @@ def prelu_derivative(call: Call):
     return (Product(call[0], Discrete((call[1],))), Product(call[0], call[1]))
 
 
-@rule("aten.native_dropout_backward", "aten._masked_scale", "aten.dropout_backward")
+@rule("aten.native_dropout_backward", "aten._masked_scale")
 def dropout_derivative(call: Call):
     return Product(call[0], Discrete(()))
 

@@ -114,11 +114,6 @@ def trace(call: Call):
     return Reduce(call[0], call.growth(0, 0))
 
 
-@rule("aten.mean_backward")
-def mean_backward(call: Call):
-    return View(call[0])
-
-
 @rule("aten.cross", "aten.linalg_cross")
 def cross(call: Call):
     return Product(call[0], call[1])
@@ -147,7 +142,7 @@ def smooth_loss(call: Call):
     return entries if reduction == 0 else _mean(entries, growth) if reduction == 1 else Reduce(entries, growth)
 
 
-@rule("aten.smooth_l1_loss_backward", "aten.huber_loss_backward", "aten.binary_cross_entropy_with_logits_backward")
+@rule("aten.smooth_l1_loss_backward", "aten.huber_loss_backward")
 def smooth_loss_backward(call: Call):
     slope = Product(call[0], Discrete((call[1], call[2])))
     reduction = call.arg(5 if "binary" in call.node.op else 3, "reduction", 1)

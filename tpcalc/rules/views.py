@@ -16,7 +16,7 @@ upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler
 upsample_nearest1d_backward upsample_nearest2d_backward upsample_bilinear2d_backward upsample_bicubic2d_backward
 upsample_nearest3d_backward _upsample_nearest_exact2d_backward upsample_linear1d_backward upsample_trilinear3d_backward
 _upsample_bilinear2d_aa_backward _upsample_bicubic2d_aa_backward masked_scatter_backward
-_fft_r2c _fft_c2r _fft_c2c set_data diag_embed grid_sampler_3d im2col_backward""".split()
+_fft_r2c _fft_c2r _fft_c2c set_data diag_embed grid_sampler_3d""".split()
 
 
 @rule(*(f"aten.{name}" for name in PASS))
@@ -31,7 +31,7 @@ def split(call: Call):
     return tuple(View(call[0]) for _ in call.node.outputs)
 
 
-@rule("aten.cat", "aten.stack", "aten.concat", "aten._foreach_cat")
+@rule("aten.cat", "aten.stack", "aten.concat")
 def cat(call: Call):
     return Sum(call.tensors(call.arg(0)))
 
@@ -137,12 +137,11 @@ def lerp(call: Call):
 
 
 @rule("aten.slice_backward", "aten.select_backward", "aten.diagonal_backward", "aten.unfold_backward", "aten.value_selecting_reduction_backward",
-      "aten.embedding_dense_backward", "aten.embedding_backward", "aten.index_select_backward", "aten.constant_pad_nd_backward",
+      "aten.embedding_dense_backward", "aten.embedding_backward", "aten.index_select_backward",
       "aten.reflection_pad2d_backward", "aten.reflection_pad1d_backward", "aten.replication_pad2d_backward", "aten.replication_pad1d_backward",
       "aten.reflection_pad3d_backward", "aten.replication_pad3d_backward",
       "aten.max_pool2d_with_indices_backward", "aten.max_pool3d_with_indices_backward", "aten.avg_pool2d_backward", "aten._adaptive_avg_pool2d_backward", "aten._adaptive_avg_pool3d_backward",
-      "aten.avg_pool3d_backward", "aten.adaptive_max_pool2d_backward", "aten._embedding_bag_dense_backward", "aten._embedding_bag_backward",
-      "aten.as_strided_backward")
+      "aten.avg_pool3d_backward", "aten.adaptive_max_pool2d_backward", "aten._embedding_bag_dense_backward", "aten._embedding_bag_backward")
 def put_back(call: Call):
     return tuple(View(call[0]) for _ in call.node.outputs)
 
