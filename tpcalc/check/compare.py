@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -13,6 +13,7 @@ from typing import Any, Iterator, Optional
 
 from tpcalc.check import PARAMETRIZATIONS, RATES
 from tpcalc.check.effects import Use, binding, predicted, uses
+from tpcalc.check.rates import BENT, STRAIGHT, bearable
 from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope, fit
 from tpcalc.check.training import Batch, Exponents, Loss, Probe, Recipe, Run, Trainer
@@ -25,15 +26,17 @@ from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.parametrization import Parametrization
 from tpcalc.program import Program, Weight
 from tpcalc.propagate import Fact, WeightOrders, propagate
-from tpcalc.regime import excesses
 from tpcalc.rules.structures import Gather, Normalise, Power, View
+from tpcalc.size import Size
 
-#: A slope must be this many standard errors above its prediction, too, to fail.
-SIGMAS = 2.5
+#: A learning rate of n to minus this is smaller than any power of n that the calculus makes.
+INFINITESIMAL = Fraction(10**6)
 #: A gradient this many times Adam's epsilon, or less, makes updates that epsilon holds back.
 DROWNED = 100.0
 PICKED = "rows of a weight picked by a trained index trade places, which is no update; what counts is their product"
 THIN = "a norm before it divides by less than its order says at these widths; take larger ones"
+CROWDED = "as many samples share its update as it has inputs at these widths; take larger widths, or fewer samples"
+UNSURE = "off by more than the tolerance, but by no more than its noise; more seeds would tell"
 
 
 @dataclass(frozen=True)
@@ -94,23 +97,29 @@ def run_check(
     else:
         facts = standard_facts(lowered, law)
         effects = {name: max(predicted(lowered, facts, use) for use in found) for name, found in chosen.items()}
-        expected = Prediction(facts, effects, _gradients(program, facts))
+        expected = _in_width(Prediction(facts, effects, _gradients(program, facts)))
     lr = RATES[settings.optimizer] if settings.lr is None else settings.lr
     recipe = Recipe(
         settings.optimizer, lr, settings.weight_decay, settings.eps, settings.steps, program.widths[0], exponents
     )
     values = frozenset(_compared(lowered, wanted_facts))
     trainer = Trainer(factory, Probe(lowered, values, chosen), recipe, batch, loss)
+    if settings.lr is None:
+        # under the derived rules the base model speaks for all; one rate for all widths is hardest on the widest
+        tried, astray = ((0,), BENT) if exponents is not None else ((0, -1), STRAIGHT)
+        lr = bearable(trainer, lr, [program.widths[i] for i in tried], settings.seeds[0], astray)
+        trainer.recipe = recipe = replace(recipe, lr=lr)
     runs = _run_all(trainer, settings, program.widths, progress)
     notes = tuple(f"a site needs a multiplier in the code: {site.message}" for site in rules.sites)
     return Result(
-        entries=tuple(_Judge(solution, law, settings, program.widths, wanted, expected, runs).entries(chosen)),
+        entries=tuple(_Judge(solution, law, settings, program.widths, wanted, expected, chosen, runs).entries()),
         parametrization=settings.parametrization,
         optimizer=settings.optimizer,
         widths=program.widths,
         seeds=settings.seeds,
         steps=settings.steps,
         tolerance=settings.tolerance,
+        lr=recipe.lr,
         losses=_losses(runs, program.widths),
         notes=notes,
     )
@@ -168,14 +177,31 @@ def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
 
 
 def standard_facts(lowered: Lowered, law: UpdateLaw) -> Mapping[int, Fact]:
-    """Facts under the code's own init and a learning rate that does not depend on the width.
+    """Facts under the code's own init and a small learning rate that does not depend on the width.
 
-    Those of the first training step at which something is too large, if there is one: after it orders may grow without
-    end.
+    Small: smaller than any power of n.  The trained order of what starts at zero, and every change, is then that of
+    its lowest power of the learning rate, and goes together with a multiple of ``INFINITESIMAL``.
     """
-    given = {w.name: Given(ZERO, own_init_order(w), ZERO) for w in lowered.program.weights}
-    trail = analyse(lowered, given, law).trail
-    return next((step.facts for step in trail[1:] if excesses(lowered, step.facts)), trail[-1].facts)
+    given = {w.name: Given(ZERO, own_init_order(w), INFINITESIMAL) for w in lowered.program.weights}
+    return analyse(lowered, given, law).facts
+
+
+def in_width(order: Order) -> Order:
+    """The power of n of an order that holds a power of an infinitesimal learning rate."""
+    if order is MINUS_INFINITY:
+        return order
+    return order - round(order / INFINITESIMAL) * INFINITESIMAL
+
+
+def _in_width(found: Prediction) -> Prediction:
+    facts = {
+        vid: fact._replace(init=in_width(fact.init), trained=in_width(fact.trained), change=in_width(fact.change))
+        for vid, fact in found.facts.items()
+    }
+    effects, gradients = (
+        {name: in_width(order) for name, order in orders.items()} for orders in (found.effects, found.gradients)
+    )
+    return Prediction(facts, effects, gradients)
 
 
 def own_init_order(weight: Weight) -> Optional[Fraction]:
@@ -220,9 +246,10 @@ class _Judge:
     widths: tuple[int, ...]
     wanted: Prediction
     expected: Prediction
+    chosen: Mapping[str, list[Use]]
     runs: Mapping[tuple[int, int], Run]
 
-    def entries(self, chosen: Mapping[str, list[Use]]) -> Iterator[Entry]:
+    def entries(self) -> Iterator[Entry]:
         lowered = self.solution.lowered
         program = lowered.program
         for vid in _compared(lowered, self.wanted.facts):
@@ -237,12 +264,10 @@ class _Judge:
             name = weight.name
             place = dict(subject=name, module=name.rpartition(".")[0], where="", op="")
             yield self.entry("gradient", name, self.wanted.gradients[name], self.expected.gradients[name], **place)
-            if name in chosen:
-                place["where"] = chosen[name][0].node.where
-                want = self.wanted.effects[name]
-                yield self.entry(
-                    "effect", name, want, self.expected.effects[name], floor=self.floor(weight, chosen[name]), **place
-                )
+            if name in self.chosen:
+                place["where"] = self.chosen[name][0].node.where
+                want, see = self.wanted.effects[name], self.expected.effects[name]
+                yield self.entry("effect", name, want, see, floor=self.floor(weight, self.chosen[name]), **place)
 
     def floor(self, weight: Weight, found: list[Use]) -> Order:
         """The effect that an update must have: its predicted one, for what it meets as large as it starts.
@@ -269,11 +294,11 @@ class _Judge:
             and (key in self.after_thin or (isinstance(key, str) and self.after_thin))
         ):
             verdict, reason = "skipped", THIN
-        if verdict == "ok" and floor not in (None, MINUS_INFINITY) and self.misses(slope, key, floor):
-            if self.drowned(key):
-                verdict, reason = "skipped", "its gradient is no larger than epsilon"
-            else:
-                verdict, reason = "below", "its update has less effect than it should"
+        if verdict == "ok" and floor not in (None, MINUS_INFINITY):
+            if self.misses(slope, key, float(floor)):
+                verdict, reason = self.below(slope, key, float(floor))
+            elif self.misses(slope, key, float(floor), sure=False):
+                reason = UNSURE
         shown = tuple(_average([row[j] for row in sizes]) for j in range(len(self.widths)))
         return Entry(
             quantity,
@@ -289,7 +314,7 @@ class _Judge:
 
     @cached_property
     def picked(self) -> frozenset[int]:
-        """Rows of a weight picked by an index that training changes (the matrices of a router's experts), and views of them."""
+        """Rows of a weight picked by an index that training changes (a router's experts), and views of them."""
         lowered, facts = self.solution.lowered, self.wanted.facts
         found: set[int] = set()
         for atom in lowered.atoms[: lowered.forward]:
@@ -340,7 +365,9 @@ class _Judge:
         if wanted is MINUS_INFINITY:
             return "above", "predicted to be zero"
         off = slope.value - float(wanted)
-        return ("above", "") if off > self.settings.tolerance and off > SIGMAS * slope.error else ("ok", "")
+        if off - slope.margin > self.settings.tolerance:
+            return "above", ""
+        return "ok", UNSURE if off > self.settings.tolerance else ""
 
     def drowned(self, name: str) -> bool:
         """Whether epsilon hides the gradient of a weight at some width."""
@@ -348,14 +375,41 @@ class _Judge:
             size < DROWNED * self.settings.eps for row in self.sizes("gradient", name) for size in row
         )
 
-    def misses(self, slope: Slope, name: str, floor: Order) -> bool:
-        """Whether the effect of a weight stays below ``floor``, in the mean and at its peak."""
+    def below(self, slope: Slope, name: str, floor: float) -> tuple[str, str]:
+        """The verdict on an effect below its ``floor``: where these widths can't show it, skipped."""
+        if self.drowned(name):
+            return "skipped", "its gradient is no larger than epsilon"
+        if not self.misses(slope, name, floor + self.crowding(name)):
+            return "skipped", CROWDED
+        return "below", "its update has less effect than it should"
+
+    def misses(self, slope: Slope, name: str, floor: float, sure: bool = True) -> bool:
+        """Whether the effect of a weight stays below ``floor``, in the mean and at its peak; ``sure``: beyond noise."""
         peak = fit(self.widths, self.sizes("peak", name))
         return all(
-            float(floor) - s.value > max(self.settings.tolerance, SIGMAS * s.error)
+            floor - s.value - (s.margin if sure else 0) > self.settings.tolerance
             for s in (slope, peak)
             if s is not None
         )
+
+    def crowding(self, name: str) -> float:
+        """How much of the slope of an effect is due to samples that share one update (at most 0).
+
+        With ``K`` inputs, each of ``T`` samples meets its own share of the update aligned (K) and those of the others
+        at random (square root of K each): the effect is larger by ``sqrt(1 + T / K)``, which fades where K grows.
+        T / K is the number of values that the weight makes for each of its entries.
+        """
+        program = self.solution.lowered.program
+        shapes = [(program.values[use.out].shape, use.weight.shape) for use in self.chosen[name]]
+        extra = []
+        for width in self.widths:
+            shares = [_entries(made, width) / _entries(own, width) for made, own in shapes]
+            extra.append(math.sqrt(1 + sum(shares) / len(shares)))
+        return min(0.0, fit(self.widths, [extra]).value)
+
+
+def _entries(shape: Sequence[Size], width: int) -> int:
+    return math.prod(size.at(width) for size in shape)
 
 
 def _average(sizes: list[float]) -> float:

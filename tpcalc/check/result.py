@@ -57,6 +57,8 @@ class Entry:
         text = f"{self.quantity} of {self.subject}{where}: slope {slope}, wanted {order_text(self.wanted)}"
         if self.predicted != self.wanted:
             text += f", predicted {order_text(self.predicted)}"
+        if self.verdict == "below" and self.floor != self.wanted:
+            text += f", at least {order_text(self.floor)}"
         return text + (f"; {self.reason}" if self.reason else "")
 
 
@@ -71,6 +73,7 @@ class Result:
     seeds: tuple[int, ...]
     steps: int
     tolerance: float
+    lr: float
     losses: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -102,6 +105,7 @@ class Result:
             "seeds": list(self.seeds),
             "steps": self.steps,
             "tolerance": self.tolerance,
+            "lr": _number(self.lr),
             "losses": {str(width): [_number(loss) for loss in losses] for width, losses in self.losses.items()},
             "entries": [_entry_json(entry) for entry in self.entries],
             "notes": list(self.notes),
@@ -129,6 +133,7 @@ def _entry_json(e: Entry) -> dict[str, Any]:
         "op": e.op,
         "predicted": order_text(e.predicted),
         "wanted": order_text(e.wanted),
+        "floor": None if e.floor is None else order_text(e.floor),
         "slope": None if e.slope is None else _number(e.slope.value),
         "error": None if e.slope is None else _number(e.slope.error),
         "rms": [_number(size) for size in e.sizes],

@@ -23,7 +23,7 @@ def result_text(result: Result) -> str:
     widths = ", ".join(map(str, result.widths))
     lines = [
         f"Check of the {result.parametrization} parametrization with {result.optimizer}: widths {widths}, "
-        f"{len(result.seeds)} seeds, {result.steps} steps",
+        f"{len(result.seeds)} seeds, {result.steps} steps, lr {result.lr:g}",
         "",
     ]
     table = Table(box=_HEAD_RULE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="")
@@ -53,6 +53,12 @@ def result_text(result: Result) -> str:
             lines.append(f"  - and {len(result.failures) - LISTED} more (--format json lists all)")
     if result.notes:
         lines += ["", "notes:", *(f"  - {note}" for note in result.notes)]
+    unsure = sum(e.verdict == "ok" and bool(e.reason) for e in result.entries)
+    if unsure:
+        lines += [
+            "",
+            f"{unsure} of the slopes that pass are off by more than the tolerance, but by no more than their noise",
+        ]
     verdict = "ok" if result.ok else f"FAILED: {len(result.failures)} of {counted} slopes"
     lines += [
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import cycle
 from typing import Any, Optional, Union
@@ -269,6 +269,38 @@ class Trainer:
             run.sizes["effect", name] = math.sqrt(sum(effect**2 for effect, _ in pairs) / len(pairs))
             run.sizes["peak", name] = max(peak for _, peak in pairs)
         return run
+
+    def descent(self, lr: float, width: int, seed: int) -> tuple[float, float, float]:
+        """How far the loss falls over the steps of a run at ``lr``, each on its own batch; how far its gradients say
+        that it falls; and how large it is, summed over the steps."""
+        recipe = replace(self.recipe, lr=lr)
+        with _seeded(seed):
+            model, own = call_factory(self.factory, width)
+        batches = self.inputs(width, own)
+        initialise(model, self.probe.program, recipe, width)
+        loss = self.loss or default_loss(self.probe.program, seed)
+        optimizer = make_optimizer(model, self.probe.program, recipe, width)
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        fell = foretold = size = 0.0
+        for step, inputs in zip(range(recipe.steps), cycle(batches)):
+            before = [parameter.detach().clone() for parameter in parameters]
+            buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+            optimizer.zero_grad(set_to_none=True)
+            with _seeded(10_000 * seed + step):
+                start = loss(_apply(model, inputs))
+            start.backward()
+            optimizer.step()
+            with torch.no_grad():
+                for buffer, old in buffers:
+                    buffer.copy_(old)
+            with _seeded(10_000 * seed + step):
+                end = loss(_apply(model, inputs))
+            fell += float(start.detach()) - float(end.detach())
+            size += abs(float(start.detach()))
+            for parameter, old in zip(parameters, before, strict=True):
+                if parameter.grad is not None:
+                    foretold += float((parameter.grad * (old - parameter.detach())).sum())
+        return fell, foretold, size
 
     def _observe(
         self, model: torch.nn.Module, inputs: Any, width: int, seed: int, look: Callable, also: frozenset = frozenset()
