@@ -36,6 +36,7 @@ DROWNED = 100.0
 PICKED = "rows of a weight picked by a trained index trade places, which is no update; what counts is their product"
 THIN = "a norm before it divides by less than its order says at these widths; take larger ones"
 CROWDED = "as many samples share its update as it has inputs at these widths; take larger widths, or fewer samples"
+DROWSY = "its gradient starts small and has yet to grow at these widths, and its update with it"
 UNSURE = "off by more than the tolerance, but by no more than its noise; more seeds would tell"
 
 
@@ -107,10 +108,14 @@ def run_check(
     if settings.lr is None:
         # under the derived rules the base model speaks for all; one rate for all widths is hardest on the widest
         tried, astray = ((0,), BENT) if exponents is not None else ((0, -1), STRAIGHT)
-        lr = bearable(trainer, lr, [program.widths[i] for i in tried], settings.seeds[0], astray)
-        trainer.recipe = recipe = replace(recipe, lr=lr)
+        slower = bearable(trainer, [program.widths[i] for i in tried], settings.seeds[0], astray)
+        trainer.recipe = recipe = replace(recipe, slower=slower)
     runs = _run_all(trainer, settings, program.widths, progress)
-    notes = tuple(f"a site needs a multiplier in the code: {site.message}" for site in rules.sites)
+    notes = [f"a site needs a multiplier in the code: {site.message}" for site in rules.sites]
+    if recipe.slower != 1:
+        notes.append(
+            f"learning rates are 1/{1 / recipe.slower:g} of the usual ones: at larger ones the loss leaves its gradient"
+        )
     return Result(
         entries=tuple(_Judge(solution, law, settings, program.widths, wanted, expected, chosen, runs).entries()),
         parametrization=settings.parametrization,
@@ -119,9 +124,9 @@ def run_check(
         seeds=settings.seeds,
         steps=settings.steps,
         tolerance=settings.tolerance,
-        lr=recipe.lr,
+        slower=recipe.slower,
         losses=_losses(runs, program.widths),
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
@@ -270,15 +275,18 @@ class _Judge:
                 yield self.entry("effect", name, want, see, floor=self.floor(weight, self.chosen[name]), **place)
 
     def floor(self, weight: Weight, found: list[Use]) -> Order:
-        """The effect that an update must have: its predicted one, for what it meets as large as it starts.
+        """The effect that an update must have: its predicted one, for what it meets as large as it starts."""
+        effect = max_order(*(predicted(self.solution.lowered, self.wanted.facts, use, initial=True) for use in found))
+        return effect + self.lag(weight)
+
+    def lag(self, weight: Weight) -> Order:
+        """How much smaller the first updates of a weight are than its largest.
 
         An update proportional to the gradient is at first as much smaller as the gradient at init is than the largest.
         """
-        facts = self.wanted.facts
-        effect = max_order(*(predicted(self.solution.lowered, facts, use, initial=True) for use in found))
-        gradient = facts[weight.grad]
+        gradient = self.wanted.facts[weight.grad]
         at_init, largest = self.law.update(gradient.init, ZERO), self.law.update(gradient.trained, ZERO)
-        return effect if at_init == largest else effect - largest + at_init
+        return ZERO if at_init == largest else at_init - largest
 
     def entry(
         self, quantity: str, key: Any, wanted: Order, expected: Order, floor: Optional[Order] = None, **place: str
@@ -381,6 +389,8 @@ class _Judge:
             return "skipped", "its gradient is no larger than epsilon"
         if not self.misses(slope, name, floor + self.crowding(name)):
             return "skipped", CROWDED
+        if not self.misses(slope, name, floor + self.crowding(name) + self.drowsiness(name)):
+            return "skipped", DROWSY
         return "below", "its update has less effect than it should"
 
     def misses(self, slope: Slope, name: str, floor: float, sure: bool = True) -> bool:
@@ -391,6 +401,18 @@ class _Judge:
             for s in (slope, peak)
             if s is not None
         )
+
+    def drowsiness(self, name: str) -> float:
+        """How far the gradient of a weight is below what it may be at init (at most 0), where its update lags behind.
+
+        The order at init is a bound. That of a gradient that training makes larger (keys meet values that start at
+        n^(-1/2), and these keys) is often that of random signs, until the first updates align them.
+        """
+        (weight,) = (weight for weight in self.solution.lowered.program.weights if weight.name == name)
+        gradient = fit(self.widths, self.sizes("gradient", name))
+        if self.lag(weight) == 0 or gradient is None:
+            return 0.0
+        return min(0.0, gradient.value - float(self.wanted.facts[weight.grad].init))
 
     def crowding(self, name: str) -> float:
         """How much of the slope of an effect is due to samples that share one update (at most 0).

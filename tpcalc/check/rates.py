@@ -1,4 +1,4 @@
-"""The learning rate of a check that was given none: as large as the model bears within the first order.
+"""Learning rates of a check that was given none: as large as the model bears within the first order.
 
 A small model is a picture of the limit only while it trains as the limit does.  Steps so large that the loss no longer
 follows its gradient (two classes are learnt in one step, a loss of 42 falls to 9) tell of saturation and of
@@ -23,21 +23,22 @@ STRIDE = 3
 ROUNDING = 1e-5
 
 
-def bearable(trainer: Trainer, rate: float, widths: Sequence[int], seed: int, astray: float) -> float:
-    """``rate``, halved until at each of ``widths`` the loss falls as its gradients foretell, but for a part ``astray``.
+def bearable(trainer: Trainer, widths: Sequence[int], seed: int, astray: float) -> float:
+    """A power of 1/2 that slows learning until at each of ``widths`` the loss falls as its gradients foretell, but for
+    a part ``astray``.
 
-    ``rate`` itself where no halving helps: the gradients are then not those of the loss (a custom one).
+    1 where nothing helps: the gradients are then not those of the loss (a custom one).
     """
-    lr = rate
+    slower = 1.0
     for width in widths:
-        largest = lr
-        while (found := _astray(*trainer.descent(lr, width, seed))) is None or found > astray:
+        largest = slower
+        while (found := _astray(*trainer.descent(slower, width, seed))) is None or found > astray:
             if found is None:
-                if lr == largest:
+                if slower == largest:
                     break
-                return rate
-            lr /= 2 ** (STRIDE if found == math.inf else min(STRIDE, math.ceil(math.log2(found / astray))))
-    return lr
+                return 1.0
+            slower /= 2 ** (STRIDE if found == math.inf else min(STRIDE, math.ceil(math.log2(found / astray))))
+    return slower
 
 
 def _astray(fell: float, foretold: float, size: float) -> Optional[float]:

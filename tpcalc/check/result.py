@@ -64,7 +64,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found.  ``ok`` if no measured slope left its prediction by more than ``tolerance``."""
+    """What a check found.  ``ok`` if no measured slope left its prediction by more than ``tolerance``.
+
+    ``slower``: what all learning rates were multiplied by.
+    """
 
     entries: tuple[Entry, ...]
     parametrization: str
@@ -73,7 +76,7 @@ class Result:
     seeds: tuple[int, ...]
     steps: int
     tolerance: float
-    lr: float
+    slower: float
     losses: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -105,7 +108,7 @@ class Result:
             "seeds": list(self.seeds),
             "steps": self.steps,
             "tolerance": self.tolerance,
-            "lr": _number(self.lr),
+            "slower": self.slower,
             "losses": {str(width): [_number(loss) for loss in losses] for width, losses in self.losses.items()},
             "entries": [_entry_json(entry) for entry in self.entries],
             "notes": list(self.notes),

@@ -23,7 +23,7 @@ def result_text(result: Result) -> str:
     widths = ", ".join(map(str, result.widths))
     lines = [
         f"Check of the {result.parametrization} parametrization with {result.optimizer}: widths {widths}, "
-        f"{len(result.seeds)} seeds, {result.steps} steps, lr {result.lr:g}",
+        f"{len(result.seeds)} seeds, {result.steps} steps",
         "",
     ]
     table = Table(box=_HEAD_RULE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="")

@@ -54,6 +54,8 @@ class Recipe:
     steps: int
     base: int
     exponents: Optional[Mapping[str, Exponents]]
+    slower: float = 1.0
+    """Every learning rate times this."""
 
 
 @dataclass
@@ -165,7 +167,7 @@ def make_optimizer(model: torch.nn.Module, program: Program, recipe: Recipe, wid
         parameter = parameters[weight.name]
         if not parameter.requires_grad:
             continue
-        lr, decay, eps = recipe.lr, recipe.weight_decay, recipe.eps
+        lr, decay, eps = recipe.lr * recipe.slower, recipe.weight_decay, recipe.eps
         if recipe.exponents is not None:
             own = recipe.exponents[weight.name]
             lr *= ratio ** -float(own.c)
@@ -270,10 +272,10 @@ class Trainer:
             run.sizes["peak", name] = max(peak for _, peak in pairs)
         return run
 
-    def descent(self, lr: float, width: int, seed: int) -> tuple[float, float, float]:
-        """How far the loss falls over the steps of a run at ``lr``, each on its own batch; how far its gradients say
-        that it falls; and how large it is, summed over the steps."""
-        recipe = replace(self.recipe, lr=lr)
+    def descent(self, slower: float, width: int, seed: int) -> tuple[float, float, float]:
+        """With learning rates times ``slower``, summed over the steps of a run: how far the loss of its batch falls, how
+        far its gradients say that it falls, and how large it is."""
+        recipe = replace(self.recipe, slower=slower)
         with _seeded(seed):
             model, own = call_factory(self.factory, width)
         batches = self.inputs(width, own)
