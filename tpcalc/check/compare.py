@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,6 +14,7 @@ from typing import Any, Iterator, Optional
 from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.check.effects import Use, binding, predicted, uses
 from tpcalc.check.optimizers import NEGLIGIBLE, Build, built
+from tpcalc.check.rates import BENT, STRAIGHT, bearable
 from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope, fit
 from tpcalc.check.training import Batch, Exponents, Loss, Probe, Recipe, Run, Trained, Trainer
@@ -27,16 +28,19 @@ from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.parametrization import Parametrization
 from tpcalc.program import Program, Weight
 from tpcalc.propagate import Fact, WeightOrders, propagate
-from tpcalc.regime import excesses
 from tpcalc.rules.structures import Gather, Normalise, Power, View
+from tpcalc.size import Size
 
-#: A slope must be this many standard errors above its prediction, too, to fail.
-SIGMAS = 2.5
+#: A learning rate of n to minus this is smaller than any power of n that the calculus makes.
+INFINITESIMAL = Fraction(10**6)
 #: A gradient this many times Adam's epsilon, or less, makes updates that epsilon holds back.
 DROWNED = 100.0
 PICKED = "rows of a weight picked by a trained index trade places, which is no update; what counts is their product"
 ROUNDED = "its exact gradient is zero; what is measured is rounding, which Adam enlarges"
 THIN = "a norm before it divides by less than its order says at these widths; take larger ones"
+CROWDED = "as many samples share its update as it has inputs at these widths; take larger widths, or fewer samples"
+DROWSY = "its gradient starts small and has yet to grow at these widths, and its update with it"
+UNSURE = "off by more than the tolerance, but by no more than its noise; more seeds would tell"
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def run_check(
     else:
         facts = standard_facts(lowered, laws)
         effects = {name: max(predicted(lowered, facts, use) for use in found) for name, found in chosen.items()}
-        expected = Prediction(facts, effects, _gradients(program, facts))
+        expected = _in_width(Prediction(facts, effects, _gradients(program, facts)))
     trained_by = {
         name: Trained(law.name, maker.rate, None if law.eps is None else maker.eps, maker.make)
         for name, law in laws.items()
@@ -124,20 +128,30 @@ def run_check(
     )
     values = frozenset(_compared(lowered, wanted_facts))
     trainer = Trainer(factory, Probe(lowered, values, chosen), training, batch, loss)
+    if settings.lr is None:
+        # under the derived rules the base model speaks for all; one rate for all widths is hardest on the widest
+        tried, astray = ((0,), BENT) if exponents is not None else ((0, -1), STRAIGHT)
+        slower = bearable(trainer, [program.widths[i] for i in tried], settings.seeds[0], astray)
+        trainer.recipe = training = replace(training, slower=slower)
     runs = _run_all(trainer, settings, program.widths, progress)
-    judge = _Judge(solution, laws, settings, program.widths, wanted, expected, runs, trainer)
+    judge = _Judge(solution, laws, settings, program.widths, wanted, expected, chosen, runs, trainer)
     notes = [f"a site needs a multiplier in the code: {site.message}" for site in rules.sites]
     notes += [law.note for law in {law.name: law for law in laws.values()}.values() if law.note]
     if warm_up:
         notes.append(f"steps before those asked for: {warm_up}; the first ones of {how.name} do not follow its law")
+    if training.slower != 1:
+        notes.append(
+            f"learning rates are 1/{1 / training.slower:g} of the usual ones: at larger ones the loss leaves its gradient"
+        )
     return Result(
-        entries=tuple(judge.entries(chosen)),
+        entries=tuple(judge.entries()),
         parametrization=settings.parametrization,
         optimizer=how.name,
         widths=program.widths,
         seeds=settings.seeds,
         steps=training.steps,
         tolerance=settings.tolerance,
+        slower=training.slower,
         losses=_losses(runs, program.widths),
         notes=tuple(notes),
     )
@@ -195,14 +209,31 @@ def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
 
 
 def standard_facts(lowered: Lowered, laws: Mapping[str, UpdateLaw]) -> Mapping[int, Fact]:
-    """Facts under the code's own init and a learning rate that does not depend on the width.
+    """Facts under the code's own init and a small learning rate that does not depend on the width.
 
-    Those of the first training step at which something is too large, if there is one: after it orders may grow without
-    end.
+    Small: smaller than any power of n.  The trained order of what starts at zero, and every change, is then that of
+    its lowest power of the learning rate, and goes together with a multiple of ``INFINITESIMAL``.
     """
-    given = {w.name: Given(ZERO, own_init_order(w), ZERO) for w in lowered.program.weights}
-    trail = analyse(lowered, given, laws).trail
-    return next((step.facts for step in trail[1:] if excesses(lowered, step.facts)), trail[-1].facts)
+    given = {w.name: Given(ZERO, own_init_order(w), INFINITESIMAL) for w in lowered.program.weights}
+    return analyse(lowered, given, laws).facts
+
+
+def in_width(order: Order) -> Order:
+    """The power of n of an order that holds a power of an infinitesimal learning rate."""
+    if order is MINUS_INFINITY:
+        return order
+    return order - round(order / INFINITESIMAL) * INFINITESIMAL
+
+
+def _in_width(found: Prediction) -> Prediction:
+    facts = {
+        vid: fact._replace(init=in_width(fact.init), trained=in_width(fact.trained), change=in_width(fact.change))
+        for vid, fact in found.facts.items()
+    }
+    effects, gradients = (
+        {name: in_width(order) for name, order in orders.items()} for orders in (found.effects, found.gradients)
+    )
+    return Prediction(facts, effects, gradients)
 
 
 def own_init_order(weight: Weight) -> Optional[Fraction]:
@@ -247,10 +278,11 @@ class _Judge:
     widths: tuple[int, ...]
     wanted: Prediction
     expected: Prediction
+    chosen: Mapping[str, list[Use]]
     runs: Mapping[tuple[int, int], Run]
     trainer: Trainer
 
-    def entries(self, chosen: Mapping[str, list[Use]]) -> Iterator[Entry]:
+    def entries(self) -> Iterator[Entry]:
         lowered = self.solution.lowered
         program = lowered.program
         for vid in _compared(lowered, self.wanted.facts):
@@ -265,26 +297,28 @@ class _Judge:
             name = weight.name
             place = dict(subject=name, module=name.rpartition(".")[0], where="", op="")
             yield self.entry("gradient", name, self.wanted.gradients[name], self.expected.gradients[name], **place)
-            if name in chosen:
-                place["where"] = chosen[name][0].node.where
-                want = self.wanted.effects[name]
-                yield self.entry(
-                    "effect", name, want, self.expected.effects[name], floor=self.floor(weight, chosen[name]), **place
-                )
+            if name in self.chosen:
+                place["where"] = self.chosen[name][0].node.where
+                want, see = self.wanted.effects[name], self.expected.effects[name]
+                yield self.entry("effect", name, want, see, floor=self.floor(weight, self.chosen[name]), **place)
 
     def floor(self, weight: Weight, found: list[Use]) -> Order:
-        """The effect that an update must have: its predicted one, for what it meets as large as it starts.
+        """The effect that an update must have: its predicted one, for what it meets as large as it starts."""
+        effect = max_order(*(predicted(self.solution.lowered, self.wanted.facts, use, initial=True) for use in found))
+        return effect + self.lag(weight)
+
+    def lag(self, weight: Weight) -> Order:
+        """How much smaller the first updates of a weight are than its largest.
 
         An update proportional to the gradient is at first as much smaller as the gradient at init is than the largest;
         and some are smaller on data that was seen before, which the data of a check may be.
         """
-        facts, law = self.wanted.facts, self.laws[weight.name]
-        effect = max_order(*(predicted(self.solution.lowered, facts, use, initial=True) for use in found))
-        gradient, axes = facts[weight.grad], tuple(size.growth for size in weight.shape)
+        law, axes = self.laws[weight.name], tuple(size.growth for size in weight.shape)
+        gradient = self.wanted.facts[weight.grad]
         at_init, largest = (law.update(WeightView(order, ZERO, axes)) for order in (gradient.init, gradient.trained))
         if law.least is not None:
             at_init = law.least(WeightView(gradient.init, ZERO, axes))
-        return effect if at_init >= largest else effect - largest + at_init
+        return ZERO if at_init >= largest else at_init - largest
 
     def entry(
         self, quantity: str, key: Any, wanted: Order, expected: Order, floor: Optional[Order] = None, **place: str
@@ -300,11 +334,11 @@ class _Judge:
             and (key in self.after_thin or (isinstance(key, str) and self.after_thin))
         ):
             verdict, reason = "skipped", THIN
-        if verdict == "ok" and floor not in (None, MINUS_INFINITY) and self.misses(slope, key, floor):
-            if self.drowned(key):
-                verdict, reason = "skipped", "its gradient is no larger than epsilon"
-            else:
-                verdict, reason = "below", "its update has less effect than it should"
+        if verdict == "ok" and floor not in (None, MINUS_INFINITY):
+            if self.misses(slope, key, float(floor)):
+                verdict, reason = self.below(slope, key, float(floor))
+            elif self.misses(slope, key, float(floor), sure=False):
+                reason = UNSURE
         if verdict in ("above", "below") and slope is not None and quantity in ("gradient", "effect"):
             if self.is_rounding(key):
                 verdict, reason = "skipped", ROUNDED
@@ -323,7 +357,7 @@ class _Judge:
 
     @cached_property
     def picked(self) -> frozenset[int]:
-        """Rows of a weight picked by an index that training changes (the matrices of a router's experts), and views of them."""
+        """Rows of a weight picked by an index that training changes (a router's experts), and views of them."""
         lowered, facts = self.solution.lowered, self.wanted.facts
         found: set[int] = set()
         for atom in lowered.atoms[: lowered.forward]:
@@ -381,7 +415,9 @@ class _Judge:
         if wanted is MINUS_INFINITY:
             return "above", "predicted to be zero"
         off = slope.value - float(wanted)
-        return ("above", "") if off > self.settings.tolerance and off > SIGMAS * slope.error else ("ok", "")
+        if off - slope.margin > self.settings.tolerance:
+            return "above", ""
+        return "ok", UNSURE if off > self.settings.tolerance else ""
 
     @cached_property
     def rounded(self) -> Mapping[str, float]:
@@ -399,14 +435,55 @@ class _Judge:
             size < DROWNED * eps for row in self.sizes("gradient", name) for size in row
         )
 
-    def misses(self, slope: Slope, name: str, floor: Order) -> bool:
-        """Whether the effect of a weight stays below ``floor``, in the mean and at its peak."""
+    def below(self, slope: Slope, name: str, floor: float) -> tuple[str, str]:
+        """The verdict on an effect below its ``floor``: where these widths can't show it, skipped."""
+        if self.drowned(name):
+            return "skipped", "its gradient is no larger than epsilon"
+        if not self.misses(slope, name, floor + self.crowding(name)):
+            return "skipped", CROWDED
+        if not self.misses(slope, name, floor + self.crowding(name) + self.drowsiness(name)):
+            return "skipped", DROWSY
+        return "below", "its update has less effect than it should"
+
+    def misses(self, slope: Slope, name: str, floor: float, sure: bool = True) -> bool:
+        """Whether the effect of a weight stays below ``floor``, in the mean and at its peak; ``sure``: beyond noise."""
         peak = fit(self.widths, self.sizes("peak", name))
         return all(
-            float(floor) - s.value > max(self.settings.tolerance, SIGMAS * s.error)
+            floor - s.value - (s.margin if sure else 0) > self.settings.tolerance
             for s in (slope, peak)
             if s is not None
         )
+
+    def drowsiness(self, name: str) -> float:
+        """How far the gradient of a weight is below what it may be at init (at most 0), where its update lags behind.
+
+        The order at init is a bound. That of a gradient that training makes larger (keys meet values that start at
+        n^(-1/2), and these keys) is often that of random signs, until the first updates align them.
+        """
+        (weight,) = (weight for weight in self.solution.lowered.program.weights if weight.name == name)
+        gradient = fit(self.widths, self.sizes("gradient", name))
+        if self.lag(weight) == 0 or gradient is None:
+            return 0.0
+        return min(0.0, gradient.value - float(self.wanted.facts[weight.grad].init))
+
+    def crowding(self, name: str) -> float:
+        """How much of the slope of an effect is due to samples that share one update (at most 0).
+
+        With ``K`` inputs, each of ``T`` samples meets its own share of the update aligned (K) and those of the others
+        at random (square root of K each): the effect is larger by ``sqrt(1 + T / K)``, which fades where K grows.
+        T / K is the number of values that the weight makes for each of its entries.
+        """
+        program = self.solution.lowered.program
+        shapes = [(program.values[use.out].shape, use.weight.shape) for use in self.chosen[name]]
+        extra = []
+        for width in self.widths:
+            shares = [_entries(made, width) / _entries(own, width) for made, own in shapes]
+            extra.append(math.sqrt(1 + sum(shares) / len(shares)))
+        return min(0.0, fit(self.widths, [extra]).value)
+
+
+def _entries(shape: Sequence[Size], width: int) -> int:
+    return math.prod(size.at(width) for size in shape)
 
 
 def _average(sizes: list[float]) -> float:

@@ -57,12 +57,17 @@ class Entry:
         text = f"{self.quantity} of {self.subject}{where}: slope {slope}, wanted {order_text(self.wanted)}"
         if self.predicted != self.wanted:
             text += f", predicted {order_text(self.predicted)}"
+        if self.verdict == "below" and self.floor != self.wanted:
+            text += f", at least {order_text(self.floor)}"
         return text + (f"; {self.reason}" if self.reason else "")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found.  ``ok`` if no measured slope left its prediction by more than ``tolerance``."""
+    """What a check found.  ``ok`` if no measured slope left its prediction by more than ``tolerance``.
+
+    ``slower``: what all learning rates were multiplied by.
+    """
 
     entries: tuple[Entry, ...]
     parametrization: str
@@ -71,6 +76,7 @@ class Result:
     seeds: tuple[int, ...]
     steps: int
     tolerance: float
+    slower: float
     losses: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -110,6 +116,7 @@ class Result:
             "compared": self.compared,
             "failed": len(self.failures),
             "skipped": len(self.skipped),
+            "slower": self.slower,
             "losses": {str(width): [_number(loss) for loss in losses] for width, losses in self.losses.items()},
             "entries": [_entry_json(entry) for entry in self.entries],
             "notes": list(self.notes),

@@ -52,6 +52,12 @@ def result_text(result: Result) -> str:
             lines.append(f"  - and {len(result.failures) - LISTED} more (--format json lists all)")
     if result.notes:
         lines += ["", "notes:", *(f"  - {note}" for note in result.notes)]
+    unsure = sum(e.verdict == "ok" and bool(e.reason) for e in result.entries)
+    if unsure:
+        lines += [
+            "",
+            f"{unsure} of the slopes that pass are off by more than the tolerance, but by no more than their noise",
+        ]
     verdict = "ok" if result.ok else f"FAILED: {len(result.failures)} of {result.compared} slopes"
     lines += [
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import cycle
 from typing import Any, Optional, Union
@@ -74,6 +74,8 @@ class Recipe:
     base: int
     exponents: Optional[Mapping[str, Exponents]]
     warm_up: int = 0
+    slower: float = 1.0
+    """Every learning rate times this."""
 
 
 @dataclass
@@ -173,7 +175,7 @@ def make_optimizers(
         parameter, trained = parameters[weight.name], recipe.trained_by[weight.name]
         if not parameter.requires_grad:
             continue
-        lr = trained.lr if recipe.lr is None else recipe.lr
+        lr = (trained.lr if recipe.lr is None else recipe.lr) * recipe.slower
         decay, eps = recipe.weight_decay, trained.eps if recipe.eps is None else recipe.eps
         if recipe.exponents is not None:
             own = recipe.exponents[weight.name]
@@ -339,6 +341,39 @@ class Trainer:
                 run.sizes["effect", name] = math.sqrt(sum(effect**2 for effect, _ in pairs) / len(pairs))
                 run.sizes["peak", name] = max(peak for _, peak in pairs)
         return run
+
+    def descent(self, slower: float, width: int, seed: int) -> tuple[float, float, float]:
+        """With learning rates times ``slower``, summed over the steps of a run: how far the loss of its batch falls, how
+        far its gradients say that it falls, and how large it is."""
+        recipe = replace(self.recipe, slower=slower)
+        with _seeded(seed):
+            model, own = call_factory(self.factory, width)
+        batches = self.inputs(width, own)
+        initialise(model, self.probe.program, recipe, width)
+        loss = self.loss or default_loss(self.probe.program, seed)
+        optimizers = make_optimizers(model, self.probe.program, recipe, width)
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        fell = foretold = size = 0.0
+        for step, inputs in zip(range(recipe.steps), cycle(batches)):
+            before = [parameter.detach().clone() for parameter in parameters]
+            buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+            model.zero_grad(set_to_none=True)
+            with _seeded(10_000 * seed + step):
+                start = loss(_apply(model, inputs))
+            start.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+            with torch.no_grad():
+                for buffer, old in buffers:
+                    buffer.copy_(old)
+            with _seeded(10_000 * seed + step):
+                end = loss(_apply(model, inputs))
+            fell += float(start.detach()) - float(end.detach())
+            size += abs(float(start.detach()))
+            for parameter, old in zip(parameters, before, strict=True):
+                if parameter.grad is not None:
+                    foretold += float((parameter.grad * (old - parameter.detach())).sum())
+        return fell, foretold, size
 
     def _observe(
         self, model: torch.nn.Module, inputs: Any, width: int, seed: int, wanted: frozenset[int], look: Callable
