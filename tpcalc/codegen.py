@@ -75,13 +75,36 @@ def _header(scaling: Scaling) -> str:
     return header + "".join(line for kind, sentence in notes for line in _comment(f"{kind}: {sentence}"))
 
 
+#: Update law -> torch's class and what it needs besides groups.
+_CLASSES = {
+    "sgd": ("SGD", ""),
+    "adam": ("Adam", ""),
+    "adamw": ("AdamW", ""),
+    "nadam": ("NAdam", ""),
+    "radam": ("RAdam", ""),
+    "adamax": ("Adamax", ""),
+    "rmsprop": ("RMSprop", ""),
+    "adagrad": ("Adagrad", ""),
+    "adadelta": ("Adadelta", ""),
+    "rprop": ("Rprop", ""),
+    "muon": ("Muon", ""),
+    "muon_match_rms_adamw": ("Muon", ', adjust_lr_fn="match_rms_adamw"'),
+}
+
+
 def _use(scaling: Scaling) -> str:
-    kinds = sorted({weight.optimizer for weight in scaling.values()})
-    if len(kinds) > 1:
-        return "[...]  # one for each: param_groups(model, lr, optimizer=" + " or ".join(map(_literal, kinds)) + ")"
-    name = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}.get(scaling.optimizer)
-    groups = "param_groups(model, lr=..., weight_decay=...)"
-    return f"torch.optim.{name}({groups})" if name else f"...({groups})"
+    """How optimizers are made; of a recipe the one for hidden matrices first."""
+    kinds = sorted({weight.optimizer for weight in scaling.values()}, key=scaling.optimizer.find)
+    if len(kinds) == 1:
+        return _constructor(kinds[0], "")
+    made = "".join(f"\n        {_constructor(kind, f', optimizer={_literal(kind)}')}," for kind in kinds)
+    return f"[{made}\n    ]"
+
+
+def _constructor(law: str, choice: str) -> str:
+    name, options = _CLASSES.get(law, ("", ""))
+    cls = f"torch.optim.{name}" if name else "..."
+    return f"{cls}(param_groups(model, lr=..., weight_decay=...{choice}){options})"
 
 
 def _comment(sentence: str) -> Iterable[str]:

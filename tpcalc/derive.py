@@ -473,7 +473,9 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
         C = max(C, A)
     a = multiplier_exponent(gauge, A, role, contracted(need), any(growth > 0 for growth in axes))
     gradient = _gradient(solution.applied, weight.grad)
-    c = max((law.c(n.C, view.at(a), a) for n, view in _views(solution, weight, found)), default=-a)
+    # at init gradients and inputs may be smaller than later, which some laws (K-FAC) turn into larger updates
+    moments = [*_views(solution, weight, found), *_views(solution, weight, found, at_init=True)]
+    c = max((law.c(n.C, view.at(a), a) for n, view in moments), default=-a)
     if law.relative:
         c = max(c, ZERO)
     # an eps below the gradient does no harm, one above it freezes the block; so does a decay above it
@@ -513,21 +515,27 @@ def _gradient(facts: Mapping[int, Fact], grad: Optional[int]) -> Order:
     return MINUS_INFINITY if grad is None else facts[grad].trained
 
 
-def view_of(solution: Solution, facts: Mapping[int, Fact], leaf: Leaf, size: Fraction) -> WeightView:
+def view_of(
+    solution: Solution, facts: Mapping[int, Fact], leaf: Leaf, size: Fraction, at_init: bool = False
+) -> WeightView:
     """What an update law may know of a weight or block: its own gradient, the axes of the whole parameter."""
     axes = tuple(axis.growth for axis in leaf.weight.shape)
     fan_in, met = solution.lowered.meets(leaf)
-    inputs = ZERO if met is None else facts[met].trained
-    return WeightView(_gradient(facts, leaf.grad), size, axes, fan_in, inputs)
+
+    def order(vid: Optional[int], without: Order) -> Order:
+        return without if vid is None else facts[vid].init if at_init else facts[vid].trained
+
+    return WeightView(order(leaf.grad, MINUS_INFINITY), size, axes, fan_in, order(met, ZERO))
 
 
 def _views(
-    solution: Solution, weight: Weight, found: list[tuple[Leaf, Need]]
+    solution: Solution, weight: Weight, found: list[tuple[Leaf, Need]], at_init: bool = False
 ) -> list[tuple[Need, WeightView]]:
     """What the law sees of each block that has a gradient; a weight is as large as the largest of its blocks."""
     size = min((need.A for _, need in found), default=ZERO)
-    alive = [pair for pair in found if _gradient(solution.applied, pair[0].grad) is not MINUS_INFINITY] or found
-    return [(need, view_of(solution, solution.applied, leaf, size)) for leaf, need in alive]
+    pairs = [(need, view_of(solution, solution.applied, leaf, size, at_init)) for leaf, need in found]
+    alive = [pair for pair in pairs if pair[1].gradient is not MINUS_INFINITY]
+    return alive or ([] if at_init else pairs)
 
 
 def _shared_rate_notes(
