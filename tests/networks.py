@@ -307,8 +307,8 @@ class Tally:
         return not found
 
 
-def campaign(number: int, start: int, report: Callable[[Program, list[str]], None]) -> Tally:
-    """Draw and run ``number`` different programs; ``start`` is the random seed, ``report`` hears of each failure."""
+def campaign(number: int, start: int, heard: Callable[[Tally, Program], None]) -> Tally:
+    """Draw and run ``number`` different programs; ``start`` is the random seed, ``heard`` is called after each."""
     tally = Tally()
     seen: set[Program] = set()
 
@@ -318,8 +318,8 @@ def campaign(number: int, start: int, report: Callable[[Program, list[str]], Non
     def draw(steps, optimizer):
         if len(seen) < number and (steps, optimizer) not in seen:
             seen.add((steps, optimizer))
-            if not tally.run(steps, optimizer):
-                report((steps, optimizer), tally.failed[steps, optimizer])
+            tally.run(steps, optimizer)
+            heard(tally, (steps, optimizer))
 
     draw()
     return tally
