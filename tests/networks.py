@@ -19,7 +19,7 @@ from tpcalc.errors import DeriveError
 
 WIDTHS = (64, 128, 256, 512)
 #: For what seems to be above its prediction.
-WIDER = (256, 512, 1024, 2048)
+WIDER = (256, 512, 1024)
 TIME, FEATURES, CLASSES = 4, 6, 5
 #: Of norms: so small that a value of order n^-2 is not lost in it at these widths.
 EPS = 1e-20

@@ -95,6 +95,10 @@ REGRESSIONS: list[tuple[tuple, str]] = [
         "adamw",
     ),
     ((("scale", 0.5), ("rms",), ("shared",), ("shared",), ("attention", None, None, 0.5)), "adamw"),
+    # what starts small enters a norm: its relative change is still on its way up to 1 at these widths
+    ((("sigmoid",), ("attention", None, 1, 0.5), ("layernorm",)), "adamw"),
+    # tanh is not yet linear at the smallest width: slopes that flatten
+    ((("beside", (("linear", True),), (("scale", -0.5), ("tanh",), ("attention", None, None, 0.5))),), "adamw"),
 ]
 
 
