@@ -2,9 +2,8 @@
 
     python -m benchmarks.random_programs --number 500 [--seed 1] [--shrink]
 
-Prints each program that fails, then how many were drawn, held, failed and were refused; exit code 1 if any failed.
-``--shrink`` looks for the smallest program that fails in place of each.  What it finds belongs into ``REGRESSIONS`` of
-tests/test_random_programs.py.
+Prints each program that fails, then how many were drawn, held, failed and were refused; exit code 1 if any failed.  What
+it finds belongs into ``REGRESSIONS`` of tests/test_random_programs.py.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from hypothesis import HealthCheck, Phase, find, settings
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]
 
-from networks import OPTIMIZERS, PROGRAMS, Program, Tally, campaign  # noqa: E402
+from networks import PROGRAMS, Program, Tally, campaign  # noqa: E402
 
 
-def smallest(optimizer: str, failure: str) -> Program:
-    """The smallest program that fails under ``optimizer``, too."""
+def smallest(optimizer: str) -> Program:
+    """The smallest program that hypothesis finds to fail under ``optimizer``."""
 
     def fails(steps: tuple) -> bool:
         return not Tally().run(steps, optimizer)
 
     options = settings(
-        max_examples=200,
+        max_examples=1000,
         phases=[Phase.generate, Phase.shrink],
         database=None,
         suppress_health_check=list(HealthCheck),
@@ -43,14 +42,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--number", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shrink", action="store_true", help="look for a smallest program, too, under each optimizer that fails")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     start = time.monotonic()
 
-    def report(program: Program, found: list[str]) -> None:
-        print(f"FAILED {program}", *found[:5], sep="\n    ", flush=True)
+    def heard(tally: Tally, program: Program) -> None:
+        if program in tally.failed:
+            print(f"FAILED {program}", *tally.failed[program][:5], sep="\n    ", flush=True)
+        if tally.drawn % 50 == 0:
+            print(f"{tally} after {time.monotonic() - start:.0f} s", flush=True)
 
-    tally = campaign(arguments.number, arguments.seed, report)
+    tally = campaign(arguments.number, arguments.seed, heard)
+    if arguments.shrink:
+        for optimizer in sorted({optimizer for _, optimizer in tally.failed}):
+            print(f"SMALLEST {smallest(optimizer)}", flush=True)
     for reason, count in Counter(tally.refused.values()).most_common():
         print(f"refused {count}: {reason}")
     print(f"{tally} (seed {arguments.seed}, {time.monotonic() - start:.0f} s)")
