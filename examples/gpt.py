@@ -103,7 +103,6 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.vocabulary, bias=False)
         if config.tied:
-            nn.init.normal_(self.token.weight, std=0.02)  # as a readout, the embedding's default of 1 is far too large
             self.head.weight = self.token.weight
 
     def forward(self, tokens: Tensor) -> Tensor:

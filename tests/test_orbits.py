@@ -197,10 +197,9 @@ def rotate(g: Tensor, bases: list[Tensor]) -> Tensor:
 
 
 def shampoo(p: Tensor, g: Tensor, state: dict, group: dict) -> None:
-    g = g + group["weight_decay"] * p
     sums = state.setdefault("sums", [group["eps"] * torch.eye(n) for n in p.shape])
     sums[:] = [total + gram(g, dim) for dim, total in enumerate(sums)]
-    p.sub_(group["lr"] * rotate(g, [power(total, -1 / (2 * g.dim())) for total in sums]))
+    decoupled(p, rotate(g, [power(total, -1 / (2 * g.dim())) for total in sums]), group)
 
 
 def soap(p: Tensor, g: Tensor, state: dict, group: dict) -> None:
