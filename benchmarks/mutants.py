@@ -1,9 +1,9 @@
 """Mutants: what can be changed in a function or in a table of exponents, one term at a time.
 
 A :class:`Subject` is a module whose laws are changed: its functions, the methods of its classes, and the fields of the
-dataclass instances that it names (``NONE = Alignment(...)``) or holds in a dict ``LAWS``.  All are found by introspection: a new
-law is changed without being listed.  Each :class:`Mutant` changes one of them when it is installed; that can't be undone, so
-it is done in a process of its own.
+dataclass instances that it names (``NONE = Alignment(...)``) or holds in a dict ``LAWS``.  All are found by
+introspection: a new law is changed without being listed.  Each :class:`Mutant` changes one of them when it is
+installed; that can't be undone, so it is done in a process of its own.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Subject:
         return list(holders.values())
 
     def of_closure(self, holders: list[tuple[Any, str]]) -> Iterator[Mutant]:
-        """One change in all of them: what one law has captured, an exponent 0, may hide a term that another one shows."""
+        """One change in all of them: what one has captured, an exponent 0, may hide a term that another shows."""
         first = getattr(*holders[0])
         for words, tree in variants(node_of(first)):
 
@@ -408,7 +408,8 @@ def _return(node: ast.Return) -> Iterator[ast.AST]:
     value = node.value
     passes = isinstance(value, ast.Subscript) and getattr(value.value, "id", "") == "facts"
     replaces = isinstance(value, ast.Call) and getattr(value.func, "attr", "") == "_replace"
-    replaces = replaces and not isinstance(value.func.value, ast.Call)  # of a fact made here, only what it was made with counts
+    # of a fact made here, only what it was made with counts
+    replaces = replaces and not isinstance(value.func.value, ast.Call)
     if not (passes or replaces):
         return
     given = {keyword.arg for keyword in value.keywords} if replaces else set()

@@ -5,13 +5,13 @@
     python -m benchmarks.mutate --list               # the mutants, nothing is run
     python -m benchmarks.mutate --tests test_laws.py # only these tests
 
-Mutants (:mod:`benchmarks.mutants`): a factor 1/2 becomes 1, a term of a sum or of a max is dropped, a bound is lifted, a
-comparison is turned, a branch is always or never taken, the order at init stands for the trained one, a parity or a dependence is
-forgotten.
+Mutants (:mod:`benchmarks.mutants`): a factor 1/2 becomes 1, a term of a sum or of a max is dropped, a bound is lifted,
+a comparison is turned, a branch is always or never taken, the order at init stands for the trained one, a parity or a
+dependence is forgotten.
 
-One process imports everything, runs all tests once unchanged and notes how long each takes.  Every mutant is installed in
-a fork of it, which runs the tests one by one until one fails: those first that have noticed a mutant of the same law, then
-the quick ones.  Tables of single laws come first; slower tests are only collected if a mutant survives these.
+One process imports everything, runs all tests once unchanged and notes how long each takes.  Every mutant is installed
+in a fork of it, which runs the tests one by one until one fails: those first that have noticed a mutant of the same
+law, then the quick ones.  Tables of single laws come first; slower tests are only collected if a mutant survives these.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def package(module: ModuleType, skip: Mapping[str, str]) -> tuple[Subject, ...]:
     )
 
 
-#: Where the laws are.  Every function and every table of exponents in these modules is changed, but for those named here.
+#: Where the laws are.  Every function and table of exponents in these modules is changed, but for those named here.
 SUBJECTS = (
     Subject(tpcalc.propagate, {"law": "registers a law"}),
     Subject(tpcalc.budgets, {"_nonlinearity": "words for a reader"}),
@@ -81,7 +81,7 @@ SLOW = (
     "test_rule_oracles.py",
 )
 
-#: Cached results of tests that no law has a part in: traces, and programs lowered to structures.  All others are forgotten.
+#: Cached results of tests that no law has a part in: traces, programs lowered to structures.  Others are forgotten.
 SHARED = {
     "models.program",
     "models.bare_mlp",
@@ -94,15 +94,15 @@ SHARED = {
     "test_mup_oracle.mup_models",
 }
 
-#: Mutants that change no order, each with the reason.  ``--equivalent`` tries them; one that is no longer there is an error.
+#: Mutants that change no order, each with the reason.  ``--equivalent`` tries them; one that is gone is an error.
 EQUIVALENT: dict[str, str] = {
     "law.UpdateLaw.held_back: off > 0  ->  off >= 0": "an epsilon in its place holds nothing back: 0 from either side",
-    "law._kronecker.update: e_inputs * (w.fan_in + 2 * inputs)  ->  w.fan_in + 2 * inputs": "e_inputs is 1 in every law",
+    "law._kronecker.update: e_inputs * (w.fan_in + 2 * inputs)  ->  w.fan_in + 2 * inputs": "it is 1 in every law",
 }
 
 #: Exit code of a child that could not install its mutant.
 BROKEN = 3
-#: CPU seconds that a test may take beyond its usual time, and bytes that a mutant may take: one that never ends is noticed.
+#: CPU seconds that a test may take beyond its usual time, and bytes: a mutant that never ends is noticed.
 PATIENCE, MEMORY = 5, 6 << 30
 
 
@@ -232,7 +232,9 @@ def bench(mutants: list[Mutant], tests: list[str], progress: bool = True) -> Ben
     settings.load_profile("mutate")
     plugin = Bench(mutants, progress)
     with redirect_stdout(io.StringIO()) as told:
-        code = pytest.main(["-q", "-s", "--tb=short", "-p", "no:cacheprovider", "-p", "no:warnings", *tests], plugins=[plugin])
+        code = pytest.main(
+            ["-q", "-s", "--tb=short", "-p", "no:cacheprovider", "-p", "no:warnings", *tests], plugins=[plugin]
+        )
     if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED):
         plugin.error = plugin.error or "pytest did not run"
     if plugin.error:
@@ -248,6 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", default="", help="laws whose name contains this")
     parser.add_argument("--list", action="store_true", help="list the mutants and stop")
+    parser.add_argument("--quick", action="store_true", help="only the tables, no slow tests for what survives them")
     parser.add_argument("--tests", help="only these files, separated by commas")
     parser.add_argument("--equivalent", action="store_true", help="try those listed as equivalent: none may be noticed")
     parser.add_argument("--slow", type=int, default=0, help="show this many of the mutants that took longest")
@@ -264,7 +267,7 @@ def main() -> None:
         sys.exit(f"error: listed as equivalent but not there: {'; '.join(sorted(gone))}")
     listed = [mutant for mutant in found if str(mutant) in EQUIVALENT]
     tried = listed if arguments.equivalent else [mutant for mutant in found if str(mutant) not in EQUIVALENT]
-    stages = (arguments.tests.split(","),) if arguments.tests else (QUICK, SLOW)
+    stages = (arguments.tests.split(","),) if arguments.tests else (QUICK,) if arguments.quick else (QUICK, SLOW)
     left, noticed, endless = tried, {}, 0
     for names in stages:
         tests = [str(path) for path in (ROOT / "tests" / name for name in names) if path.exists()]
@@ -277,13 +280,15 @@ def main() -> None:
                 print(f"{result.spent[mutant]:.1f} s  {mutant}  by {result.noticed.get(mutant)}")
     minutes, used = (time.monotonic() - start) / 60, sum(os.times()[:4]) / 60
     if arguments.equivalent:
-        print(*(f"NOTICED {mutant}: not equivalent, see {killer}" for mutant, killer in noticed.items()), sep="\n", end="")
+        print(
+            *(f"NOTICED {mutant}: not equivalent, see {killer}" for mutant, killer in noticed.items()), sep="\n", end=""
+        )
         print(f"{len(tried)} listed as equivalent, {len(noticed)} noticed")
         sys.exit(1 if noticed else 0)
     print(*(f"SURVIVED {mutant}\n" for mutant in left), sep="", end="")
     print(
-        f"{len(tried)} mutants of {len({mutant.of for mutant in tried})} laws: {len(noticed)} noticed ({endless} of them "
-        f"never ended), {len(left)} survived; {len(listed)} more listed as equivalent; {minutes:.1f} minutes, "
+        f"{len(tried)} mutants of {len({mutant.of for mutant in tried})} laws: {len(noticed)} noticed ({endless} of "
+        f"them never ended), {len(left)} survived; {len(listed)} more listed as equivalent; {minutes:.1f} minutes, "
         f"{used:.1f} of them on a processor"
     )
     sys.exit(1 if left else 0)

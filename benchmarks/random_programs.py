@@ -2,8 +2,8 @@
 
     python -m benchmarks.random_programs --number 500 [--seed 1] [--shrink]
 
-Prints each program that fails, then how many were drawn, held, failed and were refused; exit code 1 if any failed.  What
-it finds belongs into ``REGRESSIONS`` of tests/test_random_programs.py.
+Prints each program that fails, then how many were drawn, held, failed and were refused; exit code 1 if any failed.
+What it finds belongs into ``REGRESSIONS`` of tests/test_random_programs.py.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--number", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--shrink", action="store_true", help="look for a smallest program, too, under each optimizer that fails")
+    parser.add_argument(
+        "--shrink", action="store_true", help="look for a smallest program, too, under each optimizer that fails"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     start = time.monotonic()

@@ -248,9 +248,10 @@ class Refused(Exception):
 def exceeded(steps: tuple, optimizer: str) -> list[str]:
     """Slopes above their prediction, confirmed on fresh seeds and at larger widths.
 
-    Shrunk programs have few numbers to average: one head of 16, twice, is a product of two samples of 16.  And a curve is no
-    excess if it flattens: tanh of what is O(1) at the smallest width and n^-1/2 in the limit is not yet linear there.  Raises
-    Refused where no rules exist, or the program needs multipliers in its code: without them it has no limit to compare with.
+    Shrunk programs have few numbers to average: one head of 16, twice, is a product of two samples of 16.  And a curve
+    is no excess if it flattens: tanh of what is O(1) at the smallest width and n^-1/2 in the limit is not yet linear
+    there.  Raises Refused where no rules exist, or the program needs multipliers in its code: without them it has no
+    limit to compare with.
     """
     try:
         sites = tpcalc.derive(tpcalc.trace(factory(steps), WIDTHS[:3]), optimizer).sites

@@ -57,10 +57,13 @@ def value(init=ZERO, trained=ZERO, change=ZERO, depends: int = 0) -> Fact:
     return Fact(init, trained, change, depends, data=True)
 
 
+ORDINARY = value()
+
+
 def walk(
-    x: Fact = value(),
-    y: Fact = value(),
-    out: Fact = value(),
+    x: Fact = ORDINARY,
+    y: Fact = ORDINARY,
+    out: Fact = ORDINARY,
     hops: tuple = (None, None),
     shift: "dict | None" = None,
     caps: "dict | None" = None,
@@ -420,7 +423,7 @@ def test_a_gain_and_a_normalised_direction():
 
 
 def test_a_product_of_two_weights_is_updated_through_both():
-    """U * V that may change by n^-1/2: with U at n^-1/4, V may change by n^-1/4; and V is not made larger than order 0."""
+    """U * V that may change by n^-1/2: with U at n^-1/4, V may change by n^-1/4, and stays at order 0."""
     u, v = weight(0, A=ONE, C=QUARTER), weight(1, A=ZERO)
     found = asked(walk(x=u, y=v, out=weight(), hops=(1, 1)), ENTRYWISE, GIVEN)
     assert found[Y] == [Demand(ZERO, -QUARTER, True, "", at(ENTRYWISE), use=at(ENTRYWISE))]
@@ -528,7 +531,11 @@ def walked(program: Lowered, orders: "dict | None" = None, caps: "dict | None" =
     return budgets(program, free.facts, free, FULL, caps or {})
 
 
-FIRST, SECOND, READOUT = Contract(1, 0, ZERO, ONE, ZERO), Contract(2, 5, ONE, ONE, ZERO), Contract(3, 7, ONE, ZERO, ZERO)
+FIRST, SECOND, READOUT = (
+    Contract(1, 0, ZERO, ONE, ZERO),
+    Contract(2, 5, ONE, ONE, ZERO),
+    Contract(3, 7, ONE, ZERO, ZERO),
+)
 MLP = lowered(FIRST, LinearLike(4), SECOND, Bounded(6, True), READOUT, weights=((N, FEW), (N, N), (FEW, N)))
 
 
@@ -583,9 +590,7 @@ def test_each_use_of_a_weight_is_a_demand_of_its_own():
 
 def test_constants_are_handled_on_the_way():
     """W2 (x W1 / n): what the constant multiplies keeps budget 0, and W2 makes up for it."""
-    program = lowered(
-        FIRST, Sum((3,)), Scale(4, -ONE), Contract(2, 5, ONE, ZERO, ZERO), weights=((N, FEW), (FEW, N))
-    )
+    program = lowered(FIRST, Sum((3,)), Scale(4, -ONE), Contract(2, 5, ONE, ZERO, ZERO), weights=((N, FEW), (FEW, N)))
     found = walked(program)
     assert (found.of[4].init, found.of[4].change) == (ZERO, ZERO)
     assert found.of[5].change == ZERO

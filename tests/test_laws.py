@@ -481,7 +481,7 @@ def test_leaves(value, expected):
 
 
 def small_program() -> Lowered:
-    """``y = W x``, ``z = y y``, and a backward pass of ``t = g y``; W in two blocks, of which only the first is used."""
+    """``y = W x``, ``z = y y``, and a backward pass of ``t = g y``; W in two blocks, the first one is used."""
     values = {
         0: Value(0, (FEW, N), "float32", "input"),
         1: Value(1, (N, N), "float32", "param"),

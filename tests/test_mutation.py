@@ -1,4 +1,4 @@
-"""The mutations of ``benchmarks/mutate.py``: that they reach every law, and that a change which no test notices is told."""
+"""The mutations of ``benchmarks/mutate.py``: they reach every law, and a change which no test notices is told."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ MORE = {"propagate.contract": 60, "propagate.total": 30, "propagate.product": 20
 #: What the laws share.
 SHARED = (
     "propagate._function_of propagate._product_parity propagate.K_update propagate._power propagate._at_most_zero "
-    "propagate._relative propagate._settled propagate.leaf_fact propagate.weight_fact propagate.roles propagate._multiplied "
+    "propagate._relative propagate._settled propagate.leaf_fact propagate.weight_fact propagate.roles "
+    "propagate._multiplied "
     "propagate.Alignment.initial_on_change budgets._Walk.pass_on budgets._Walk.share budgets._Walk.before_constants "
     "budgets._Walk.beside_pinned budgets._Walk.capped budgets._Walk.settle budgets.freedom budgets._follows "
     "budgets._absorber given.analyse given.gradient_order given.update_order"
@@ -58,7 +59,10 @@ def test_every_law_is_changed(mutants):
     [
         ("propagate.contract", "K / 2  ->  K"),  # the central limit
         ("propagate.Alignment.initial_on_change", "max(K / 2, K - R / 2)  ->  K / 2"),  # the operator norm
-        ("propagate.K_update", "max_order(on_change + other.init, alignment.weight_change(K) + other.change)  ->  on_change"),
+        (
+            "propagate.K_update",
+            "max_order(on_change + other.init, alignment.weight_change(K) + other.change)  ->  on_change",
+        ),
         ("propagate.product", "max_order(x.change + y.trained, x.init + y.change)  ->  x.init + y.change"),
         ("propagate.normalise", "_relative(x) + s.shift  ->  _relative(x)"),
         ("propagate.contract", "if not (x_weight and y_weight)  ->  if True"),

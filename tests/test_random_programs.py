@@ -2,7 +2,7 @@
 
 Each program is a short list of steps on a stream of values [batch, time, width] (:mod:`networks`): linear layers,
 nonlinearities, norms, residual branches, gates, attention, concatenation, shared weights, constants that scale.
-hypothesis draws them, and makes one that fails small.  More of them than here: ``python -m benchmarks.random_programs``.
+hypothesis draws them, and makes one that fails small.  For more of them: ``python -m benchmarks.random_programs``.
 """
 
 from __future__ import annotations

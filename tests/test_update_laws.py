@@ -14,9 +14,6 @@ import pytest
 law_module = pytest.importorskip("tpcalc.optimizers.law")
 
 from test_given import HIDDEN, IDLE, W1, given, two_layers  # noqa: E402
-
-from tpcalc.given import analyse  # noqa: E402
-from tpcalc.optimizers import LAWS, Decay, Epsilon, Recipe, WeightView, update_law  # noqa: E402
 from tpcalc.optimizers.law import (  # noqa: E402
     AFTER_NORMALISING,
     BESIDE_GRADIENT,
@@ -29,6 +26,9 @@ from tpcalc.optimizers.law import (  # noqa: E402
     LINEAR,
     SCALED_WITH_THE_RATE,
 )
+
+from tpcalc.given import analyse  # noqa: E402
+from tpcalc.optimizers import LAWS, Decay, Epsilon, Recipe, WeightView, update_law  # noqa: E402
 from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO  # noqa: E402
 from tpcalc.propagate import Fact  # noqa: E402
 
@@ -142,7 +142,11 @@ def test_learning_rates():
         assert law.c(C, W) == C + u and law.c(C, W, a) == C - a + u
         assert law.C(C, W) == C - u and law.C(C, W, a) == C + a - u
     assert LAWS["adam"].C(C, W, a, G + 1) == C + a + 1
-    assert LAWS["sgd"].c(C, replace(W, gradient=MINUS_INFINITY)) == C == LAWS["sgd"].C(C, replace(W, gradient=MINUS_INFINITY))
+    assert (
+        LAWS["sgd"].c(C, replace(W, gradient=MINUS_INFINITY))
+        == C
+        == LAWS["sgd"].C(C, replace(W, gradient=MINUS_INFINITY))
+    )
 
 
 def test_what_lies_behind_a_multiplier():
@@ -225,7 +229,8 @@ def test_a_relative_law_sees_the_present_size():
 
 
 def test_a_law_that_looks_at_inputs_sees_what_the_weight_meets():
-    """FOOF divides by the squared norm of its inputs: n^(fan_in + 2 inputs); the gradient of W2 is as large as they are."""
+    """FOOF divides by the squared norm of its inputs: n^(fan_in + 2 inputs); the gradient of W2 is as large as they
+    are."""
     # features of n^-1/4: g = -1/4, u = -1/4 - (1 - 1/2)
     assert update_of("last", "foof", given(0, "1/4", None), given(0, 1, 0)) == Fraction(3, 4)
     # data of order 0 in few entries: g = -1 (W2), u = -1

@@ -275,8 +275,7 @@ def _power(order: Order, k: Fraction) -> Order:
 
 @law(Power)
 def power(s: Power, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
-    """Homogeneous of degree k; the change by the mean-value law, and that of both ends for a value that does not stay near its
-    initial one."""
+    """Homogeneous of degree k; the change by the mean-value law, and by both ends where a value leaves its initial one."""
     x = facts[s.x]
     init, trained = _power(x.init, s.k), _power(x.trained, s.k)
     if x.change is MINUS_INFINITY:
