@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-from models import example
 from test_check import hidden_rate
 from torch import nn
 from zoo import ZOO
@@ -198,10 +197,3 @@ def test_layers_that_start_at_zero_wake_up_in_turn():
     }
     for effect in (effects[name] for name in ("input.weight", "hidden.weight", "output.weight")):
         assert abs(effect.slope.value - float(effect.predicted)) <= 0.15 + effect.slope.margin
-
-
-def test_the_example_with_tied_embeddings_starts_where_a_readout_may():
-    model, inputs = example("gpt.py", "gpt_tied")(256)
-    logits = model(*inputs)
-    loss = nn.functional.cross_entropy(logits.flatten(0, 1), torch.arange(16) % 96).item()
-    assert abs(loss - math.log(96)) < 0.5
