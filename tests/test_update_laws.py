@@ -27,6 +27,7 @@ from tpcalc.optimizers.law import (  # noqa: E402
     SCALED_WITH_THE_RATE,
 )
 
+from tpcalc.errors import DeriveError  # noqa: E402
 from tpcalc.given import analyse  # noqa: E402
 from tpcalc.optimizers import LAWS, Decay, Epsilon, Recipe, WeightView, update_law  # noqa: E402
 from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO  # noqa: E402
@@ -262,3 +263,30 @@ def test_a_weight_that_meets_nothing_has_inputs_of_order_0():
 
 def test_declared_conventions_are_what_they_say():
     assert all(isinstance(law.decay, Decay) and isinstance(law.eps, (Epsilon, type(None))) for law in LAWS.values())
+
+
+# -- zeros, and what is no exact order -------------------------------------------------------------
+
+
+def test_the_first_update_of_a_weight_that_starts_at_zero():
+    """It has no size to go by: an update of order 0 (a ratio of 1, the size of a floor), under LARS the gradient."""
+    zero = replace(W, zero=True)
+    updates = {name: law.update(zero) for name, law in LAWS.items() if law.relative}
+    assert updates == {"adafactor": ZERO, "adafactor_transformers": ZERO, "lamb": ZERO, "lars": G}
+
+
+def test_what_epsilon_takes_a_scaling_to_the_weight_gives_back():
+    eps = law_module.BESIDE_GRADIENT_RESCALED
+    assert eps.exponent(W) == G and (eps.power, eps.below) == (0, 0)
+    assert LAWS["lamb"].held_back(W, G + 2) == LAWS["lamb"].held_back(W, G - 2) == 0
+
+
+def test_an_update_is_an_exact_number():
+    def unit(u, view: WeightView = W):
+        return replace(LAWS["sgd"], update=lambda w: u).unit(view)
+
+    assert (unit(1), unit(HALF), unit(MINUS_INFINITY)) == (1, HALF, 0)
+    assert LAWS["sgd"].unit(replace(W, gradient=MINUS_INFINITY)) == 0
+    for wrong in (0.5, "1/2", None):
+        with pytest.raises(DeriveError, match="return an exact one"):
+            unit(wrong)
