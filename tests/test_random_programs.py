@@ -97,6 +97,8 @@ REGRESSIONS: list[tuple[tuple, str]] = [
     ((("scale", 0.5), ("rms",), ("shared",), ("shared",), ("attention", None, None, 0.5)), "adamw"),
     # what starts small enters a norm: its relative change is still on its way up to 1 at these widths
     ((("sigmoid",), ("attention", None, 1, 0.5), ("layernorm",)), "adamw"),
+    # a norm divides by less than its order says at these widths, and SGD follows the gradient that it makes
+    ((("beside", (("cat",), ("relu",)), (("scale", -1.0),)), ("rms",)), "sgd"),
     # tanh is not yet linear at the smallest width: slopes that flatten
     ((("beside", (("linear", True),), (("scale", -0.5), ("tanh",), ("attention", None, None, 0.5))),), "adamw"),
 ]
@@ -106,6 +108,22 @@ REGRESSIONS: list[tuple[tuple, str]] = [
 def test_regressions(steps, optimizer):
     found = exceeded(steps, optimizer)
     assert not found, found[:5]
+
+
+#: Programs that fail, and why: see docs/theory.md, "Known limits".
+KNOWN = [
+    pytest.param(
+        (("twice", (("scale", -0.5), ("sigmoid",))), ("layernorm",)),
+        "adamw",
+        id="LayerNorm subtracts what is a constant to leading order; the rest is smaller than its order says",
+    ),
+]
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError)
+@pytest.mark.parametrize("steps, optimizer", KNOWN)
+def test_known_failures(steps, optimizer):
+    assert not exceeded(steps, optimizer)
 
 
 #: Programs without rules as they are written, and why.
