@@ -47,7 +47,7 @@ from benchmarks.mutants import Mutant, Subject  # noqa: E402
 
 #: Functions of the optimizers that hold no law.
 NO_LAW = {
-    **dict.fromkeys(("update_law", "recipe", "Recipe.name", "Recipe.laws", "muon_law"), "looks up a law"),
+    **dict.fromkeys(("update_law", "recipe", "Recipe.name", "Recipe.laws", "Recipe.by_name", "muon_law"), "looks up a law"),
     **dict.fromkeys(("register", "optimizer", "plain_name", "_same_place"), "registers a law"),
     "UpdateLaw.conventions": "words for a reader",
 }

@@ -12,7 +12,7 @@ a :class:`~tpcalc.parametrization.Site`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -392,8 +392,7 @@ def parametrize(
         rule = _rule(solution, weight, how, gauge)
         for name in weight.names:
             rules[name] = rule
-    laws = {law.name: law for law in how.laws}
-    used = [law for name, law in laws.items() if any(rule.optimizer == name for rule in rules.values())] or [*how.laws]
+    used = [law for law in how.laws if any(rule.optimizer == law.name for rule in rules.values())] or [*how.laws]
     notes = (
         ["gradients, and so the eps column, count on the multipliers that the sites above ask for"]
         if solution.sites
@@ -407,7 +406,7 @@ def parametrize(
     notes += [
         f"{name} has a packed axis whose blocks could not be told apart; it is treated as one block" for name in packed
     ]
-    notes += _shared_rate_notes(solution, rules, laws)
+    notes += _shared_rate_notes(solution, rules, how.by_name)
     blurred = [
         w.name
         for w in program.weights
@@ -436,7 +435,7 @@ def parametrize(
         gauge=gauge,
         alignment=solution.alignment.name,
         clipping=clipping(
-            (weight.name, rules[weight.name].gradient + sum((size.growth for size in weight.shape), ZERO) / 2)
+            (weight.name, WeightView(rules[weight.name].gradient, ZERO, _growths(weight)).norm)
             for weight in program.weights
             if weight.trainable
         ),
@@ -463,7 +462,7 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
     found = solution.needs_of(weight)
     need = found[0][1] if found else None
     role = role_of(found[0][0].shape, need) if found else "unused"
-    axes = tuple(size.growth for size in weight.shape)
+    axes = _growths(weight)
     # a packed matrix is trained as one: a block that is hidden makes it so
     hidden = any(role_of(leaf.shape, n) == "hidden" for leaf, n in found)
     law = how.law_for("hidden" if hidden else role, axes)
@@ -518,14 +517,27 @@ def _gradient(facts: Mapping[int, Fact], grad: Optional[int]) -> Order:
 def view_of(
     solution: Solution, facts: Mapping[int, Fact], leaf: Leaf, size: Fraction, at_init: bool = False
 ) -> WeightView:
-    """What an update law may know of a weight or block: its own gradient, the axes of the whole parameter."""
-    axes = tuple(axis.growth for axis in leaf.weight.shape)
-    fan_in, met = solution.lowered.meets(leaf)
+    """What an update law may know of a derived weight or block, after training or at init."""
+    return weight_view(
+        solution.lowered, leaf, lambda vid: facts[vid].init if at_init else facts[vid].trained, size
+    )
 
-    def order(vid: Optional[int], without: Order) -> Order:
-        return without if vid is None else facts[vid].init if at_init else facts[vid].trained
 
-    return WeightView(order(leaf.grad, MINUS_INFINITY), size, axes, fan_in, order(met, ZERO))
+def weight_view(
+    lowered: Lowered, leaf: Leaf, order: Callable[[int], Order], size: Fraction, zero: bool = False
+) -> WeightView:
+    """What an update law may know of a weight or block: its own gradient, the axes of the whole parameter.
+
+    ``order``: the order of a value that the law goes by.
+    """
+    fan_in, met = lowered.meets(leaf)
+    gradient = MINUS_INFINITY if leaf.grad is None else order(leaf.grad)
+    inputs = ZERO if met is None else order(met)
+    return WeightView(gradient, size, _growths(leaf.weight), fan_in, inputs, zero)
+
+
+def _growths(weight: Weight) -> tuple[Fraction, ...]:
+    return tuple(size.growth for size in weight.shape)
 
 
 def _views(
@@ -639,4 +651,4 @@ def derive(
     return replace(rules, parametrization=parametrization)
 
 
-__all__ = ["Need", "Solution", "derive", "is_random", "parametrize", "solve", "view_of"]
+__all__ = ["Need", "Solution", "derive", "is_random", "parametrize", "solve", "view_of", "weight_view"]

@@ -42,7 +42,7 @@ def explain(
     how = recipe(optimizer)
     solution = solve(program, alignment)
     rule = parametrize(solution, how, gauge)[found.name]
-    law = next(law for law in how.laws if law.name == rule.optimizer)
+    law = how.by_name[rule.optimizer]
     lines = [f"{' = '.join(found.names)} {rule.shape_text}: {rule.role} ({rule.reason})", ""]
     needs = solution.needs_of(found)
     need = needs[0][1] if needs else None

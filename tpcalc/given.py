@@ -21,7 +21,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Optional, Union
 
-from tpcalc.derive import is_random
+from tpcalc.derive import is_random, weight_view
 from tpcalc.errors import DeriveError
 from tpcalc.lowering import Leaf, Lowered
 from tpcalc.optimizers import UpdateLaw, WeightView
@@ -111,7 +111,7 @@ Laws = Union[UpdateLaw, Mapping[str, UpdateLaw]]
 
 
 def gradient_order(grad: Optional[int], facts: Mapping[int, Fact]) -> Order:
-    """Order of a gradient (a value id) at init or later, whichever is larger; minus infinity without one."""
+    """Order of a gradient (or another value) at init or later, whichever is larger; minus infinity without one."""
     return MINUS_INFINITY if grad is None else max_order(facts[grad].init, facts[grad].trained)
 
 
@@ -124,10 +124,7 @@ def view_of(lowered: Lowered, leaf: Leaf, given: Given, facts: Mapping[int, Fact
     largest = max_order(*(facts[block.value].trained for block in lowered.leaves_of[leaf.weight.name]))
     zero = largest is MINUS_INFINITY
     size = ZERO if zero else -largest
-    fan_in, met = lowered.meets(leaf)
-    inputs = ZERO if met is None else max_order(facts[met].init, facts[met].trained)
-    axes = tuple(axis.growth for axis in leaf.weight.shape)
-    return WeightView(gradient_order(leaf.grad, facts), size, axes, fan_in, inputs, zero).at(given.a)
+    return weight_view(lowered, leaf, lambda vid: gradient_order(vid, facts), size, zero).at(given.a)
 
 
 def update_order(given: Given, law: UpdateLaw, view: WeightView) -> Optional[Fraction]:

@@ -62,7 +62,8 @@ class Rule:
     or ``unused``.
     ``A``, ``C``: effective init and update orders; ``gradient``: order of the gradient of the parameter as it is
     trained (n^g; behind a multiplier ``n^-a`` that is as much smaller than that of the effective weight).
-    ``optimizer``: name of the update law that trains it.  ``reason`` is one line for the table; ``init_bound`` and ``update_bound`` certify A and C.
+    ``optimizer``: name of the update law that trains it.  ``reason`` is one line for the table; ``init_bound`` and
+    ``update_bound`` certify A and C.
     """
 
     name: str

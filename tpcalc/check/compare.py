@@ -89,8 +89,7 @@ def run_check(
     program = trace(factory, settings.widths, loss=loss)
     solution = solve(program)
     rules = parametrize(solution, how)
-    named = {law.name: law for law in how.laws}
-    laws = {weight.name: named[rules[weight.name].optimizer] for weight in program.weights}
+    laws = {weight.name: how.by_name[rules[weight.name].optimizer] for weight in program.weights}
     lowered = solution.lowered
     wanted_facts = derived_facts(lowered, rules)
     bound = binding(lowered, wanted_facts, uses(lowered, wanted_facts))

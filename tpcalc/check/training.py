@@ -260,7 +260,7 @@ class Trainer:
     def rounding(self, width: int, seed: int) -> dict[str, float]:
         """Weights whose gradient at init is all rounding, and its size: in float64 it vanishes.
 
-        Such is that of a bias in front of a batch norm.  None where the code can't be run in float64.
+        Such is that of a bias in front of a batch norm.  Empty where the code can't be run in float64.
         """
         own = self._first_gradients(width, seed, exact=False)
         try:
@@ -270,11 +270,8 @@ class Trainer:
         return {name: size for name, size in own.items() if exact.get(name, 0.0) < VANISHED * size}
 
     def _first_gradients(self, width: int, seed: int, *, exact: bool) -> dict[str, float]:
-        with _seeded(seed):
-            model, own = call_factory(self.factory, width)
-        inputs = self.inputs(width, own)[0]
-        initialise(model, self.probe.program, self.recipe, width)
-        loss = self.loss or default_loss(self.probe.program, seed)
+        model, batches, loss = self._start(width, seed)
+        inputs = batches[0]
         before = torch.get_default_dtype()
         if exact:
             model.double()
@@ -288,6 +285,14 @@ class Trainer:
         parameters = model.named_parameters(remove_duplicate=False)
         return {name: rms(parameter.grad) for name, parameter in parameters if parameter.grad is not None}
 
+    def _start(self, width: int, seed: int) -> tuple[torch.nn.Module, list[Any], Loss]:
+        """A model with the init of the recipe, its batches and its loss."""
+        with _seeded(seed):
+            model, own = call_factory(self.factory, width)
+        batches = self.inputs(width, own)
+        initialise(model, self.probe.program, self.recipe, width)
+        return model, batches, self.loss or default_loss(self.probe.program, seed)
+
     def _small(self, width: int) -> bool:
         weights = {weight.shape for weight in self.probe.program.weights}
         limits = ((self._shapes, SMALL_VALUE), (weights, SMALL_WEIGHT))
@@ -295,13 +300,9 @@ class Trainer:
 
     def _run(self, width: int, seed: int) -> Run:
         program, recipe = self.probe.program, self.recipe
-        with _seeded(seed):
-            model, own = call_factory(self.factory, width)
-        batches = self.inputs(width, own)
-        initialise(model, program, recipe, width)
+        model, batches, loss = self._start(width, seed)
         parameters = dict(model.named_parameters(remove_duplicate=False))
         before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
-        loss = self.loss or default_loss(program, seed)
         run = Run()
         sizes = Sizes(self._arranged, self._copied)
         self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
@@ -346,11 +347,7 @@ class Trainer:
         """With learning rates times ``slower``, summed over the steps of a run: how far the loss of its batch falls, how
         far its gradients say that it falls, and how large it is."""
         recipe = replace(self.recipe, slower=slower)
-        with _seeded(seed):
-            model, own = call_factory(self.factory, width)
-        batches = self.inputs(width, own)
-        initialise(model, self.probe.program, recipe, width)
-        loss = self.loss or default_loss(self.probe.program, seed)
+        model, batches, loss = self._start(width, seed)
         optimizers = make_optimizers(model, self.probe.program, recipe, width)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         fell = foretold = size = 0.0

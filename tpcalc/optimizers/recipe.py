@@ -52,6 +52,10 @@ class Recipe:
     def laws(self) -> tuple[UpdateLaw, ...]:
         return (self.rest,) if self.matrices is None else (self.matrices, self.rest)
 
+    @property
+    def by_name(self) -> dict[str, UpdateLaw]:
+        return {law.name: law for law in self.laws}
+
     def law_for(self, role: str, axes: Sequence[Fraction]) -> UpdateLaw:
         """The law of a weight with this role and these growths of its axes."""
         hidden_matrix = role == "hidden" and len(axes) == 2 and all(growth > 0 for growth in axes)

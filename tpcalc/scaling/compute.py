@@ -85,13 +85,12 @@ def _document(
     document = table_json(rules)
     document["scale"].update(base=base, target=target)
     found = {weight.name: solution.needs_of(weight) for weight in solution.lowered.program.weights}
-    trained_by = {law.name: law for law in how.laws}
     for entry in document["weights"]:
         rule = rules[entry["name"]]
         shapes = [[size.at(width) for size in rule.shape] for width in (base, target)]
         law = laws[rule.name]
         fans = _fans(solution, found[rule.name], base, target)
-        numbers = _numbers(rule, fans, law, trained_by[rule.optimizer], shapes, clips[rule.name])
+        numbers = _numbers(rule, fans, law, how.by_name[rule.optimizer], shapes, clips[rule.name])
         entry["shape_at"] = {"base": shapes[0], "target": shapes[1]}
         entry["init_law"] = law.draw
         entry.update(_init_sizes(law, numbers["init"]))
