@@ -234,8 +234,8 @@ def test_a_zeroth_power_is_one():
 
 
 def test_what_settles_only_loses_its_weights():
-    fact = LOADED._replace(odd=0b1)
-    assert _settled(SMALL, fact) == fact._replace(depends=0, odd=0, mixed=0)
+    fact = LOADED._replace(odd=0b1, cover=0b1)
+    assert _settled(SMALL, fact) == fact._replace(depends=0, odd=0, mixed=0, cover=0)
     assert _settled(PLAIN, fact) == fact
 
 
@@ -388,7 +388,82 @@ def test_a_weight_meets_a_value_that_depends_on_it(swap, rest, spread):
 def test_two_values_meet(odd, spread):
     met = law(SQUARE, value(0b1, odd), value(0b10))
     assert met.init == spread and met.change == ONE and met.data
-    assert met.depends == 0b11 and met.odd == odd
+    # along the axes that only the other value has, their signs are the same
+    assert (met.depends, met.odd, met.mixed) == (0b11, 0, odd)
+
+
+#: Growths of what x and y have alone, whether x, y is a weight (each odd in its own) -> in which of them the result is odd.
+SHARED = [
+    ((ZERO, ZERO), (False, False), 0b11),
+    ((ONE, ZERO), (False, False), 0b01),
+    ((ZERO, ONE), (False, False), 0b10),
+    ((ONE, ONE), (False, False), 0b00),
+    # each row of a weight mixes the signs of a value anew; samples share those of the weight
+    ((ONE, ZERO), (True, False), 0b11),
+    ((ZERO, ONE), (False, True), 0b11),
+    ((ONE, ONE), (True, False), 0b10),
+    ((ONE, ONE), (False, True), 0b01),
+    ((ZERO, ONE), (True, False), 0b10),
+    ((ONE, ZERO), (False, True), 0b01),
+    ((ONE, ONE), (True, True), 0b11),
+]
+
+
+@pytest.mark.parametrize("rests, weights, odd", SHARED)
+def test_signs_run_along_own_axes(rests, weights, odd):
+    x, y = (weight(i) if is_weight else value(1 << i, 1 << i) for i, is_weight in enumerate(weights))
+    met = law(Contract(0, 1, ONE, *rests), x, y)
+    assert (met.odd, met.mixed, met.init - x.init - y.init) == (odd, 0b11 & ~odd, HALF)
+    covered = [fact if is_weight else fact._replace(odd=0, mixed=1 << i, cover=1 << i) for i, (fact, is_weight) in enumerate(zip((x, y), weights))]
+    met = law(Contract(0, 1, ONE, *rests), *covered)
+    values = 0 if all(weights) else 0b11 if not any(weights) else 0b10 if weights[0] else 0b01
+    assert met.cover == (values & odd if values != 0b11 else min((bit for bit in (0b01, 0b10) if bit & odd), default=0))
+
+
+def test_what_is_repeated_shares_its_signs():
+    x = PLAIN._replace(cover=0b1000)
+    assert law(View(0, repeated=True), x) == PLAIN._replace(odd=0, mixed=0b1011)
+    assert law(View(0), x) == x
+    rows = LOADED._replace(cover=0b1000)
+    assert law(Gather(0, repeated=True), rows) == LOADED._replace(odd=0, mixed=0b1011)
+    assert law(Gather(0), rows) == rows
+
+
+A, B = value(0b001, 0b001), value(0b010, 0b010)
+#: A residual stream: each summand flips with its own weight.
+STREAM = law(Sum((0, 1)), A, B)
+
+
+def test_a_sum_of_signs_cancels():
+    assert (STREAM.odd, STREAM.mixed, STREAM.cover, STREAM.cancels) == (0, 0b011, 0b011, True)
+    assert law(Sum((0, 1)), STREAM, value(0b100, 0b100)).cover == 0b111
+    assert law(Sum((0, 1)), STREAM, ZEROS).cover == 0b011
+    for rest in (value(), value(0b100)._replace(mixed=0b100), constant(ZERO)):
+        assert law(Sum((0, 1)), STREAM, rest).cover == 0 == law(Sum((0, 1)), rest, STREAM).cover
+    assert not value().cancels and A.cancels and not law(Sum((0, 1)), STREAM, value()).cancels
+    assert law(Reduce(0, ONE), STREAM).init == HALF and law(Reduce(0, ONE), value()).init == ONE
+    assert law(Reduce(0, ONE), STREAM).cover == 0b011
+
+
+def test_what_covers_a_sum_stays_beside_what_does_not_flip_with_it():
+    other, even = value(0b100, 0b100), value(0b011)
+    for factor, cover in ((other, 0b011), (even, 0b011), (constant(ZERO), 0b011), (A, 0), (even._replace(mixed=0b010), 0)):
+        for pair in ((STREAM, factor), (factor, STREAM)):
+            for structure in (Product(0, 1), Contract(0, 1, ONE, ZERO, ZERO)):
+                assert law(structure, *pair).cover == cover
+    apart = law(Sum((0, 1)), other, value(0b1000, 0b1000))
+    for pair in ((STREAM, apart), (apart, STREAM)):
+        assert law(Product(0, 1), *pair).cover == 0b011  # either would do
+        assert law(Contract(0, 1, ONE, ZERO, ZERO), *pair).init == HALF
+    assert law(Product(0, 1), STREAM, STREAM).cover == 0
+    assert law(Contract(0, 1, ONE, ZERO, ZERO), STREAM, STREAM).init == ONE
+
+
+def test_a_function_of_a_sum_has_no_summands():
+    for structure in (Power(0, Fraction(3), "odd"), Bounded(0, True, "odd"), LinearLike(0), Exp(0), Log(0), Softmax(0, ONE), Discrete((0,))):
+        assert law(structure, STREAM).cover == 0
+    for structure in (View(0), Guard(0), Scale(0, ONE), Gather(0), Normalise(0, ZERO)):
+        assert law(structure, STREAM).cover == 0b011
 
 
 def test_a_change_meets_the_trained_value_and_the_initial_weight():

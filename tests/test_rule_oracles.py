@@ -732,7 +732,7 @@ def _(o):
     ]
 
 
-@case("values", orders=((0, 0), (0, H), (H, H)), widths=SMALL_WIDTHS)
+@case("values", orders=((0, 0), (0, H), (H, H)), widths=(*SMALL_WIDTHS, 1024))
 def _(o):
     x, y = o.x, o.y
     return [
@@ -740,12 +740,20 @@ def _(o):
         x @ x.t(),
         x.abs() @ y.abs().t(),
         x.t() @ y,
-        torch.outer(x[0], y[0]),
         torch.dot(x[0].abs(), y[0].abs()),
         torch.vdot(x[0].abs(), y[0].abs()),
-        torch.addr(torch.zeros(o.n, o.n), x[0], y[0]),
         torch.addbmm(torch.zeros(BATCH, BATCH), x[None], y.t()[None]),
     ]
+
+
+@case(
+    "outer products",
+    orders=((0, 0), (0, H), (H, H)),
+    widths=SMALL_WIDTHS,
+    sparse="along which of two growing axes signs run is not kept",
+)
+def _(o):
+    return [torch.outer(o.x[0], o.y[0]), torch.addr(torch.zeros(o.n, o.n), o.x[0], o.y[0])]
 
 
 @case("contractions over growth 1/2 of independent values", orders=((0, 0), (H, H)), widths=SQUARES, change=False, backward=False)

@@ -19,6 +19,7 @@ from tpcalc.rules import REGISTRY, Registry
 from tpcalc.rules.structures import (
     Atom,
     Contract,
+    Gather,
     Guard,
     Known,
     Normalise,
@@ -78,13 +79,14 @@ class Leaf:
 class Lowered:
     """A program as atoms in execution order; the first ``forward`` of them belong to the forward pass.
 
-    ``leaves`` are its weights, packed ones in blocks.
+    ``leaves`` are its weights, packed ones in blocks.  ``finite``: values without a growing axis.
     """
 
     program: Program
     atoms: tuple[Atom, ...]
     forward: int
     leaves: tuple[Leaf, ...]
+    finite: frozenset[int] = frozenset()
 
     @cached_property
     def leaves_of(self) -> dict[str, tuple[Leaf, ...]]:
@@ -149,6 +151,10 @@ class Lowered:
         return f"a part of {node.short_op}{inner}"
 
 
+def _growth(value: Value) -> Fraction:
+    return sum((size.growth for size in value.shape), ZERO)
+
+
 class _Lowerer:
     """One pass over the nodes.  Mutable while it runs, discarded afterwards."""
 
@@ -163,6 +169,7 @@ class _Lowerer:
         self.values = ChainMap(self.parts, program.values)
         self.segments: dict[int, Segments] = {}
         self.cut_lengths: set[tuple[Size, ...]] = set()
+        self.growths = {vid: _growth(value) for vid, value in program.values.items()}
         self.units = {
             vid: (None, value.magnitude.order)
             for vid, value in program.values.items()
@@ -179,7 +186,8 @@ class _Lowerer:
         leaves = tuple(
             leaf for weight in self.program.weights for leaf in self.leaves(weight, blocks.get(weight.value))
         )
-        return Lowered(self.program, tuple(self.atoms), len(self.atoms) if forward is None else forward, leaves)
+        finite = frozenset(vid for vid, growth in self.growths.items() if growth == 0)
+        return Lowered(self.program, tuple(self.atoms), len(self.atoms) if forward is None else forward, leaves, finite)
 
     def cut_weights(self) -> dict[int, Segments]:
         """Make the blocks of packed weights; the whole weight is their join."""
@@ -200,6 +208,7 @@ class _Lowerer:
         vid = self.fresh
         self.fresh += 1
         self.parts[vid] = replace(value, id=vid, name="") if dim is None else part_value(value, dim, length, vid)
+        self.growths[vid] = _growth(self.parts[vid])
         return vid
 
     def leaves(self, weight: Weight, blocks: Optional[Segments]) -> list[Leaf]:
@@ -379,10 +388,13 @@ class _Lowerer:
 
     def emit(self, structure: Structure, node: int, out: "int | None") -> int:
         flat = self.power_iteration(self.flatten(structure, node), node)
+        if out is not None:
+            flat = self.repeat(flat, self.growths[out], node)
         flat, homogeneity = self.recognise(flat)
         if out is None:
             out = self.fresh
             self.fresh += 1
+            self.growths[out] = self.growth_of(flat)
         if isinstance(flat, Normalise):
             self.units[out] = (self.of(flat.x).base, flat.shift)
         elif isinstance(flat, (View, Sum)) and len(xs := operands(flat)) == 1 and xs[0] in self.units:
@@ -402,6 +414,28 @@ class _Lowerer:
         if len(flat) == 2:
             return replace(structure, x=flat[0], y=flat[1])
         return replace(structure, x=flat[0])
+
+    def growth_of(self, s: Structure) -> Fraction:
+        """Growth of the axes of an intermediate, whose shape no op has told."""
+        growths = [self.growths[x] for x in operands(s)]
+        if isinstance(s, Contract):
+            x, y = growths
+            return max(x - s.K + s.rest_y, y - s.K + s.rest_x, ZERO)
+        if isinstance(s, Reduce):
+            return max(growths[0] - s.K, ZERO)
+        return max(growths, default=ZERO)
+
+    def repeat(self, s: Structure, growth: Fraction, node: int) -> Structure:
+        """Make it seen where entries are repeated along growing axes, which a result of ``growth`` has and an operand not."""
+        if isinstance(s, (View, Gather)):
+            return replace(s, repeated=True) if self.growths[s.x] < growth else s
+        if not isinstance(s, (Sum, Product)):
+            return s
+        # a number has no sign that could be repeated
+        xs = tuple(
+            self.emit(View(x, repeated=True), node, None) if 0 < self.growths[x] < growth else x for x in operands(s)
+        )
+        return replace(s, xs=xs) if isinstance(s, Sum) else replace(s, x=xs[0], y=xs[1])
 
     def power_iteration(self, s: Structure, node: int) -> Structure:
         """``W v`` and ``u (W v)`` with a vector kept for it (a buffer, or ``W u`` normalised): the spectral norm of W, by law 2.

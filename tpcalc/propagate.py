@@ -13,7 +13,13 @@ Yang et al. 2022 (TP5, Appendix J) and Yang, Simon & Bernstein 2023 (spectral co
 2. initial weight x change of a value, or x a value that depends on that weight: ``max(K/2, K - R/2)``, the operator
    norm ``sigma (sqrt(fan_in) + sqrt(fan_out))`` in rms coordinates;
 3. weight update x value: ``K`` (low rank and aligned);
-4. value x value: at init ``K/2`` where some initial weight makes the product odd, else ``K``; change ``K``.
+4. value x value: at init ``K/2`` where some initial weight gives the terms signs that cancel, else ``K``; change ``K``.
+
+Signs, of law 4.  An average over a growing axis has a limit, the same for every draw of the weights (the master theorem of
+TP1-TP3); where flipping the sign of one weight flips the terms, that limit is zero.  Not so where the terms share
+something that is random in the limit as well, for then its sign is that of the whole sum.  Hence two rules.  A value
+without growing axes (one number a sample, ``g = r.z``) has no parity: terms ``g h_k^2`` add up.  And what is repeated
+along a growing axis (by broadcasting; a weight, along the axes of samples that meet it) has none either.
 """
 
 from __future__ import annotations
@@ -53,6 +59,8 @@ class Fact(NamedTuple):
 
     ``depends``, ``odd``, ``mixed``: bit sets of weights (bit i: leaf i of the lowered program).  The initial value depends on
     ``depends``; it flips sign with a weight in ``odd``; it has no parity in one of ``mixed``; it is even in the rest.
+    Signs of ``odd`` differ along every growing axis: a sum over any of them cancels.  ``cover``: of a value that is a sum,
+    weights of which each summand flips with at least one (a residual stream, each branch with its own): that cancels, too.
     ``weight``: bit set of the weights of which the initial value is a linear random tensor (a view, a scaled or merged
     weight), 0 for anything else.  ``gathered``: rows of a weight picked by an index.  ``data``: depends on the inputs.
     """
@@ -66,6 +74,12 @@ class Fact(NamedTuple):
     weight: int = 0
     gathered: bool = False
     data: bool = False
+    cover: int = 0
+
+    @property
+    def cancels(self) -> bool:
+        """Whether a sum over a growing axis is one of signs that cancel."""
+        return bool(self.odd or self.cover)
 
 
 @dataclass(frozen=True)
@@ -129,9 +143,19 @@ def known(s: Known, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     return constant(s.order)._replace(data=s.data)
 
 
+def _without_parity(x: Fact, weights: int) -> Fact:
+    """``x`` that is neither odd nor even in ``weights``: what shares their signs does not cancel."""
+    return x._replace(odd=x.odd & ~weights, mixed=x.mixed | weights, cover=0 if x.cover & weights else x.cover)
+
+
+def _repeated(x: Fact) -> Fact:
+    return _without_parity(x, x.odd | x.cover)
+
+
 @law(View)
 def view(s: View, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
-    return facts[s.x]
+    x = facts[s.x]
+    return _repeated(x) if s.repeated else x
 
 
 @law(Guard)
@@ -144,7 +168,8 @@ def guard(s: Guard, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
 
 @law(Gather)
 def gather(s: Gather, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
-    return facts[s.x]._replace(gathered=True, data=True)
+    x = facts[s.x]._replace(gathered=True, data=True)
+    return _repeated(x) if s.repeated else x
 
 
 @law(Scale)
@@ -157,7 +182,7 @@ def scale(s: Scale, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
 
 @law(Sum)
 def total(s: Sum, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
-    """Orders take the max; a parity survives only where all summands share it."""
+    """Orders take the max; a parity survives only where all summands share it, but signs where each has its own."""
     xs = [facts[x] for x in s.xs]
     depends = mixed = weight = 0
     for x in xs:
@@ -166,9 +191,11 @@ def total(s: Sum, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
         weight |= x.weight
     odd = even = depends & ~mixed
     alive = [x for x in xs if x.init is not MINUS_INFINITY]
+    cover = 0
     for x in alive:
         odd &= x.odd
         even &= ~x.odd
+        cover |= x.cover or x.odd
     mixed |= depends & ~odd & ~even
     return Fact(
         max_order(*(x.init for x in xs)),
@@ -180,18 +207,30 @@ def total(s: Sum, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
         weight if all(x.weight != 0 for x in alive) else 0,
         any(x.gathered for x in xs),
         any(x.data for x in xs),
+        cover if all(x.cancels for x in alive) else 0,
     )
 
 
-def _product_parity(x: Fact, y: Fact) -> tuple[int, int, int]:
+class Parity(NamedTuple):
+    """What a value knows of its signs, as in :class:`Fact`."""
+
+    depends: int
+    odd: int
+    mixed: int
+    cover: int
+
+
+def _product_parity(x: Fact, y: Fact) -> Parity:
+    """Signs multiply; those that cover the summands of one factor stay if the other one does not flip with them."""
     mixed = x.mixed | y.mixed
-    return x.depends | y.depends, (x.odd ^ y.odd) & ~mixed, mixed
+    kept = [a.cover for a, b in ((x, y), (y, x)) if a.cover and not a.cover & (b.odd | b.mixed | b.cover)]
+    return Parity(x.depends | y.depends, (x.odd ^ y.odd) & ~mixed, mixed, min(kept, default=0))
 
 
 @law(Product)
 def product(s: Product, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     x, y = facts[s.x], facts[s.y]
-    depends, odd, mixed = _product_parity(x, y)
+    depends, odd, mixed, cover = _product_parity(x, y)
     # a weight times a mask or a constant is still a random weight; times data it is a value
     weight = 0 if (x.data or y.data) else x.weight or y.weight
     return Fact(
@@ -203,6 +242,7 @@ def product(s: Product, facts: Mapping[int, Fact], alignment: Alignment) -> Fact
         mixed,
         weight,
         data=x.data or y.data,
+        cover=cover,
     )
 
 
@@ -226,7 +266,7 @@ def contract(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> Fa
     x, y = facts[s.x], facts[s.y]
     K = s.K
     x_weight, y_weight = roles(s, x, y)
-    depends, odd, mixed = _product_parity(x, y)
+    terms = _product_parity(x, y)
     x_on_change, y_on_change = (alignment.initial_on_change(K, rest) for rest in (s.rest_x, s.rest_y))
     if x_weight and y_weight:
         spread = K if x.weight & y.weight else K / 2
@@ -234,7 +274,7 @@ def contract(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> Fa
         same = (x.weight & y.depends) if x_weight else (y.weight & x.depends)
         spread = (x_on_change if x_weight else y_on_change) if same else K / 2
     else:
-        spread = K / 2 if odd else K
+        spread = K / 2 if terms.odd or terms.cover else K
     init = x.init + y.init + spread
     moved_x = x.change + K_update(alignment, K, y, y_weight, y_on_change)
     moved_y = y.change + K_update(alignment, K, x, x_weight, x_on_change)
@@ -245,7 +285,12 @@ def contract(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> Fa
         w, v, on_change = (x, y, x_on_change) if x_weight else (y, x, y_on_change)
         trained = min(trained, v.trained + K_update(alignment, K, w, x_weight or y_weight, on_change))
     weight = (x.weight | y.weight) if (x_weight and y_weight and not x.data and not y.data) else 0
-    return Fact(init, trained, change, depends, odd, mixed, weight, data=x.data or y.data)
+    # signs of an operand do not run along axes that only the other one has (samples that meet the same weight, an outer
+    # product), unless that is a weight: each of its rows mixes the signs of the value anew
+    x_seen = x if s.rest_y == 0 or y_weight else _repeated(x)
+    y_seen = y if s.rest_x == 0 or x_weight else _repeated(y)
+    depends, odd, mixed, cover = _product_parity(x_seen, y_seen)
+    return Fact(init, trained, change, depends, odd, mixed, weight, data=x.data or y.data, cover=cover)
 
 
 def K_update(alignment: Alignment, K: Fraction, other: Fact, other_weight: bool, on_change: Fraction) -> Order:
@@ -261,7 +306,7 @@ def K_update(alignment: Alignment, K: Fraction, other: Fact, other_weight: bool,
 @law(Reduce)
 def reduce(s: Reduce, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     x = facts[s.x]
-    init = x.init + (s.K / 2 if x.odd else s.K)
+    init = x.init + (s.K / 2 if x.cancels else s.K)
     change = x.change + alignment.values(s.K)
     trained = min(max_order(init, change), x.trained + alignment.values(s.K))
     return x._replace(init=init, change=change, trained=trained, gathered=False)
@@ -311,7 +356,7 @@ def _relative(x: Fact) -> Order:
 def _settled(x: Fact, fact: Fact) -> Fact:
     """A function with f(0) != 0 of a vanishing value is a constant to leading order: it depends on no weight."""
     if x.init < ZERO:
-        return fact._replace(depends=0, odd=0, mixed=0)
+        return fact._replace(depends=0, odd=0, mixed=0, cover=0)
     return fact
 
 
@@ -353,7 +398,7 @@ def normalise(s: Normalise, facts: Mapping[int, Fact], alignment: Alignment) -> 
     x = facts[s.x]
     init: Order = MINUS_INFINITY if x.init is MINUS_INFINITY else s.shift
     trained: Order = MINUS_INFINITY if x.trained is MINUS_INFINITY else s.shift
-    fact = _function_of(x, init, trained, _relative(x) + s.shift, "odd")
+    fact = _function_of(x, init, trained, _relative(x) + s.shift, "odd")._replace(cover=x.cover)
     return fact if x.data else fact._replace(weight=x.weight)
 
 
@@ -430,12 +475,21 @@ def propagate(
     facts = leaf_facts(lowered, orders)
     for vid in multipliers.keys() & facts.keys():
         facts[vid] = _multiplied(facts[vid], multipliers[vid])
+    for vid in lowered.finite & facts.keys():
+        facts[vid] = _number(facts[vid])
     atoms = lowered.atoms if backward else lowered.atoms[: lowered.forward]
     for atom in atoms:
         structure = atom.structure
         fact = LAWS[type(structure)](structure, facts, alignment)
+        if atom.out in lowered.finite:
+            fact = _number(fact)
         facts[atom.out] = _multiplied(fact, multipliers[atom.out]) if atom.out in multipliers else fact
     return facts
+
+
+def _number(fact: Fact) -> Fact:
+    """A value without growing axes: random even in the limit, it is taken as it is, and its sign cancels nothing."""
+    return fact._replace(odd=0, mixed=0, cover=0)
 
 
 def _multiplied(fact: Fact, by: Order) -> Fact:

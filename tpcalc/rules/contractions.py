@@ -17,8 +17,9 @@ def _matmul(call: Call, i: int, j: int) -> Contract:
     """x[..., m, k] y[..., k, p] (a vector stands for a matrix of one row or column)."""
     x, y = call.shape(i), call.shape(j)
     K = x[-1].growth
-    rest_x = x[-2].growth if len(x) > 1 else ZERO
-    rest_y = y[-1].growth if len(y) > 1 else ZERO
+    batch_x, batch_y = (sum((size.growth for size in shape[:-2]), ZERO) for shape in (x, y))
+    rest_x = (x[-2].growth if len(x) > 1 else ZERO) + max(batch_x - batch_y, ZERO)
+    rest_y = (y[-1].growth if len(y) > 1 else ZERO) + max(batch_y - batch_x, ZERO)
     return Contract(call[i], call[j], K, rest_x, rest_y)
 
 
@@ -58,7 +59,7 @@ def outer(call: Call):
 def linear(call: Call):
     """x[..., k] w[j, k] + b[j]."""
     w = call.shape(1)
-    rest_x = call.shape(0)[-2].growth if len(call.shape(0)) > 1 else ZERO
+    rest_x = sum((size.growth for size in call.shape(0)[:-1]), ZERO)
     y = Contract(call[0], call[1], K=w[-1].growth, rest_x=rest_x, rest_y=w[0].growth if len(w) > 1 else ZERO)
     bias = call.optional(2, "bias")
     return y if bias is None else Sum((y, bias))
@@ -99,11 +100,16 @@ def _conv_growths(call: Call, i: int, transposed: bool, groups) -> tuple:
     return weight[1].growth + kernel, weight[0].growth - g
 
 
+def _positions(call: Call, i: int) -> Fraction:
+    """Growth of batch and space of a tensor [batch, channels, *space]."""
+    return call.growth(i, 0) + sum((size.growth for size in call.shape(i)[2:]), ZERO)
+
+
 @rule("aten.convolution", "aten._convolution")
 def convolution(call: Call):
     """Contraction over the input channels of a group and the kernel."""
     K, rest = _conv_growths(call, 1, call.arg(6), call.arg(8))
-    y = Contract(call[0], call[1], K, ZERO, rest)
+    y = Contract(call[0], call[1], K, _positions(call, 0), rest)
     bias = call.optional(2)
     return y if bias is None else Sum((y, bias))
 
@@ -113,8 +119,8 @@ def convolution_backward(call: Call):
     """dx contracts over output channels, dw over batch and space, db sums over batch and space."""
     dy, x = call[0], call[1]
     K, rest = _conv_growths(call, 2, call.arg(7), call.arg(9))
-    batch = call.growth(0, 0) + sum((size.growth for size in call.shape(0)[2:]), ZERO)
-    dx = Contract(dy, call[2], rest, ZERO, K)
+    batch = _positions(call, 0)
+    dx = Contract(dy, call[2], rest, batch, K)
     dw = Contract(dy, x, batch, rest, K)
     db = Reduce(dy, batch)
     return tuple(g if out is not None else None for g, out in zip((dx, dw, db), call.node.outputs))

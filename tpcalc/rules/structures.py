@@ -35,16 +35,21 @@ class Known(Structure):
 
 @dataclass(frozen=True, slots=True)
 class View(Structure):
-    """The same entries in another arrangement: reshape, permute, slice, expand, cast, contiguous."""
+    """The same entries in another arrangement: reshape, permute, slice, expand, cast, contiguous.
+
+    ``repeated``: along growing axes that ``x`` does not have (expand, broadcasting).  Set by :mod:`tpcalc.lowering`.
+    """
 
     x: Operand
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Gather(Structure):
-    """Entries picked by index: embedding look-up, ``index_select``.  Order passes through."""
+    """Entries picked by index: embedding look-up, ``index_select``.  Order passes through; ``repeated`` as of a view."""
 
     x: Operand
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class Product(Structure):
 class Contract(Structure):
     """``sum_k x_k y_k`` over axes of total growth ``K``.
 
-    ``rest_x``: growth of the axes that only ``x`` has (neither contracted nor batch); for a weight this is
+    ``rest_x``: growth of the axes that only ``x`` has (not contracted, and not in ``y``); for a weight this is
     ``R`` of the operator-norm law.  ``rest_y`` likewise.
     """
 
