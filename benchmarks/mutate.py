@@ -73,6 +73,7 @@ SUBJECTS = (
 QUICK = ("test_laws.py", "test_budgets.py", "test_given.py", "test_update_laws.py")
 SLOW = (
     "test_propagate.py",
+    "test_parity.py",
     "test_papers.py",
     "test_derive.py",
     "test_mup_oracle.py",

@@ -14,7 +14,9 @@ from verify_setups import BASE, LR, MLP, mup_init, x_inputs
 
 import tpcalc
 from tpcalc.check import reference
+from models import MODELS, program
 from tpcalc.check.optimizers import BUILT
+from tpcalc.derive import solve, view_of
 from tpcalc.optimizers import LAWS
 from tpcalc.verify import Report, SetupError
 from tpcalc.verify.live import law_of
@@ -361,3 +363,41 @@ def test_muon_and_adamw_on_a_gpt_name_the_hidden_weights():
     assert named(report) == matrices and {f.kind for f in report.findings} == {"not maximal"}
     report = tpcalc.verify(setup(0.5), WIDTHS)
     assert not report.ok and named(report) == matrices
+
+
+def test_rates_follow_the_larger_update_of_start_and_later():
+    """K-FAC divides by gradients: those behind multi-query attention start smaller than they become, so first updates
+    are larger.
+    """
+    build = MODELS["gpt_mqa"]
+    solution, rules = solve(program(build)), tpcalc.derive(program(build), "kfac")
+    later = {}
+    for leaf in solution.lowered.leaves:
+        need = solution.needs[leaf.name]
+        later[leaf.name] = LAWS["kfac"].c(need.C, view_of(solution, solution.facts, leaf, need.A))
+    names = {f"blocks.{block}.attn.proj.weight" for block in (0, 1)}
+    assert all(rules[name].c == later[name] + HALF for name in names)
+    assert all(rules[name].c >= c for name, c in later.items())
+    scalings = {
+        width: tpcalc.scale(build, base=64, target=width, optimizer="kfac", widths=WIDTHS) for width in WIDTHS
+    }
+
+    def setup(power: float) -> Callable:
+        def built(width: int):
+            model, inputs = build(width)
+            scalings[width].init_(model)
+            groups = []
+            for group in scalings[width].param_groups(model, lr=LR, weight_decay=0, optimizer="kfac"):
+                for parameter in group.pop("params"):
+                    off = any(parameter is model.get_parameter(name) for name in names)
+                    lr = group["lr"] * (width / 64) ** (power * off)
+                    groups.append({**group, "params": [parameter], "lr": lr})
+            return model, reference.KFAC(groups, nn.Module()), inputs
+
+        return built
+
+    assert tpcalc.verify(setup(0.0), WIDTHS).findings == ()
+    report = tpcalc.verify(setup(0.5), WIDTHS)
+    c = rules["blocks.0.attn.proj.weight"].c
+    assert [(f.kind, f.quantity, f.found, f.needed) for f in report.findings] == [("explodes", "lr", HALF - c, -c)]
+    assert named(report) == names

@@ -12,7 +12,7 @@ a :class:`~tpcalc.parametrization.Site`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -472,11 +472,8 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
         C = max(C, A)
     a = multiplier_exponent(gauge, A, role, contracted(need), any(growth > 0 for growth in axes))
     gradient = _gradient(solution.applied, weight.grad)
-    # at init gradients and inputs may be smaller than later, which some laws (K-FAC) turn into larger updates
     moments = [*_views(solution, weight, found), *_views(solution, weight, found, at_init=True)]
-    c = max((law.c(n.C, view.at(a), a) for n, view in moments), default=-a)
-    if law.relative:
-        c = max(c, ZERO)
+    c = safe_rate(law, moments, a)
     # an eps below the gradient does no harm, one above it freezes the block; so does a decay above it
     views = [view_of(solution, solution.applied, leaf, n.A).at(a) for leaf, n in found]
     least = min(views, key=lambda view: finite(view.gradient), default=WeightView(gradient, A, axes).at(a))
@@ -548,6 +545,16 @@ def _views(
     pairs = [(need, view_of(solution, solution.applied, leaf, size, at_init)) for leaf, need in found]
     alive = [pair for pair in pairs if pair[1].gradient is not MINUS_INFINITY]
     return alive or ([] if at_init else pairs)
+
+
+def safe_rate(law: UpdateLaw, moments: Iterable[tuple[Need, WeightView]], a: Fraction = ZERO) -> Fraction:
+    """The learning rate, ~ n^-c, that keeps each need at each moment (after training, at init) under multiplier n^-a.
+
+    At init gradients and inputs may be smaller than later, which some laws (K-FAC) turn into larger updates.  A relative
+    law's rate never grows: an update larger than the weight would make it, and so the next update, grow without end.
+    """
+    c = max((law.c(need.C, view.at(a), a) for need, view in moments), default=-a)
+    return max(c, ZERO) if law.relative else c
 
 
 def _shared_rate_notes(

@@ -58,9 +58,9 @@ class Fact(NamedTuple):
     """What the calculus knows of a value.
 
     ``depends``, ``odd``, ``mixed``: bit sets of weights (bit i: leaf i of the lowered program).  The initial value depends on
-    ``depends``; it flips sign with a weight in ``odd``; it has no parity in one of ``mixed``; it is even in the rest.
-    Signs of ``odd`` differ along every growing axis: a sum over any of them cancels.  ``cover``: of a value that is a sum,
-    weights of which each summand flips with at least one (a residual stream, each branch with its own): that cancels, too.
+    ``depends``; it flips sign with a weight in ``odd``, and along every growing axis signs differ; it has no parity in one
+    of ``mixed``; it is even in the rest.  ``cover``: of a sum, weights (odd or mixed) of which each summand flips with at
+    least one: in a residual stream each branch has its own.
     ``weight``: bit set of the weights of which the initial value is a linear random tensor (a view, a scaled or merged
     weight), 0 for anything else.  ``gathered``: rows of a weight picked by an index.  ``data``: depends on the inputs.
     """
@@ -143,13 +143,9 @@ def known(s: Known, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     return constant(s.order)._replace(data=s.data)
 
 
-def _without_parity(x: Fact, weights: int) -> Fact:
-    """``x`` that is neither odd nor even in ``weights``: what shares their signs does not cancel."""
-    return x._replace(odd=x.odd & ~weights, mixed=x.mixed | weights, cover=0 if x.cover & weights else x.cover)
-
-
 def _repeated(x: Fact) -> Fact:
-    return _without_parity(x, x.odd | x.cover)
+    """``x`` along growing axes that it does not have: what shares a sign does not cancel."""
+    return x._replace(odd=0, mixed=x.mixed | x.odd, cover=0)
 
 
 @law(View)
@@ -223,7 +219,7 @@ class Parity(NamedTuple):
 def _product_parity(x: Fact, y: Fact) -> Parity:
     """Signs multiply; those that cover the summands of one factor stay if the other one does not flip with them."""
     mixed = x.mixed | y.mixed
-    kept = [a.cover for a, b in ((x, y), (y, x)) if a.cover and not a.cover & (b.odd | b.mixed | b.cover)]
+    kept = [a.cover for a, b in ((x, y), (y, x)) if a.cover and not a.cover & (b.odd | b.mixed)]
     return Parity(x.depends | y.depends, (x.odd ^ y.odd) & ~mixed, mixed, min(kept, default=0))
 
 
