@@ -226,7 +226,12 @@ def in_width(order: Order) -> Order:
 
 def _in_width(found: Prediction) -> Prediction:
     facts = {
-        vid: fact._replace(init=in_width(fact.init), trained=in_width(fact.trained), change=in_width(fact.change))
+        vid: fact._replace(
+            init=in_width(fact.init),
+            trained=in_width(fact.trained),
+            change=in_width(fact.change),
+            deviation=None if fact.deviation is None else in_width(fact.deviation),
+        )
         for vid, fact in found.facts.items()
     }
     effects, gradients = (
@@ -382,9 +387,10 @@ class _Judge:
         for atom in lowered.atoms[: lowered.forward]:
             s = atom.structure
             if (isinstance(s, Power) and s.k < 0) or isinstance(s, Normalise):
-                slope = fit(self.widths, self.sizes("init", s.x)) if facts[s.x].init is not MINUS_INFINITY else None
-                thin = slope is not None and slope.value < float(facts[s.x].init) - self.settings.tolerance
-                if thin or (facts[s.x].change > facts[s.x].init and self.still_small(s.x)):
+                x = lowered.before_centring(s.x)
+                slope = fit(self.widths, self.sizes("init", x)) if facts[x].init is not MINUS_INFINITY else None
+                thin = slope is not None and slope.value < float(facts[x].init) - self.settings.tolerance
+                if thin or (facts[x].change > facts[x].init and self.still_small(x)):
                     stack.append(atom.out)
         found: set[int] = set()
         while stack:

@@ -94,7 +94,7 @@ def pow_scalar(call: Call):
     """x^k, homogeneous of degree k."""
     exponent = Fraction(call.arg(1)).limit_denominator(64)
     if exponent == 0:
-        return Known(ZERO)
+        return Known(ZERO, uniform=True)
     parity = "none"
     if exponent.denominator == 1:
         parity = "even" if exponent.numerator % 2 == 0 else "odd"
@@ -295,10 +295,16 @@ def xlogy(call: Call):
     return Product(call[0], Log(call[1]))
 
 
-@rule("aten.sinh", "aten.cosh")
+@rule("aten.sinh")
 def hyperbolic(call: Call):
     """As large as exp."""
     return Exp(call[0])
+
+
+@rule("aten.cosh")
+def hyperbolic_even(call: Call):
+    """Of inputs of order 0, which it needs like exp, it is as large as cos, and like cos it is even and flat at zero."""
+    return Bounded(call[0], zero=False, parity="even")
 
 
 @rule("aten.copysign")
