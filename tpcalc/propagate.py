@@ -369,6 +369,7 @@ def bounded(s: Bounded, facts: Mapping[int, Fact], alignment: Alignment) -> Fact
     if s.zero:
         return _function_of(x, _at_most_zero(x.init), _at_most_zero(x.trained), change, s.parity, left)
     if s.parity == "even":
+        change = change + _at_most_zero(max_order(x.init, x.change))
         left = left + _at_most_zero(x.init)
     return _settled(x, _function_of(x, ZERO, ZERO, change, s.parity, left))
 
