@@ -185,9 +185,15 @@ def bounded_even(call: Call):
     return Bounded(call[0], zero=False, parity="even")
 
 
-@rule("aten.tan", "aten.erfinv", "aten.asin", "aten.atanh")
+@rule("aten.tan", "aten.erfinv", "aten.asin", "aten.atanh", "aten.sinh")
 def local_odd(call: Call):
+    """Made for inputs of order 0 at most."""
     return Bounded(call[0], zero=True, parity="odd")
+
+
+@rule("aten.cosh")
+def local_even(call: Call):
+    return Bounded(call[0], zero=False, parity="even")
 
 
 @rule("aten.acos", "aten.lgamma", "aten.digamma")
@@ -293,18 +299,6 @@ def hypot(call: Call):
 @rule("aten.xlogy", "aten.special_xlog1py")
 def xlogy(call: Call):
     return Product(call[0], Log(call[1]))
-
-
-@rule("aten.sinh")
-def hyperbolic(call: Call):
-    """As large as exp."""
-    return Exp(call[0])
-
-
-@rule("aten.cosh")
-def hyperbolic_even(call: Call):
-    """Of inputs of order 0, which it needs like exp, it is as large as cos, and like cos it is even and flat at zero."""
-    return Bounded(call[0], zero=False, parity="even")
 
 
 @rule("aten.copysign")
