@@ -23,6 +23,7 @@ from tpcalc.propagate import (
     Fact,
     WeightOrders,
     _multiplied,
+    _relative_deviation,
     _settled,
     constant,
     deviation,
@@ -265,7 +266,7 @@ ONES = constant(ZERO)._replace(deviation=OO)
 SQUARE = Contract(0, 1, ONE, ONE, ONE)
 #: Structure, operands, what the result deviates by from one number (None: by all it is), and the weights of that part.
 DEVIATIONS = [
-    (Known(ZERO), (), None, 0),
+    (Known(HALF), (), None, 0),
     (Known(HALF, uniform=True), (), OO, 0),
     (Known(OO, uniform=True), (), None, 0),
     (View(0), (CLOSE,), -HALF, CLOSE.apart),
@@ -282,6 +283,9 @@ DEVIATIONS = [
     (Product(0, 1), (CLOSER, CLOSE), -ONE, CLOSE.apart | CLOSER.apart),
     (Product(0, 1), (HIGH, CLOSER), -HALF, HIGH.apart | CLOSER.apart),
     (Product(0, 1), (CLOSER, HIGH), -HALF, HIGH.apart | CLOSER.apart),
+    # of what the values are at init, whatever becomes of them
+    (Product(0, 1), (CLOSE, CLOSE._replace(trained=ONE)), -HALF, CLOSE.apart),
+    (Product(0, 1), (CLOSE._replace(trained=ONE), CLOSE), -HALF, CLOSE.apart),
     (Product(0, 1), (CLOSE, ONES), -HALF, CLOSE.apart),
     (Product(0, 1), (ONES, CLOSE), -HALF, CLOSE.apart),
     (Product(0, 1), (CLOSE, PLAIN), None, CLOSE.apart),
@@ -357,6 +361,8 @@ def test_deviations(structure, facts, by, apart):
 def test_a_deviation_is_never_larger_than_the_value():
     assert deviation(PLAIN) == ZERO == deviation(CLOSE._replace(deviation=HALF))
     assert deviation(CLOSE) == -HALF and deviation(ONES) is OO is deviation(ZEROS)
+    assert _relative_deviation(CLOSER) == -ONE and _relative_deviation(ONES) is OO
+    assert _relative_deviation(PLAIN) == _relative_deviation(LARGE) == _relative_deviation(ZEROS) == ZERO
 
 
 def test_centring_leaves_the_deviation():

@@ -113,7 +113,7 @@ def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Ali
             hops[atom.out] = near + 1
             shift[atom.out] = by
             change = fact.change if fact.change is MINUS_INFINITY else ZERO
-            fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None, apart=0)
+            fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None)
         else:
             hops[atom.out] = None
         facts[atom.out] = fact

@@ -2,7 +2,8 @@
 
 A normaliser written as ``x * rsqrt(mean(x^2) + eps)`` is seen by homogeneity: every value remembers the last value
 it is homogeneous in, and to which degree.  A product of degree zero no longer depends on the scale of that base:
-it becomes :class:`~tpcalc.rules.structures.Normalise`, whatever ops wrote it.
+it becomes :class:`~tpcalc.rules.structures.Normalise`, whatever ops wrote it.  A value less its own mean becomes
+:class:`~tpcalc.rules.structures.Centre`.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ from tpcalc.segments import (
 )
 from tpcalc.size import Size
 
-
-#: Ops that give their input's entries again, each at least once.
-ARRANGE = frozenset(("view", "_unsafe_view", "reshape", "expand", "unsqueeze", "squeeze", "permute", "transpose", "t", "_to_copy", "clone", "alias", "detach"))
+#: Ops that give the entries of their operand again, all of them and no others.
+ARRANGE = frozenset(
+    "view _unsafe_view expand unsqueeze squeeze permute transpose t _to_copy clone alias detach".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +392,7 @@ class _Lowerer:
         return True
 
     def see_mean(self, node: Node) -> None:
-        """Remember what is a mean of what, and what has the same entries as what."""
+        """Note what is a mean of what, and what has the entries of what."""
         name, outputs = base_name(node), node.outputs
         if not node.args or not isinstance(node.args[0], Ref):
             return
@@ -405,7 +407,8 @@ class _Lowerer:
                 self.means[outputs[0]] = self.means[x]
 
     def centred(self, node: Node) -> "tuple[Structure] | None":
-        """``x`` less a mean of ``x``: whatever the axes, what all entries share is gone."""
+        """``x`` less a mean of ``x``, which takes what all entries share whatever its axes are.  A sum with the same
+        operands does not, nor does a multiple: only what is surely centred is."""
         if base_name(node) not in ("sub", "rsub") or len(node.args) != 2 or node.kwargs:
             return None
         if not all(isinstance(arg, Ref) for arg in node.args):
