@@ -101,6 +101,38 @@ class Rms(nn.Module):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS) * self.gain
 
 
+class Grouped(nn.Module):
+    """GroupNorm of every sample at every time."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(4, n, EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.flatten(0, 1)).view(x.shape)
+
+
+class Centred(nn.Module):
+    """A LayerNorm written by hand."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(n))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x - x.mean(-1, keepdim=True)
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS) * self.gain
+
+
+class Function(nn.Module):
+    def __init__(self, f: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.f(x)
+
+
 class Residual(nn.Module):
     def __init__(self, inner: nn.Module):
         super().__init__()
@@ -173,7 +205,12 @@ class Net(nn.Module):
             "tanh": nn.Tanh,
             "sigmoid": nn.Sigmoid,
             "softplus": nn.Softplus,
+            "exp": lambda: Function(torch.exp),
+            "cos": lambda: Function(torch.cos),
+            "softmax": lambda: Function(lambda x: x.unflatten(-1, (-1, 4)).softmax(-1).flatten(-2)),
             "layernorm": lambda: nn.LayerNorm(n, EPS),
+            "groupnorm": lambda: Grouped(n),
+            "centred": lambda: Centred(n),
             "rms": lambda: Rms(n),
             "gate": lambda: Gate(n),
             "cat": lambda: Cat(n),

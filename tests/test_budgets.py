@@ -18,6 +18,7 @@ from tpcalc.propagate import FULL, NONE, Alignment, Fact, WeightOrders, constant
 from tpcalc.rules.structures import (
     Atom,
     Bounded,
+    Centre,
     Contract,
     Discrete,
     Exp,
@@ -111,6 +112,7 @@ def test_what_enters_a_nonlinearity_has_budget_0(structure, demand):
 #: Structure, budget of x for a result that may be n^-1/4 at init and change by n^-1/2.
 THROUGH = [
     (View(X), GIVEN),
+    (Centre(X), GIVEN),
     (Guard(X), GIVEN),
     (Gather(X), GIVEN),
     (Scale(X, ONE), GIVEN._replace(init=-QUARTER - 1, change=-HALF - 1)),
@@ -443,7 +445,7 @@ def test_a_weight_makes_up_for_the_constants_before_it():
     roomy = Demand(ONE, TWO, False, "", meets_weight=True)
     given = GIVEN._replace(meets_weight=True)
     made = walk()
-    for structure in (View(X), Guard(X), Gather(X), Scale(X, -ONE), Reduce(X, ONE)):
+    for structure in (View(X), Centre(X), Guard(X), Gather(X), Scale(X, -ONE), Reduce(X, ONE)):
         assert made.before_constants(at(structure), roomy) == roomy  # still on the way
     for structure in (Sum((X, Y)), ENTRYWISE, Power(X, ONE), LinearLike(X), Normalise(X, ZERO)):
         assert made.before_constants(at(structure), roomy) == Demand(ZERO, ZERO, False, "")
@@ -613,6 +615,7 @@ FACTS = {X: value(trained=-QUARTER), Y: value(trained=HALF)}
     "structure, hops, expected",
     [
         (View(X), (3, None), (3, THREE)),
+        (Centre(X), (3, None), (3, THREE)),
         (Guard(X), (3, None), (3, THREE)),
         (Gather(X), (3, None), (3, THREE)),
         (Reduce(X, ONE), (3, None), (3, THREE)),
@@ -689,6 +692,8 @@ def test_freedom_of_a_program():
     assert free.facts[3][:3] == free.facts[4][:3] == (ZERO, ZERO, ZERO)
     assert free.facts[5][:3] == (ZERO, ZERO, ZERO) and free.facts[7][:3] == (OO, OO, OO)
     assert free.facts[6].depends == 0b11
+    gained = freedom(lowered(Scale(1, HALF), weights=((N,),)), {"W1": orders["W2"]}, FULL)
+    assert gained.facts[2].deviation is None
     frozen = freedom(program, {"W1": WeightOrders(HALF, None), "W2": orders["W2"]}, FULL)
     assert frozen.facts[3][:3] == frozen.facts[6][:3] == (ZERO, ZERO, OO)
 

@@ -25,8 +25,10 @@ from tpcalc.propagate import (
     WeightOrders,
     _multiplied,
     _number,
+    _relative_deviation,
     _settled,
     constant,
+    deviation,
     leaf_fact,
     propagate,
     roles,
@@ -35,6 +37,7 @@ from tpcalc.propagate import (
 from tpcalc.rules.structures import (
     Atom,
     Bounded,
+    Centre,
     Contract,
     Discrete,
     Exp,
@@ -123,6 +126,14 @@ ORDERS = [
     (Bounded(0, True), (LARGE,), (ZERO, ZERO, ZERO)),
     (Bounded(0, False), (SMALL,), (ZERO, ZERO, -HALF)),
     (Bounded(0, False), (LARGE,), (ZERO, ZERO, ZERO)),
+    # cos(x + d) - cos(x) = -x d - d^2 / 2 for small x
+    (Bounded(0, False, "even"), (SMALL,), (ZERO, ZERO, -ONE)),
+    (Bounded(0, False, "even"), (SMALL._replace(change=-TWO),), (ZERO, ZERO, -ONE - TWO)),
+    (Bounded(0, False, "even"), (ABSENT._replace(change=-TWO),), (ZERO, ZERO, -TWO - TWO)),
+    (Bounded(0, False, "even"), (PLAIN,), (ZERO, ZERO, -ONE)),
+    (Bounded(0, False, "even"), (LARGE._replace(change=-HALF),), (ZERO, ZERO, -HALF)),
+    (Bounded(0, False, "even"), (LARGE,), (ZERO, ZERO, ZERO)),
+    (Bounded(0, False, "even"), (STILL,), (ZERO, ZERO, OO)),
     (Exp(0), (SMALL,), (ZERO, ZERO, -HALF)),
     (Exp(0), (LARGE,), (ZERO, ZERO, ZERO)),
     # log(x + d) - log(x) = log(1 + d/x)
@@ -195,7 +206,7 @@ WHOLE = [
     (
         LinearLike(0, True),
         (LOADED,),
-        FUNCTION._replace(init=ZERO, trained=HALF, odd=0, mixed=0b0011),
+        FUNCTION._replace(init=ZERO, trained=HALF, odd=0, mixed=0b0011, deviation=-ONE),
     ),
     (Bounded(0, True, "odd"), (PLAIN,), PLAIN),
     (Bounded(0, False, "even"), (PLAIN,), PLAIN._replace(odd=0)),
@@ -210,9 +221,13 @@ WHOLE = [
     (Discrete((0,)), (weight(0),), Fact(ZERO, ZERO, -HALF, 1, 0, 1)),
     (Discrete(()), (), constant(ZERO)),
     # f(0) != 0 of what vanishes at init is a constant then, whatever becomes of it
-    (Exp(0), (PLAIN._replace(init=-ONE),), Fact(ZERO, ZERO, -ONE, data=True)),
-    (Softmax(0, ZERO), (PLAIN._replace(init=-ONE),), Fact(ZERO, ZERO, -ONE, data=True)),
-    (Bounded(0, False, "odd"), (PLAIN._replace(init=-ONE),), Fact(ZERO, ZERO, -ONE, data=True)),
+    (Exp(0), (PLAIN._replace(init=-ONE),), Fact(ZERO, ZERO, -ONE, data=True, deviation=-ONE, apart=0b111)),
+    (Softmax(0, ZERO), (PLAIN._replace(init=-ONE),), Fact(ZERO, ZERO, -ONE, data=True, deviation=-ONE, apart=0b111)),
+    (
+        Bounded(0, False, "odd"),
+        (PLAIN._replace(init=-ONE),),
+        Fact(ZERO, ZERO, -ONE, data=True, deviation=-ONE, apart=0b111),
+    ),
     (Bounded(0, True, "odd"), (PLAIN._replace(init=-ONE),), PLAIN._replace(init=-ONE)),
 ]
 
@@ -237,8 +252,143 @@ def test_a_zeroth_power_is_one():
 
 def test_what_settles_only_loses_its_weights():
     fact = LOADED._replace(odd=0b1, cover=0b1)
-    assert _settled(SMALL, fact) == fact._replace(depends=0, odd=0, mixed=0, cover=0)
+    assert _settled(SMALL, fact) == fact._replace(depends=0, odd=0, mixed=0, apart=0b111, cover=0)
+    assert _settled(SMALL._replace(apart=0b1000), fact).apart == 0b1111
     assert _settled(PLAIN, fact) == fact
+
+
+# -- what is one number in all entries but for a small part ---------------------------------------
+
+#: 1/2 and a part of n^-1/2 that depends on weight 4; the half of n^-1/2 and a part of n^-3/2 (weight 5); n and a part
+#: of order 0 (weight 6).
+CLOSE = Fact(ZERO, ZERO, -QUARTER, data=True, deviation=-HALF, apart=0b010000)
+CLOSER = Fact(-HALF, -HALF, -ONE, data=True, deviation=Fraction(-3, 2), apart=0b100000)
+HIGH = Fact(ONE, ONE, ZERO, data=True, deviation=ZERO, apart=0b1000000)
+ONES = constant(ZERO)._replace(deviation=OO)
+SQUARE = Contract(0, 1, ONE, ONE, ONE)
+#: Structure, operands, what the result deviates by from one number (None: by all it is), and the weights of that part.
+DEVIATIONS = [
+    (Known(HALF), (), None, 0),
+    (Known(HALF, uniform=True), (), OO, 0),
+    (Known(OO, uniform=True), (), None, 0),
+    (View(0), (CLOSE,), -HALF, CLOSE.apart),
+    (Guard(0), (CLOSE,), -HALF, CLOSE.apart),
+    (Gather(0), (CLOSE,), -HALF, CLOSE.apart),
+    (Scale(0, HALF), (CLOSE,), ZERO, CLOSE.apart),
+    (Scale(0, HALF), (PLAIN,), None, 0),
+    (Sum((0, 1)), (CLOSE, CLOSER), -HALF, CLOSE.apart | CLOSER.apart),
+    (Sum((0, 1)), (CLOSER, CLOSE), -HALF, CLOSE.apart | CLOSER.apart),
+    (Sum((0, 1)), (SMALL, ONES), -ONE, 0),  # 1 + x for a small x
+    (Sum((0, 1)), (CLOSE, PLAIN), None, CLOSE.apart),
+    # (c + d)(e + f) - c e = d e + c f
+    (Product(0, 1), (CLOSE, CLOSER), -ONE, CLOSE.apart | CLOSER.apart),
+    (Product(0, 1), (CLOSER, CLOSE), -ONE, CLOSE.apart | CLOSER.apart),
+    (Product(0, 1), (HIGH, CLOSER), -HALF, HIGH.apart | CLOSER.apart),
+    (Product(0, 1), (CLOSER, HIGH), -HALF, HIGH.apart | CLOSER.apart),
+    # of what the values are at init, whatever becomes of them
+    (Product(0, 1), (CLOSE, CLOSE._replace(trained=ONE)), -HALF, CLOSE.apart),
+    (Product(0, 1), (CLOSE._replace(trained=ONE), CLOSE), -HALF, CLOSE.apart),
+    (Product(0, 1), (CLOSE, ONES), -HALF, CLOSE.apart),
+    (Product(0, 1), (ONES, CLOSE), -HALF, CLOSE.apart),
+    (Product(0, 1), (CLOSE, PLAIN), None, CLOSE.apart),
+    (Product(0, 1), (PLAIN, CLOSE), None, CLOSE.apart),
+    (Product(0, 1), (weight(0), CLOSE), None, CLOSE.apart),
+    # an average of n values close to 1/2: what signs may cancel does
+    (Reduce(0, ONE), (CLOSE,), ZERO, CLOSE.apart),
+    (Reduce(0, ZERO), (CLOSE,), -HALF, CLOSE.apart),
+    (Reduce(0, ONE), (PLAIN,), None, 0),
+    (SQUARE, (CLOSE, CLOSER), -HALF, CLOSE.apart | CLOSER.apart),
+    (Contract(0, 1, ZERO, ONE, ONE), (CLOSE, CLOSER), -ONE, CLOSE.apart | CLOSER.apart),
+    (SQUARE, (CLOSE, value(0b1)), None, 0),
+    (SQUARE, (value(0b1), CLOSE), None, 0),
+    (SQUARE, (weight(0), CLOSE), None, 0),
+    (SQUARE, (CLOSE, weight(0)), None, 0),
+    (SQUARE, (weight(0)._replace(deviation=OO), CLOSE), None, 0),  # a gain that is contracted: as any weight
+    (SQUARE, (CLOSE, weight(0)._replace(deviation=OO)), None, 0),
+    # (c + d)^k - c^k = k c^(k-1) d
+    (Power(0, TWO), (CLOSER,), -TWO, CLOSER.apart),
+    (Power(0, -ONE), (CLOSER,), -HALF, CLOSER.apart),
+    (Power(0, ONE), (CLOSER,), Fraction(-3, 2), CLOSER.apart),
+    (Power(0, -ONE), (PLAIN,), None, 0),
+    (Power(0, -ONE), (ABSENT,), None, 0),
+    (Power(0, TWO), (ONES,), OO, 0),
+    (LinearLike(0), (CLOSER,), Fraction(-3, 2), CLOSER.apart),
+    (LinearLike(0), (HIGH,), ZERO, HIGH.apart),
+    (LinearLike(0, True), (CLOSER,), Fraction(-3, 2), CLOSER.apart),
+    (LinearLike(0, True), (HIGH,), ZERO, HIGH.apart),
+    (LinearLike(0, True), (PLAIN,), None, 0),
+    (Bounded(0, True), (CLOSER,), Fraction(-3, 2), CLOSER.apart),
+    (Bounded(0, True), (CLOSE,), -HALF, CLOSE.apart),
+    (Bounded(0, True, "even"), (CLOSER,), Fraction(-3, 2), CLOSER.apart),
+    (Bounded(0, True), (HIGH,), None, HIGH.apart),
+    (Bounded(0, False), (CLOSE,), -HALF, CLOSE.apart),
+    (Bounded(0, False), (CLOSER,), Fraction(-3, 2), CLOSER.apart),
+    (Bounded(0, False), (SMALL,), -ONE, 0b111),
+    (Bounded(0, False), (HIGH,), None, HIGH.apart),
+    (Bounded(0, False), (PLAIN,), None, 0),
+    (Bounded(0, False), (ABSENT,), OO, 0b111),
+    # an even function is flat at zero, and only there
+    (Bounded(0, False, "even"), (SMALL,), -TWO, 0b111),
+    (Bounded(0, False, "even"), (CLOSER,), -TWO, CLOSER.apart),
+    (Bounded(0, False, "even"), (CLOSE,), -HALF, CLOSE.apart),
+    (Bounded(0, False, "even"), (HIGH._replace(deviation=-ONE),), -ONE, HIGH.apart),
+    (Exp(0), (SMALL,), -ONE, 0b111),
+    (Exp(0), (CLOSE,), -HALF, CLOSE.apart),
+    # log(c + d) - log(c) = d / c
+    (Log(0), (CLOSER,), -ONE, CLOSER.apart),
+    (Log(0), (SMALL,), None, 0),
+    (Log(0), (ABSENT,), None, 0),
+    (Softmax(0, ONE), (SMALL,), -TWO, 0b111),
+    (Softmax(0, ONE), (CLOSE,), Fraction(-3, 2), CLOSE.apart),
+    (Softmax(0, ONE), (PLAIN,), None, 0),
+    (Softmax(0, ONE, log=True), (SMALL,), -ONE, 0b111),
+    (Softmax(0, ONE, log=True), (CLOSER,), Fraction(-3, 2), CLOSER.apart),
+    (Softmax(0, ONE, log=True), (HIGH,), ZERO, HIGH.apart),
+    # an rms norm makes 1 + d / c of c + d
+    (Normalise(0, ZERO), (CLOSER,), -ONE, CLOSER.apart),
+    (Normalise(0, -HALF), (CLOSER,), Fraction(-3, 2), CLOSER.apart),
+    (Normalise(0, -HALF), (SMALL,), None, 0),
+    (Normalise(0, HALF), (ABSENT,), None, 0),
+    (Discrete((0,)), (CLOSE,), None, 0),
+    (Centre(0), (CLOSE,), None, 0),
+]
+
+
+@pytest.mark.parametrize("structure, facts, by, apart", DEVIATIONS)
+def test_deviations(structure, facts, by, apart):
+    fact = law(structure, *facts)
+    assert (fact.deviation, fact.apart) == (by, apart)
+
+
+def test_a_deviation_is_never_larger_than_the_value():
+    assert deviation(PLAIN) == ZERO == deviation(CLOSE._replace(deviation=HALF))
+    assert deviation(CLOSE) == -HALF and deviation(ONES) is OO is deviation(ZEROS)
+    assert _relative_deviation(CLOSER) == -ONE and _relative_deviation(ONES) is OO
+    assert _relative_deviation(PLAIN) == _relative_deviation(LARGE) == _relative_deviation(ZEROS) == ZERO
+
+
+def test_centring_leaves_the_deviation():
+    """It is what the change is relative to, and what depends on weights."""
+    assert law(Centre(0), CLOSE) == Fact(-HALF, -QUARTER, -QUARTER, 0b010000, 0, 0b010000, data=True)
+    assert law(Centre(0), CLOSER) == Fact(Fraction(-3, 2), -ONE, -ONE, 0b100000, 0, 0b100000, data=True)
+    assert law(Centre(0), CLOSE._replace(change=-ONE))[:3] == (-HALF, -HALF, -ONE)
+    assert law(Centre(0), CLOSE._replace(change=OO))[:3] == (-HALF, -HALF, OO)
+    assert law(Centre(0), CLOSE._replace(trained=-ONE, change=ZERO))[:3] == (-HALF, -ONE, ZERO)  # it fades
+    assert law(Centre(0), ONES)[:3] == (OO, OO, OO)
+    assert law(Centre(0), ONES._replace(change=-ONE))[:3] == (OO, -ONE, -ONE)
+    for plain in (PLAIN, SMALL, LARGE, ABSENT, ZEROS, LOADED, weight(0)):
+        assert law(Centre(0), plain) == plain
+    shared = PLAIN._replace(deviation=-ONE, apart=0b1001)
+    fact = law(Centre(0), shared)
+    assert (fact.depends, fact.odd, fact.mixed) == (0b1111, 0, 0b1011)
+
+
+def test_a_norm_that_centres_moves_with_the_deviation():
+    """LayerNorm of 1/2 + n^-1/2 that moves by n^-3/4: by n^-1/4 of itself, where an rms norm moves by n^-3/4."""
+    moving = CLOSE._replace(change=-HALF - QUARTER)
+    assert law(Normalise(0, ZERO), law(Centre(0), moving)).change == -QUARTER
+    assert law(Normalise(0, ZERO), moving).change == -HALF - QUARTER
+    assert law(Power(0, -ONE), law(Centre(0), moving))[:3] == (HALF, HALF, QUARTER)
 
 
 # -- sums ------------------------------------------------------------------------------------------
@@ -310,7 +460,6 @@ def test_products():
 
 # -- contractions ----------------------------------------------------------------------------------
 
-SQUARE = Contract(0, 1, ONE, ONE, ONE)
 
 
 def test_two_weights_meet():
@@ -534,8 +683,9 @@ def test_a_change_larger_than_the_init_counts():
     assert weight_fact(2, WeightOrders(ONE, HALF)) == Fact(-ONE, -HALF, -HALF, 0b100, 0b100, 0, 0b100)
     assert weight_fact(0, WeightOrders(HALF, ONE)) == Fact(-HALF, -HALF, -ONE, 0b1, 0b1, 0, 0b1)
     # a gain has no mean zero: no sign to flip
-    assert weight_fact(1, WeightOrders(ONE, HALF, random=False)) == Fact(-ONE, -HALF, -HALF, 0b10, 0, 0b10, 0b10)
-    assert weight_fact(1, WeightOrders(HALF, ONE, random=False)) == Fact(-HALF, -HALF, -ONE, 0b10, 0, 0b10, 0b10)
+    gain = Fact(-ONE, -HALF, -HALF, 0b10, 0, 0b10, 0b10, deviation=OO)
+    assert weight_fact(1, WeightOrders(ONE, HALF, random=False)) == gain
+    assert weight_fact(1, WeightOrders(HALF, ONE, random=False)) == gain._replace(init=-HALF, change=-ONE)
     assert weight_fact(1, WeightOrders(None, None, random=False)) == Fact(OO, OO, OO, 0b10, 0, 0b10, 0b10)
 
 
@@ -618,6 +768,9 @@ def test_multipliers_stand_behind_their_values():
     assert facts[20] == plain[20]
     assert facts[21] == plain[21]._replace(init=HALF, trained=HALF, change=HALF)
     assert facts[22] == plain[22]._replace(init=-ONE, trained=-ONE, change=-ONE)
+    assert _multiplied(CLOSE, -ONE) == CLOSE._replace(
+        init=-ONE, trained=-ONE, change=-ONE - QUARTER, deviation=-ONE - HALF
+    )
     assert _multiplied(LOADED, QUARTER) == LOADED._replace(init=QUARTER - 1, trained=HALF + QUARTER, change=ONE)
     moved = propagate(small_program(), {"W": WeightOrders(TWO, ZERO)}, multipliers={20: -HALF})
     assert moved[20] == Fact(-TWO, HALF, HALF, 0b1, 0b1, data=True)

@@ -35,7 +35,8 @@ MORE = {"propagate.contract": 60, "propagate.total": 30, "propagate.product": 20
 SHARED = (
     "propagate._function_of propagate._product_parity propagate.K_update propagate._power propagate._at_most_zero "
     "propagate._relative propagate._settled propagate.leaf_fact propagate.weight_fact propagate.roles "
-    "propagate._multiplied "
+    "propagate.Fact.shifted propagate.deviation propagate._relative_deviation propagate._deviating "
+    "propagate._product_deviation "
     "propagate.Alignment.initial_on_change budgets._Walk.pass_on budgets._Walk.share budgets._Walk.before_constants "
     "budgets._Walk.beside_pinned budgets._Walk.capped budgets._Walk.settle budgets.freedom budgets._follows "
     "budgets._absorber given.analyse given.gradient_order given.update_order"

@@ -22,6 +22,7 @@ from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO, max_order
 from tpcalc.propagate import ALIGNMENTS, FULL, LAWS, NONE, OMEGA, Fact, WeightOrders, law, propagate, weight_fact
 from tpcalc.rules.structures import (
     Bounded,
+    Centre,
     Contract,
     Discrete,
     Exp,
@@ -173,6 +174,15 @@ def over_rows(f: Callable, order: float, change: float) -> Callable:
     return measure
 
 
+def near(init, change, left) -> Fact:
+    """A value that is one number, but for a part of order ``left``."""
+    return value(init, change)._replace(deviation=left)
+
+
+def centred(x: np.ndarray) -> np.ndarray:
+    return x - x.mean(axis=-1, keepdims=True)
+
+
 def rms_norm(x: np.ndarray) -> np.ndarray:
     return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True))
 
@@ -277,6 +287,8 @@ CASES = [
         (value(0, -H),),
         over_rows(lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True), 0, -0.5),
     ),
+    # what is one number but for a small part
+    Case("centring of 1 + small", Centre(0), (near(0, -1, -H),), over_rows(lambda x: centred(1 + x), -0.5, -1)),
     Case("softmax over n", Softmax(0, ONE), (value(0, -H),), over_rows(softmax, 0, -0.5)),
     Case(
         "log-softmax over a finite axis",
@@ -327,6 +339,103 @@ def test_a_wrong_law_is_noticed():
     ]
     assert slope(moved) == pytest.approx(0.5, abs=TOLERANCE)
     assert LAWS[Contract](case.structure, dict(enumerate(case.facts)), OMEGA).change == 0
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+#: Functions of x of order n^-e in float64, and their structures; the results centred.
+CENTRED = [
+    ("sigmoid", Bounded(0, False), sigmoid, H),
+    ("sigmoid of less", Bounded(0, False), sigmoid, ONE),
+    ("sigmoid twice", Bounded(1, False), lambda x: sigmoid(x.shape[-1] ** -0.5 * sigmoid(x)), ZERO),
+    ("exp", Exp(0), np.exp, H),
+    ("softplus", LinearLike(0, offset=True), lambda x: np.log1p(np.exp(x)), H),
+    ("cos", Bounded(0, False, "even"), np.cos, H),
+    ("softmax", Softmax(0, ONE), lambda x: np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True), H),
+    ("inverse of exp", Power(1, -ONE), lambda x: 1 / np.exp(x), H),
+    ("rms norm of exp", Normalise(1, ZERO), lambda x: rms_norm(np.exp(x)), H),
+]
+#: What value 1 is, where the structure has that for its operand.
+BEFORE = {"sigmoid twice": near(-H, None, -H), "inverse of exp": near(0, None, -H), "rms norm of exp": near(0, None, -H)}
+
+
+@pytest.mark.parametrize("name, structure, f, e", CENTRED, ids=[row[0] for row in CENTRED])
+def test_what_is_left_of_a_constant(name, structure, f, e):
+    """Law against measurement, through centring: the size of what is left, and of its inverse."""
+    facts = {0: value(-e), 1: BEFORE.get(name)}
+    left = LAWS[Centre](Centre(2), {2: LAWS[type(structure)](structure, facts, FULL)}, FULL)
+
+    def experiment(rng, n):
+        return rms(centred(f(rng.standard_normal((BATCH, n)) * n ** -float(e))))
+
+    assert measured(experiment) == pytest.approx(float(left.init), abs=TOLERANCE)
+
+
+def test_an_average_of_what_is_nearly_constant():
+    """Over signs that cancel: n^-1/2 of the deviation, as the law says; over those that do not, all of it."""
+    fact = LAWS[Reduce](Reduce(0, ONE), {0: near(0, None, -H)}, FULL)
+    fact = LAWS[Scale](Scale(0, -ONE), {0: fact}, FULL)
+
+    def spread(shared):
+        def experiment(rng, n):
+            x = normal(rng, 64, n) + shared * normal(rng, 64, 1)
+            return rms(centred(sigmoid(x * n**-0.5).mean(axis=1)))
+
+        return experiment
+
+    assert measured(spread(0)) == pytest.approx(float(fact.deviation), abs=TOLERANCE)
+    assert measured(spread(1)) == pytest.approx(float(fact.deviation) + 0.5, abs=TOLERANCE)
+
+
+def centrings(f: Callable) -> int:
+    """How many of the values that ``f`` makes of a layer's output are centred by the code itself."""
+
+    class Made(nn.Module):
+        def __init__(self, n: int):
+            super().__init__()
+            self.enter = nn.Linear(4, n)
+
+        def forward(self, x):
+            return f(self.enter(x))
+
+    lowered = lower(tpcalc.trace(lambda n: (Made(n), (torch.randn(3, 4),)), (64, 128, 256)))
+    return sum(
+        isinstance(atom.structure, Centre) and atom.out in lowered.program.values
+        for atom in lowered.atoms[: lowered.forward]
+    )
+
+
+@pytest.mark.parametrize(
+    "f, number",
+    [
+        (lambda x: x - x.mean(-1, keepdim=True), 1),
+        (lambda x: x - x.mean(), 1),
+        (lambda x: x.mean(-1, keepdim=True) - x, 1),
+        (lambda x: torch.rsub(x.mean(-1, keepdim=True), x), 1),
+        (lambda x: x - x.mean(-1)[:, None].expand(-1, x.shape[1]), 1),
+        (lambda x: x.t() - x.mean(-1), 1),
+        (lambda x: x - torch.var_mean(x, -1, keepdim=True)[1], 1),
+        (lambda x: x - x.double().mean(-1, keepdim=True).float(), 1),
+        (lambda x: x - x.detach().mean(-1, keepdim=True), 1),
+        # refused: sums, multiples, parts, means of something else
+        (lambda x: x + x.mean(-1, keepdim=True), 0),
+        (lambda x: x + (-x).mean(-1, keepdim=True), 0),
+        (lambda x: x - (-x).mean(-1, keepdim=True), 0),
+        (lambda x: x - (2 * x).mean(-1, keepdim=True), 0),
+        (lambda x: x - x.sum(-1, keepdim=True), 0),
+        (lambda x: torch.sub(x, x.mean(-1, keepdim=True), alpha=0.5), 0),
+        (lambda x: x - x[:, :2].mean(-1, keepdim=True), 0),
+        (lambda x: x.relu() - x.mean(-1, keepdim=True), 0),
+        (lambda x: x - torch.var_mean(x, -1, keepdim=True)[0], 0),
+        (lambda x: x - 1, 0),
+        (lambda x: 1 - x, 0),
+        (lambda x: x - x.add(1).mean(-1, keepdim=True), 0),
+    ],
+)
+def test_what_is_less_its_own_mean_is_seen(f, number):
+    assert centrings(f) == number
 
 
 def measured(experiment: Callable) -> float:

@@ -11,10 +11,16 @@ import os
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from networks import BRANCHED, OPTIMIZERS, PROGRAMS, Refused, Tally, check, exceeded, factory, flat
+from hypothesis import HealthCheck, settings
+from hypothesis import given as drawn
+from networks import BRANCHED, OPTIMIZERS, PROGRAMS, WIDTHS, Refused, Tally, check, exceeded, factory, flat
 
 import tpcalc
+from tpcalc.given import Given, analyse
+from tpcalc.lowering import lower
+from tpcalc.optimizers import LAWS
+from tpcalc.order import ZERO
+from tpcalc.regime import regime
 
 #: More than the tests run: TPCALC_RANDOM=200 pytest tests/test_random_programs.py
 EXAMPLES = int(os.environ.get("TPCALC_RANDOM", "20"))
@@ -39,7 +45,7 @@ def test_no_predicted_order_is_exceeded(capsys, record_property):
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
-    @given(PROGRAMS, OPTIMIZERS)
+    @drawn(PROGRAMS, OPTIMIZERS)
     def draw(steps, optimizer):
         assert tally.run(steps, optimizer), tally.failed[steps, optimizer][:5]
 
@@ -54,7 +60,7 @@ def test_what_is_drawn_holds_every_kind_of_step():
     kinds: set[str] = set()
 
     @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    @given(PROGRAMS)
+    @drawn(PROGRAMS)
     def draw(steps):
         kinds.update(step[0] for step in flat(steps))
 
@@ -101,6 +107,21 @@ REGRESSIONS: list[tuple[tuple, str]] = [
     ((("beside", (("cat",), ("relu",)), (("scale", -1.0),)), ("rms",)), "sgd"),
     # tanh is not yet linear at the smallest width: slopes that flatten
     ((("beside", (("linear", True),), (("scale", -0.5), ("tanh",), ("attention", None, None, 0.5))),), "adamw"),
+    # a norm subtracts what is a constant to leading order, and divides by what is left
+    *(
+        ((*before, *after), optimizer)
+        for before, after in (
+            ((("twice", (("scale", -0.5), ("sigmoid",))),), (("layernorm",),)),
+            ((("tanh",), ("scale", -0.5), ("exp",)), (("groupnorm",),)),
+            ((("tanh",), ("scale", -0.5), ("exp",)), (("centred",),)),
+            ((("tanh",), ("scale", -1.0), ("sigmoid",)), (("groupnorm",), ("linear", True))),
+            ((("tanh",), ("scale", -0.5), ("softplus",), ("scale", 0.5)), (("layernorm",),)),
+            ((("tanh",), ("scale", -0.5), ("softmax",)), (("layernorm",),)),
+            ((("tanh",), ("scale", -0.5), ("cos",)), (("centred",),)),
+            ((("tanh",), ("scale", -0.5), ("sigmoid",), ("rms",)), (("layernorm",),)),
+        )
+        for optimizer in ("adamw", "sgd")
+    ),
 ]
 
 
@@ -108,22 +129,6 @@ REGRESSIONS: list[tuple[tuple, str]] = [
 def test_regressions(steps, optimizer):
     found = exceeded(steps, optimizer)
     assert not found, found[:5]
-
-
-#: Programs that fail, and why: see docs/theory.md, "Known limits".
-KNOWN = [
-    pytest.param(
-        (("twice", (("scale", -0.5), ("sigmoid",))), ("layernorm",)),
-        "adamw",
-        id="LayerNorm subtracts what is a constant to leading order; the rest is smaller than its order says",
-    ),
-]
-
-
-@pytest.mark.xfail(strict=True, raises=AssertionError)
-@pytest.mark.parametrize("steps, optimizer", KNOWN)
-def test_known_failures(steps, optimizer):
-    assert not exceeded(steps, optimizer)
 
 
 #: Programs without rules as they are written, and why.
@@ -139,6 +144,17 @@ REFUSED = [
 def test_what_has_no_rules_is_refused(steps, reason):
     with pytest.raises(Refused, match=reason):
         exceeded(steps, "adamw")
+
+
+@pytest.mark.parametrize("norm", ["layernorm", "groupnorm", "centred"])
+@pytest.mark.parametrize("function", ["sigmoid", "exp", "softplus", "cos", "softmax"])
+def test_what_a_norm_makes_of_what_is_left_reaches_the_outputs(function, norm):
+    """Derived and then followed, both roads find that the layer before a function of what vanishes trains maximally."""
+    program = tpcalc.trace(factory((("tanh",), ("scale", -0.5), (function,), (norm,))), WIDTHS[:3])
+    rules = tpcalc.derive(program, "adamw")
+    given = {w.name: Given(ZERO, rules[w.name].A, rules[w.name].c) for w in program.weights}
+    limit = regime(analyse(lower(program), given, LAWS["adamw"]))
+    assert limit.name == limit.per_weight["input.weight"] == "maximal"
 
 
 def test_networks_are_what_their_steps_say():

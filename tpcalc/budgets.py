@@ -21,6 +21,7 @@ from tpcalc.propagate import LAWS, Alignment, Fact, WeightOrders, leaf_facts, ro
 from tpcalc.rules.structures import (
     Atom,
     Bounded,
+    Centre,
     Contract,
     Discrete,
     Exp,
@@ -111,7 +112,8 @@ def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Ali
         if near is not None and fact.trained is not MINUS_INFINITY:
             hops[atom.out] = near + 1
             shift[atom.out] = by
-            fact = fact._replace(init=ZERO, trained=ZERO, change=fact.change if fact.change is MINUS_INFINITY else ZERO)
+            change = fact.change if fact.change is MINUS_INFINITY else ZERO
+            fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None)
         else:
             hops[atom.out] = None
         facts[atom.out] = fact
@@ -120,7 +122,7 @@ def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Ali
 
 def _follows(s: Structure, hops, shift, facts: Mapping[int, Fact]) -> tuple[Optional[int], Order]:
     """Hops of an atom's result before this atom (None: pinned), and its shift."""
-    if isinstance(s, (View, Scale, Guard, Gather, Reduce)) or (isinstance(s, Power) and s.k > 0):
+    if isinstance(s, (View, Centre, Scale, Guard, Gather, Reduce)) or (isinstance(s, Power) and s.k > 0):
         by = shift.get(s.x, ZERO)
         if isinstance(s, Scale):
             by = by + s.order
@@ -248,7 +250,7 @@ class _Walk:
             return
         if demand is None:
             return
-        if isinstance(s, (View, Guard)):
+        if isinstance(s, (View, Centre, Guard)):
             self.ask(s.x, demand)
         elif isinstance(s, Gather):
             self.ask(s.x, demand, atom)
@@ -271,7 +273,7 @@ class _Walk:
         """A constant such as the 1/n of a readout multiplier leaves what it multiplies at budget 0: the weight after it makes
         up for it."""
         s = atom.structure
-        if not demand.meets_weight or isinstance(s, (View, Guard, Gather, Scale, Reduce)):
+        if not demand.meets_weight or isinstance(s, (View, Centre, Guard, Gather, Scale, Reduce)):
             return demand
         if isinstance(s, Contract) and self.weight_operands(s) == (False, False):
             # the constant may be there for the sum (dot products divided by n): what that adds is left to it

@@ -12,7 +12,7 @@ from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.order import order_text
 from tpcalc.program import Program, Weight
 from tpcalc.reasons import chain
-from tpcalc.rules.structures import Atom, View
+from tpcalc.rules.structures import Atom, Centre, View
 
 
 def find_weight(program: Program, name: str) -> Weight:
@@ -120,7 +120,7 @@ def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> lis
         vid = previous[vid]
     lines = []
     for atom in reversed(path):
-        if isinstance(atom.structure, View):
+        if isinstance(atom.structure, (View, Centre)):
             continue
         node = lowered.node(atom)
         fact, demand = facts[atom.out], solution.budgets.of.get(atom.out)

@@ -21,6 +21,7 @@ from tpcalc.propagate import Alignment, Fact, WeightOrders, propagate, roles
 from tpcalc.regime import bounded_values, excesses
 from tpcalc.rules.structures import (
     Bounded,
+    Centre,
     Contract,
     Exp,
     Gather,
@@ -110,7 +111,7 @@ def _back(
     s: Structure, most: Order, facts: Mapping[int, Fact], alignment: Alignment, limit: Callable[[int, Order], None]
 ) -> None:
     """Limits on the operands of an op whose result may change by ``most``: its law, solved for their changes."""
-    if isinstance(s, (View, Guard, Gather, LinearLike)):
+    if isinstance(s, (View, Centre, Guard, Gather, LinearLike)):
         limit(s.x, most)
     elif isinstance(s, (Bounded, Exp)):
         if most < ZERO:

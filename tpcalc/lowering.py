@@ -2,7 +2,8 @@
 
 A normaliser written as ``x * rsqrt(mean(x^2) + eps)`` is seen by homogeneity: every value remembers the last value
 it is homogeneous in, and to which degree.  A product of degree zero no longer depends on the scale of that base:
-it becomes :class:`~tpcalc.rules.structures.Normalise`, whatever ops wrote it.
+it becomes :class:`~tpcalc.rules.structures.Normalise`, whatever ops wrote it.  A value less its own mean becomes
+:class:`~tpcalc.rules.structures.Centre`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tpcalc.program import Node, Program, Ref, Value, Weight
 from tpcalc.rules import REGISTRY, Registry
 from tpcalc.rules.structures import (
     Atom,
+    Centre,
     Contract,
     Gather,
     Guard,
@@ -47,6 +49,11 @@ from tpcalc.segments import (
     size_sum,
 )
 from tpcalc.size import Size
+
+#: Ops that give the entries of their operand again, all of them and no others.
+ARRANGE = frozenset(
+    "view _unsafe_view expand unsqueeze squeeze permute transpose t _to_copy clone alias detach".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +135,15 @@ class Lowered:
                     other = s.y if s.x == vid else s.x
                     if best[1] is None or s.K > best[0]:
                         best = s.K, other
-                elif isinstance(s, (View, Scale, Guard)):
+                elif isinstance(s, (View, Centre, Scale, Guard)):
                     stack.append(atom.out)
         return best
+
+    def before_centring(self, vid: int) -> int:
+        """The value that a norm centres inside its own op; of any other value that value."""
+        atom = self.maker.get(vid)
+        inside = atom is not None and isinstance(atom.structure, Centre) and vid not in self.program.values
+        return atom.structure.x if inside else vid
 
     def node(self, atom: Atom) -> Node:
         return self.program.nodes[atom.node]
@@ -170,6 +183,8 @@ class _Lowerer:
         self.segments: dict[int, Segments] = {}
         self.cut_lengths: set[tuple[Size, ...]] = set()
         self.growths = {vid: _growth(value) for vid, value in program.values.items()}
+        self.means: dict[int, int] = {}
+        self.arranged: dict[int, int] = {}
         self.units = {
             vid: (None, value.magnitude.order)
             for vid, value in program.values.items()
@@ -232,13 +247,15 @@ class _Lowerer:
             if self.split_blocks(node) or self.see_slice_backward(node) or self.act_on_blocks(node):
                 return
             self.see_cat(node)
-        structures = self.registry.structure(node, self.program.values)
+        self.see_mean(node)
+        structures = self.centred(node) or self.registry.structure(node, self.program.values)
         for out, structure in zip(node.outputs, structures):
             if out is None:
                 continue
             magnitude = self.program.values[out].magnitude
             if magnitude is not None:  # a constant that was computed for real
-                structure = Known(magnitude.order, data=any(ref in self.data for ref in node.refs))
+                uniform = not self.program.values[out].shape or (isinstance(structure, Known) and structure.uniform)
+                structure = Known(magnitude.order, any(ref in self.data for ref in node.refs), uniform)
                 if structure.data:
                     self.data.add(out)
             self.emit(Known(ZERO) if structure is None else structure, node.index, out)
@@ -383,6 +400,34 @@ class _Lowerer:
                 self.emit(Sum(tuple(parts)), node.index, out)
         return True
 
+    def see_mean(self, node: Node) -> None:
+        """Note what is a mean of what, and what has the entries of what."""
+        name, outputs = base_name(node), node.outputs
+        if not node.args or not isinstance(node.args[0], Ref):
+            return
+        x = node.args[0].id
+        if name == "mean":
+            self.means[outputs[0]] = self.arranged.get(x, x)
+        elif name in ("var_mean", "std_mean") and outputs[1] is not None:
+            self.means[outputs[1]] = self.arranged.get(x, x)
+        elif name in ARRANGE and outputs[0] is not None:
+            self.arranged[outputs[0]] = self.arranged.get(x, x)
+            if x in self.means:
+                self.means[outputs[0]] = self.means[x]
+
+    def centred(self, node: Node) -> "tuple[Structure] | None":
+        """``x`` less a mean of ``x``, which takes what all entries share whatever its axes are.  A sum with the same
+        operands does not, nor does a multiple: only what is surely centred is."""
+        if base_name(node) not in ("sub", "rsub") or len(node.args) != 2 or node.kwargs:
+            return None
+        if not all(isinstance(arg, Ref) for arg in node.args):
+            return None
+        x, y = (arg.id for arg in node.args)
+        for value, mean in ((x, y), (y, x)):
+            if self.means.get(mean) == self.arranged.get(value, value):
+                return (Centre(value),)
+        return None
+
     def operand(self, x: Any, node: int) -> int:
         return x if isinstance(x, int) else self.emit(x, node, None)
 
@@ -463,7 +508,7 @@ class _Lowerer:
 
     def recognise(self, s: Structure) -> tuple[Structure, "Homogeneity | None"]:
         """The structure (a normaliser where a product has degree zero) and its homogeneity."""
-        if isinstance(s, (View, Guard)):
+        if isinstance(s, (View, Centre, Guard)):
             return s, self.of(s.x)
         if isinstance(s, Scale):
             h = self.of(s.x)

@@ -34,6 +34,7 @@ from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.program import Value
 from tpcalc.rules.structures import (
     Bounded,
+    Centre,
     Contract,
     Discrete,
     Exp,
@@ -63,6 +64,9 @@ class Fact(NamedTuple):
     least one: in a residual stream each branch has its own.
     ``weight``: bit set of the weights of which the initial value is a linear random tensor (a view, a scaled or merged
     weight), 0 for anything else.  ``gathered``: rows of a weight picked by an index.  ``data``: depends on the inputs.
+    ``deviation``: order of what is left of the initial value beside one number that all its entries share, where that is
+    less than its size (of 1/2 + n^-1: -1), else None.  ``apart``: bit set of the weights on which the deviation depends,
+    but not the number.
     """
 
     init: Order
@@ -75,11 +79,20 @@ class Fact(NamedTuple):
     gathered: bool = False
     data: bool = False
     cover: int = 0
+    deviation: Optional[Order] = None
+    apart: int = 0
 
     @property
     def cancels(self) -> bool:
         """Whether a sum over a growing axis is one of signs that cancel."""
         return bool(self.odd or self.cover)
+
+    def shifted(self, by: Order) -> "Fact":
+        """Of the value times a constant of order ``by``."""
+        deviation = None if self.deviation is None else self.deviation + by
+        return self._replace(
+            init=self.init + by, trained=self.trained + by, change=self.change + by, deviation=deviation
+        )
 
 
 @dataclass(frozen=True)
@@ -131,16 +144,35 @@ def constant(order: Order) -> Fact:
     return Fact(order, order, MINUS_INFINITY)
 
 
-def _function_of(x: Fact, init: Order, trained: Order, change: Order, parity: str) -> Fact:
-    """A function of one value: parity ``odd`` keeps odd weights odd, ``even`` makes them even, ``none`` mixes them."""
+def deviation(x: Fact) -> Order:
+    """Order of what centring leaves of the initial value."""
+    return x.init if x.deviation is None else min(x.deviation, x.init)
+
+
+def _relative_deviation(x: Fact) -> Order:
+    """The deviation over the size at init; 0 for what starts at zero."""
+    return ZERO if x.init is MINUS_INFINITY else deviation(x) - x.init
+
+
+def _deviating(fact: Fact, by: Order, apart: int = 0) -> Fact:
+    """A value that is one number but for a part of order ``by``; None stands for what is as large as the value."""
+    return fact._replace(deviation=by if by < fact.init else None, apart=apart)
+
+
+def _function_of(x: Fact, init: Order, trained: Order, change: Order, parity: str, left: Order) -> Fact:
+    """A function of one value: parity ``odd`` keeps odd weights odd, ``even`` makes them even, ``none`` mixes them.
+
+    ``left``: its deviation.
+    """
     odd = x.odd if parity == "odd" else 0
     mixed = x.mixed if parity != "none" else x.mixed | x.odd
-    return Fact(init, trained, change, x.depends, odd, mixed, data=x.data)
+    return _deviating(Fact(init, trained, change, x.depends, odd, mixed, data=x.data), left, x.apart)
 
 
 @law(Known)
 def known(s: Known, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
-    return constant(s.order)._replace(data=s.data)
+    fact = constant(s.order)._replace(data=s.data)
+    return _deviating(fact, MINUS_INFINITY if s.uniform else s.order)
 
 
 def _repeated(x: Fact) -> Fact:
@@ -173,18 +205,19 @@ def scale(s: Scale, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     x = facts[s.x]
     if s.order is MINUS_INFINITY:
         return constant(MINUS_INFINITY)
-    return x._replace(init=x.init + s.order, trained=x.trained + s.order, change=x.change + s.order)
+    return x.shifted(s.order)
 
 
 @law(Sum)
 def total(s: Sum, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     """Orders take the max; a parity survives only where all summands share it, but signs where each has its own."""
     xs = [facts[x] for x in s.xs]
-    depends = mixed = weight = 0
+    depends = mixed = weight = apart = 0
     for x in xs:
         depends |= x.depends
         mixed |= x.mixed
         weight |= x.weight
+        apart |= x.apart
     odd = even = depends & ~mixed
     alive = [x for x in xs if x.init is not MINUS_INFINITY]
     cover = 0
@@ -193,7 +226,7 @@ def total(s: Sum, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
         even &= ~x.odd
         cover |= x.cover or x.odd
     mixed |= depends & ~odd & ~even
-    return Fact(
+    fact = Fact(
         max_order(*(x.init for x in xs)),
         max_order(*(x.trained for x in xs)),
         max_order(*(x.change for x in xs)),
@@ -205,6 +238,7 @@ def total(s: Sum, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
         any(x.data for x in xs),
         cover if all(x.cancels for x in alive) else 0,
     )
+    return _deviating(fact, max_order(*(deviation(x) for x in xs)), apart)
 
 
 class Parity(NamedTuple):
@@ -223,13 +257,18 @@ def _product_parity(x: Fact, y: Fact) -> Parity:
     return Parity(x.depends | y.depends, (x.odd ^ y.odd) & ~mixed, mixed, min(kept, default=0))
 
 
+def _product_deviation(x: Fact, y: Fact) -> Order:
+    """(c + d)(e + f) - c e = d (e + f) + c f."""
+    return max_order(deviation(x) + y.init, x.init + deviation(y))
+
+
 @law(Product)
 def product(s: Product, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     x, y = facts[s.x], facts[s.y]
     depends, odd, mixed, cover = _product_parity(x, y)
     # a weight times a mask or a constant is still a random weight; times data it is a value
     weight = 0 if (x.data or y.data) else x.weight or y.weight
-    return Fact(
+    fact = Fact(
         x.init + y.init,
         x.trained + y.trained,
         max_order(x.change + y.trained, x.init + y.change),
@@ -240,6 +279,7 @@ def product(s: Product, facts: Mapping[int, Fact], alignment: Alignment) -> Fact
         data=x.data or y.data,
         cover=cover,
     )
+    return _deviating(fact, _product_deviation(x, y), x.apart | y.apart)
 
 
 def roles(s: Contract, x: Fact, y: Fact) -> tuple[bool, bool]:
@@ -286,7 +326,11 @@ def contract(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> Fa
     x_seen = x if s.rest_y == 0 or y_weight else _repeated(x)
     y_seen = y if s.rest_x == 0 or x_weight else _repeated(y)
     depends, odd, mixed, cover = _product_parity(x_seen, y_seen)
-    return Fact(init, trained, change, depends, odd, mixed, weight, data=x.data or y.data, cover=cover)
+    fact = Fact(init, trained, change, depends, odd, mixed, weight, data=x.data or y.data, cover=cover)
+    if x.deviation is None or y.deviation is None or x_weight or y_weight:
+        return fact
+    # two values close to one number each (an average with even weights): like the law of Reduce
+    return _deviating(fact, _product_deviation(x, y) + K / 2, x.apart | y.apart)
 
 
 def K_update(alignment: Alignment, K: Fraction, other: Fact, other_weight: bool, on_change: Fraction) -> Order:
@@ -305,7 +349,9 @@ def reduce(s: Reduce, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     init = x.init + (s.K / 2 if x.cancels else s.K)
     change = x.change + alignment.values(s.K)
     trained = min(max_order(init, change), x.trained + alignment.values(s.K))
-    return x._replace(init=init, change=change, trained=trained, gathered=False)
+    # the signs of deviations may cancel: the smaller order, which makes what a norm divides by it larger
+    left = None if x.deviation is None else x.deviation + s.K / 2
+    return x._replace(init=init, change=change, trained=trained, gathered=False, deviation=left)
 
 
 def _power(order: Order, k: Fraction) -> Order:
@@ -325,15 +371,15 @@ def power(s: Power, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
         change = max_order(init, trained)
     else:
         change = (s.k - 1) * x.init + x.change
-    return _function_of(x, init, trained, change, s.parity)
+    return _function_of(x, init, trained, change, s.parity, init + _relative_deviation(x))
 
 
 @law(LinearLike)
 def linear_like(s: LinearLike, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     x = facts[s.x]
     if s.offset:
-        return _function_of(x, max_order(x.init, ZERO), max_order(x.trained, ZERO), x.change, "none")
-    return _function_of(x, x.init, x.trained, x.change, "none")
+        return _function_of(x, max_order(x.init, ZERO), max_order(x.trained, ZERO), x.change, "none", deviation(x))
+    return _function_of(x, x.init, x.trained, x.change, "none", deviation(x))
 
 
 def _at_most_zero(order: Order) -> Order:
@@ -350,41 +396,46 @@ def _relative(x: Fact) -> Order:
 
 
 def _settled(x: Fact, fact: Fact) -> Fact:
-    """A function with f(0) != 0 of a vanishing value is a constant to leading order: it depends on no weight."""
+    """A function with f(0) != 0 of a vanishing value is a constant to leading order: only its deviation depends on weights."""
     if x.init < ZERO:
-        return fact._replace(depends=0, odd=0, mixed=0, cover=0)
+        return fact._replace(depends=0, odd=0, mixed=0, cover=0, apart=x.depends | x.apart)
     return fact
 
 
 @law(Bounded)
 def bounded(s: Bounded, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    """f(0) + f'(0) x for small x; an even function (cos) is flat there: f(0) + f''(0) x^2 / 2."""
     x = facts[s.x]
-    change = _at_most_zero(x.change)
+    change, left = _at_most_zero(x.change), deviation(x)
     if s.zero:
-        return _function_of(x, _at_most_zero(x.init), _at_most_zero(x.trained), change, s.parity)
-    return _settled(x, _function_of(x, ZERO, ZERO, change, s.parity))
+        return _function_of(x, _at_most_zero(x.init), _at_most_zero(x.trained), change, s.parity, left)
+    if s.parity == "even":
+        change = change + _at_most_zero(max_order(x.init, x.change))
+        left = left + _at_most_zero(x.init)
+    return _settled(x, _function_of(x, ZERO, ZERO, change, s.parity, left))
 
 
 @law(Exp)
 def exponential(s: Exp, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     x = facts[s.x]
-    return _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none"))
+    return _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
 
 
 @law(Log)
 def logarithm(s: Log, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     """log of n^e is e log n, order 0; the change is relative."""
     x = facts[s.x]
-    return _function_of(x, ZERO, ZERO, _relative(x), "none")
+    return _function_of(x, ZERO, ZERO, _relative(x), "none", _relative_deviation(x))
 
 
 @law(Softmax)
 def softmax(s: Softmax, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
     x = facts[s.x]
     if s.log:
-        fact = _function_of(x, max_order(ZERO, x.init), max_order(ZERO, x.trained), x.change, "none")
+        fact = _function_of(x, max_order(ZERO, x.init), max_order(ZERO, x.trained), x.change, "none", deviation(x))
     else:
-        fact = _function_of(x, -s.growth, -s.growth, _at_most_zero(x.change) - s.growth, "none")
+        change = _at_most_zero(x.change) - s.growth
+        fact = _function_of(x, -s.growth, -s.growth, change, "none", deviation(x) - s.growth)
     return _settled(x, fact)
 
 
@@ -394,8 +445,30 @@ def normalise(s: Normalise, facts: Mapping[int, Fact], alignment: Alignment) -> 
     x = facts[s.x]
     init: Order = MINUS_INFINITY if x.init is MINUS_INFINITY else s.shift
     trained: Order = MINUS_INFINITY if x.trained is MINUS_INFINITY else s.shift
-    fact = _function_of(x, init, trained, _relative(x) + s.shift, "odd")._replace(cover=x.cover)
+    fact = _function_of(x, init, trained, _relative(x) + s.shift, "odd", _relative_deviation(x) + s.shift)
+    fact = fact._replace(cover=x.cover)
     return fact if x.data else fact._replace(weight=x.weight)
+
+
+@law(Centre)
+def centre(s: Centre, facts: Mapping[int, Fact], alignment: Alignment) -> Fact:
+    """What is left of a value beside the number that all its entries share; the change is taken to have no such part.
+
+    Of 1/2 + d only d is left: that is the size to which the change is relative, and it depends on weights on which 1/2
+    does not, by what parity is not known.
+    """
+    x = facts[s.x]
+    init = deviation(x)
+    return x._replace(
+        init=init,
+        trained=min(max_order(init, x.change), x.trained),
+        depends=x.depends | x.apart,
+        odd=x.odd & ~x.apart,
+        mixed=x.mixed | x.apart,
+        cover=0 if x.apart else x.cover,
+        deviation=None,
+        apart=0,
+    )
 
 
 @law(Discrete)
@@ -429,7 +502,8 @@ def weight_fact(index: int, orders: WeightOrders) -> Fact:
     bit = 1 << index
     if orders.random:
         return Fact(init, max_order(init, change), change, bit, bit, 0, bit)
-    return Fact(init, max_order(init, change), change, bit, 0, bit, bit)
+    # a gain starts as one number
+    return _deviating(Fact(init, max_order(init, change), change, bit, 0, bit, bit), MINUS_INFINITY)
 
 
 def leaf_fact(value: Value) -> Fact:
@@ -489,7 +563,7 @@ def _number(fact: Fact) -> Fact:
 
 
 def _multiplied(fact: Fact, by: Order) -> Fact:
-    return fact._replace(init=fact.init + by, trained=fact.trained + by, change=fact.change + by)
+    return fact.shifted(by)
 
 
 __all__ = [
@@ -503,6 +577,7 @@ __all__ = [
     "Structure",
     "WeightOrders",
     "constant",
+    "deviation",
     "leaf_facts",
     "propagate",
     "roles",

@@ -15,6 +15,7 @@ from tpcalc.propagate import Alignment, Fact, roles
 from tpcalc.rules.structures import (
     Atom,
     Bounded,
+    Centre,
     Contract,
     Discrete,
     Exp,
@@ -55,6 +56,8 @@ def rule_text(atom: Atom, facts: Mapping[int, Fact], alignment: Alignment) -> st
         return f"a constant of order {order_text(s.order)}"
     if isinstance(s, (View, Guard)):
         return "a view: the order passes through"
+    if isinstance(s, Centre):
+        return "less its mean: what is left of a constant, and the change"
     if isinstance(s, Gather):
         return "entries picked by index: the order passes through"
     if isinstance(s, Scale):
@@ -124,7 +127,7 @@ def chain(
     seen = 0
     while seen < limit:
         reason = reason_of(lowered, facts, alignment, vid)
-        if reason.atom is None or not isinstance(reason.atom.structure, (View, Guard)):
+        if reason.atom is None or not isinstance(reason.atom.structure, (View, Centre, Guard)):
             yield reason
             seen += 1
         if not reason.parents:

@@ -28,7 +28,7 @@ from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.parametrization import Parametrization
 from tpcalc.program import Program, Weight
 from tpcalc.propagate import Fact, WeightOrders, propagate
-from tpcalc.rules.structures import Gather, Normalise, Power, View
+from tpcalc.rules.structures import Centre, Gather, Normalise, Power, View
 from tpcalc.size import Size
 
 #: A learning rate of n to minus this is smaller than any power of n that the calculus makes.
@@ -126,7 +126,12 @@ def run_check(
         warm_up,
     )
     values = frozenset(_compared(lowered, wanted_facts))
-    trainer = Trainer(factory, Probe(lowered, values, chosen), training, batch, loss)
+    centred = frozenset(
+        atom.structure.x
+        for atom in lowered.atoms[: lowered.forward]
+        if isinstance(atom.structure, Centre) and wanted_facts[atom.structure.x].deviation is not None
+    )
+    trainer = Trainer(factory, Probe(lowered, values, chosen, centred), training, batch, loss)
     if settings.lr is None:
         # under the derived rules the base model speaks for all; one rate for all widths is hardest on the widest
         tried, astray = ((0,), BENT) if exponents is not None else ((0, -1), STRAIGHT)
@@ -226,7 +231,12 @@ def in_width(order: Order) -> Order:
 
 def _in_width(found: Prediction) -> Prediction:
     facts = {
-        vid: fact._replace(init=in_width(fact.init), trained=in_width(fact.trained), change=in_width(fact.change))
+        vid: fact._replace(
+            init=in_width(fact.init),
+            trained=in_width(fact.trained),
+            change=in_width(fact.change),
+            deviation=None if fact.deviation is None else in_width(fact.deviation),
+        )
         for vid, fact in found.facts.items()
     }
     effects, gradients = (
@@ -382,9 +392,11 @@ class _Judge:
         for atom in lowered.atoms[: lowered.forward]:
             s = atom.structure
             if (isinstance(s, Power) and s.k < 0) or isinstance(s, Normalise):
-                slope = fit(self.widths, self.sizes("init", s.x)) if facts[s.x].init is not MINUS_INFINITY else None
-                thin = slope is not None and slope.value < float(facts[s.x].init) - self.settings.tolerance
-                if thin or (facts[s.x].change > facts[s.x].init and self.still_small(s.x)):
+                x, order = lowered.before_centring(s.x), facts[s.x].init
+                size = "init" if facts[x].init == order else "deviation"
+                slope = fit(self.widths, self.sizes(size, x)) if order is not MINUS_INFINITY else None
+                thin = slope is not None and slope.value < float(order) - self.settings.tolerance
+                if thin or (facts[s.x].change > order and self.still_small(x, size)):
                     stack.append(atom.out)
         found: set[int] = set()
         while stack:
@@ -394,9 +406,9 @@ class _Judge:
                 stack.extend(atom.out for atom in lowered.forward_uses.get(vid, ()))
         return frozenset(found)
 
-    def still_small(self, vid: int) -> bool:
-        """Whether at some width a value has changed by no more than it was at init."""
-        pairs = zip(self.sizes("change", vid), self.sizes("init", vid), strict=True)
+    def still_small(self, vid: int, size: str) -> bool:
+        """Whether at some width a value has changed by no more than its size (or its deviation) was at init."""
+        pairs = zip(self.sizes("change", vid), self.sizes(size, vid), strict=True)
         return any(change <= init for row in pairs for change, init in zip(*row, strict=True))
 
     def sizes(self, quantity: str, key: Any) -> list[list[float]]:

@@ -84,7 +84,10 @@ def predicted(lowered: Lowered, facts: Mapping[int, Fact], use: Use, *, initial:
         for x in operands(atom.structure):
             if x not in local:
                 size = facts[x].init if initial else facts[x].trained
-                local[x] = facts[x]._replace(init=size, trained=size, change=MINUS_INFINITY, depends=0, odd=0)
+                left = facts[x].deviation if initial else None
+                local[x] = facts[x]._replace(
+                    init=size, trained=size, change=MINUS_INFINITY, depends=0, odd=0, deviation=left
+                )
         local[atom.out] = LAWS[type(atom.structure)](atom.structure, local, FULL)
     return local[use.out].change
 

@@ -85,12 +85,15 @@ def arrangements(program: Program, values: frozenset[int]) -> dict[int, int]:
 class Sizes:
     """Sees each value twice, at init and after training, in the order of the program.
 
-    ``copied``: values must be copied to be kept, as something is written in place.
+    ``copied``: values must be copied to be kept, as something is written in place.  ``centred``: values of which
+    ``deviation`` tells how far from their mean they start.
     """
 
     arranged: Mapping[int, int]
     copied: bool
+    centred: frozenset[int] = frozenset()
     init: dict[int, float] = field(default_factory=dict)
+    deviation: dict[int, float] = field(default_factory=dict)
     change: dict[int, float] = field(default_factory=dict)
     _start: dict[int, torch.Tensor] = field(default_factory=dict)
     _counts: dict[int, int] = field(default_factory=dict)
@@ -100,6 +103,8 @@ class Sizes:
     def first(self, vid: int, tensor: torch.Tensor) -> None:
         """A value at init."""
         self._counts[vid] = tensor.numel()
+        if vid in self.centred:
+            self.deviation[vid] = rms(tensor - tensor.mean())
         made = self.arranged.get(vid)
         if made is not None and self._counts.get(made) == tensor.numel():  # an expand may have more entries
             self.init[vid] = self.init[made]

@@ -213,11 +213,15 @@ def _threads(wanted: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Probe:
-    """What to look at: forward ``values`` by id, and the ``uses`` of each weight's own effect."""
+    """What to look at: forward ``values`` by id, and the ``uses`` of each weight's own effect.
+
+    ``centred``: values of which a norm sees less than their size.
+    """
 
     lowered: Lowered
     values: frozenset[int]
     uses: Mapping[str, list[Use]]
+    centred: frozenset[int] = frozenset()
 
     @property
     def program(self) -> Program:
@@ -304,7 +308,7 @@ class Trainer:
         parameters = dict(model.named_parameters(remove_duplicate=False))
         before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
         run = Run()
-        sizes = Sizes(self._arranged, self._copied)
+        sizes = Sizes(self._arranged, self._copied, self.probe.centred)
         self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
         optimizers = make_optimizers(model, program, recipe, width)
         for optimizer in optimizers:
@@ -335,6 +339,7 @@ class Trainer:
         self._observe(model, batches[0], width, seed, self.probe.values | self._needed, last)
         run.sizes.update({("init", vid): size for vid, size in sizes.init.items()})
         run.sizes.update({("change", vid): size for vid, size in sizes.change.items()})
+        run.sizes.update({("deviation", vid): size for vid, size in sizes.deviation.items()})
         with decomposed():  # the kernels of the pass just observed
             for name, found in self.probe.uses.items():
                 after = parameters[name].detach()

@@ -11,11 +11,16 @@ from tpcalc.rules.structures import Known
       "aten.new_empty_strided", "aten.empty_permuted", "aten._efficientzerotensor")
 def zeros(call: Call):
     """Zero (an empty tensor counts for what is written into it)."""
-    return Known(MINUS_INFINITY)
+    return Known(MINUS_INFINITY, uniform=True)
 
 
-@rule("aten.ones", "aten.ones_like", "aten.new_ones", "aten.eye", "aten.tril_indices", "aten.triu_indices")
+@rule("aten.ones", "aten.ones_like", "aten.new_ones")
 def ones(call: Call):
+    return Known(ZERO, uniform=True)
+
+
+@rule("aten.eye", "aten.tril_indices", "aten.triu_indices")
+def diagonal(call: Call):
     return Known(ZERO)
 
 
@@ -24,16 +29,16 @@ def full(call: Call):
     """Filled with one number; a masking number (-inf, -1e30) counts as order 0."""
     value = call.arg(1, "fill_value")
     if isinstance(value, float) and abs(value) > 1e9:
-        return Known(ZERO)
-    return Known(number_order(value))
+        return Known(ZERO, uniform=True)
+    return Known(number_order(value), uniform=True)
 
 
 @rule("aten.scalar_tensor")
 def scalar_tensor(call: Call):
     value = call.arg(0)
     if isinstance(value, float) and abs(value) > 1e9:
-        return Known(ZERO)
-    return Known(number_order(value))
+        return Known(ZERO, uniform=True)
+    return Known(number_order(value), uniform=True)
 
 
 @rule("aten.arange", "aten.linspace", "aten.logspace", "aten.range")

@@ -94,7 +94,7 @@ def pow_scalar(call: Call):
     """x^k, homogeneous of degree k."""
     exponent = Fraction(call.arg(1)).limit_denominator(64)
     if exponent == 0:
-        return Known(ZERO)
+        return Known(ZERO, uniform=True)
     parity = "none"
     if exponent.denominator == 1:
         parity = "even" if exponent.numerator % 2 == 0 else "odd"
@@ -185,9 +185,15 @@ def bounded_even(call: Call):
     return Bounded(call[0], zero=False, parity="even")
 
 
-@rule("aten.tan", "aten.erfinv", "aten.asin", "aten.atanh")
+@rule("aten.tan", "aten.erfinv", "aten.asin", "aten.atanh", "aten.sinh")
 def local_odd(call: Call):
+    """Made for inputs of order 0 at most."""
     return Bounded(call[0], zero=True, parity="odd")
+
+
+@rule("aten.cosh")
+def local_even(call: Call):
+    return Bounded(call[0], zero=False, parity="even")
 
 
 @rule("aten.acos", "aten.lgamma", "aten.digamma")
@@ -293,12 +299,6 @@ def hypot(call: Call):
 @rule("aten.xlogy", "aten.special_xlog1py")
 def xlogy(call: Call):
     return Product(call[0], Log(call[1]))
-
-
-@rule("aten.sinh", "aten.cosh")
-def hyperbolic(call: Call):
-    """As large as exp."""
-    return Exp(call[0])
 
 
 @rule("aten.copysign")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tpcalc.order import ONE, ZERO
 from tpcalc.rules.registry import Call, rule
 from tpcalc.rules.structures import (
+    Centre,
     Known,
     Normalise,
     Operand,
@@ -68,12 +69,12 @@ def layer_norm(call: Call):
     """gain * (x - mean) / std + bias; also mean and 1/std."""
     x = call[0]
     first = 1 if "group" in call.node.op else 2
-    y = _affine(Normalise(x, ZERO), call.optional(first), call.optional(first + 1))
-    return (y, View(x), Power(x, -ONE))[: len(call.node.outputs)]
+    y = _affine(Normalise(Centre(x), ZERO), call.optional(first), call.optional(first + 1))
+    return (y, View(x), Power(Centre(x), -ONE))[: len(call.node.outputs)]
 
 
 def _norm_backward(call: Call, dy: Operand, x: Operand, rstd: Operand, gain, batch) -> tuple:
-    """dx, dgain, dbias of a normaliser.
+    """dx, dgain, dbias of a normaliser; ``x`` as it is divided, centred or not.
 
     dx = rstd * (g - mean(g) - xhat * mean(g * xhat)) with g = gain * dy: every term is at most of the order of the
     first.  dgain sums dy * xhat over the ``batch`` axes, dbias sums dy.
@@ -89,14 +90,14 @@ def layer_norm_backward(call: Call):
     """(dy, x, normalized_shape, mean, rstd, weight, bias, mask)."""
     axes = len(call.arg(2))
     batch = sum((size.growth for size in call.shape(1)[: len(call.shape(1)) - axes]), ZERO)
-    return _norm_backward(call, call[0], call[1], call[4], call.optional(5), batch)
+    return _norm_backward(call, call[0], Centre(call[1]), call[4], call.optional(5), batch)
 
 
 @rule("aten.native_group_norm_backward")
 def group_norm_backward(call: Call):
     """(dy, x, mean, rstd, weight, N, C, HxW, groups, mask)."""
     batch = call.growth(1, 0) + sum((size.growth for size in call.shape(1)[2:]), ZERO)
-    return _norm_backward(call, call[0], call[1], call[3], call.optional(4), batch)
+    return _norm_backward(call, call[0], Centre(call[1]), call[3], call.optional(4), batch)
 
 
 @rule("aten._fused_rms_norm", "aten.rms_norm")
@@ -121,10 +122,10 @@ def batch_norm(call: Call):
     training = _batch_norm_trains(call)
     running_var = None if "legit.no_stats" in call.node.op else call.optional(4)
     if training or running_var is None:
-        xhat: Operand = Normalise(x, ZERO)
+        xhat: Operand = Normalise(Centre(x), ZERO)
     else:
         xhat = Product(Sum((x, call[3])), Power(running_var, -ONE / 2))
-    outs = (_affine(xhat, gain, bias), View(x), Power(x, -ONE))
+    outs = (_affine(xhat, gain, bias), View(x), Power(Centre(x), -ONE))
     rest = (Known(ZERO),) * max(0, len(call.node.outputs) - 3)
     return (outs + rest)[: len(call.node.outputs)]
 
@@ -141,12 +142,13 @@ def _batch_norm_trains(call: Call) -> bool:
 def batch_norm_backward(call: Call):
     """(dy, x, weight, running_mean, running_var, save_mean, save_invstd, train, eps, mask)."""
     batch = call.growth(1, 0) + sum((size.growth for size in call.shape(1)[2:]), ZERO)
+    x: Operand = Centre(call[1]) if call.arg(7) else call[1]
     rstd: Operand
     if call.arg(7) and call.arg(6) is not None:
         rstd = call[6]
     else:
-        rstd = Power(call[4], -ONE / 2) if call.arg(4) is not None else Power(call[1], -ONE)
-    return _norm_backward(call, call[0], call[1], rstd, call.optional(2), batch)
+        rstd = Power(call[4], -ONE / 2) if call.arg(4) is not None else Power(Centre(call[1]), -ONE)
+    return _norm_backward(call, call[0], x, rstd, call.optional(2), batch)
 
 
 @rule("aten._weight_norm_interface")

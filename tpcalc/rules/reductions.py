@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from tpcalc.order import HALF, ONE, ZERO
 from tpcalc.rules.registry import Call, rule
-from tpcalc.rules.structures import Discrete, LinearLike, Log, Power, Product, Reduce, Scale, Structure, Sum, View
+from tpcalc.rules.structures import Centre, Discrete, LinearLike, Log, Power, Product, Reduce, Scale, Structure, Sum, View
 
 TWO = Fraction(2)
 
@@ -36,7 +36,7 @@ def var(call: Call):
     dims = call.arg(1, "dim")
     if isinstance(dims, bool):
         dims = None
-    variance = _mean(Power(call[0], TWO, "even"), call.reduced(0, dims))
+    variance = _mean(Power(Centre(call[0]), TWO, "even"), call.reduced(0, dims))
     return Power(variance, HALF) if call.node.op.startswith("aten.std") else variance
 
 
@@ -44,7 +44,7 @@ def var(call: Call):
 def var_mean(call: Call):
     dims = call.arg(1, "dim")
     growth = call.reduced(0, None if isinstance(dims, bool) else dims)
-    variance = _mean(Power(call[0], TWO, "even"), growth)
+    variance = _mean(Power(Centre(call[0]), TWO, "even"), growth)
     first = Power(variance, HALF) if call.node.op.startswith("aten.std") else variance
     return (first, _mean(call[0], growth))
 

@@ -54,7 +54,7 @@ class Call:
     def operand(self, arg: Any) -> Operand:
         if isinstance(arg, Ref):
             return arg.id
-        return Known(number_order(arg))
+        return Known(number_order(arg), uniform=True)
 
     def optional(self, index: int, name: str = "") -> Optional[Operand]:
         arg = self.arg(index, name)

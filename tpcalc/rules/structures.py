@@ -27,10 +27,14 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class Known(Structure):
-    """A value of known order, independent of weights: zeros, ones, arange, a random mask; ``data``: made from the inputs."""
+    """A value of known order, independent of weights: zeros, ones, arange, a random mask; ``data``: made from the inputs.
+
+    ``uniform``: all entries are the same number.
+    """
 
     order: Order
     data: bool = False
+    uniform: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,13 @@ class Normalise(Structure):
 
     x: Operand
     shift: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Centre(Structure):
+    """``x`` less its mean over some axes, as a norm or a variance takes it: what ``x`` holds beside one number goes."""
+
+    x: Operand
 
 
 @dataclass(frozen=True, slots=True)

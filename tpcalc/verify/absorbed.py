@@ -50,7 +50,7 @@ def _ends(
 ) -> Optional[set[int]]:
     """The values at which a change of scale ends; None where it reaches one that must stay O(1)."""
     start = lowered.atoms[index].out
-    changed = {start: _shifted(facts[start], by)}
+    changed = {start: facts[start].shifted(by)}
     ends: set[int] = set()
     if _reaches(start, limits):
         return None
@@ -72,10 +72,6 @@ def _ends(
 def _reaches(vid: int, limits: Mapping[int, Limit]) -> bool:
     limit = limits.get(vid)
     return limit is not None and not limit.norm
-
-
-def _shifted(fact: Fact, by: Fraction) -> Fact:
-    return fact._replace(init=fact.init + by, trained=fact.trained + by, change=fact.change + by)
 
 
 def end_before(lowered: Lowered, facts: Mapping[int, Fact], vid: int, ends: frozenset[int]) -> bool:

@@ -18,6 +18,7 @@ from tpcalc.regime import KERNEL, TRIVIAL, UNSTABLE, own_effect, regime
 from tpcalc.report.fold import fold_names
 from tpcalc.rules.structures import (
     Bounded,
+    Centre,
     Contract,
     Exp,
     Guard,
@@ -465,7 +466,7 @@ class Judge:
         """
         if not self.starved(leaf, need):
             return False
-        after = self.nonlinearities_after(need.demand.use.out, (View, Scale, Guard, Sum, Contract, Product))
+        after = self.nonlinearities_after(need.demand.use.out, (View, Centre, Scale, Guard, Sum, Contract, Product))
         return any(self.facts[value].trained < self.solution.facts[value].trained for value, _ in after)
 
     def beside_another(self, leaf: Leaf, need: Need) -> bool:
@@ -486,7 +487,7 @@ class Judge:
                 continue
             if self.role(leaf.weight) == "output":
                 continue
-            value, why = next(self.nonlinearities_after(use.out, (View, Scale, Guard, Sum)), (None, ""))
+            value, why = next(self.nonlinearities_after(use.out, (View, Centre, Scale, Guard, Sum)), (None, ""))
             if value is not None and self.facts[value].init < self.solution.facts[value].init:
                 deficit = own.b - need.A
                 self.items.append(

@@ -23,6 +23,7 @@ from tpcalc.regime import base
 from tpcalc.rules.structures import (
     Atom,
     Bounded,
+    Centre,
     Contract,
     Exp,
     Gather,
@@ -117,7 +118,7 @@ def limits(lowered: Lowered, facts: Mapping[int, Fact]) -> dict[int, Limit]:
         elif isinstance(s, Sum) and _is_residual(lowered, atom, facts):
             add(atom.out, Limit("joins a residual stream", atom))
         elif isinstance(s, Normalise):
-            norms.setdefault(s.x, Limit("enters a norm", atom, norm=True))
+            norms.setdefault(lowered.before_centring(s.x), Limit("enters a norm", atom, norm=True))
     program = lowered.program
     for vid in (
         (program.loss,) if program.loss is not None and not program.outputs else [vid for _, vid in program.outputs]
@@ -181,7 +182,7 @@ class Repairer:
         fact = LAWS[type(atom.structure)](atom.structure, self.facts, self.alignment)
         by = shifts.get(atom.out)
         if by is not None:
-            fact = fact._replace(init=fact.init + by, trained=fact.trained + by, change=fact.change + by)
+            fact = fact.shifted(by)
         self.facts[atom.out] = fact
         return fact
 
@@ -285,7 +286,7 @@ class Repairer:
                 yield from self.of_weight(s.x, ZERO if change else fact.init - limit, fact.change - limit, atom)
             else:
                 yield s.x, limit, change, scale
-        elif isinstance(s, (View, Guard)):
+        elif isinstance(s, (View, Centre, Guard)):
             yield s.x, limit, change, scale
         elif isinstance(s, Scale):
             yield s.x, limit - s.order, change, scale + s.order
@@ -372,7 +373,7 @@ class Repairer:
         if atom is None:
             return
         s, fact = atom.structure, self.facts[vid]
-        if isinstance(s, (View, Guard, Gather, Scale)):
+        if isinstance(s, (View, Centre, Guard, Gather, Scale)):
             yield from self.of_weight(s.x, init, change, use)
         elif isinstance(s, Sum):
             for x in s.xs:
