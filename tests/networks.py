@@ -133,6 +133,17 @@ class Function(nn.Module):
         return self.f(x)
 
 
+class Number(nn.Module):
+    """A gate that is one number for all features."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.one = nn.Linear(n, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.tanh(self.one(x))
+
+
 class Residual(nn.Module):
     def __init__(self, inner: nn.Module):
         super().__init__()
@@ -212,6 +223,7 @@ class Net(nn.Module):
             "groupnorm": lambda: Grouped(n),
             "centred": lambda: Centred(n),
             "rms": lambda: Rms(n),
+            "number": lambda: Number(n),
             "gate": lambda: Gate(n),
             "cat": lambda: Cat(n),
             "bottleneck": lambda: Bottleneck(n),
@@ -238,8 +250,9 @@ def flat(steps: tuple) -> Iterator[tuple]:
 
 STEPS = st.one_of(
     st.tuples(st.just("linear"), st.booleans()),
-    st.sampled_from([("relu",), ("gelu",), ("tanh",), ("sigmoid",), ("softplus",)]),
-    st.sampled_from([("layernorm",), ("rms",), ("gate",), ("cat",), ("bottleneck",), ("shared",)]),
+    st.sampled_from([("relu",), ("gelu",), ("tanh",), ("sigmoid",), ("softplus",), ("cos",), ("softmax",)]),
+    st.sampled_from([("layernorm",), ("groupnorm",), ("centred",), ("rms",)]),
+    st.sampled_from([("gate",), ("number",), ("cat",), ("bottleneck",), ("shared",)]),
     st.tuples(st.just("scale"), st.sampled_from([-1.0, -0.5, 0.5])),
     st.sampled_from(
         [

@@ -2,7 +2,7 @@
 
 Each program is a short list of steps on a stream of values [batch, time, width] (:mod:`networks`): linear layers,
 nonlinearities, norms, residual branches, gates, attention, concatenation, shared weights, constants that scale.
-hypothesis draws them, and makes one that fails small.  For more of them: ``python -m benchmarks.random_programs``.
+hypothesis draws them.  For more of them, and to make one that fails small: ``python -m benchmarks.random_programs``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import given as drawn
-from networks import BRANCHED, OPTIMIZERS, PROGRAMS, WIDTHS, Refused, Tally, check, exceeded, factory, flat
+from networks import BRANCHED, PROGRAMS, WIDTHS, Refused, Tally, campaign, check, exceeded, factory, flat
 
 import tpcalc
 from tpcalc.given import Given, analyse
@@ -35,25 +35,12 @@ def one_thread():
 
 
 def test_no_predicted_order_is_exceeded(capsys, record_property):
-    tally = Tally()
-
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
-    @drawn(PROGRAMS, OPTIMIZERS)
-    def draw(steps, optimizer):
-        assert tally.run(steps, optimizer), tally.failed[steps, optimizer][:5]
-
-    draw()
+    tally = campaign(EXAMPLES, 1, lambda tally, program: None)
+    assert not tally.failed, {program: found[:5] for program, found in tally.failed.items()}
     record_property("random programs", str(tally))
     with capsys.disabled():
         print(f"\n{tally}")
-    assert tally.drawn >= EXAMPLES / 2 and len(tally.held) >= 0.7 * tally.drawn, str(tally)
+    assert tally.drawn == EXAMPLES and len(tally.held) >= 0.6 * tally.drawn, str(tally)
 
 
 def test_what_is_drawn_holds_every_kind_of_step():
@@ -65,7 +52,10 @@ def test_what_is_drawn_holds_every_kind_of_step():
         kinds.update(step[0] for step in flat(steps))
 
     draw()
-    layers = "linear relu gelu tanh sigmoid softplus layernorm rms gate cat bottleneck shared scale attention tied"
+    layers = (
+        "linear relu gelu tanh sigmoid softplus cos softmax layernorm groupnorm centred rms gate number cat bottleneck "
+        "shared scale attention tied"
+    )
     assert kinds == {*layers.split(), *BRANCHED}
 
 
@@ -122,6 +112,9 @@ REGRESSIONS: list[tuple[tuple, str]] = [
         )
         for optimizer in ("adamw", "sgd")
     ),
+    # a mean of what is centred already is rounding
+    ((("relu",), ("shared",), ("twice", (("twice", (("centred",),)),))), "adamw"),
+    ((("layernorm",), ("layernorm",)), "sgd"),
 ]
 
 

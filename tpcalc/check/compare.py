@@ -29,14 +29,20 @@ from tpcalc.parametrization import Parametrization
 from tpcalc.program import Program, Weight
 from tpcalc.propagate import Fact, WeightOrders, propagate
 from tpcalc.rules.structures import Centre, Gather, Normalise, Power, View
+from tpcalc.segments import base_name
 from tpcalc.size import Size
 
+#: Ops that give a mean of their first operand, and at which place.
+MEANS = {"mean": 0, "var_mean": 1, "std_mean": 1, "native_layer_norm": 1, "native_group_norm": 1}
+#: A mean this much smaller than what it averages is rounding: of n numbers with random signs it is n^-1/2.
+CANCELS = 1e-6
 #: A learning rate of n to minus this is smaller than any power of n that the calculus makes.
 INFINITESIMAL = Fraction(10**6)
 #: A gradient this many times Adam's epsilon, or less, makes updates that epsilon holds back.
 DROWNED = 100.0
 PICKED = "rows of a weight picked by a trained index trade places, which is no update; what counts is their product"
 ROUNDED = "its exact gradient is zero; what is measured is rounding, which Adam enlarges"
+CANCELLED = "a mean of entries that cancel (of what is centred already): what is measured is rounding"
 THIN = "a norm before it divides by less than its order says at these widths; take larger ones"
 CROWDED = "as many samples share its update as it has inputs at these widths; take larger widths, or fewer samples"
 DROWSY = "its gradient starts small and has yet to grow at these widths, and its update with it"
@@ -343,6 +349,8 @@ class _Judge:
             and (key in self.after_thin or (isinstance(key, str) and self.after_thin))
         ):
             verdict, reason = "skipped", THIN
+        if verdict == "above" and quantity in ("init", "change") and self.cancels(quantity, key):
+            verdict, reason = "skipped", CANCELLED
         if verdict == "ok" and floor not in (None, MINUS_INFINITY):
             if self.misses(slope, key, float(floor)):
                 verdict, reason = self.below(slope, key, float(floor))
@@ -363,6 +371,21 @@ class _Judge:
             floor=floor,
             **place,
         )
+
+    def cancels(self, quantity: str, vid: int) -> bool:
+        """Whether a value, or what it is a view of, is a mean that is rounding at some width."""
+        program, maker = self.solution.lowered.program, self.solution.lowered.maker
+        while vid in program.producers:
+            node, structure = program.producers[vid], maker[vid].structure
+            place = MEANS.get(base_name(node))
+            if place is not None and node.outputs[place] == vid:
+                sizes, entries = self.sizes(quantity, vid), self.sizes("init", node.args[0].id)
+                pairs = zip(sizes, entries, strict=True)
+                return any(size < CANCELS * entry for row in pairs for size, entry in zip(*row, strict=True))
+            if not isinstance(structure, View):
+                return False
+            vid = structure.x
+        return False
 
     @cached_property
     def picked(self) -> frozenset[int]:
