@@ -374,6 +374,9 @@ def test_centring_leaves_the_deviation():
     assert law(Centre(0), CLOSE._replace(change=-ONE))[:3] == (-HALF, -HALF, -ONE)
     assert law(Centre(0), CLOSE._replace(change=OO))[:3] == (-HALF, -HALF, OO)
     assert law(Centre(0), CLOSE._replace(trained=-ONE, change=ZERO))[:3] == (-HALF, -ONE, ZERO)  # it fades
+    # less its mean a sum is one still; what a constant hid has signs of its own
+    assert law(Centre(0), PLAIN._replace(cover=0b010)) == PLAIN._replace(cover=0b010)
+    assert law(Centre(0), CLOSE._replace(depends=0b010, mixed=0b010, cover=0b010)).cover == 0
     assert law(Centre(0), ONES)[:3] == (OO, OO, OO)
     assert law(Centre(0), ONES._replace(change=-ONE))[:3] == (OO, -ONE, -ONE)
     for plain in (PLAIN, SMALL, LARGE, ABSENT, ZEROS, LOADED, weight(0)):

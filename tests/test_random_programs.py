@@ -8,14 +8,30 @@ hypothesis draws them.  For more of them, and to make one that fails small: ``py
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import given as drawn
-from networks import BRANCHED, PROGRAMS, WIDTHS, Refused, Tally, campaign, check, exceeded, factory, flat
+from networks import (
+    BRANCHED,
+    PROGRAMS,
+    WIDER,
+    WIDTHS,
+    Refused,
+    Tally,
+    campaign,
+    check,
+    exceeded,
+    factory,
+    flat,
+    still_above,
+)
 
 import tpcalc
+from tpcalc.check.result import Entry
+from tpcalc.check.slopes import fit
 from tpcalc.given import Given, analyse
 from tpcalc.lowering import lower
 from tpcalc.optimizers import LAWS
@@ -41,6 +57,20 @@ def test_no_predicted_order_is_exceeded(capsys, record_property):
     with capsys.disabled():
         print(f"\n{tally}")
     assert tally.drawn == EXAMPLES and len(tally.held) >= 0.6 * tally.drawn, str(tally)
+
+
+@pytest.mark.parametrize(
+    "slopes, above",
+    [((-0.5, -0.5, -0.5), True), ((-1, -0.75, -0.5), True), ((-0.5, -0.65, -0.8), False), ((-0.5, -0.8, -0.9), False)],
+)
+def test_an_excess_that_fades_is_none(slopes, above):
+    """Slopes between neighbouring widths, where -1 is predicted."""
+    sizes = [1.0]
+    for n, m, slope in zip(WIDER, WIDER[1:], slopes):
+        sizes.append(sizes[-1] * (m / n) ** slope)
+    order = Fraction(-1)
+    entry = Entry("init", "h", "", "", order, order, fit(WIDER, [sizes]), tuple(sizes), "above")
+    assert still_above(entry) == above
 
 
 def test_what_is_drawn_holds_every_kind_of_step():
@@ -115,6 +145,18 @@ REGRESSIONS: list[tuple[tuple, str]] = [
     # a mean of what is centred already is rounding
     ((("relu",), ("shared",), ("twice", (("twice", (("centred",),)),))), "adamw"),
     ((("layernorm",), ("layernorm",)), "sgd"),
+    # tanh of what is O(1) at the smallest width, less its mean, squared: -0.5, -0.65, -0.8, -0.9 on its way to -1
+    (
+        (
+            ("residual", (("shared",),)),
+            (
+                "beside",
+                (("tanh",), ("relu",), ("beside", (("centred",),), (("scale", -0.5),))),
+                (("beside", (("scale", 0.5),), (("softplus",),)),),
+            ),
+        ),
+        "adamw",
+    ),
 ]
 
 

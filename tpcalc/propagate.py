@@ -1,10 +1,12 @@
-"""The interpreter: three orders for every value, forward and backward, by one law a structure.
+"""The interpreter: four orders for every value, forward and backward, by one law a structure.
 
 For a value ``x`` with trained value ``x_t`` and initial value ``x_0``:
 
 * ``init``: order of ``x_0``;
 * ``trained``: order of ``x_t`` after O(1) steps, for the worst alignment that the assumption allows;
-* ``change``: order of ``x_t - x_0``.
+* ``change``: order of ``x_t - x_0``;
+* ``deviation``: order of what ``x_0`` holds beside one number that all its entries share, which is what a norm that
+  subtracts the mean divides by.
 
 The laws of a contraction over growth ``K`` (``R``: growth of the weight's other axes) follow Yang & Hu 2021 (TP4),
 Yang et al. 2022 (TP5, Appendix J) and Yang, Simon & Bernstein 2023 (spectral condition):
