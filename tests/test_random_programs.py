@@ -157,6 +157,39 @@ REGRESSIONS: list[tuple[tuple, str]] = [
         ),
         "adamw",
     ),
+    # a GroupNorm of small numbers beside n^1/2 times what hardly differs from one number: its std is late to grow
+    (
+        (
+            (
+                "gated",
+                (
+                    (
+                        "beside",
+                        (("attention", 4, None, 1.0), ("centred",), ("attention", 4, None, 1.0)),
+                        (("sigmoid",), ("cat",), ("scale", 0.5)),
+                    ),
+                ),
+            ),
+            ("beside", (("linear", True), ("cos",)), (("number",),)),
+            (
+                "beside",
+                (("beside", (("scale", 0.5),), (("linear", True),)),),
+                (("beside", (("attention", 4, None, 1.0),), (("layernorm",), ("softplus",), ("scale", -0.5))),),
+            ),
+            ("residual", (("shared",), ("sigmoid",), ("scale", 0.5))),
+            ("residual", (("groupnorm",),)),
+        ),
+        "sgd",
+    ),
+    # gradients through a norm of what still shrinks, and the values that SGD moves by them
+    (
+        (
+            ("residual", (("attention", None, 1, 0.5),)),
+            ("beside", (("linear", True), ("cos",), ("scale", -0.5)), (("layernorm",), ("linear", True), ("tanh",))),
+            ("beside", (("scale", 0.5), ("attention", 4, None, 0.5), ("linear", False)), (("groupnorm",),)),
+        ),
+        "sgd",
+    ),
 ]
 
 

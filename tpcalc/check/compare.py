@@ -135,7 +135,7 @@ def run_check(
     centred = frozenset(
         atom.structure.x
         for atom in lowered.atoms[: lowered.forward]
-        if isinstance(atom.structure, Centre) and wanted_facts[atom.structure.x].deviation is not None
+        if isinstance(atom.structure, Centre)
     )
     trainer = Trainer(factory, Probe(lowered, values, chosen, centred), training, batch, loss)
     if settings.lr is None:
@@ -343,11 +343,7 @@ class _Judge:
         verdict, reason = self.judge(slope, sizes, wanted)
         if verdict == "above" and quantity == "change" and key in self.picked:
             verdict, reason = "skipped", PICKED
-        if (
-            verdict == "above"
-            and slope is not None
-            and (key in self.after_thin or (isinstance(key, str) and self.after_thin))
-        ):
+        if verdict == "above" and slope is not None and self.thinned(quantity, key):
             verdict, reason = "skipped", THIN
         if verdict == "above" and quantity in ("init", "change") and self.cancels(quantity, key):
             verdict, reason = "skipped", CANCELLED
@@ -402,6 +398,13 @@ class _Judge:
                 found.add(atom.out)
         return frozenset(found)
 
+    def thinned(self, quantity: str, key: Any) -> bool:
+        """Whether a thin norm may have made a slope larger: of what comes after it, of gradients and what they move."""
+        if not self.after_thin:
+            return False
+        moved = quantity == "change" and any(law.follows_others for law in self.laws.values())
+        return isinstance(key, str) or key in self.after_thin or moved
+
     @cached_property
     def after_thin(self) -> frozenset[int]:
         """Values after a norm or an inverse of something that is smaller, at these widths, than its order says.
@@ -416,7 +419,7 @@ class _Judge:
             s = atom.structure
             if (isinstance(s, Power) and s.k < 0) or isinstance(s, Normalise):
                 x, order = lowered.before_centring(s.x), facts[s.x].init
-                size = "init" if facts[x].init == order else "deviation"
+                size = "init" if x == s.x else "deviation"
                 slope = fit(self.widths, self.sizes(size, x)) if order is not MINUS_INFINITY else None
                 thin = slope is not None and slope.value < float(order) - self.settings.tolerance
                 if thin or (facts[s.x].change > order and self.still_small(x, size)):
