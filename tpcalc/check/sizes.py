@@ -104,7 +104,7 @@ class Sizes:
         """A value at init."""
         self._counts[vid] = tensor.numel()
         if vid in self.centred:
-            self.deviation[vid] = rms(tensor - tensor.mean())
+            self.deviation[vid] = float(tensor.std(correction=0))
         made = self.arranged.get(vid)
         if made is not None and self._counts.get(made) == tensor.numel():  # an expand may have more entries
             self.init[vid] = self.init[made]

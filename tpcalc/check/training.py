@@ -215,7 +215,7 @@ def _threads(wanted: int) -> Iterator[None]:
 class Probe:
     """What to look at: forward ``values`` by id, and the ``uses`` of each weight's own effect.
 
-    ``centred``: values of which a norm sees less than their size.
+    ``centred``: values that a norm divides by their deviation from their mean.
     """
 
     lowered: Lowered
