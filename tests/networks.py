@@ -314,7 +314,7 @@ def exceeded(steps: tuple, optimizer: str) -> list[str]:
     if sites:
         raise Refused("multipliers needed in the code")
 
-    def above(result) -> dict[tuple[str, str], str]:
+    def above(result) -> dict[tuple[str, str], "tpcalc.check.Entry"]:
         return {(e.quantity, e.subject): e for e in result.failures if e.verdict == "above"}
 
     found = above(check(steps, optimizer))
@@ -333,9 +333,10 @@ def still_above(entry: "tpcalc.check.Entry") -> bool:
     """
     if entry.slope is None or entry.wanted is MINUS_INFINITY:
         return True  # not finite, or not zero
-    steps = [math.log(m / n) for n, m in zip(WIDER, WIDER[1:])]
-    rises = [math.log(b / a) for a, b in zip(entry.sizes, entry.sizes[1:])]
-    first, last = (rises[i] / steps[i] - float(entry.wanted) for i in (0, -1))
+    first, last = (
+        math.log(entry.sizes[i + 1] / entry.sizes[i]) / math.log(WIDER[i + 1] / WIDER[i]) - float(entry.wanted)
+        for i in (0, len(WIDER) - 2)
+    )
     return last > TOLERANCE and last > first * 2 / 3
 
 

@@ -23,7 +23,6 @@ from tpcalc.propagate import (
     Alignment,
     Fact,
     WeightOrders,
-    _multiplied,
     _number,
     _relative_deviation,
     _settled,
@@ -771,10 +770,10 @@ def test_multipliers_stand_behind_their_values():
     assert facts[20] == plain[20]
     assert facts[21] == plain[21]._replace(init=HALF, trained=HALF, change=HALF)
     assert facts[22] == plain[22]._replace(init=-ONE, trained=-ONE, change=-ONE)
-    assert _multiplied(CLOSE, -ONE) == CLOSE._replace(
+    assert CLOSE.shifted(-ONE) == CLOSE._replace(
         init=-ONE, trained=-ONE, change=-ONE - QUARTER, deviation=-ONE - HALF
     )
-    assert _multiplied(LOADED, QUARTER) == LOADED._replace(init=QUARTER - 1, trained=HALF + QUARTER, change=ONE)
+    assert LOADED.shifted(QUARTER) == LOADED._replace(init=QUARTER - 1, trained=HALF + QUARTER, change=ONE)
     moved = propagate(small_program(), {"W": WeightOrders(TWO, ZERO)}, multipliers={20: -HALF})
     assert moved[20] == Fact(-TWO, HALF, HALF, 0b1, 0b1, data=True)
     grown = propagate(small_program(), {"W": WeightOrders(HALF, TWO)}, multipliers={20: -HALF})

@@ -14,6 +14,10 @@ import pytest
 law_module = pytest.importorskip("tpcalc.optimizers.law")
 
 from test_given import HIDDEN, IDLE, W1, given, two_layers  # noqa: E402
+
+from tpcalc.errors import DeriveError  # noqa: E402
+from tpcalc.given import analyse  # noqa: E402
+from tpcalc.optimizers import LAWS, Decay, Epsilon, Recipe, WeightView, update_law  # noqa: E402
 from tpcalc.optimizers.law import (  # noqa: E402
     AFTER_NORMALISING,
     BESIDE_GRADIENT,
@@ -26,10 +30,6 @@ from tpcalc.optimizers.law import (  # noqa: E402
     LINEAR,
     SCALED_WITH_THE_RATE,
 )
-
-from tpcalc.errors import DeriveError  # noqa: E402
-from tpcalc.given import analyse  # noqa: E402
-from tpcalc.optimizers import LAWS, Decay, Epsilon, Recipe, WeightView, update_law  # noqa: E402
 from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO  # noqa: E402
 from tpcalc.propagate import Fact  # noqa: E402
 

@@ -8,13 +8,13 @@ from functools import lru_cache
 
 import pytest
 import torch
+from models import MODELS, program
 from test_optimizer_families import small_gpt
 from torch import nn
 from verify_setups import BASE, LR, MLP, mup_init, x_inputs
 
 import tpcalc
 from tpcalc.check import reference
-from models import MODELS, program
 from tpcalc.check.optimizers import BUILT
 from tpcalc.derive import solve, view_of
 from tpcalc.optimizers import LAWS

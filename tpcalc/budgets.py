@@ -17,7 +17,7 @@ from typing import NamedTuple, Optional
 
 from tpcalc.lowering import Lowered
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.propagate import LAWS, Alignment, Fact, WeightOrders, leaf_facts, roles
+from tpcalc.propagate import Alignment, Fact, WeightOrders, interpret, leaf_facts, roles
 from tpcalc.rules.structures import (
     Atom,
     Bounded,
@@ -107,7 +107,7 @@ def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Ali
         hops[leaf.value] = 0
     for atom in lowered.atoms[: lowered.forward]:
         s = atom.structure
-        fact = LAWS[type(s)](s, facts, alignment)
+        fact = interpret(lowered, atom, facts, alignment)
         near, by = _follows(s, hops, shift, facts)
         if near is not None and fact.trained is not MINUS_INFINITY:
             hops[atom.out] = near + 1

@@ -472,8 +472,7 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
         C = max(C, A)
     a = multiplier_exponent(gauge, A, role, contracted(need), any(growth > 0 for growth in axes))
     gradient = _gradient(solution.applied, weight.grad)
-    moments = [*_views(solution, weight, found), *_views(solution, weight, found, at_init=True)]
-    c = safe_rate(law, moments, a)
+    c = safe_rate(law, moments(solution, solution.applied, found), a)
     # an eps below the gradient does no harm, one above it freezes the block; so does a decay above it
     views = [view_of(solution, solution.applied, leaf, n.A).at(a) for leaf, n in found]
     least = min(views, key=lambda view: finite(view.gradient), default=WeightView(gradient, A, axes).at(a))
@@ -538,22 +537,32 @@ def _growths(weight: Weight) -> tuple[Fraction, ...]:
 
 
 def _views(
-    solution: Solution, weight: Weight, found: list[tuple[Leaf, Need]], at_init: bool = False
+    solution: Solution, facts: Mapping[int, Fact], found: list[tuple[Leaf, Need]], at_init: bool = False
 ) -> list[tuple[Need, WeightView]]:
     """What the law sees of each block that has a gradient; a weight is as large as the largest of its blocks."""
     size = min((need.A for _, need in found), default=ZERO)
-    pairs = [(need, view_of(solution, solution.applied, leaf, size, at_init)) for leaf, need in found]
+    pairs = [(need, view_of(solution, facts, leaf, size, at_init)) for leaf, need in found]
     alive = [pair for pair in pairs if pair[1].gradient is not MINUS_INFINITY]
     return alive or ([] if at_init else pairs)
 
 
-def safe_rate(law: UpdateLaw, moments: Iterable[tuple[Need, WeightView]], a: Fraction = ZERO) -> Fraction:
-    """The learning rate, ~ n^-c, that keeps each need at each moment (after training, at init) under multiplier n^-a.
+def moments(
+    solution: Solution, facts: Mapping[int, Fact], found: list[tuple[Leaf, Need]]
+) -> list[tuple[Need, WeightView]]:
+    """What the law sees of each block, after training and at init.
 
-    At init gradients and inputs may be smaller than later, which some laws (K-FAC) turn into larger updates.  A relative
-    law's rate never grows: an update larger than the weight would make it, and so the next update, grow without end.
+    At init gradients and inputs may be smaller than later, which some laws (K-FAC) turn into larger updates.
     """
-    c = max((law.c(need.C, view.at(a), a) for need, view in moments), default=-a)
+    return [*_views(solution, facts, found), *_views(solution, facts, found, at_init=True)]
+
+
+def safe_rate(law: UpdateLaw, seen: Iterable[tuple[Need, WeightView]], a: Fraction = ZERO) -> Fraction:
+    """The learning rate, ~ n^-c, that keeps each need with what the law has ``seen`` of it, under multiplier n^-a.
+
+    A relative law's rate never grows: an update larger than the weight would make it, and so the next update, grow
+    without end.
+    """
+    c = max((law.c(need.C, view.at(a), a) for need, view in seen), default=-a)
     return max(c, ZERO) if law.relative else c
 
 
@@ -579,7 +588,7 @@ def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw)
     found = sorted(solution.needs_of(weight), key=lambda pair: solution.lowered.leaves.index(pair[0]))
     slow = {
         id(need)
-        for need, view in _views(solution, weight, found)
+        for need, view in _views(solution, solution.applied, found)
         if law.C(rule.c, view.at(rule.a), rule.a) > need.C
     }
 

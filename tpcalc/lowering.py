@@ -9,7 +9,8 @@ it becomes :class:`~tpcalc.rules.structures.Normalise`, whatever ops wrote it.  
 from __future__ import annotations
 
 from collections import ChainMap
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Optional
@@ -50,6 +51,8 @@ from tpcalc.segments import (
 )
 from tpcalc.size import Size
 
+#: Ops that give a mean of their first operand, and at which place.
+MEANS = {"mean": 0, "var_mean": 1, "std_mean": 1, "native_layer_norm": 1, "native_group_norm": 1}
 #: Ops that give the entries of their operand again, all of them and no others.
 ARRANGE = frozenset(
     "view _unsafe_view expand unsqueeze squeeze permute transpose t _to_copy clone alias detach".split()
@@ -86,7 +89,8 @@ class Leaf:
 class Lowered:
     """A program as atoms in execution order; the first ``forward`` of them belong to the forward pass.
 
-    ``leaves`` are its weights, packed ones in blocks.  ``finite``: values without a growing axis.
+    ``leaves`` are its weights, packed ones in blocks.  ``finite``: values without a growing axis.  ``means``: mean ->
+    the value whose entries it averages.
     """
 
     program: Program
@@ -94,6 +98,7 @@ class Lowered:
     forward: int
     leaves: tuple[Leaf, ...]
     finite: frozenset[int] = frozenset()
+    means: Mapping[int, int] = field(default_factory=dict)
 
     @cached_property
     def leaves_of(self) -> dict[str, tuple[Leaf, ...]]:
@@ -139,6 +144,12 @@ class Lowered:
                     stack.append(atom.out)
         return best
 
+    @cached_property
+    def centred_inside(self) -> frozenset[int]:
+        """Values that a norm of the forward pass centres inside its own op."""
+        befores = {atom.out: self.before_centring(atom.out) for atom in self.atoms[: self.forward]}
+        return frozenset(x for out, x in befores.items() if x != out)
+
     def before_centring(self, vid: int) -> int:
         """The value that a norm centres inside its own op; of any other value that value."""
         atom = self.maker.get(vid)
@@ -164,10 +175,6 @@ class Lowered:
         return f"a part of {node.short_op}{inner}"
 
 
-def _growth(value: Value) -> Fraction:
-    return sum((size.growth for size in value.shape), ZERO)
-
-
 class _Lowerer:
     """One pass over the nodes.  Mutable while it runs, discarded afterwards."""
 
@@ -182,7 +189,7 @@ class _Lowerer:
         self.values = ChainMap(self.parts, program.values)
         self.segments: dict[int, Segments] = {}
         self.cut_lengths: set[tuple[Size, ...]] = set()
-        self.growths = {vid: _growth(value) for vid, value in program.values.items()}
+        self.growths = {vid: value.growth for vid, value in program.values.items()}
         self.means: dict[int, int] = {}
         self.arranged: dict[int, int] = {}
         self.units = {
@@ -202,7 +209,8 @@ class _Lowerer:
             leaf for weight in self.program.weights for leaf in self.leaves(weight, blocks.get(weight.value))
         )
         finite = frozenset(vid for vid, growth in self.growths.items() if growth == 0)
-        return Lowered(self.program, tuple(self.atoms), len(self.atoms) if forward is None else forward, leaves, finite)
+        forward = len(self.atoms) if forward is None else forward
+        return Lowered(self.program, tuple(self.atoms), forward, leaves, finite, self.means)
 
     def cut_weights(self) -> dict[int, Segments]:
         """Make the blocks of packed weights; the whole weight is their join."""
@@ -223,7 +231,7 @@ class _Lowerer:
         vid = self.fresh
         self.fresh += 1
         self.parts[vid] = replace(value, id=vid, name="") if dim is None else part_value(value, dim, length, vid)
-        self.growths[vid] = _growth(self.parts[vid])
+        self.growths[vid] = self.parts[vid].growth
         return vid
 
     def leaves(self, weight: Weight, blocks: Optional[Segments]) -> list[Leaf]:
@@ -402,18 +410,18 @@ class _Lowerer:
 
     def see_mean(self, node: Node) -> None:
         """Note what is a mean of what, and what has the entries of what."""
-        name, outputs = base_name(node), node.outputs
-        if not node.args or not isinstance(node.args[0], Ref):
+        name = base_name(node)
+        if not node.args or not isinstance(node.args[0], Ref) or (name not in MEANS and name not in ARRANGE):
             return
-        x = node.args[0].id
-        if name == "mean":
-            self.means[outputs[0]] = self.arranged.get(x, x)
-        elif name in ("var_mean", "std_mean") and outputs[1] is not None:
-            self.means[outputs[1]] = self.arranged.get(x, x)
-        elif name in ARRANGE and outputs[0] is not None:
-            self.arranged[outputs[0]] = self.arranged.get(x, x)
+        x, out = node.args[0].id, node.outputs[MEANS.get(name, 0)]
+        if out is None:
+            return
+        if name in MEANS:
+            self.means[out] = self.arranged.get(x, x)
+        else:
+            self.arranged[out] = self.arranged.get(x, x)
             if x in self.means:
-                self.means[outputs[0]] = self.means[x]
+                self.means[out] = self.means[x]
 
     def centred(self, node: Node) -> "tuple[Structure] | None":
         """``x`` less a mean of ``x``, which takes what all entries share whatever its axes are.  A sum with the same

@@ -13,6 +13,7 @@ axes (``S`` scalar, ``V`` vector, ``M`` matrix, ``T`` tensor)::
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Iterator, Optional
 
@@ -59,6 +60,11 @@ class Value:
     def growths(self) -> tuple:
         """Growth of each axis."""
         return tuple(size.growth for size in self.shape)
+
+    @property
+    def growth(self) -> Fraction:
+        """Total growth of its axes."""
+        return sum(self.growths, Fraction(0))
 
     @property
     def type_text(self) -> str:

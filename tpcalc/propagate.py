@@ -35,6 +35,7 @@ from tpcalc.lowering import Lowered
 from tpcalc.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.program import Value
 from tpcalc.rules.structures import (
+    Atom,
     Bounded,
     Centre,
     Contract,
@@ -514,10 +515,15 @@ def leaf_fact(value: Value) -> Fact:
     if any(not size.terms for size in value.shape):
         return constant(MINUS_INFINITY)
     if value.kind == "seed":
-        return constant(-sum((size.growth for size in value.shape), ZERO))._replace(data=True)
+        return constant(-value.growth)._replace(data=True)
     if value.kind == "input":
         return constant(ZERO)._replace(data=True)
     return constant(ZERO if value.magnitude is None else value.magnitude.order)
+
+
+def _number(fact: Fact) -> Fact:
+    """A value without growing axes: random even in the limit, it is taken as it is, and its sign cancels nothing."""
+    return fact._replace(odd=0, mixed=0, cover=0)
 
 
 def leaf_facts(lowered: Lowered, orders: Mapping[str, WeightOrders]) -> dict[int, Fact]:
@@ -526,7 +532,15 @@ def leaf_facts(lowered: Lowered, orders: Mapping[str, WeightOrders]) -> dict[int
     for index, leaf in enumerate(lowered.leaves):
         own = orders.get(leaf.name)
         facts[leaf.value] = weight_fact(index, orders[leaf.weight.name] if own is None else own)
+    for vid in lowered.finite & facts.keys():
+        facts[vid] = _number(facts[vid])
     return facts
+
+
+def interpret(lowered: Lowered, atom: Atom, facts: Mapping[int, Fact], alignment: Alignment = FULL) -> Fact:
+    """The fact of what ``atom`` makes, by the law of its structure, from the facts of its operands."""
+    fact = LAWS[type(atom.structure)](atom.structure, facts, alignment)
+    return _number(fact) if atom.out in lowered.finite else fact
 
 
 def propagate(
@@ -546,26 +560,12 @@ def propagate(
     multipliers = multipliers or {}
     facts = leaf_facts(lowered, orders)
     for vid in multipliers.keys() & facts.keys():
-        facts[vid] = _multiplied(facts[vid], multipliers[vid])
-    for vid in lowered.finite & facts.keys():
-        facts[vid] = _number(facts[vid])
+        facts[vid] = facts[vid].shifted(multipliers[vid])
     atoms = lowered.atoms if backward else lowered.atoms[: lowered.forward]
     for atom in atoms:
-        structure = atom.structure
-        fact = LAWS[type(structure)](structure, facts, alignment)
-        if atom.out in lowered.finite:
-            fact = _number(fact)
-        facts[atom.out] = _multiplied(fact, multipliers[atom.out]) if atom.out in multipliers else fact
+        fact = interpret(lowered, atom, facts, alignment)
+        facts[atom.out] = fact.shifted(multipliers[atom.out]) if atom.out in multipliers else fact
     return facts
-
-
-def _number(fact: Fact) -> Fact:
-    """A value without growing axes: random even in the limit, it is taken as it is, and its sign cancels nothing."""
-    return fact._replace(odd=0, mixed=0, cover=0)
-
-
-def _multiplied(fact: Fact, by: Order) -> Fact:
-    return fact.shifted(by)
 
 
 __all__ = [
@@ -580,6 +580,7 @@ __all__ = [
     "WeightOrders",
     "constant",
     "deviation",
+    "interpret",
     "leaf_facts",
     "propagate",
     "roles",

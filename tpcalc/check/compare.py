@@ -28,12 +28,9 @@ from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.parametrization import Parametrization
 from tpcalc.program import Program, Weight
 from tpcalc.propagate import Fact, WeightOrders, propagate
-from tpcalc.rules.structures import Centre, Gather, Normalise, Power, View
-from tpcalc.segments import base_name
+from tpcalc.rules.structures import Gather, Normalise, Power, View
 from tpcalc.size import Size
 
-#: Ops that give a mean of their first operand, and at which place.
-MEANS = {"mean": 0, "var_mean": 1, "std_mean": 1, "native_layer_norm": 1, "native_group_norm": 1}
 #: A mean this much smaller than what it averages is rounding: of n numbers with random signs it is n^-1/2.
 CANCELS = 1e-6
 #: A learning rate of n to minus this is smaller than any power of n that the calculus makes.
@@ -132,12 +129,7 @@ def run_check(
         warm_up,
     )
     values = frozenset(_compared(lowered, wanted_facts))
-    centred = frozenset(
-        atom.structure.x
-        for atom in lowered.atoms[: lowered.forward]
-        if isinstance(atom.structure, Centre)
-    )
-    trainer = Trainer(factory, Probe(lowered, values, chosen, centred), training, batch, loss)
+    trainer = Trainer(factory, Probe(lowered, values, chosen), training, batch, loss)
     if settings.lr is None:
         # under the derived rules the base model speaks for all; one rate for all widths is hardest on the widest
         tried, astray = ((0,), BENT) if exponents is not None else ((0, -1), STRAIGHT)
@@ -369,19 +361,12 @@ class _Judge:
         )
 
     def cancels(self, quantity: str, vid: int) -> bool:
-        """Whether a value, or what it is a view of, is a mean that is rounding at some width."""
-        program, maker = self.solution.lowered.program, self.solution.lowered.maker
-        while vid in program.producers:
-            node, structure = program.producers[vid], maker[vid].structure
-            place = MEANS.get(base_name(node))
-            if place is not None and node.outputs[place] == vid:
-                sizes, entries = self.sizes(quantity, vid), self.sizes("init", node.args[0].id)
-                pairs = zip(sizes, entries, strict=True)
-                return any(size < CANCELS * entry for row in pairs for size, entry in zip(*row, strict=True))
-            if not isinstance(structure, View):
-                return False
-            vid = structure.x
-        return False
+        """Whether a value is a mean that is rounding at some width."""
+        averaged = self.solution.lowered.means.get(vid)
+        if averaged is None:
+            return False
+        pairs = zip(self.sizes(quantity, vid), self.sizes("init", averaged), strict=True)
+        return any(size < CANCELS * entry for row in pairs for size, entry in zip(*row, strict=True))
 
     @cached_property
     def picked(self) -> frozenset[int]:

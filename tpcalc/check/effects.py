@@ -20,7 +20,7 @@ import torch
 from tpcalc.lowering import Lowered
 from tpcalc.order import MINUS_INFINITY, Order, max_order
 from tpcalc.program import Node, Program, Ref, Weight
-from tpcalc.propagate import FULL, LAWS, Fact
+from tpcalc.propagate import Fact, interpret
 from tpcalc.rules.structures import operands
 from tpcalc.size import Scalar, Size
 from tpcalc.trace._ops import op_of
@@ -86,9 +86,9 @@ def predicted(lowered: Lowered, facts: Mapping[int, Fact], use: Use, *, initial:
                 size = facts[x].init if initial else facts[x].trained
                 left = facts[x].deviation if initial else None
                 local[x] = facts[x]._replace(
-                    init=size, trained=size, change=MINUS_INFINITY, depends=0, odd=0, deviation=left
+                    init=size, trained=size, change=MINUS_INFINITY, depends=0, odd=0, cover=0, deviation=left
                 )
-        local[atom.out] = LAWS[type(atom.structure)](atom.structure, local, FULL)
+        local[atom.out] = interpret(lowered, atom, local)
     return local[use.out].change
 
 

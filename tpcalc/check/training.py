@@ -213,15 +213,11 @@ def _threads(wanted: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Probe:
-    """What to look at: forward ``values`` by id, and the ``uses`` of each weight's own effect.
-
-    ``centred``: values that a norm divides by their deviation from their mean.
-    """
+    """What to look at: forward ``values`` by id, and the ``uses`` of each weight's own effect."""
 
     lowered: Lowered
     values: frozenset[int]
     uses: Mapping[str, list[Use]]
-    centred: frozenset[int] = frozenset()
 
     @property
     def program(self) -> Program:
@@ -308,7 +304,7 @@ class Trainer:
         parameters = dict(model.named_parameters(remove_duplicate=False))
         before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
         run = Run()
-        sizes = Sizes(self._arranged, self._copied, self.probe.centred)
+        sizes = Sizes(self._arranged, self._copied, self.probe.lowered.centred_inside)
         self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
         optimizers = make_optimizers(model, program, recipe, width)
         for optimizer in optimizers:

@@ -100,16 +100,11 @@ def _conv_growths(call: Call, i: int, transposed: bool, groups) -> tuple:
     return weight[1].growth + kernel, weight[0].growth - g
 
 
-def _positions(call: Call, i: int) -> Fraction:
-    """Growth of batch and space of a tensor [batch, channels, *space]."""
-    return call.growth(i, 0) + sum((size.growth for size in call.shape(i)[2:]), ZERO)
-
-
 @rule("aten.convolution", "aten._convolution")
 def convolution(call: Call):
     """Contraction over the input channels of a group and the kernel."""
     K, rest = _conv_growths(call, 1, call.arg(6), call.arg(8))
-    y = Contract(call[0], call[1], K, _positions(call, 0), rest)
+    y = Contract(call[0], call[1], K, call.positions(0), rest)
     bias = call.optional(2)
     return y if bias is None else Sum((y, bias))
 
@@ -119,7 +114,7 @@ def convolution_backward(call: Call):
     """dx contracts over output channels, dw over batch and space, db sums over batch and space."""
     dy, x = call[0], call[1]
     K, rest = _conv_growths(call, 2, call.arg(7), call.arg(9))
-    batch = _positions(call, 0)
+    batch = call.positions(0)
     dx = Contract(dy, call[2], rest, batch, K)
     dw = Contract(dy, x, batch, rest, K)
     db = Reduce(dy, batch)

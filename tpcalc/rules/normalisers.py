@@ -96,7 +96,7 @@ def layer_norm_backward(call: Call):
 @rule("aten.native_group_norm_backward")
 def group_norm_backward(call: Call):
     """(dy, x, mean, rstd, weight, N, C, HxW, groups, mask)."""
-    batch = call.growth(1, 0) + sum((size.growth for size in call.shape(1)[2:]), ZERO)
+    batch = call.positions(1)
     return _norm_backward(call, call[0], Centre(call[1]), call[3], call.optional(4), batch)
 
 
@@ -141,7 +141,7 @@ def _batch_norm_trains(call: Call) -> bool:
 @rule("aten.native_batch_norm_backward", "aten.batch_norm_backward")
 def batch_norm_backward(call: Call):
     """(dy, x, weight, running_mean, running_var, save_mean, save_invstd, train, eps, mask)."""
-    batch = call.growth(1, 0) + sum((size.growth for size in call.shape(1)[2:]), ZERO)
+    batch = call.positions(1)
     x: Operand = Centre(call[1]) if call.arg(7) else call[1]
     rstd: Operand
     if call.arg(7) and call.arg(6) is not None:

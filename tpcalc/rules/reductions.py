@@ -6,7 +6,19 @@ from fractions import Fraction
 
 from tpcalc.order import HALF, ONE, ZERO
 from tpcalc.rules.registry import Call, rule
-from tpcalc.rules.structures import Centre, Discrete, LinearLike, Log, Power, Product, Reduce, Scale, Structure, Sum, View
+from tpcalc.rules.structures import (
+    Centre,
+    Discrete,
+    LinearLike,
+    Log,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Structure,
+    Sum,
+    View,
+)
 
 TWO = Fraction(2)
 

@@ -82,6 +82,10 @@ class Call:
         shape = self.shape(index)
         return sum((shape[dim].growth for dim in dims), ZERO)
 
+    def positions(self, index: int) -> Fraction:
+        """Growth of batch and space of tensor argument ``index``, [batch, channels, *space]."""
+        return self.growth(index, 0) + sum((size.growth for size in self.shape(index)[2:]), ZERO)
+
     def reduced(self, index: int, dims: Any) -> Fraction:
         """Total growth of the axes that a reduction over ``dims`` (None or (): all) removes."""
         shape = self.shape(index)

@@ -13,7 +13,7 @@ from typing import Optional
 
 from tpcalc.lowering import Lowered
 from tpcalc.order import MINUS_INFINITY, ONE
-from tpcalc.propagate import FULL, LAWS, Fact
+from tpcalc.propagate import Fact, interpret
 from tpcalc.rules.structures import Atom, Guard, Product, Scale, Sum, View, operands
 from tpcalc.verify.repair import Limit
 
@@ -58,7 +58,7 @@ def _ends(
         xs = operands(atom.structure)
         if not any(x in changed for x in xs):
             continue
-        fact = LAWS[type(atom.structure)](atom.structure, {x: changed.get(x, facts[x]) for x in xs}, FULL)
+        fact = interpret(lowered, atom, {x: changed.get(x, facts[x]) for x in xs})
         before = facts[atom.out]
         if (fact.init, fact.trained, fact.change) == (before.init, before.trained, before.change):
             ends.add(atom.out)

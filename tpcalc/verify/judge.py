@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Optional
 
-from tpcalc.derive import Need, Solution, role_of, safe_rate, solve, view_of
+from tpcalc.derive import Need, Solution, moments, role_of, safe_rate, solve, view_of
 from tpcalc.given import Analysis, Step, analyse, gradient_order
 from tpcalc.lowering import Leaf
 from tpcalc.optimizers import COUPLED, DECOUPLED, LINEAR, SGD, UpdateLaw, WeightView, finite
@@ -160,12 +160,7 @@ class Judge:
         own, need = self.given[leaf.name], self.need(leaf)
         if own.law is None or need is None:
             return None
-        facts = self.solution.facts
-        views = (view_of(self.solution, facts, leaf, need.A, at_init) for at_init in (False, True))
-        moments = [(need, view) for view in views if view.gradient is not MINUS_INFINITY]
-        if not moments:  # without a gradient any rate does
-            moments = [(need, view_of(self.solution, facts, leaf, need.A))]
-        return safe_rate(own.law, moments)
+        return safe_rate(own.law, moments(self.solution, self.solution.facts, [(leaf, need)]))
 
     def depends_on_others(self, leaf: Leaf) -> bool:
         """Whether the size of an update hangs on the gradient or on the weight (SGD, Adafactor): then what breaks it

@@ -18,7 +18,7 @@ from typing import Optional
 from tpcalc.given import STEPS, update_order, view_of
 from tpcalc.lowering import Leaf, Lowered
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.propagate import LAWS, Alignment, Fact, WeightOrders, leaf_facts, roles, weight_fact
+from tpcalc.propagate import Alignment, Fact, WeightOrders, interpret, leaf_facts, roles, weight_fact
 from tpcalc.regime import base
 from tpcalc.rules.structures import (
     Atom,
@@ -179,7 +179,7 @@ class Repairer:
             self.interpret(atom, self.gradient_shifts)
 
     def interpret(self, atom: Atom, shifts: Mapping[int, Fraction]) -> Fact:
-        fact = LAWS[type(atom.structure)](atom.structure, self.facts, self.alignment)
+        fact = interpret(self.lowered, atom, self.facts, self.alignment)
         by = shifts.get(atom.out)
         if by is not None:
             fact = fact.shifted(by)
