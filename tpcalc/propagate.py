@@ -526,21 +526,28 @@ def _number(fact: Fact) -> Fact:
     return fact._replace(odd=0, mixed=0, cover=0)
 
 
+def _of_value(lowered: Lowered, vid: int, fact: Fact) -> Fact:
+    return _number(fact) if vid in lowered.finite else fact
+
+
+def weight_leaf(lowered: Lowered, index: int, orders: WeightOrders) -> Fact:
+    """The fact of a leaf, by its place among the leaves of the program."""
+    return _of_value(lowered, lowered.leaves[index].value, weight_fact(index, orders))
+
+
 def leaf_facts(lowered: Lowered, orders: Mapping[str, WeightOrders]) -> dict[int, Fact]:
     """Facts of everything that no node makes.  A block of a packed weight has its own orders or those of the whole."""
-    facts = {vid: leaf_fact(value) for vid, value in lowered.program.values.items() if value.kind != "op"}
+    values = lowered.program.values
+    facts = {vid: _of_value(lowered, vid, leaf_fact(value)) for vid, value in values.items() if value.kind != "op"}
     for index, leaf in enumerate(lowered.leaves):
         own = orders.get(leaf.name)
-        facts[leaf.value] = weight_fact(index, orders[leaf.weight.name] if own is None else own)
-    for vid in lowered.finite & facts.keys():
-        facts[vid] = _number(facts[vid])
+        facts[leaf.value] = weight_leaf(lowered, index, orders[leaf.weight.name] if own is None else own)
     return facts
 
 
 def interpret(lowered: Lowered, atom: Atom, facts: Mapping[int, Fact], alignment: Alignment = FULL) -> Fact:
     """The fact of what ``atom`` makes, by the law of its structure, from the facts of its operands."""
-    fact = LAWS[type(atom.structure)](atom.structure, facts, alignment)
-    return _number(fact) if atom.out in lowered.finite else fact
+    return _of_value(lowered, atom.out, LAWS[type(atom.structure)](atom.structure, facts, alignment))
 
 
 def propagate(
@@ -585,4 +592,5 @@ __all__ = [
     "propagate",
     "roles",
     "weight_fact",
+    "weight_leaf",
 ]

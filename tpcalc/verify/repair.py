@@ -18,7 +18,7 @@ from typing import Optional
 from tpcalc.given import STEPS, update_order, view_of
 from tpcalc.lowering import Leaf, Lowered
 from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.propagate import Alignment, Fact, WeightOrders, interpret, leaf_facts, roles, weight_fact
+from tpcalc.propagate import Alignment, Fact, WeightOrders, interpret, leaf_facts, roles, weight_leaf
 from tpcalc.regime import base
 from tpcalc.rules.structures import (
     Atom,
@@ -225,7 +225,7 @@ class Repairer:
             else:
                 self.C[name] += cause.excess
                 self.c[name] += cause.excess
-            self.facts[cause.leaf.value] = weight_fact(self.index[cause.leaf.value], self.orders(cause.leaf))
+            self.facts[cause.leaf.value] = weight_leaf(self.lowered, self.index[cause.leaf.value], self.orders(cause.leaf))
         if key in self.causes:
             self.causes[key].excess += cause.excess
         else:
