@@ -22,7 +22,7 @@ test: $(READY)
 
 # Run the commands in README.md again and paste what they print.
 readme: $(READY)
-	$(VENV)/bin/python tests/test_readme.py
+	$(VENV)/bin/python tests/house/test_readme.py
 
 # torch comes first, alone, so that nothing else chooses its build.  mup comes without its dependencies, among
 # which is a torchvision that may not match that build (transformers imports torchvision where it finds it).

@@ -3,7 +3,7 @@
     python -m benchmarks.random_programs --number 500 [--seed 1] [--shrink]
 
 Prints each program that fails, then how many were drawn, held, failed and were refused; exit code 1 if any failed.
-What it finds belongs into ``REGRESSIONS`` of tests/test_random_programs.py.
+What it finds belongs into ``REGRESSIONS`` of tests/check/test_random_programs.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]
 
-from networks import PROGRAMS, Program, Tally, campaign  # noqa: E402
+from tests.support.networks import PROGRAMS, Program, Tally, campaign  # noqa: E402
 
 
 def smallest(optimizer: str) -> Program:

@@ -81,8 +81,8 @@ def plain(layers: int, hidden: int, sequence: int) -> int:
 
 def record(layers: int, hidden: int, sequence: int) -> int:
     """One pass of our recorder."""
-    from tpcalc.trace.init_laws import InitRecorder
-    from tpcalc.trace.recorder import record
+    from tpcalc.trace.init.laws import InitRecorder
+    from tpcalc.trace.record.recorder import record
 
     return len(record(lambda: llama(layers, hidden, sequence), hidden, building=InitRecorder).nodes)
 

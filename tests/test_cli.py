@@ -16,7 +16,7 @@ import pytest
 
 import tpcalc
 from tpcalc import cli
-from tpcalc.report.json import load_schema
+from tpcalc.document.table import load_schema
 
 ROOT = Path(__file__).parents[1]
 GPT = f"{ROOT / 'examples' / 'gpt.py'}:gpt"

@@ -25,7 +25,7 @@ from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable, write_atomic
 
 if TYPE_CHECKING:
-    from tpcalc.program import Program
+    from tpcalc.program.ir import Program
 
 EXIT_FINDINGS = 1
 EXIT_ERROR = 2
@@ -189,7 +189,7 @@ def table(
 ) -> None:
     """Print the scaling table of a model: one row for each weight, repeated blocks folded."""
     with _library(output):
-        from tpcalc.derive import derive
+        from tpcalc.derive.solve import derive
         from tpcalc.optimizers import recipe
 
         how = recipe(optimizer)  # before anything slow
@@ -236,7 +236,7 @@ def explain(
 ) -> None:
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
     with _library(output):
-        from tpcalc.explain import explain as explained
+        from tpcalc.derive.explain import explain as explained
         from tpcalc.optimizers import recipe
 
         how = recipe(optimizer)
@@ -264,8 +264,8 @@ def export(
 ) -> None:
     """Write exact multipliers for training at another width, as JSON."""
     with _library(output):
+        from tpcalc.document.table import json_text
         from tpcalc.optimizers import recipe
-        from tpcalc.report.json import json_text
         from tpcalc.scaling import scale as scaled
         from tpcalc.scaling.compute import traced_widths
         from tpcalc.trace.target import load_target, parse_widths
@@ -288,8 +288,8 @@ def codegen(
 ) -> None:
     """Write a stand-alone Python file (torch only) that applies exported multipliers."""
     with _library(output):
-        from tpcalc.codegen import codegen as generated
         from tpcalc.scaling import Scaling
+        from tpcalc.scaling.codegen import codegen as generated
 
         result = Scaling.load(multipliers)
     for sentence in result.sites:
@@ -329,7 +329,7 @@ def check(
     """Train for a few steps at several widths and compare what is measured with what is predicted."""
     with _library(output):
         from tpcalc.check import check as checked
-        from tpcalc.report.json import json_text
+        from tpcalc.document.table import json_text
         from tpcalc.report.plots import check_plot, require_matplotlib
         from tpcalc.trace.target import load_target, parse_widths
 
@@ -375,10 +375,10 @@ def verify(
 ) -> int:
     """Check a hand-written parametrization, someone's own init and optimizer groups, at infinite width."""
     with _library(output):
-        from tpcalc.report.json import json_text
+        from tpcalc.document.table import json_text
+        from tpcalc.report.verify import report_github
         from tpcalc.trace.target import load_target, parse_widths
         from tpcalc.verify import verify as verified
-        from tpcalc.verify.render import report_github
 
         report = verified(load_target(target), parse_widths(widths), loss=None if loss is None else load_target(loss))
     texts = {
@@ -407,7 +407,7 @@ def _factory(
 ) -> Callable[[int], Any]:
     kind, _, model_type = target.partition(":")
     if kind == "hf":
-        from tpcalc.trace.huggingface import hf_factory
+        from tpcalc.trace.hf.factory import hf_factory
 
         growing = "head_dim" if scale is HeadScale.head_dim else "heads"
         return hf_factory(model_type, overrides=_parse_overrides(overrides or ()), scale=growing, widths=widths)
@@ -431,24 +431,27 @@ def _parse_overrides(assignments: Sequence[str]) -> dict[str, str]:
 
 
 def _table_renderer(format: TableFormat, output: Optional[str]) -> Callable[..., str]:
-    from tpcalc.report import csv, json, latex, markdown, text
+    from tpcalc.document import table as document
+    from tpcalc.report.table import csv, latex, markdown, text
 
     return {
         TableFormat.text: lambda rules: text.table_text(rules, width=_terminal_width(output)),
         TableFormat.markdown: markdown.table_markdown,
         TableFormat.latex: latex.table_latex,
         TableFormat.csv: csv.table_csv,
-        TableFormat.json: lambda rules: json.json_text(json.table_json(rules)),
+        TableFormat.json: lambda rules: document.json_text(document.table_json(rules)),
     }[format]
 
 
 def _program_renderer(format: ProgramFormat) -> Callable[["Program"], str]:
-    from tpcalc.report import dot, json, program_json
+    from tpcalc.document.program import program_json
+    from tpcalc.document.table import json_text
+    from tpcalc.report import dot
 
     return {
         ProgramFormat.text: str,
         ProgramFormat.dot: dot.program_dot,
-        ProgramFormat.json: lambda program: json.json_text(program_json.program_json(program)),
+        ProgramFormat.json: lambda program: json_text(program_json(program)),
     }[format]
 
 

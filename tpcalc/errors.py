@@ -37,3 +37,7 @@ class ProgramError(TpcalcError):
 
 class DeriveError(TpcalcError):
     """No parametrization satisfies the budgets, or the model is outside the theory."""
+
+
+class ScalingError(TpcalcError, ValueError):
+    """Multipliers can't be computed, loaded or applied; names the weight or the file."""

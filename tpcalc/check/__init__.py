@@ -48,7 +48,7 @@ def check(
     and ``eps`` are those at the smallest width; by default lr and eps are each optimizer's.  ``batch``:
     ``batch(width)`` gives the inputs, or an iterable of inputs, cycled through; by default the factory's own.
     ``loss(output)``: by default the model's own, or cross-entropy against fixed random classes (on an output that
-    grows, the squared distance to random numbers, averaged).  ``optimizer`` is one of :func:`tpcalc.derive`;
+    grows, the squared distance to random numbers, averaged).  ``optimizer`` is one of :func:`tpcalc.derive.solve`;
     ``build(groups)`` makes it from param groups with lr, weight_decay and eps, by default torch's or a small one of
     ours (:mod:`tpcalc.check.reference`).  ``progress``: a bar on stderr, if that is a terminal.
 

@@ -11,6 +11,9 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, Iterator, Optional
 
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.algebra.size import Size
+from tpcalc.calculus.laws import Fact, WeightOrders, propagate
 from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.check.effects import Use, binding, predicted, uses
 from tpcalc.check.optimizers import NEGLIGIBLE, Build, built
@@ -18,18 +21,15 @@ from tpcalc.check.rates import BENT, STRAIGHT, bearable
 from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope, fit
 from tpcalc.check.training import Batch, Exponents, Loss, Probe, Recipe, Run, Trained, Trainer
-from tpcalc.derive import Solution, is_random, parametrize, solve
+from tpcalc.derive.result import Parametrization
+from tpcalc.derive.solve import Solution, is_random, parametrize, solve
+from tpcalc.dynamics.given import Given, analyse
 from tpcalc.errors import TpcalcError
-from tpcalc.given import Given, analyse
-from tpcalc.lowering import Lowered
+from tpcalc.lower.lowered import Lowered
 from tpcalc.optimizers import Recipe as Optimizers
 from tpcalc.optimizers import UpdateLaw, WeightView
-from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.parametrization import Parametrization
-from tpcalc.program import Program, Weight
-from tpcalc.propagate import Fact, WeightOrders, propagate
+from tpcalc.program.ir import Program, Weight
 from tpcalc.rules.structures import Gather, Normalise, Power, View
-from tpcalc.size import Size
 
 #: A mean this much smaller than what it averages is rounding: of n numbers with random signs it is n^-1/2.
 CANCELS = 1e-6

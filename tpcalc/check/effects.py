@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from tpcalc.lowering import Lowered
-from tpcalc.order import MINUS_INFINITY, Order, max_order
-from tpcalc.program import Node, Program, Ref, Weight
-from tpcalc.propagate import Fact, interpret
+from tpcalc.algebra.order import MINUS_INFINITY, Order, max_order
+from tpcalc.algebra.size import Scalar, Size
+from tpcalc.calculus.laws import Fact, interpret
+from tpcalc.lower.lowered import Lowered
+from tpcalc.program.ir import Node, Program, Ref, Weight
 from tpcalc.rules.structures import operands
-from tpcalc.size import Scalar, Size
-from tpcalc.trace._ops import op_of
+from tpcalc.trace.record.ops import op_of
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Optional
 
+from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
 from tpcalc.check.slopes import Slope
-from tpcalc.order import MINUS_INFINITY, Order, order_text
 
 SCHEMA = "tpcalc.check/1"
 QUANTITIES = ("init", "change", "gradient", "effect")
@@ -123,7 +123,7 @@ class Result:
         }
 
     def __str__(self) -> str:
-        from tpcalc.check.text import result_text
+        from tpcalc.report.check import result_text
 
         return result_text(self)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tpcalc.program import Program, Ref
+from tpcalc.program.ir import Program, Ref
 
 #: Entries this large are masks, not values.
 MASKING = 1e9

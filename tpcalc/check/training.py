@@ -17,13 +17,13 @@ from torch.utils._pytree import tree_map
 from tpcalc.check.effects import Use, measured, overwrites
 from tpcalc.check.optimizers import Make
 from tpcalc.check.sizes import Sizes, arrangements, rms
+from tpcalc.derive.result import SliceRule
 from tpcalc.errors import TpcalcError
-from tpcalc.lowering import Lowered
-from tpcalc.parametrization import SliceRule
-from tpcalc.program import Program
-from tpcalc.trace._isolation import decomposed
-from tpcalc.trace._outputs import find_loss, primary_outputs
-from tpcalc.trace.recorder import observe
+from tpcalc.lower.lowered import Lowered
+from tpcalc.program.ir import Program
+from tpcalc.trace.record.isolation import decomposed
+from tpcalc.trace.record.outputs import find_loss, primary_outputs
+from tpcalc.trace.record.recorder import observe
 from tpcalc.trace.target import call_factory
 
 #: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs

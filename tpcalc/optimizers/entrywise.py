@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Optional
 
+from tpcalc.algebra.order import ZERO
 from tpcalc.optimizers.law import BESIDE_GRADIENT, COUPLED, DECOUPLED, Decay, Epsilon, UpdateLaw, register
-from tpcalc.order import ZERO
 
 _CLASS = "Yang & Littwin 2023 (TP4b), Section 2: an entrywise update of degree 0 in the gradient"
 _TWO_REGIMES = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from tpcalc.algebra.order import HALF, ONE, ZERO, Order
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers.law import (
     BESIDE_GRADIENT,
@@ -20,7 +21,6 @@ from tpcalc.optimizers.law import (
     finite,
     register,
 )
-from tpcalc.order import HALF, ONE, ZERO, Order
 
 _SPECTRAL = "Yang, Simon & Bernstein 2023 (spectral condition)"
 

@@ -10,6 +10,7 @@ readout.
 
 from __future__ import annotations
 
+from tpcalc.algebra.order import ZERO, Order
 from tpcalc.optimizers.law import (
     AFTER_NORMALISING,
     BESIDE_GRADIENT_RESCALED,
@@ -21,7 +22,6 @@ from tpcalc.optimizers.law import (
     WeightView,
     register,
 )
-from tpcalc.order import ZERO, Order
 
 _ZERO = (
     "a weight that starts at zero has no size to go by, and its first update is of order 0 times the learning rate: as "

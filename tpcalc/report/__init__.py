@@ -2,5 +2,5 @@
 
 Every renderer is a pure function from the data to text that ends with a newline: the same input
 gives the same bytes, whatever the terminal.  Printed tables fold repeated blocks
-(:mod:`tpcalc.report.fold`); JSON and CSV list every parameter under its own full name.
+(:mod:`tpcalc.program.names`); JSON and CSV list every parameter under its own full name.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Union
 
-from tpcalc.program import Node, Program
+from tpcalc.program.ir import Node, Program
 
 _PHASE_STYLE = {"forward": "solid", "backward": "dashed"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tpcalc.algebra.order import MINUS_INFINITY
 from tpcalc.errors import TpcalcError
-from tpcalc.order import MINUS_INFINITY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tpcalc.order import HALF, ONE, ZERO
+from tpcalc.algebra.order import HALF, ONE, ZERO
 from tpcalc.rules.registry import Call, number_order, rule
 from tpcalc.rules.structures import Contract, Operand, Power, Product, Reduce, Scale, Sum, View
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from tpcalc.order import MINUS_INFINITY, ZERO, max_order
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, max_order
 from tpcalc.rules.registry import Call, ignore, number_order, rule
 from tpcalc.rules.structures import Known
 
 
-@rule("aten.zeros", "aten.zeros_like", "aten.new_zeros", "aten.empty", "aten.empty_like", "aten.new_empty", "aten.empty_strided",
-      "aten.new_empty_strided", "aten.empty_permuted", "aten._efficientzerotensor")
+@rule(
+    "aten.zeros",
+    "aten.zeros_like",
+    "aten.new_zeros",
+    "aten.empty",
+    "aten.empty_like",
+    "aten.new_empty",
+    "aten.empty_strided",
+    "aten.new_empty_strided",
+    "aten.empty_permuted",
+    "aten._efficientzerotensor",
+)
 def zeros(call: Call):
     """Zero (an empty tensor counts for what is written into it)."""
     return Known(MINUS_INFINITY, uniform=True)
@@ -47,18 +57,43 @@ def arange(call: Call):
     return Known(max_order(*(number_order(arg) for arg in call.node.args[:2])))
 
 
-@rule("aten.randn", "aten.rand", "aten.randn_like", "aten.rand_like", "aten.normal_functional", "aten.randint", "aten.randint_like", "aten.randperm",
-      "aten.bernoulli", "aten.normal", "aten.uniform", "aten.exponential", "aten.multinomial", "aten.poisson", "aten.random", "aten.cauchy", "aten.log_normal",
-      "aten.geometric")
+@rule(
+    "aten.randn",
+    "aten.rand",
+    "aten.randn_like",
+    "aten.rand_like",
+    "aten.normal_functional",
+    "aten.randint",
+    "aten.randint_like",
+    "aten.randperm",
+    "aten.bernoulli",
+    "aten.normal",
+    "aten.uniform",
+    "aten.exponential",
+    "aten.multinomial",
+    "aten.poisson",
+    "aten.random",
+    "aten.cauchy",
+    "aten.log_normal",
+    "aten.geometric",
+)
 def random(call: Call):
     """Noise of order 0: masks, dropout, sampling (parameters' own initialisation is read elsewhere)."""
     return Known(ZERO)
 
 
-
-
 ignore(
-    "aten._assert_async", "aten._assert_scalar", "aten.sym_constrain_range", "aten.sym_size", "aten.sym_stride", "aten.sym_numel",
-    "aten.sym_constrain_range_for_size", "aten._assert_tensor_metadata", "prim.device", "aten.record_stream", "aten.is_same_size", "aten._has_compatible_shallow_copy_type",
+    "aten._assert_async",
+    "aten._assert_scalar",
+    "aten.sym_constrain_range",
+    "aten.sym_size",
+    "aten.sym_stride",
+    "aten.sym_numel",
+    "aten.sym_constrain_range_for_size",
+    "aten._assert_tensor_metadata",
+    "prim.device",
+    "aten.record_stream",
+    "aten.is_same_size",
+    "aten._has_compatible_shallow_copy_type",
     reason="checks and sizes: no tensor of numbers comes out",
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tpcalc.order import HALF, ONE, ZERO
-from tpcalc.program import Ref
+from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, max_order
+from tpcalc.algebra.size import Scalar, Size
+from tpcalc.program.ir import Ref
 from tpcalc.rules.registry import Call, number_order, rule
 from tpcalc.rules.structures import (
     Bounded,
@@ -18,13 +19,15 @@ from tpcalc.rules.structures import (
     Power,
     Product,
     Scale,
+    Slope,
     Sum,
     View,
 )
-from tpcalc.size import Scalar, Size
 
 #: A positive constant this small added under a root only keeps it away from zero (1e-3: TensorFlow's batch norm).
 GUARD = 1e-3
+#: A width at which the signs of fitted numbers are read.
+REFERENCE = 1 << 20
 
 
 def _is_guard(arg) -> bool:
@@ -67,9 +70,25 @@ def div(call: Call):
     return Product(call[0], Power(call[1], -ONE, "odd"))
 
 
-@rule("aten.div.Tensor_mode", "aten.div.Scalar_mode", "aten.floor_divide", "aten.remainder", "aten.fmod", "aten.__rshift__", "aten.__lshift__")
+@rule(
+    "aten.div.Tensor_mode",
+    "aten.div.Scalar_mode",
+    "aten.floor_divide",
+    "aten.__rshift__",
+    "aten.__lshift__",
+)
 def integer_div(call: Call):
     return Discrete(call.tensors())
+
+
+@rule("aten.remainder", "aten.fmod")
+def remainder(call: Call):
+    """x modulo a number: bounded by it, with slope 1 between the jumps."""
+    if not call.is_tensor(0):
+        return Discrete(call.tensors())
+    top = ZERO if call.is_tensor(1) else number_order(call.arg(1))
+    inside = Bounded(_scaled(call[0], call.arg(1), -1) if top != ZERO else call[0], zero="fmod" in call.node.op)
+    return inside if top == ZERO else Scale(inside, top)
 
 
 @rule("aten.neg", "aten.positive")
@@ -156,8 +175,20 @@ def relu(call: Call):
     return outs + (Discrete(),) * (len(call.node.outputs) - 1)
 
 
-@rule("aten.gelu", "aten.silu", "aten.mish", "aten.hardswish", "aten.elu", "aten.celu", "aten.selu", "aten.softshrink", "aten.hardshrink",
-      "aten.log_sigmoid_forward", "aten.log_sigmoid", "aten.threshold")
+@rule(
+    "aten.gelu",
+    "aten.silu",
+    "aten.mish",
+    "aten.hardswish",
+    "aten.elu",
+    "aten.celu",
+    "aten.selu",
+    "aten.softshrink",
+    "aten.hardshrink",
+    "aten.log_sigmoid_forward",
+    "aten.log_sigmoid",
+    "aten.threshold",
+)
 def linear_like(call: Call):
     """x times a gate in [0, 1], up to bounded terms: asymptotically linear."""
     offset = "log_sigmoid" in call.node.op
@@ -170,7 +201,7 @@ def softplus(call: Call):
     return LinearLike(call[0], offset=True)
 
 
-@rule("aten.tanh", "aten.sin", "aten.atan", "aten.erf", "aten.asinh", "aten.hardtanh")
+@rule("aten.tanh", "aten.sin", "aten.atan", "aten.erf", "aten.asinh")
 def bounded_odd(call: Call):
     return Bounded(call[0], zero=True, parity="odd")
 
@@ -210,24 +241,49 @@ def polygamma(call: Call):
 @rule("aten.logit_backward")
 def logit_derivative(call: Call):
     """dy / (x (1 - x)), from the input x between 0 and 1."""
-    return Product(call[0], Bounded(call[1], zero=False, saturates=False))
+    return Product(call[0], Slope(call[1]))
 
 
 @rule("aten.atan2")
 def atan2(call: Call):
     """An angle: a ratio, of order 0."""
-    return Bounded(Product(call[0], Power(call[1], -ONE, "odd")), zero=False, saturates=False)
+    return Bounded(Product(call[0], Power(call[1], -ONE, "odd")), zero=False)
+
+
+def _between(x, low, high):
+    """``x`` cut off at two numbers: bounded by them, and linear for small ``x`` where 0 lies inside.
+
+    Ends that grow cut nothing off a value of order 0.
+    """
+    top = max_order(number_order(low), number_order(high))
+    if top is MINUS_INFINITY:
+        return Known(MINUS_INFINITY, uniform=True)
+    if top > ZERO:
+        return Power(x, ONE)
+    ends = [end.at(REFERENCE) if isinstance(end, (Size, Scalar)) else end for end in (low, high)]
+    inside = Bounded(
+        x if top == 0 else Scale(x, -top),
+        zero=ends[0] <= 0 <= ends[1],
+        parity="odd" if ends[0] == -ends[1] else "none",
+    )
+    return inside if top == 0 else Scale(inside, top)
+
+
+@rule("aten.hardtanh")
+def hardtanh(call: Call):
+    return _between(call[0], call.arg(1, "min_val", -1), call.arg(2, "max_val", 1))
 
 
 @rule("aten.clamp", "aten.clip")
 def clamp(call: Call):
-    """With a small lower end only: a guard against zero.  With finite ends on both sides: bounded.  Else homogeneous-like."""
+    """With a small lower end only: a guard against zero.  With ends on both sides: bounded.  Else homogeneous-like."""
     low, high = call.arg(1, "min"), call.arg(2, "max")
-    if isinstance(low, (int, float)) and 0 < low <= GUARD and high is None:
+    low, high = (None if end is None or _is_extreme(end) else end for end in (low, high))
+    if _is_guard(low) and (high is None or (isinstance(high, (int, float)) and high >= 1 / GUARD)):
         return Guard(call[0])
     if low is not None and high is not None and not isinstance(low, Ref) and not isinstance(high, Ref):
-        return Bounded(call[0], zero=True, saturates=False)
-    ends = tuple(call.operand(end) for end in (low, high) if end is not None and not _is_extreme(end))
+        return _between(call[0], low, high)
+    ends = tuple(call.operand(end) for end in (low, high) if end is not None)
     return Sum((Power(call[0], ONE), *ends)) if ends else Power(call[0], ONE)
 
 
@@ -262,7 +318,7 @@ def rounding(call: Call):
 @rule("aten.polar")
 def polar(call: Call):
     """abs * exp(i angle)."""
-    return Product(call[0], Bounded(call[1], zero=False, saturates=False))
+    return Product(call[0], Bounded(call[1], zero=False))
 
 
 @rule("aten.complex")
@@ -270,11 +326,50 @@ def complex_parts(call: Call):
     return Sum((call[0], call[1]))
 
 
-@rule("aten.eq", "aten.ne", "aten.lt", "aten.le", "aten.gt", "aten.ge", "aten.logical_and", "aten.logical_or", "aten.logical_not",
-      "aten.logical_xor", "aten.bitwise_and", "aten.bitwise_or", "aten.bitwise_not", "aten.bitwise_xor", "aten.__and__", "aten.__or__", "aten.__xor__",
-      "aten.isnan", "aten.isinf", "aten.isfinite", "aten.isneginf", "aten.isposinf", "aten.sign", "aten.sgn", "aten.signbit", "aten.heaviside", "aten.bucketize",
-      "aten.searchsorted", "aten.one_hot", "aten.isin", "aten.all", "aten.any", "aten.argmax", "aten.argmin", "aten.argsort",
-      "aten.equal", "aten.is_nonzero", "aten._local_scalar_dense", "aten.bincount", "aten.histc", "aten.allclose", "aten.count_nonzero")
+@rule(
+    "aten.eq",
+    "aten.ne",
+    "aten.lt",
+    "aten.le",
+    "aten.gt",
+    "aten.ge",
+    "aten.logical_and",
+    "aten.logical_or",
+    "aten.logical_not",
+    "aten.logical_xor",
+    "aten.bitwise_and",
+    "aten.bitwise_or",
+    "aten.bitwise_not",
+    "aten.bitwise_xor",
+    "aten.__and__",
+    "aten.__or__",
+    "aten.__xor__",
+    "aten.isnan",
+    "aten.isinf",
+    "aten.isfinite",
+    "aten.isneginf",
+    "aten.isposinf",
+    "aten.sign",
+    "aten.sgn",
+    "aten.signbit",
+    "aten.heaviside",
+    "aten.bucketize",
+    "aten.searchsorted",
+    "aten.one_hot",
+    "aten.isin",
+    "aten.all",
+    "aten.any",
+    "aten.argmax",
+    "aten.argmin",
+    "aten.argsort",
+    "aten.equal",
+    "aten.is_nonzero",
+    "aten._local_scalar_dense",
+    "aten.bincount",
+    "aten.histc",
+    "aten.allclose",
+    "aten.count_nonzero",
+)
 def discrete(call: Call):
     """Comparisons and indices."""
     return Discrete(call.tensors())
@@ -312,12 +407,20 @@ def copysign(call: Call):
 @rule("aten.glu_backward")
 def gated_derivative(call: Call):
     """dy times the gate, and dy times the gated value times the slope of the gate."""
-    gate = Bounded(call[1], zero=False, saturates=False)
+    gate = Slope(call[1])
     return Product(call[0], Sum((gate, Product(call[1], gate))))
 
 
-@rule("aten.threshold_backward", "aten.leaky_relu_backward", "aten.hardtanh_backward", "aten.hardswish_backward", "aten.hardsigmoid_backward",
-      "aten.rrelu_with_noise_backward", "aten.softshrink_backward", "aten.hardshrink_backward")
+@rule(
+    "aten.threshold_backward",
+    "aten.leaky_relu_backward",
+    "aten.hardtanh_backward",
+    "aten.hardswish_backward",
+    "aten.hardsigmoid_backward",
+    "aten.rrelu_with_noise_backward",
+    "aten.softshrink_backward",
+    "aten.hardshrink_backward",
+)
 def masked_derivative(call: Call):
     """dy times a slope that depends only on where x lies."""
     return Product(call[0], Discrete((call[1],)))
@@ -325,23 +428,23 @@ def masked_derivative(call: Call):
 
 @rule("aten.gelu_backward", "aten.silu_backward", "aten.mish_backward", "aten.softplus_backward")
 def smooth_derivative(call: Call):
-    return Product(call[0], Bounded(call[1], zero=False, saturates=False))
+    return Product(call[0], Slope(call[1]))
 
 
 @rule("aten.log_sigmoid_backward")
 def log_sigmoid_derivative(call: Call):
-    return Product(call[0], Bounded(call[1], zero=False, saturates=False))
+    return Product(call[0], Slope(call[1]))
 
 
 @rule("aten.elu_backward")
 def elu_derivative(call: Call):
-    return Product(call[0], Bounded(call[5], zero=False, saturates=False))
+    return Product(call[0], Slope(call[5]))
 
 
 @rule("aten.tanh_backward", "aten.sigmoid_backward")
 def bounded_derivative(call: Call):
     """dy * (1 - y^2), dy * y * (1 - y), from the output y."""
-    return Product(call[0], Bounded(call[1], zero=False, saturates=False))
+    return Product(call[0], Slope(call[1]))
 
 
 @rule("aten._prelu_kernel_backward")

@@ -5,8 +5,8 @@ Over axes that grow, the size of a result follows from the spectrum, which the c
 
 from __future__ import annotations
 
+from tpcalc.algebra.order import HALF, ONE, ZERO
 from tpcalc.errors import UnsupportedOpError
-from tpcalc.order import HALF, ONE, ZERO
 from tpcalc.rules.registry import Call, rule
 from tpcalc.rules.structures import Bounded, Discrete, Log, Normalise, Power, Product
 

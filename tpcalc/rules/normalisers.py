@@ -1,12 +1,12 @@
 """Softmax and the fused normalisers, with their backward ops.
 
-A normaliser written by hand (pow, mean, rsqrt, mul) is recognised in :mod:`tpcalc.lowering` by homogeneity:
+A normaliser written by hand (pow, mean, rsqrt, mul) is recognised in :mod:`tpcalc.lower.lowered` by homogeneity:
 a product of total degree zero in one base value.
 """
 
 from __future__ import annotations
 
-from tpcalc.order import ONE, ZERO
+from tpcalc.algebra.order import ONE, ZERO
 from tpcalc.rules.registry import Call, rule
 from tpcalc.rules.structures import (
     Centre,
@@ -114,8 +114,17 @@ def rms_norm_backward(call: Call):
     return _norm_backward(call, call[0], call[1], call[3], call.optional(4), batch)[: len(call.node.outputs)]
 
 
-@rule("aten.native_batch_norm", "aten._native_batch_norm_legit", "aten._native_batch_norm_legit_functional", "aten._native_batch_norm_legit_no_training",
-      "aten._batch_norm_with_update", "aten._batch_norm_no_update", "aten.cudnn_batch_norm", "aten.miopen_batch_norm", "aten._batch_norm_impl_index")
+@rule(
+    "aten.native_batch_norm",
+    "aten._native_batch_norm_legit",
+    "aten._native_batch_norm_legit_functional",
+    "aten._native_batch_norm_legit_no_training",
+    "aten._batch_norm_with_update",
+    "aten._batch_norm_no_update",
+    "aten.cudnn_batch_norm",
+    "aten.miopen_batch_norm",
+    "aten._batch_norm_impl_index",
+)
 def batch_norm(call: Call):
     """Train mode divides by the batch's own deviation; eval mode by that of the running statistics, kept at order 0."""
     x, gain, bias = call[0], call.optional(1), call.optional(2)
@@ -168,5 +177,3 @@ def weight_norm_backward(call: Call):
     vhat = Normalise(call[1], -growth / 2)
     dg = Reduce(Product(call[0], vhat), growth)
     return (Product(Product(call[0], call[2]), Power(call[3], -ONE)), dg)
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tpcalc.order import HALF, ONE, ZERO
+from tpcalc.algebra.order import HALF, ONE, ZERO
 from tpcalc.rules.registry import Call, rule
 from tpcalc.rules.structures import (
     Centre,
@@ -34,7 +34,9 @@ def total(call: Call):
 
 @rule("aten.sum_to_size")
 def sum_to_size(call: Call):
-    return Reduce(call[0], sum((s.growth for s in call.shape(0)), ZERO) - sum((s.growth for s in call.out_shape()), ZERO))
+    return Reduce(
+        call[0], sum((s.growth for s in call.shape(0)), ZERO) - sum((s.growth for s in call.out_shape()), ZERO)
+    )
 
 
 @rule("aten.mean")
@@ -80,17 +82,41 @@ def extremum(call: Call):
     return Power(call[0], ONE)
 
 
-@rule("aten.max.dim", "aten.min.dim", "aten.median.dim", "aten.mode", "aten.kthvalue", "aten.topk", "aten.sort", "aten.cummax", "aten.cummin", "aten.msort")
+@rule(
+    "aten.max.dim",
+    "aten.min.dim",
+    "aten.median.dim",
+    "aten.mode",
+    "aten.kthvalue",
+    "aten.topk",
+    "aten.sort",
+    "aten.cummax",
+    "aten.cummin",
+    "aten.msort",
+)
 def extremum_index(call: Call):
     return (Power(call[0], ONE), Discrete((call[0],)))[: len(call.node.outputs)]
 
 
-@rule("aten.max_pool1d", "aten.max_pool2d_with_indices", "aten.max_pool2d", "aten.max_pool3d_with_indices", "aten.adaptive_max_pool2d")
+@rule(
+    "aten.max_pool1d",
+    "aten.max_pool2d_with_indices",
+    "aten.max_pool2d",
+    "aten.max_pool3d_with_indices",
+    "aten.adaptive_max_pool2d",
+)
 def max_pool(call: Call):
     return (Power(call[0], ONE), Discrete((call[0],)))[: len(call.node.outputs)]
 
 
-@rule("aten.avg_pool1d", "aten.avg_pool2d", "aten.avg_pool3d", "aten._adaptive_avg_pool2d", "aten.adaptive_avg_pool1d", "aten._adaptive_avg_pool3d")
+@rule(
+    "aten.avg_pool1d",
+    "aten.avg_pool2d",
+    "aten.avg_pool3d",
+    "aten._adaptive_avg_pool2d",
+    "aten.adaptive_avg_pool1d",
+    "aten._adaptive_avg_pool3d",
+)
 def average_pool(call: Call):
     """An average over space, whose extent does not grow."""
     return Reduce(call[0], ZERO)

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional, Union
 
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.algebra.size import Scalar, Size
 from tpcalc.errors import UnsupportedOpError
-from tpcalc.order import MINUS_INFINITY, ZERO, Order
-from tpcalc.program import Node, Ref, Value
+from tpcalc.program.ir import Node, Ref, Value
 from tpcalc.rules.structures import Known, Operand, Structure
-from tpcalc.size import Scalar, Size
 
 RuleFunction = Callable[["Call"], Union[Structure, tuple]]
 
@@ -125,7 +125,9 @@ class Registry:
     def add(self, names: tuple[str, ...], function: RuleFunction) -> None:
         for name in names:
             if name in self.ignored or (name in self.rules and not _same_place(self.rules[name], function)):
-                raise ValueError(f"op {name} already has a rule; remove one of the two, or name one overload to replace it there")
+                raise ValueError(
+                    f"op {name} already has a rule; remove one of the two, or name one overload to replace it there"
+                )
             self.rules[name] = function
 
     def ignore(self, names: tuple[str, ...], reason: str) -> None:

@@ -1,8 +1,8 @@
 """The structures: what the calculus needs to know of an op.
 
 A rule (one line per ATen op, see :mod:`tpcalc.rules.registry`) says which structure an op has; the
-interpreters (:mod:`tpcalc.propagate`, :mod:`tpcalc.budgets`) hold one law per structure.  Operands are value
-ids or nested structures; :mod:`tpcalc.lowering` flattens the nesting into :class:`Atom` s.
+interpreters (:mod:`tpcalc.calculus.laws`, :mod:`tpcalc.calculus.demands`) hold one law per structure.  Operands are value
+ids or nested structures; :mod:`tpcalc.lower.lowered` flattens the nesting into :class:`Atom` s.
 
 Growths (``K``, ``rest``) are exponents of axis sizes in the width: 1 for ``d_model``, 0 for a fixed axis.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional, Union
 
-from tpcalc.order import Order
+from tpcalc.algebra.order import Order
 
 #: A value id, or a structure still to be flattened.
 Operand = Union[int, "Structure"]
@@ -41,7 +41,7 @@ class Known(Structure):
 class View(Structure):
     """The same entries in another arrangement: reshape, permute, slice, expand, cast, contiguous.
 
-    ``repeated``: along growing axes that ``x`` does not have (expand, broadcasting).  Set by :mod:`tpcalc.lowering`.
+    ``repeated``: along growing axes that ``x`` does not have (expand, broadcasting).  Set by :mod:`tpcalc.lower.lowered`.
     """
 
     x: Operand
@@ -134,16 +134,25 @@ class LinearLike(Structure):
 
 @dataclass(frozen=True, slots=True)
 class Bounded(Structure):
-    """Bounded: tanh, sigmoid, sin, cos and derivatives of activations.
+    """A bounded function of the forward pass: tanh, sigmoid, sin, cos, a clamp with two ends.
 
-    ``zero``: f(0) = 0 with f'(0) != 0, so small inputs pass linearly; ``parity`` of the function.
-    ``saturates``: an input of positive order is a finding (an activation); False for a derivative, which stays bounded.
+    ``zero``: f(0) = 0 with f'(0) != 0, so small inputs pass linearly; ``parity`` of the function.  An input of positive
+    order saturates it.
     """
 
     x: Operand
     zero: bool
     parity: str = "none"
-    saturates: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Slope(Structure):
+    """``f'(x)`` of a function that has its own structure in the forward pass: bounded whatever ``x`` is.
+
+    It asks nothing of ``x``: the function itself did.
+    """
+
+    x: Operand
 
 
 @dataclass(frozen=True, slots=True)

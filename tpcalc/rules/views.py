@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tpcalc.order import MINUS_INFINITY
+from tpcalc.algebra.order import MINUS_INFINITY
 from tpcalc.rules.registry import Call, rule
 from tpcalc.rules.structures import Discrete, Gather, Known, Product, Reduce, Sum, View
 
@@ -25,8 +25,16 @@ def passes(call: Call):
     return View(call[0])
 
 
-@rule("aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unbind", "aten.tensor_split", "aten.unsafe_split",
-      "aten.unsafe_chunk", "aten.hsplit")
+@rule(
+    "aten.split",
+    "aten.split_with_sizes",
+    "aten.chunk",
+    "aten.unbind",
+    "aten.tensor_split",
+    "aten.unsafe_split",
+    "aten.unsafe_chunk",
+    "aten.hsplit",
+)
 def split(call: Call):
     return tuple(View(call[0]) for _ in call.node.outputs)
 
@@ -41,7 +49,15 @@ def each(call: Call):
     return tuple(View(x) for x in call.tensors(call.arg(0)))
 
 
-@rule("aten.embedding", "aten.index_select", "aten.gather", "aten.index", "aten._unsafe_index", "aten.take", "aten.take_along_dim")
+@rule(
+    "aten.embedding",
+    "aten.index_select",
+    "aten.gather",
+    "aten.index",
+    "aten._unsafe_index",
+    "aten.take",
+    "aten.take_along_dim",
+)
 def gather(call: Call):
     """Rows picked by an index."""
     return Gather(call[0])
@@ -87,8 +103,19 @@ def index_put(call: Call):
     return Sum((call[0], call[2]))
 
 
-@rule("aten.scatter.src", "aten.scatter.value", "aten.scatter_add", "aten.index_add", "aten.index_copy", "aten.scatter.reduce",
-      "aten.scatter_reduce", "aten.slice_scatter", "aten.select_scatter", "aten.diagonal_scatter", "aten.as_strided_scatter")
+@rule(
+    "aten.scatter.src",
+    "aten.scatter.value",
+    "aten.scatter_add",
+    "aten.index_add",
+    "aten.index_copy",
+    "aten.scatter.reduce",
+    "aten.scatter_reduce",
+    "aten.slice_scatter",
+    "aten.select_scatter",
+    "aten.diagonal_scatter",
+    "aten.as_strided_scatter",
+)
 def scatter(call: Call):
     """Written (or finitely often added) into another tensor."""
     source = call[1] if "_scatter" in call.node.op and "scatter_" not in call.node.op else call[3]
@@ -136,12 +163,31 @@ def lerp(call: Call):
 # Backward of views: the gradient's entries are put back among zeros, or finitely many of them are added.
 
 
-@rule("aten.slice_backward", "aten.select_backward", "aten.diagonal_backward", "aten.unfold_backward", "aten.value_selecting_reduction_backward",
-      "aten.embedding_dense_backward", "aten.embedding_backward", "aten.index_select_backward",
-      "aten.reflection_pad2d_backward", "aten.reflection_pad1d_backward", "aten.replication_pad2d_backward", "aten.replication_pad1d_backward",
-      "aten.reflection_pad3d_backward", "aten.replication_pad3d_backward",
-      "aten.max_pool2d_with_indices_backward", "aten.max_pool3d_with_indices_backward", "aten.avg_pool2d_backward", "aten._adaptive_avg_pool2d_backward", "aten._adaptive_avg_pool3d_backward",
-      "aten.avg_pool3d_backward", "aten.adaptive_max_pool2d_backward", "aten._embedding_bag_dense_backward", "aten._embedding_bag_backward")
+@rule(
+    "aten.slice_backward",
+    "aten.select_backward",
+    "aten.diagonal_backward",
+    "aten.unfold_backward",
+    "aten.value_selecting_reduction_backward",
+    "aten.embedding_dense_backward",
+    "aten.embedding_backward",
+    "aten.index_select_backward",
+    "aten.reflection_pad2d_backward",
+    "aten.reflection_pad1d_backward",
+    "aten.replication_pad2d_backward",
+    "aten.replication_pad1d_backward",
+    "aten.reflection_pad3d_backward",
+    "aten.replication_pad3d_backward",
+    "aten.max_pool2d_with_indices_backward",
+    "aten.max_pool3d_with_indices_backward",
+    "aten.avg_pool2d_backward",
+    "aten._adaptive_avg_pool2d_backward",
+    "aten._adaptive_avg_pool3d_backward",
+    "aten.avg_pool3d_backward",
+    "aten.adaptive_max_pool2d_backward",
+    "aten._embedding_bag_dense_backward",
+    "aten._embedding_bag_backward",
+)
 def put_back(call: Call):
     return tuple(View(call[0]) for _ in call.node.outputs)
 

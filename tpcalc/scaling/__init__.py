@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tpcalc.errors import ScalingError
 from tpcalc.scaling.compute import SiteWarning, scale
-from tpcalc.scaling.errors import ScalingError
 from tpcalc.scaling.result import Scaling
 from tpcalc.scaling.runtime import Weight
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional, Union
 
-from tpcalc.derive import Need, Solution, parametrize, solve
-from tpcalc.lowering import Leaf
+from tpcalc.algebra.roots import Factor, power_product
+from tpcalc.derive.result import Parametrization, Rule
+from tpcalc.derive.solve import Need, Solution, parametrize, solve
+from tpcalc.document.table import table_json
+from tpcalc.errors import ScalingError
+from tpcalc.lower.lowered import Leaf
 from tpcalc.optimizers import Recipe, UpdateLaw, finite, recipe
-from tpcalc.parametrization import Parametrization, Rule
-from tpcalc.report.json import table_json
-from tpcalc.scaling.errors import ScalingError
 from tpcalc.scaling.fans import Fan, fan_of
 from tpcalc.scaling.initial import Initial, block_initials, initials
-from tpcalc.scaling.powers import Factor, power_product
 from tpcalc.scaling.reached import check_reached
 from tpcalc.scaling.result import Scaling
 
@@ -39,12 +39,12 @@ def scale(
     """Exact multipliers that carry hyperparameters tuned at width ``base`` to width ``target``.
 
     ``factory(width)`` is traced under fake tensors at ``base``, at ``target`` and at other ``widths`` (by default twice
-    and four times ``base``).  ``optimizer`` and ``gauge`` are those of :func:`tpcalc.derive`; in any gauge but ``init``
+    and four times ``base``).  ``optimizer`` and ``gauge`` are those of :func:`tpcalc.derive.solve`; in any gauge but ``init``
     the model also needs :meth:`~tpcalc.scaling.runtime.Multipliers.forward_`, which puts multipliers on its weights.
 
     Warns with SiteWarning of places that need a forward multiplier.  Raises ScalingError where the code's own init
     can't be read or measured exactly, or where the forward pass reads a weight past the multiplier that the gauge puts
-    on it; and what :func:`tpcalc.trace` and :func:`tpcalc.derive` raise.
+    on it; and what :func:`tpcalc.trace` and :func:`tpcalc.derive.solve` raise.
     """
     from tpcalc.trace import trace
 
@@ -81,7 +81,7 @@ def _document(
     base: int,
     target: int,
 ) -> dict[str, Any]:
-    """The document of :func:`tpcalc.report.json.table_json` with its numbers filled in."""
+    """The document of :func:`tpcalc.document.table.table_json` with its numbers filled in."""
     document = table_json(rules)
     document["scale"].update(base=base, target=target)
     found = {weight.name: solution.needs_of(weight) for weight in solution.lowered.program.weights}

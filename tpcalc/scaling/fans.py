@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional
 
-from tpcalc.derive import Solution
-from tpcalc.order import ONE, ZERO, max_order
-from tpcalc.program import Node, Program, Ref
-from tpcalc.propagate import roles
+from tpcalc.algebra.order import ONE, ZERO, max_order
+from tpcalc.algebra.roots import Factor
+from tpcalc.algebra.size import Size
+from tpcalc.calculus.laws import roles
+from tpcalc.derive.solve import Solution
+from tpcalc.program.ir import Node, Program, Ref
 from tpcalc.rules.structures import Contract
-from tpcalc.scaling.powers import Factor
-from tpcalc.size import Size
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from tpcalc.lowering import Leaf
-from tpcalc.program import InitLaw, Program, Weight
-from tpcalc.scaling.errors import ScalingError
-from tpcalc.scaling.powers import Factor, power_product, tidy
+from tpcalc.algebra.roots import Factor, power_product, tidy
+from tpcalc.errors import ScalingError
+from tpcalc.lower.lowered import Leaf
+from tpcalc.program.ir import InitLaw, Program, Weight
 
 #: Entries of the largest model that is built for real to measure an init that can't be read.
 LARGEST_MEASURED = 1 << 26
@@ -88,9 +88,9 @@ def block_initials(
 
 
 def _block_laws(factory: Callable[[int], Any], blocks: Sequence[Leaf], width: int) -> dict[str, InitLaw]:
-    from tpcalc.trace._isolation import decomposed, seeded, without_gc
-    from tpcalc.trace._mode import Recording
-    from tpcalc.trace.init_laws import InitRecorder
+    from tpcalc.trace.init.laws import InitRecorder
+    from tpcalc.trace.record.isolation import decomposed, seeded, without_gc
+    from tpcalc.trace.record.mode import Recording
     from tpcalc.trace.target import call_factory
 
     found = {}
@@ -168,7 +168,7 @@ def _small_widths(program: Program, base: int) -> list[int]:
 def _measure(factory: Callable[[int], Any], width: int) -> dict[str, tuple[InitLaw, int]]:
     import torch
 
-    from tpcalc.trace.init_laws import measured_law
+    from tpcalc.trace.init.laws import measured_law
     from tpcalc.trace.target import call_factory
 
     with torch.random.fork_rng(devices=[]):

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Optional
 
-from tpcalc.scaling.errors import ScalingError
+from tpcalc.errors import ScalingError
 from tpcalc.scaling.result import Scaling
 
 
 def check_reached(scaling: Scaling, factory: Callable[[int], Any], loss: Optional[Callable[..., Any]]) -> None:
     """Raise ScalingError, naming the weight and the place, where the forward pass reads one past its multiplier."""
-    from tpcalc.program import references
-    from tpcalc.trace.recorder import record
+    from tpcalc.program.ir import references
+    from tpcalc.trace.record.recorder import record
     from tpcalc.trace.target import call_factory
 
     multipliers = {name: weight.forward for name, weight in scaling.items() if weight.forward != 1.0}

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Union
 
+from tpcalc.document.multipliers import check, read
+from tpcalc.document.table import json_text
+from tpcalc.errors import ScalingError
 from tpcalc.files import write_atomic
-from tpcalc.report.fold import fold
-from tpcalc.report.json import json_text
-from tpcalc.scaling.document import check, read
-from tpcalc.scaling.errors import ScalingError
+from tpcalc.program.names import fold
 from tpcalc.scaling.runtime import Multipliers, Weight
 
 
@@ -38,7 +38,7 @@ class Scaling(Multipliers, Mapping):
 
     @property
     def gauge(self) -> str:
-        """Where the sizes stand (:mod:`tpcalc.gauge`); in any but ``init`` the model needs :meth:`forward_`."""
+        """Where the sizes stand (:mod:`tpcalc.derive.gauge`); in any but ``init`` the model needs :meth:`forward_`."""
         return self.document.get("gauge", "init")
 
     @property

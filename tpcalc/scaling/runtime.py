@@ -1,6 +1,6 @@
 """Multipliers applied to a real model: torch only, no import of tpcalc.
 
-:mod:`tpcalc.codegen` copies everything below the marker into the files it generates, so what the package does and what
+:mod:`tpcalc.scaling.codegen` copies everything below the marker into the files it generates, so what the package does and what
 a generated file does is one and the same code.
 """
 

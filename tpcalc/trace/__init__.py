@@ -1,4 +1,4 @@
-"""From a PyTorch model to a :class:`~tpcalc.program.Program`: record at each width, align, fit."""
+"""From a PyTorch model to a :class:`~tpcalc.program.ir.Program`: record at each width, align, fit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Optional
 
-from tpcalc.program import Program
+from tpcalc.program.ir import Program
 
 __all__ = ["trace"]
 
@@ -27,8 +27,8 @@ def trace(
     if a size or constant is no power of the width.
     """
     from tpcalc.trace.align import align
-    from tpcalc.trace.init_laws import InitRecorder
-    from tpcalc.trace.recorder import record
+    from tpcalc.trace.init.laws import InitRecorder
+    from tpcalc.trace.record.recorder import record
     from tpcalc.trace.target import call_factory, parse_widths
 
     ascending = parse_widths(widths)

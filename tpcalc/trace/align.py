@@ -2,7 +2,7 @@
 
 The traces must be the same graph: same ops, same order, same value ids, same structure of arguments.
 Only shapes, numbers and contents may differ, and those are fitted as functions of the width
-(:mod:`tpcalc.trace.fit`).  A difference is an AlignError that names the first op that differs, its
+(:mod:`tpcalc.algebra.fit`).  A difference is an AlignError that names the first op that differs, its
 module and its line; a number that fits nothing is a FitError that names where it stands.
 
 Most of a trace does not depend on the width, so equality is tried first everywhere and equal
@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Optional
 
+from tpcalc.algebra.fit import fit_scalar, fit_size
+from tpcalc.algebra.size import Scalar, Size
 from tpcalc.errors import AlignError, FitError
-from tpcalc.program import Node, Program, Ref, Value, Weight
-from tpcalc.size import Scalar, Size
-from tpcalc.trace.fit import fit_scalar, fit_size
-from tpcalc.trace.raw import RawNode, RawTrace, RawValue
+from tpcalc.program.ir import Node, Program, Ref, Value, Weight
+from tpcalc.program.raw import RawNode, RawTrace, RawValue
 
 __all__ = ["align"]
 

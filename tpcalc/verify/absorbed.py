@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Optional
 
-from tpcalc.lowering import Lowered
-from tpcalc.order import MINUS_INFINITY, ONE
-from tpcalc.propagate import Fact, interpret
+from tpcalc.algebra.order import MINUS_INFINITY, ONE
+from tpcalc.calculus.laws import Fact, interpret
+from tpcalc.lower.lowered import Lowered
 from tpcalc.rules.structures import Atom, Guard, Product, Scale, Sum, View, operands
 from tpcalc.verify.repair import Limit
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Optional
 
+from tpcalc.algebra.exponents import NEAR, initial_size, is_flat, power, snapped
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.dynamics.given import Given
 from tpcalc.errors import FitError
-from tpcalc.given import Given
-from tpcalc.lowering import Lowered
+from tpcalc.lower.lowered import Lowered
 from tpcalc.optimizers import UpdateLaw
-from tpcalc.order import MINUS_INFINITY, ZERO, Order
-from tpcalc.program import InitLaw, Weight
+from tpcalc.program.ir import InitLaw, Weight
 from tpcalc.verify.gather import Gathered
-from tpcalc.verify.powers import NEAR, initial_size, is_flat, power, snapped
 
 #: Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed.
 Initial = tuple[Order, bool, str]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Optional
 
-from tpcalc.order import Order
+from tpcalc.algebra.order import Order
 
 ERROR, WARNING = "error", "warning"
 
@@ -107,12 +107,12 @@ class Report:
         return int(bool(self.findings if strict else self.errors))
 
     def to_json(self) -> dict[str, Any]:
-        from tpcalc.verify.render import report_json
+        from tpcalc.report.verify import report_json
 
         return report_json(self)
 
     def __repr__(self) -> str:
-        from tpcalc.verify.render import report_text
+        from tpcalc.report.verify import report_text
 
         return report_text(self)
 

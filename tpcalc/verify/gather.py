@@ -14,15 +14,15 @@ from typing import Any, Optional
 import torch
 
 from tpcalc.errors import AlignError, FitError, TargetError, TpcalcError, TraceError, UnsupportedOpError
-from tpcalc.lowering import Leaf
-from tpcalc.program import InitLaw, Program
-from tpcalc.trace._isolation import decomposed, seeded
-from tpcalc.trace._mode import Recording
-from tpcalc.trace._phantom import Phantom
+from tpcalc.lower.lowered import Leaf
+from tpcalc.program.ir import InitLaw, Program
+from tpcalc.program.raw import RawTrace
 from tpcalc.trace.align import align
-from tpcalc.trace.init_laws import InitRecorder, measured_law
-from tpcalc.trace.raw import RawTrace
-from tpcalc.trace.recorder import _as_inputs, _phantom_inputs, _Run, _standing_in, record
+from tpcalc.trace.init.laws import InitRecorder, measured_law
+from tpcalc.trace.record.isolation import decomposed, seeded
+from tpcalc.trace.record.mode import Recording
+from tpcalc.trace.record.phantom import Phantom
+from tpcalc.trace.record.recorder import _as_inputs, _phantom_inputs, _Run, _standing_in, record
 from tpcalc.trace.target import call_factory, parse_widths
 from tpcalc.verify.live import EXPECTS, Built, Live, SetupError, read, step_schedulers, unpack
 

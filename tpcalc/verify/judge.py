@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Optional
 
-from tpcalc.derive import Need, Solution, moments, role_of, safe_rate, solve, view_of
-from tpcalc.given import Analysis, Step, analyse, gradient_order
-from tpcalc.lowering import Leaf
+from tpcalc.algebra.fit import fit_scalar
+from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order, max_order, order_text
+from tpcalc.calculus.laws import FULL
+from tpcalc.derive.solve import Need, Solution, moments, role_of, safe_rate, solve, view_of
+from tpcalc.dynamics.given import Analysis, Step, analyse, gradient_order
+from tpcalc.dynamics.regime import KERNEL, TRIVIAL, UNSTABLE, own_effect, regime
+from tpcalc.lower.lowered import Leaf
 from tpcalc.optimizers import COUPLED, DECOUPLED, LINEAR, SGD, UpdateLaw, WeightView, finite
-from tpcalc.order import MINUS_INFINITY, ONE, ZERO, Order, max_order, order_text
-from tpcalc.program import Weight
-from tpcalc.propagate import FULL
-from tpcalc.regime import KERNEL, TRIVIAL, UNSTABLE, own_effect, regime
-from tpcalc.report.fold import fold_names
+from tpcalc.program.ir import Weight
+from tpcalc.program.names import fold_names
 from tpcalc.rules.structures import (
     Bounded,
     Centre,
@@ -30,7 +31,6 @@ from tpcalc.rules.structures import (
     View,
     operands,
 )
-from tpcalc.trace.fit import fit_scalar
 from tpcalc.verify.absorbed import Absorbed, absorbed, end_before
 from tpcalc.verify.effective import Effective, effective
 from tpcalc.verify.findings import (

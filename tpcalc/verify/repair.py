@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Optional
 
-from tpcalc.given import STEPS, update_order, view_of
-from tpcalc.lowering import Leaf, Lowered
-from tpcalc.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.propagate import Alignment, Fact, WeightOrders, interpret, leaf_facts, roles, weight_leaf
-from tpcalc.regime import base
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.calculus.laws import Alignment, Fact, WeightOrders, interpret, leaf_facts, roles, weight_leaf
+from tpcalc.dynamics.given import STEPS, update_order, view_of
+from tpcalc.dynamics.regime import base
+from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.rules.structures import (
     Atom,
     Bounded,
@@ -109,7 +109,7 @@ def limits(lowered: Lowered, facts: Mapping[int, Fact]) -> dict[int, Limit]:
         s = atom.structure
         if isinstance(s, Softmax):
             add(s.x, Limit("enters a softmax", atom, softmax=True))
-        elif isinstance(s, (LinearLike, Exp, Log)) or (isinstance(s, Bounded) and s.saturates):
+        elif isinstance(s, (LinearLike, Bounded, Exp, Log)):
             add(s.x, Limit("enters a nonlinearity", atom))
         elif isinstance(s, Contract) and s.K > 0:
             x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
@@ -225,7 +225,9 @@ class Repairer:
             else:
                 self.C[name] += cause.excess
                 self.c[name] += cause.excess
-            self.facts[cause.leaf.value] = weight_leaf(self.lowered, self.index[cause.leaf.value], self.orders(cause.leaf))
+            self.facts[cause.leaf.value] = weight_leaf(
+                self.lowered, self.index[cause.leaf.value], self.orders(cause.leaf)
+            )
         if key in self.causes:
             self.causes[key].excess += cause.excess
         else:

@@ -1,0 +1,742 @@
+"""Every law of budgets on single atoms: what a demand on a result asks of the operands, worked out by hand.
+
+A demand allows a value an order at init and one for its change.  The tables hold the laws of ``test_laws.py`` read
+backwards: what ``y = f(x)`` may be, less what ``f`` adds, is what ``x`` may be.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO
+from tpcalc.algebra.size import Size
+from tpcalc.calculus.demands import Conflict, Demand, Freedom, _absorber, _follows, _Walk, absorbers, budgets, freedom
+from tpcalc.calculus.laws import FULL, NONE, Alignment, Fact, WeightOrders, constant, weight_fact
+from tpcalc.lower.lowered import Leaf, Lowered
+from tpcalc.program.ir import Node, Program, Value, Weight
+from tpcalc.rules.structures import (
+    Atom,
+    Bounded,
+    Centre,
+    Contract,
+    Discrete,
+    Exp,
+    Gather,
+    Guard,
+    Known,
+    LinearLike,
+    Log,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Slope,
+    Softmax,
+    Structure,
+    Sum,
+    View,
+)
+
+OO = MINUS_INFINITY
+TWO, THREE, QUARTER = Fraction(2), Fraction(3), Fraction(1, 4)
+#: Operands and result of the atom in question, and an atom elsewhere.
+X, Y, OUT = 0, 1, 2
+ELSEWHERE = Atom(99, View(98), 0)
+
+#: A demand of which every part is set, and no two orders are alike.
+GIVEN = Demand(-QUARTER, -HALF, True, "", ELSEWHERE, None, None, QUARTER, ELSEWHERE, True)
+PLAIN = Demand(ZERO, ZERO, True, "")
+
+
+def weight(bit: int = 0, A=HALF, C=ONE) -> Fact:
+    return weight_fact(bit, WeightOrders(A, C))
+
+
+def value(init=ZERO, trained=ZERO, change=ZERO, depends: int = 0) -> Fact:
+    return Fact(init, trained, change, depends, data=True)
+
+
+ORDINARY = value()
+
+
+def walk(
+    x: Fact = ORDINARY,
+    y: Fact = ORDINARY,
+    out: Fact = ORDINARY,
+    hops: tuple = (None, None),
+    shift: "dict | None" = None,
+    caps: "dict | None" = None,
+    alignment: Alignment = FULL,
+) -> _Walk:
+    facts = {X: x, Y: y, OUT: out}
+    free = Freedom(dict(enumerate(hops)), shift or {}, facts)
+    return _Walk(None, facts, free, alignment, caps or {})
+
+
+def plain(demand: Demand) -> Demand:
+    """Without its words."""
+    return demand._replace(law="")
+
+
+def asked(walk: _Walk, structure: Structure, demand: "Demand | None") -> dict[int, list[Demand]]:
+    walk.pass_on(Atom(OUT, structure, 0), demand)
+    return {vid: [plain(d) for d in demands] for vid, demands in walk.demands.items()}
+
+
+def at(structure: Structure) -> Atom:
+    return Atom(OUT, structure, 0)
+
+
+# -- one value in ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("structure", [Known(ZERO), Discrete((X,)), Slope(X)])
+@pytest.mark.parametrize("demand", [None, GIVEN])
+def test_nothing_is_asked_of_what_has_no_say(structure, demand):
+    """Constants, comparisons, and derivatives of activations, which stay bounded."""
+    assert asked(walk(), structure, demand) == {}
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [LinearLike(X), LinearLike(X, True), Bounded(X, True), Exp(X), Log(X), Softmax(X, ONE), Softmax(X, ONE, log=True)],
+)
+@pytest.mark.parametrize("demand", [None, GIVEN])
+def test_what_enters_a_nonlinearity_has_budget_0(structure, demand):
+    """Whatever becomes of the result: above order 0 it saturates, below it is linear."""
+    assert asked(walk(), structure, demand) == {X: [Demand(ZERO, ZERO, True, "", at(structure))]}
+
+
+#: Structure, budget of x for a result that may be n^-1/4 at init and change by n^-1/2.
+THROUGH = [
+    (View(X), GIVEN),
+    (Centre(X), GIVEN),
+    (Guard(X), GIVEN),
+    (Gather(X), GIVEN),
+    (Scale(X, ONE), GIVEN._replace(init=-QUARTER - 1, change=-HALF - 1)),
+    (Scale(X, -ONE), GIVEN._replace(init=ONE - QUARTER, change=HALF)),
+    (Sum((X, Y)), GIVEN),
+    # a sum over growth 1 of what may be aligned; more than 0 is not given to what is summed
+    (Reduce(X, ONE), GIVEN._replace(init=-QUARTER - 1, change=-HALF - 1)),
+    (Reduce(X, -ONE), GIVEN._replace(init=ZERO, change=ZERO)),
+    (Power(X, TWO), GIVEN._replace(init=-QUARTER / 2, change=-QUARTER)),
+    (Power(X, HALF), GIVEN._replace(init=-HALF, change=-ONE)),
+]
+
+
+@pytest.mark.parametrize("structure, expected", THROUGH)
+def test_what_a_value_passes_on(structure, expected):
+    found = asked(walk(hops=(1, 1)), structure, GIVEN)
+    assert found.pop(X) == [expected]
+    assert found in ({}, {Y: [expected]})  # all terms of a sum alike
+    assert asked(walk(), structure, None) == {}
+
+
+def test_budgets_above_0_end_at_powers_and_sums_over_axes():
+    roomy = PLAIN._replace(init=ONE, change=TWO)
+    for structure in (Power(X, ONE), Reduce(X, ZERO)):
+        assert asked(walk(), structure, roomy) == {X: [PLAIN]}
+    assert asked(walk(), View(X), roomy) == {X: [roomy]}
+
+
+@pytest.mark.parametrize("structure", [Scale(X, OO)])
+def test_nothing_is_asked_where_less_would_not_help(structure):
+    """Zero times anything."""
+    assert asked(walk(), structure, GIVEN) == {}
+
+
+@pytest.mark.parametrize("k", [-ONE, ZERO])
+def test_what_something_is_divided_by_keeps_order_0(k):
+    """An inverse is larger for less, so whatever is asked of it, its operand stays where it is."""
+    assert asked(walk(), Power(X, k), GIVEN) == {
+        X: [plain(Demand(ZERO, ZERO, False, "is divided by", at(Power(X, k))))]
+    }
+
+
+@pytest.mark.parametrize("structure", [Gather(X), Sum((X, Y))])
+def test_a_weight_remembers_where_it_meets_a_demand(structure):
+    """A look-up and a sum are uses; a view is none; and the first use that was met on the way back stays."""
+    found = asked(walk(x=weight()), structure, GIVEN)
+    assert found[X] == [GIVEN._replace(use=at(structure))]
+    used = GIVEN._replace(use=ELSEWHERE)
+    assert asked(walk(x=weight()), structure, used)[X] == [used]
+    assert asked(walk(x=weight()._replace(data=True)), structure, GIVEN)[X] == [GIVEN]  # rows of it: a value
+    assert asked(walk(x=weight()), View(X), GIVEN)[X] == [GIVEN]
+
+
+# -- normalisers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("demand", [None, GIVEN, PLAIN])
+def test_what_enters_a_norm_has_budget_0_and_nothing_starves(demand):
+    structure = Normalise(X, ZERO)
+    assert asked(walk(), structure, demand) == {X: [Demand(ZERO, ZERO, False, "", at(structure))]}
+
+
+@pytest.mark.parametrize(
+    "shift, allowed, relative",
+    [(ZERO, -ONE, -ONE), (-HALF, -ONE, -HALF), (-HALF, -HALF, ZERO), (ZERO, ONE, ZERO), (HALF, ONE, ZERO)],
+)
+def test_a_normalised_weight_counts_updates_relative_to_its_size(shift, allowed, relative):
+    """W / |W| may change by n^allowed and has size n^shift: W may change by n^(allowed - shift) of itself."""
+    structure = Normalise(X, shift)
+    demand = GIVEN._replace(change=allowed, use=ELSEWHERE)
+    expected = Demand(ZERO, relative, False, "", at(structure), ELSEWHERE if relative < 0 else None)
+    for x in (weight(), value()):
+        assert asked(walk(x=x, out=weight()), structure, demand)[X] == [
+            expected if x.weight else expected._replace(use=expected.use and None)
+        ]
+    assert asked(walk(x=weight(), out=weight()), structure, None)[X] == [Demand(ZERO, ZERO, False, "", at(structure))]
+
+
+# -- sums beside what can't grow -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pinned, hops, demand, expected",
+    [
+        # before a norm: the residual branch is not made larger than the stream that it joins
+        (value(trained=-HALF), (None, 1), (ZERO, ZERO, False), (-HALF, -HALF)),
+        (value(trained=-HALF), (None, 1), (-ONE, ZERO, False), (-ONE, -HALF)),
+        (value(init=-ONE, trained=-HALF), (None, 1), (ZERO, ZERO, False), (-HALF, -HALF)),
+        # equal, larger: nothing to do
+        (value(), (None, 1), (ZERO, ZERO, False), (ZERO, ZERO)),
+        (value(trained=-HALF), (None, 1), (ZERO, -HALF, False), (ZERO, -HALF)),
+        (value(trained=HALF), (None, 1), (ZERO, ZERO, False), (ZERO, ZERO)),
+        # less than a nonlinearity's budget would be a loss
+        (value(trained=-HALF), (None, 1), (ZERO, ZERO, True), (ZERO, ZERO)),
+        # free values and constants hold nothing down, nor does zero
+        (value(trained=-HALF), (1, 1), (ZERO, ZERO, False), (ZERO, ZERO)),
+        (constant(-HALF), (None, 1), (ZERO, ZERO, False), (ZERO, ZERO)),
+        (constant(OO)._replace(data=True), (None, 1), (ZERO, ZERO, False), (ZERO, ZERO)),
+    ],
+)
+def test_what_joins_a_value_that_cannot_grow(pinned, hops, demand, expected):
+    init, change, tight = demand
+    given = GIVEN._replace(init=init, change=change, tight=tight)
+    found = asked(walk(x=pinned, hops=hops), Sum((X, Y)), given)
+    assert found == {vid: [given._replace(init=expected[0], change=expected[1])] for vid in (X, Y)}
+
+
+# -- weights ---------------------------------------------------------------------------------------
+
+#: What meets the weight, K, R, and what that adds: law 1 or 2 at init, law 3 for the update.
+MEETINGS = [
+    # data: law 1, and nothing that could change
+    (value(change=OO), ONE, ONE, HALF, ONE),
+    (value(change=OO), ONE, ZERO, HALF, ONE),
+    (value(change=OO), ZERO, ONE, ZERO, ZERO),
+    # features that learn: law 2
+    (value(), ONE, ONE, HALF, ONE),
+    (value(), ONE, ZERO, ONE, ONE),
+    (value(), ONE, HALF, HALF + QUARTER, ONE),
+    (value(), TWO, ONE, ONE + HALF, TWO),
+    # made by the weight itself: law 2 at init
+    (value(change=OO, depends=0b1), ONE, ZERO, ONE, ONE),
+    (value(change=OO, depends=0b10), ONE, ZERO, HALF, ONE),
+    # large and small ones
+    (value(init=HALF, trained=HALF, change=-ONE), ONE, ZERO, ONE, ONE + HALF),
+    (value(init=-HALF, trained=ZERO, change=ZERO), ONE, ZERO, ONE, ONE),
+    (value(init=-HALF, trained=ZERO, change=ZERO), ONE, ONE, HALF, ONE),
+    (value(init=-ONE, trained=-ONE, change=-TWO), ONE, ZERO, -HALF, ZERO),
+    (value(init=OO, trained=ZERO, change=ZERO), ONE, ZERO, ONE, ONE),
+]
+
+
+@pytest.mark.parametrize("met, K, R, init, change", MEETINGS)
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_weight_may_be_what_its_result_may_less_what_the_contraction_adds(met, K, R, init, change, swap):
+    # what the value has alone (here 5) is not the weight's R
+    five = Fraction(5)
+    structure = Contract(X, Y, K, five, R) if swap else Contract(X, Y, K, R, five)
+    w, v = (Y, X) if swap else (X, Y)
+    found = asked(walk(**{"xy"[w]: weight(), "xy"[v]: met}), structure, GIVEN)
+    assert found == {
+        w: [GIVEN._replace(init=-QUARTER - init, change=-HALF - change, use=at(structure), partner=v)],
+        v: [Demand(ZERO, ZERO, False, "", at(structure), meets_weight=True)],
+    }
+
+
+def test_alignment_decides_what_is_added():
+    structure = Contract(X, Y, ONE, ZERO, ONE)
+    (demand,) = asked(walk(x=weight(), alignment=NONE), structure, PLAIN)[X]
+    assert (demand.init, demand.change) == (-HALF, -HALF)
+    (demand,) = asked(walk(x=weight(), alignment=FULL), structure, PLAIN)[X]
+    assert (demand.init, demand.change) == (-ONE, -ONE)
+    # law 1 is of the initial value: n^-1/2 by n^(1/2), where its change (n^0) is assumed to meet nothing of W
+    apart = Alignment("orthogonal changes", initial=ZERO)
+    waking = value(init=-HALF)
+    (demand,) = asked(walk(x=weight(), y=waking, alignment=apart), structure, PLAIN)[X]
+    assert (demand.init, demand.change) == (ZERO, -ONE)
+
+
+def test_what_meets_a_weight_has_budget_0_even_if_the_result_is_not_held_to_anything():
+    structure = Contract(X, Y, ONE, ONE, ONE)
+    entering = Demand(ZERO, ZERO, False, "", at(structure), meets_weight=True)
+    assert asked(walk(x=weight()), structure, None) == {Y: [entering]}
+    assert asked(walk(y=weight()), structure, None) == {X: [entering]}
+    # nothing can be told of a weight that meets zeros
+    assert asked(walk(x=weight(), y=constant(OO)), structure, GIVEN) == {Y: [entering]}
+
+
+def test_a_cap_lowers_what_meets_a_weight():
+    structure = Contract(X, Y, ONE, ONE, ONE)
+    found = asked(walk(x=weight(), caps={OUT: HALF}), structure, None)
+    assert found == {
+        Y: [Demand(-HALF, -HALF, False, "", at(structure), excess=HALF, excess_at=at(structure), meets_weight=True)]
+    }
+    assert asked(walk(x=weight(), caps={X: HALF}), structure, None)[Y][0].init == ZERO
+
+
+def test_two_weights_that_meet_share_the_demand_and_ask_nothing_of_values():
+    """B A: each alone keeps the product within its budget; neither is a value that enters the other."""
+    structure = Contract(X, Y, ONE, ONE, ONE)
+    found = asked(walk(x=weight(0), y=weight(1, A=ONE)), structure, GIVEN)
+    # A is n^-1 and changes by n^-1: B may be larger by law 2 with K/2; its update by law 3
+    b = GIVEN._replace(init=-QUARTER + 1 - HALF, change=-HALF + 1 - 1, use=at(structure), partner=Y)
+    # B is n^-1/2 and changes by n^-1: n^(-1/2 + 1/2) at init
+    a = GIVEN._replace(init=-QUARTER, change=-HALF + HALF - 1, use=at(structure), partner=X)
+    assert found == {X: [b], Y: [a]}
+
+
+# -- two values ------------------------------------------------------------------------------------
+
+DOT = Contract(X, Y, ONE, ONE, ONE)
+ENTRYWISE = Product(X, Y)
+
+
+@pytest.mark.parametrize(
+    "structure, hops, absorber",
+    [
+        # the only free one
+        (DOT, (1, None), X),
+        (DOT, (None, 1), Y),
+        (ENTRYWISE, (9, None), X),
+        (ENTRYWISE, (None, 9), Y),
+        # entrywise the nearer one, of two as near the first
+        (ENTRYWISE, (1, 1), X),
+        (ENTRYWISE, (2, 1), Y),
+        (ENTRYWISE, (1, 2), X),
+        # q k: the first, unless the second is a weight (behind at most two views) and the first is not
+        (DOT, (5, 3), X),
+        (DOT, (3, 3), X),
+        (DOT, (3, 2), Y),
+        (DOT, (2, 2), X),
+        (DOT, (2, 0), X),
+        (DOT, (4, 3), X),
+        (DOT, (1, 5), X),
+    ],
+)
+def test_who_absorbs(structure, hops, absorber):
+    assert _absorber(structure, dict(enumerate(hops))) == absorber
+
+
+def other(order: Fraction, tight: bool, atom: Structure) -> Demand:
+    return Demand(order, order, tight, "", at(atom))
+
+
+def test_two_pinned_values_pass_on_what_the_other_leaves():
+    """Neither follows a weight as a whole, but a part may: the gain of 1 + w."""
+    for structure, K in ((ENTRYWISE, ZERO), (DOT, ONE)):
+        found = asked(walk(x=value(init=ONE, trained=HALF), y=value(init=ONE, trained=-QUARTER)), structure, GIVEN)
+        assert found == {
+            X: [GIVEN._replace(init=-K, change=-QUARTER - K, tight=False)],
+            Y: [GIVEN._replace(init=-QUARTER - HALF - K, change=-ONE - K, tight=False)],
+        }
+    zeros = constant(OO)
+    assert set(asked(walk(x=zeros), ENTRYWISE, GIVEN)) == {X}
+    assert set(asked(walk(y=zeros), ENTRYWISE, GIVEN)) == {Y}
+    assert asked(walk(x=zeros, y=zeros), ENTRYWISE, GIVEN) == {}
+    (seen,) = asked(walk(x=weight()), ENTRYWISE, GIVEN)[X]
+    assert seen.use == at(ENTRYWISE)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("met", [-ONE, ZERO, HALF])
+def test_a_free_value_takes_what_a_pinned_one_leaves(swap, met):
+    """The pinned one keeps what it can't help being, and budget 0 if it is less."""
+    pinned = value(init=TWO, trained=met)
+    for structure, K in ((ENTRYWISE, ZERO), (DOT, ONE)):
+        if swap:
+            found = asked(walk(x=pinned, hops=(None, 1)), structure, GIVEN)
+            free, held = found[Y], found[X]
+        else:
+            found = asked(walk(y=pinned, hops=(1, None)), structure, GIVEN)
+            free, held = found[X], found[Y]
+        assert held == [other(max(met, ZERO), False, structure)]
+        left = -HALF - K - met
+        passed = GIVEN._replace(init=-QUARTER - K - met, change=left)
+        if K and left < 0 and left < -HALF:  # the product exceeds what it may be: by how much is told
+            passed = passed._replace(excess=-left, excess_at=at(structure))
+        assert free == [passed]
+
+
+@pytest.mark.parametrize(
+    "K, met, allowed, excess",
+    [
+        (ONE, ZERO, ZERO, ONE),  # q k over growth 1
+        (ONE, -HALF, ZERO, HALF),
+        (ONE, -ONE, ZERO, ZERO),  # probabilities: an average
+        (ONE, -HALF, ONE, ZERO),  # room enough
+        (HALF, -ONE, -ONE, ZERO),  # lower than before, but not by this product
+        (ZERO, HALF, ZERO, ZERO),  # nothing is summed
+        (ONE, -ONE, -HALF, ZERO),  # as much as before
+        (ONE, -HALF, HALF, ZERO),  # just room enough
+    ],
+)
+def test_the_excess_of_a_sum_over_a_growing_axis_is_told(K, met, allowed, excess):
+    structure = Contract(X, Y, K, ONE, ONE)
+    demand = PLAIN._replace(init=allowed + 2, change=allowed)
+    (passed,) = asked(walk(y=value(trained=met), hops=(1, None)), structure, demand)[X]
+    assert passed.change == allowed - K - met
+    assert (passed.excess, passed.excess_at) == ((excess, at(structure)) if excess else (ZERO, None))
+
+
+def test_nothing_is_asked_of_what_zeros_meet():
+    zeros = constant(OO)
+    assert asked(walk(y=zeros, hops=(1, None)), DOT, GIVEN) == {} == asked(walk(x=zeros, hops=(None, 1)), DOT, GIVEN)
+
+
+@pytest.mark.parametrize(
+    "trained, shift, keeps",
+    [
+        (ZERO, ZERO, ZERO),
+        (HALF, ZERO, ZERO),  # too large as yet: it will be 0
+        (-HALF, ZERO, -HALF),  # smaller than it might be
+        (-ONE, -HALF, -ONE),
+        (ZERO, -HALF, -HALF),  # its own constants make it small
+        (ZERO, HALF, ZERO),
+    ],
+)
+def test_of_two_free_values_the_other_keeps_its_own_order(trained, shift, keeps):
+    structure = DOT
+    found = asked(walk(y=value(init=TWO, trained=trained), hops=(3, 3), shift={Y: shift}), structure, PLAIN)
+    assert found[Y] == [other(shift, True, structure)]
+    (passed,) = found[X]
+    left = -ONE - keeps
+    assert (passed.init, passed.change) == (left, left)
+    assert passed.excess == (-left if left < 0 else 0)
+
+
+def test_a_gain_and_a_normalised_direction():
+    """W = g v/|v|: the direction can't be smaller, its change is one of the product; the gain takes the budget."""
+    gain, direction = weight_fact(0, WeightOrders(ONE, HALF, random=False)), weight(1, A=ZERO)
+    found = asked(walk(x=direction, y=gain, out=weight(), hops=(None, 1)), ENTRYWISE, GIVEN)
+    # the gain has grown to n^-1/2; the direction has order 0
+    assert found[X] == [GIVEN._replace(init=QUARTER, change=ZERO, tight=False)]
+    assert found[Y] == [GIVEN._replace(use=at(ENTRYWISE), partner=X)]
+    rows = direction._replace(data=True)
+    found = asked(walk(x=rows, y=value(trained=-HALF), hops=(None, 1)), ENTRYWISE, GIVEN)
+    assert found[X] == [other(ZERO, False, ENTRYWISE)]
+
+
+def test_a_product_of_two_weights_is_updated_through_both():
+    """U * V that may change by n^-1/2: with U at n^-1/4, V may change by n^-1/4, and stays at order 0."""
+    u, v = weight(0, A=ONE, C=QUARTER), weight(1, A=ZERO)
+    found = asked(walk(x=u, y=v, out=weight(), hops=(1, 1)), ENTRYWISE, GIVEN)
+    assert found[Y] == [Demand(ZERO, -QUARTER, True, "", at(ENTRYWISE), use=at(ENTRYWISE))]
+    assert found[X] == [GIVEN._replace(use=at(ENTRYWISE), partner=Y)]
+    roomy = GIVEN._replace(change=ONE)
+    assert asked(walk(x=u, y=v, out=weight(), hops=(1, 1)), ENTRYWISE, roomy)[Y][0].change == ZERO
+    # as values they need not care
+    found = asked(walk(x=value(trained=-QUARTER), y=value(), hops=(1, 1)), ENTRYWISE, GIVEN)
+    assert found == {X: [GIVEN], Y: [other(ZERO, True, ENTRYWISE)]}
+
+
+# -- constants before a weight ---------------------------------------------------------------------
+
+
+def test_a_weight_makes_up_for_the_constants_before_it():
+    """x / n into a weight: x keeps budget 0, not n."""
+    roomy = Demand(ONE, TWO, False, "", meets_weight=True)
+    given = GIVEN._replace(meets_weight=True)
+    made = walk()
+    for structure in (View(X), Centre(X), Guard(X), Gather(X), Scale(X, -ONE), Reduce(X, ONE)):
+        assert made.before_constants(at(structure), roomy) == roomy  # still on the way
+    for structure in (Sum((X, Y)), ENTRYWISE, Power(X, ONE), LinearLike(X), Normalise(X, ZERO)):
+        assert made.before_constants(at(structure), roomy) == Demand(ZERO, ZERO, False, "")
+        assert made.before_constants(at(structure), given) == given._replace(meets_weight=False)
+        assert made.before_constants(at(structure), roomy._replace(meets_weight=False)) == roomy._replace(
+            meets_weight=False
+        )
+    for w in (walk(x=weight()), walk(y=weight())):
+        assert w.before_constants(at(DOT), roomy) == Demand(ZERO, ZERO, False, "")
+
+
+@pytest.mark.parametrize("alignment, added", [(FULL, ONE), (NONE, HALF)])
+def test_a_constant_may_be_there_for_a_sum(alignment, added):
+    """q k / n into a weight: the dot product may have the order that the sum adds."""
+    made = walk(alignment=alignment)
+    found = made.before_constants(at(DOT), Demand(TWO, TWO, False, "", meets_weight=True))
+    assert found == Demand(added, added, False, "")
+    small = Demand(-HALF, -ONE, False, "", meets_weight=True)
+    assert made.before_constants(at(DOT), small) == small._replace(meets_weight=False)
+
+
+# -- several consumers -----------------------------------------------------------------------------
+
+
+def demand(change, tight: bool = True, excess=ZERO) -> Demand:
+    return Demand(-change, change, tight, "", excess=excess)
+
+
+@pytest.mark.parametrize(
+    "demands, binding, dropped",
+    [
+        ([demand(ZERO), demand(-HALF, False)], 1, []),
+        ([demand(-HALF), demand(ZERO, False)], 0, []),
+        # a dot product asks for less than a nonlinearity can bear: a conflict
+        ([demand(ZERO), demand(-HALF, False, HALF)], 0, [1]),
+        ([demand(-HALF, False, HALF), demand(ZERO)], 1, [0]),
+        ([demand(-HALF, True, HALF), demand(ZERO)], 1, [0]),
+        # norms can bear it
+        ([demand(ZERO, False), demand(-HALF, False, HALF)], 1, []),
+        # so can a nonlinearity that has that little anyway, or more than 0
+        ([demand(-HALF), demand(-HALF, False, HALF)], 0, []),
+        ([demand(ONE), demand(ZERO, False, ONE)], 1, []),
+        ([demand(-HALF), demand(-ONE, False, HALF)], 0, [1]),
+        # of several tight ones the roomiest decides what would starve
+        ([demand(-HALF), demand(ZERO), demand(-QUARTER, False, HALF)], 0, []),
+        ([demand(-HALF), demand(ZERO), demand(-ONE, False, HALF)], 0, [2]),
+        ([demand(-QUARTER, False), demand(ZERO), demand(-ONE, False, HALF)], 0, [2]),
+        ([demand(ZERO), demand(-ONE, False, HALF), demand(-HALF, False, HALF)], 0, [1, 2]),
+        ([demand(ZERO), demand(-ONE, False, HALF), demand(ZERO, False, HALF)], 0, [1]),
+        # another consumer needs that little anyway: less excess would not help
+        ([demand(ZERO), demand(-ONE, False), demand(-HALF, False, HALF)], 1, []),
+    ],
+)
+def test_the_binding_demand(demands, binding, dropped):
+    made = walk()
+    assert made.settle(X, demands) is demands[binding]
+    floor = min(max((d.change for d in demands if d.tight), default=ZERO), ZERO)
+    assert made.result.conflicts == [Conflict(X, demands[i], demands[i].change, floor) for i in dropped]
+
+
+# -- whole walks -----------------------------------------------------------------------------------
+
+N, FEW = Size.linear(), Size.constant(8)
+
+
+def lowered(*structures: Structure, weights: tuple = (), outputs: "tuple | None" = None, loss=None, backward: int = 0):
+    """Value 0 is the input, then the weights, then what the atoms make, one by one; the last one is the output."""
+    first = 1 + len(weights)
+    made = tuple(range(first, first + len(structures)))
+    values = {0: Value(0, (FEW, FEW), "float32", "input")}
+    values |= {vid: Value(vid, shape, "float32", "param") for vid, shape in enumerate(weights, 1)}
+    values |= {vid: Value(vid, (FEW, N), "float32") for vid in made}
+    names = tuple(Weight(f"W{vid}", vid, shape) for vid, shape in enumerate(weights, 1))
+    leaves = tuple(Leaf(w.name, w, w.value, w.shape, None) for w in names)
+    nodes = (Node(0, "test", (), (), made),) if made else ()
+    ends = tuple(("", vid) for vid in (made[-1:] if outputs is None else outputs))
+    program = Program((64, 128, 256), nodes, values, names, (0,), ends, loss=loss)
+    atoms = tuple(Atom(vid, structure, 0) for vid, structure in zip(made, structures))
+    return Lowered(program, atoms, len(atoms) - backward, leaves)
+
+
+def walked(program: Lowered, orders: "dict | None" = None, caps: "dict | None" = None):
+    orders = orders or {leaf.name: WeightOrders(ZERO, ZERO) for leaf in program.leaves}
+    free = freedom(program, orders, FULL)
+    return budgets(program, free.facts, free, FULL, caps or {})
+
+
+FIRST, SECOND, READOUT = (
+    Contract(1, 0, ZERO, ONE, ZERO),
+    Contract(2, 5, ONE, ONE, ZERO),
+    Contract(3, 7, ONE, ZERO, ZERO),
+)
+MLP = lowered(FIRST, LinearLike(4), SECOND, Bounded(6, True), READOUT, weights=((N, FEW), (N, N), (FEW, N)))
+
+
+def test_a_multilayer_perceptron():
+    """muP: 0, 1/2 and 1 for the inits, 0, 1 and 1 for the updates (Yang et al. 2022, Table 3)."""
+    found = walked(MLP)
+    needs = {vid: [(d.init, d.change) for d in demands] for vid, demands in found.weights.items()}
+    assert needs == {1: [(ZERO, ZERO)], 2: [(-HALF, -ONE)], 3: [(-ONE, -ONE)]}
+    assert {vid: (d.init, d.change) for vid, d in found.of.items()} == dict.fromkeys(range(4, 9), (ZERO, ZERO))
+    assert not found.conflicts and found.of[8].tight
+
+
+def test_a_loss_takes_the_place_of_the_outputs():
+    program = lowered(FIRST, Scale(2, ONE), Scale(2, -ONE), weights=((N, FEW),), outputs=(3,), loss=4)
+    assert walked(program).of[2].change == ONE
+    without = lowered(FIRST, Scale(2, ONE), Scale(2, -ONE), weights=((N, FEW),), outputs=(3,))
+    assert walked(without).of[2].change == -ONE
+    both = lowered(FIRST, Scale(2, ONE), Scale(2, -ONE), weights=((N, FEW),), outputs=(3, 4))
+    assert walked(both).of[2].change == -ONE and set(walked(both).of) == {2, 3, 4}
+
+
+def test_what_no_output_needs_asks_for_nothing():
+    program = lowered(FIRST, LinearLike(3), LinearLike(2), weights=((N, FEW), (N, N)), outputs=(3,))
+    found = walked(program)
+    assert set(found.of) == {3} and found.weights[2] == [] and len(found.weights[1]) == 1
+    # the backward pass has no budgets
+    program = lowered(FIRST, View(2), weights=((N, FEW),), outputs=(2,), backward=1)
+    assert set(walked(program).of) == {2}
+
+
+def test_what_has_no_budget_of_its_own_still_passes_on_those_of_its_operands():
+    """1 / tanh(W x): an inverse asks for 0 of tanh's result, and so does tanh."""
+    program = lowered(FIRST, Bounded(2, True), Power(3, -ONE), weights=((N, FEW),))
+    found = walked(program)
+    assert set(found.of) == {2, 3, 4} and (found.of[2].init, found.of[2].change) == (ZERO, ZERO)
+
+
+def test_each_use_of_a_weight_is_a_demand_of_its_own():
+    """The transpose of a tied embedding: looked up (0), and read out over growth 1."""
+    program = lowered(
+        View(1),
+        Gather(2),
+        Bounded(3, True),
+        Contract(2, 4, ONE, ZERO, ZERO),
+        weights=((FEW, N),),
+    )
+    found = walked(program)
+    needs = sorted((d.init, d.change, d.use.out) for d in found.weights[1])
+    assert needs == [(-ONE, -ONE, 5), (ZERO, ZERO, 3)]
+    assert found.of[2].change == -ONE  # of a view of a weight: that of the use met first on the way back
+
+
+def test_constants_are_handled_on_the_way():
+    """W2 (x W1 / n): what the constant multiplies keeps budget 0, and W2 makes up for it."""
+    program = lowered(FIRST, Sum((3,)), Scale(4, -ONE), Contract(2, 5, ONE, ZERO, ZERO), weights=((N, FEW), (FEW, N)))
+    found = walked(program)
+    assert (found.of[4].init, found.of[4].change) == (ZERO, ZERO)
+    assert found.of[5].change == ZERO
+
+
+def test_conflicts_are_reported():
+    """tanh(W x) needs order 0, its dot product with itself over growth 1 needs less of the same value."""
+    program = lowered(FIRST, Contract(2, 2, ONE, ZERO, ZERO), Bounded(2, True), weights=((N, FEW),), outputs=(3, 4))
+    found = walked(program)
+    assert [(c.value, c.needed, c.allowed) for c in found.conflicts] == [(2, -ONE, ZERO)]
+    assert found.of[2].change == ZERO
+
+
+# -- which values follow the scale of a weight -----------------------------------------------------
+
+FACTS = {X: value(trained=-QUARTER), Y: value(trained=HALF)}
+
+
+@pytest.mark.parametrize(
+    "structure, hops, expected",
+    [
+        (View(X), (3, None), (3, THREE)),
+        (Centre(X), (3, None), (3, THREE)),
+        (Guard(X), (3, None), (3, THREE)),
+        (Gather(X), (3, None), (3, THREE)),
+        (Reduce(X, ONE), (3, None), (3, THREE)),
+        (Scale(X, HALF), (3, None), (3, THREE + HALF)),
+        (Power(X, TWO), (3, None), (3, TWO * 3)),
+        (Power(X, HALF), (3, None), (3, HALF * 3)),
+        (View(X), (None, 3), (None, THREE)),
+        # neither an inverse nor a nonlinearity, a norm, a comparison, a constant
+        (Power(X, -ONE), (3, None), (None, ZERO)),
+        (Power(X, ZERO), (3, None), (None, ZERO)),
+        (LinearLike(X), (3, None), (None, ZERO)),
+        (Bounded(X, True), (3, None), (None, ZERO)),
+        (Normalise(X, HALF), (3, None), (None, ZERO)),
+        (Softmax(X, ONE), (3, None), (None, ZERO)),
+        (Exp(X), (3, None), (None, ZERO)),
+        (Log(X), (3, None), (None, ZERO)),
+        (Discrete((X,)), (3, None), (None, ZERO)),
+        (Known(ONE), (3, None), (None, ZERO)),
+        # a sum follows where all of it does; it is as large as the largest, as near as the nearest
+        (Sum((X, Y)), (3, 5), (3, THREE)),
+        (Sum((Y, X)), (3, 5), (3, THREE)),
+        (Sum((X, Y)), (5, 3), (3, THREE)),
+        (Sum((X, Y)), (3, None), (None, ZERO)),
+        (Sum((X, Y)), (None, 3), (None, ZERO)),
+        (Sum(()), (3, 3), (None, ZERO)),
+        # a product follows either; what is pinned counts with the order that it has
+        (Product(X, Y), (3, 5), (3, THREE - QUARTER)),
+        (Product(X, Y), (5, 3), (3, THREE - QUARTER)),
+        (Product(X, Y), (3, None), (3, THREE + HALF)),
+        (Product(X, Y), (None, 3), (3, -QUARTER - QUARTER)),
+        (Product(X, Y), (None, None), (None, -QUARTER + HALF)),
+        (Contract(X, Y, ONE, ONE, ONE), (3, 5), (3, ZERO)),
+        (Contract(X, Y, ONE, ONE, ONE), (None, 5), (5, ZERO)),
+        (Contract(X, Y, ONE, ONE, ONE), (None, None), (None, ZERO)),
+    ],
+)
+def test_who_follows(structure, hops, expected):
+    shift = {X: THREE, Y: -QUARTER}
+    near, by = _follows(structure, dict(enumerate(hops)), shift, FACTS)
+    assert near == expected[0] and (near is None or by == expected[1])
+
+
+def test_values_without_constants_have_no_shift():
+    hops = {X: 3, Y: 3}
+    assert _follows(View(X), hops, {}, FACTS) == (3, ZERO)
+    assert _follows(Sum((X, Y)), hops, {}, FACTS) == (3, ZERO)
+    assert _follows(Product(X, Y), hops, {}, FACTS) == (3, ZERO)
+
+
+def test_zeros_do_not_pin_a_sum():
+    """A bias that starts at zero and does not train, a state that starts empty."""
+    facts = {X: value(), Y: constant(OO)}
+    assert _follows(Sum((X, Y)), {X: 3, Y: None}, {X: HALF, Y: TWO}, facts) == (3, HALF)
+    facts[Y] = value(init=OO)
+    assert _follows(Sum((X, Y)), {X: 3, Y: None}, {}, facts) == (None, ZERO)
+
+
+def test_freedom_of_a_program():
+    """W x, its scaled view, tanh of that, and tanh times a gain: free, free, pinned, free."""
+    program = lowered(
+        FIRST,
+        Scale(3, HALF),
+        Bounded(4, True),
+        Product(5, 2),
+        Scale(3, OO),
+        weights=((N, FEW), (N,)),
+        backward=0,
+    )
+    orders = {"W1": WeightOrders(None, ZERO), "W2": WeightOrders(ONE, None, random=False)}
+    free = freedom(program, orders, FULL)
+    assert free.hops == {0: None, 1: 0, 2: 0, 3: 1, 4: 2, 5: None, 6: 1, 7: None}
+    assert free.shift == {3: ZERO, 4: HALF, 6: ZERO}
+    # free values have order 0, and change by as much if they change; pinned ones what follows
+    assert free.facts[3][:3] == free.facts[4][:3] == (ZERO, ZERO, ZERO)
+    assert free.facts[5][:3] == (ZERO, ZERO, ZERO) and free.facts[7][:3] == (OO, OO, OO)
+    assert free.facts[6].depends == 0b11
+    gained = freedom(lowered(Scale(1, HALF), weights=((N,),)), {"W1": orders["W2"]}, FULL)
+    assert gained.facts[2].deviation is None
+    frozen = freedom(program, {"W1": WeightOrders(HALF, None), "W2": orders["W2"]}, FULL)
+    assert frozen.facts[3][:3] == frozen.facts[6][:3] == (ZERO, ZERO, OO)
+
+
+def test_freedom_ends_with_the_forward_pass_and_counts_every_atom():
+    program = lowered(FIRST, View(2), View(3), View(4), weights=((N, FEW),), backward=1)
+    free = freedom(program, {"W1": WeightOrders(ZERO, ZERO)}, FULL)
+    assert free.hops == {0: None, 1: 0, 2: 1, 3: 2, 4: 3}
+    # a scale of zero in a chain of shifts
+    program = lowered(FIRST, Product(2, 0), weights=((N, FEW),))
+    assert freedom(program, {"W1": WeightOrders(ZERO, ZERO)}, FULL).shift == {2: ZERO, 3: ZERO}
+
+
+def test_who_would_absorb_a_smaller_budget():
+    """y = (W1 x + W2 x) * tanh(W1 x): the first factor follows W1 and W2; what is pinned is not asked."""
+    program = lowered(
+        FIRST,
+        Contract(2, 0, ZERO, ONE, ZERO),
+        Sum((4, 5)),
+        Bounded(4, True),
+        Product(6, 7),
+        Scale(8, ONE),
+        Contract(3, 9, ONE, ONE, ZERO),
+        weights=((N, FEW), (N, FEW), (N, N)),
+    )
+    hops = freedom(program, {f"W{i}": WeightOrders(ZERO, ZERO) for i in (1, 2, 3)}, FULL).hops
+    assert absorbers(program, 9, hops) == {1, 2}
+    assert absorbers(program, 4, hops) == {1}
+    assert absorbers(program, 7, hops) == set()
+    assert absorbers(program, 10, hops) == {3}  # of a contraction with a weight: that weight
+    assert absorbers(program, 1, hops) == {1}
+    assert absorbers(program, 9, {}) == set()
+    # of two free factors the nearer one absorbs: a gain
+    gained = lowered(FIRST, Product(3, 2), weights=((N, FEW), (N,)))
+    assert absorbers(gained, 4, {0: None, 1: 0, 2: 0, 3: 1, 4: 2}) == {2}
+    # the backward pass is not walked
+    assert absorbers(lowered(FIRST, View(2), weights=((N, FEW),), backward=1), 3, {1: 0, 2: 1, 3: 2}) == set()

@@ -1,0 +1,306 @@
+"""Change every law of the calculus, one term at a time, and see whether a test notices.
+
+    python -m tests.house.mutate                      # everything; exit code 1 if any mutant survives
+    python -m tests.house.mutate --only contract      # laws whose name contains this
+    python -m tests.house.mutate --list               # the mutants, nothing is run
+    python -m tests.house.mutate --tests test_laws.py # only these tests
+
+Mutants (:mod:`tests.house.mutants`): a factor 1/2 becomes 1, a term of a sum or of a max is dropped, a bound is lifted,
+a comparison is turned, a branch is always or never taken, the order at init stands for the trained one, a parity or a
+dependence is forgotten.
+
+One process imports everything, runs all tests once unchanged and notes how long each takes.  Every mutant is installed
+in a fork of it, which runs the tests one by one until one fails: those first that have noticed a mutant of the same
+law, then the quick ones.  Tables of single laws come first; slower tests are only collected if a mutant survives these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import importlib
+import io
+import os
+import pkgutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import ModuleType
+from typing import Optional
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import pytest  # noqa: E402
+from _pytest.runner import runtestprotocol  # noqa: E402
+
+import tpcalc.calculus.demands  # noqa: E402
+import tpcalc.calculus.laws  # noqa: E402
+import tpcalc.dynamics.given  # noqa: E402
+import tpcalc.optimizers  # noqa: E402
+from tests.house.mutants import Mutant, Subject  # noqa: E402
+
+#: Functions of the optimizers that hold no law.
+NO_LAW = {
+    **dict.fromkeys(
+        ("update_law", "recipe", "Recipe.name", "Recipe.laws", "Recipe.by_name", "muon_law"), "looks up a law"
+    ),
+    **dict.fromkeys(("register", "optimizer", "plain_name", "_same_place"), "registers a law"),
+    "UpdateLaw.conventions": "words for a reader",
+}
+
+
+def package(module: ModuleType, skip: Mapping[str, str]) -> tuple[Subject, ...]:
+    """A module, or a package and all its modules."""
+    names = [info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))]
+    return tuple(
+        Subject(m, skip) for m in (module, *(importlib.import_module(f"{module.__name__}.{name}") for name in names))
+    )
+
+
+#: Where the laws are.  Every function and table of exponents in these modules is changed, but for those named here.
+SUBJECTS = (
+    Subject(tpcalc.calculus.laws, {"law": "registers a law"}),
+    Subject(tpcalc.calculus.demands, {"_nonlinearity": "words for a reader"}),
+    Subject(tpcalc.dynamics.given, {"_of": "looks up a weight's entry", "Given.of": "reads text"}),
+    *package(tpcalc.optimizers, NO_LAW),
+)
+
+#: The tests that may notice: tables that run in milliseconds, and what is only run for mutants that survive them.
+QUICK = (
+    "calculus/test_laws.py",
+    "calculus/test_budgets.py",
+    "dynamics/test_given.py",
+    "optimizers/test_update_laws.py",
+)
+SLOW = (
+    "calculus/test_propagate.py",
+    "calculus/test_parity.py",
+    "papers/test_papers.py",
+    "derive/test_derive.py",
+    "papers/test_mup_oracle.py",
+    "lower/test_slices.py",
+    "house/test_layers.py",
+    "rules/test_rule_oracles.py",
+)
+
+#: Cached results of tests that no law has a part in: traces, programs lowered to structures.  Others are forgotten.
+SHARED = {
+    "tests.support.models.program",
+    "tests.support.models.bare_mlp",
+    "tests.papers.test_papers.lowered",
+    "tests.rules.test_rule_oracles.traced",
+    "tests.rules.test_rule_oracles.lowered",
+    "tests.papers.test_mup_oracle.plain",
+    "tests.papers.test_mup_oracle.with_readout",
+    "tests.papers.test_mup_oracle.initialised",
+    "tests.papers.test_mup_oracle.mup_models",
+}
+
+#: Mutants that change no order, each with the reason.  ``--equivalent`` tries them; one that is gone is an error.
+EQUIVALENT: dict[str, str] = {
+    "law.UpdateLaw.held_back: off > 0  ->  off >= 0": "an epsilon in its place holds nothing back: 0 from either side",
+    "law._kronecker.update: e_inputs * (w.fan_in + 2 * inputs)  ->  w.fan_in + 2 * inputs": "it is 1 in every law",
+}
+
+#: Exit code of a child that could not install its mutant.
+BROKEN = 3
+#: CPU seconds that a test may take beyond its usual time, and bytes: a mutant that never ends is noticed.
+PATIENCE, MEMORY = 5, 6 << 30
+
+
+class Bench:
+    """A pytest plugin that runs mutants in place of the tests it has collected."""
+
+    def __init__(self, mutants: list[Mutant], progress: bool = True) -> None:
+        self.mutants = mutants
+        self.progress = progress
+        self.error: Optional[str] = None
+        self.noticed: dict[Mutant, str] = {}
+        self.survivors: list[Mutant] = []
+        self.endless: list[Mutant] = []
+        self.seconds: dict[str, float] = {}
+        self.spent: dict[Mutant, float] = {}
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed or not session.items:
+            self.error = "the tests could not be collected"
+            return True
+        self.items = {item.nodeid: item for item in session.items}
+        failed = self.run_unchanged()
+        if failed:
+            self.error = f"{len(failed)} tests fail without any mutant: {', '.join(failed[:5])}"
+            return True
+        forget()
+        gc.collect()
+        gc.freeze()
+        killers: dict[str, Counter] = {}
+        for index, mutant in enumerate(self.mutants):
+            start = time.monotonic()
+            known = killers.setdefault(mutant.of, Counter())
+            killer = self.run(mutant, known)
+            if self.error:
+                return True
+            self.spent[mutant] = time.monotonic() - start
+            if killer is None:
+                self.survivors.append(mutant)
+            else:
+                self.noticed[mutant] = killer
+                known[killer] += 1
+            if index % 100 == 99:
+                self.say(f"{index + 1} of {len(self.mutants)} mutants tried")
+        return True
+
+    def say(self, text: str) -> None:
+        if self.progress:
+            print(text, file=sys.__stdout__, flush=True)
+
+    def run_unchanged(self) -> list[str]:
+        """Run every test once; the nodes that fail.  What it takes is noted, what it traced is kept."""
+        failed = []
+        for nodeid, item in self.items.items():
+            start = time.monotonic()
+            if any(report.failed for report in runtestprotocol(item, nextitem=None, log=False)):
+                failed.append(nodeid)
+            self.seconds[nodeid] = time.monotonic() - start
+        return failed
+
+    def order(self, known: Counter) -> list[str]:
+        """Quick tests first, but before them those that have noticed a mutant of the same law."""
+        return sorted(self.items, key=lambda nodeid: self.seconds[nodeid] / (1 + 100 * known[nodeid]))
+
+    def run(self, mutant: Mutant, known: Counter) -> Optional[str]:
+        """The test that notices ``mutant``, None if it survives."""
+        receive, send = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(receive)
+            self.in_child(mutant, self.order(known), send)
+        os.close(send)
+        with os.fdopen(receive, "rb") as pipe:
+            told = pipe.read().decode().split("\n")
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code == BROKEN:
+            self.error = f"the mutant {mutant} cannot be installed"
+        if code == 0:
+            return None
+        if code != 1:  # stopped by the timer
+            self.endless.append(mutant)
+        return told[-1]
+
+    def in_child(self, mutant: Mutant, order: list[str], send: int) -> None:
+        code = BROKEN
+        try:
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, 1)
+            os.dup2(sink, 2)
+            limit_memory()
+            mutant.install()
+            code = 0
+            for nodeid in order:
+                os.write(send, f"\n{nodeid}".encode())
+                signal.setitimer(signal.ITIMER_PROF, PATIENCE + 10 * self.seconds[nodeid])
+                if any(report.failed for report in runtestprotocol(self.items[nodeid], nextitem=None, log=False)):
+                    code = 1
+                    break
+        finally:
+            os._exit(code)
+
+
+def limit_memory() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+def forget() -> None:
+    """Empty the caches of the calculus and of its tests."""
+    for thing in gc.get_objects():
+        if type(thing) is functools._lru_cache_wrapper:
+            name = f"{thing.__module__}.{thing.__qualname__}"
+            own = name.startswith(("tpcalc.", "models.", "zoo.", "test_", "benchmarks."))
+            if own and name not in SHARED and not name.startswith("tpcalc.trace."):
+                thing.cache_clear()
+
+
+def bench(mutants: list[Mutant], tests: list[str], progress: bool = True) -> Bench:
+    """Run ``mutants`` against the test files ``tests``."""
+    import torch
+    from hypothesis import Phase, settings
+
+    torch.set_num_threads(1)
+    # a failure is enough: it need not be made small
+    settings.register_profile("mutate", phases=[Phase.explicit, Phase.generate], database=None, deadline=None)
+    settings.load_profile("mutate")
+    plugin = Bench(mutants, progress)
+    with redirect_stdout(io.StringIO()) as told:
+        code = pytest.main(
+            ["-q", "-s", "--tb=short", "-p", "no:cacheprovider", "-p", "no:warnings", *tests], plugins=[plugin]
+        )
+    if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED):
+        plugin.error = plugin.error or "pytest did not run"
+    if plugin.error:
+        sys.exit(f"error: {plugin.error}\n{told.getvalue()[-2000:]}")
+    return plugin
+
+
+def chosen(subjects: tuple[Subject, ...], only: str) -> list[Mutant]:
+    return [mutant for subject in subjects for mutant in subject.mutants() if only in mutant.of]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", default="", help="laws whose name contains this")
+    parser.add_argument("--list", action="store_true", help="list the mutants and stop")
+    parser.add_argument("--quick", action="store_true", help="only the tables, no slow tests for what survives them")
+    parser.add_argument("--tests", help="only these files, separated by commas")
+    parser.add_argument("--equivalent", action="store_true", help="try those listed as equivalent: none may be noticed")
+    parser.add_argument("--slow", type=int, default=0, help="show this many of the mutants that took longest")
+    arguments = parser.parse_args()
+    start = time.monotonic()
+    found = chosen(SUBJECTS, arguments.only)
+    if arguments.list:
+        print(*found, sep="\n")
+        return
+    known = chosen(SUBJECTS, "")
+    laws = {mutant.of for mutant in known}
+    gone = {text for text in EQUIVALENT if text.partition(": ")[0] in laws} - {str(mutant) for mutant in known}
+    if gone:
+        sys.exit(f"error: listed as equivalent but not there: {'; '.join(sorted(gone))}")
+    listed = [mutant for mutant in found if str(mutant) in EQUIVALENT]
+    tried = listed if arguments.equivalent else [mutant for mutant in found if str(mutant) not in EQUIVALENT]
+    stages = (arguments.tests.split(","),) if arguments.tests else (QUICK,) if arguments.quick else (QUICK, SLOW)
+    left, noticed, endless = tried, {}, 0
+    for names in stages:
+        tests = [str(path) for path in (ROOT / "tests" / name for name in names) if path.exists()]
+        if left and tests:
+            result = bench(left, tests)
+            print(f"{len(left)} mutants, {len(result.items)} tests ({sum(result.seconds.values()):.0f} s unchanged)")
+            left, endless = result.survivors, endless + len(result.endless)
+            noticed |= result.noticed
+            for mutant in sorted(result.spent, key=result.spent.get, reverse=True)[: arguments.slow]:
+                print(f"{result.spent[mutant]:.1f} s  {mutant}  by {result.noticed.get(mutant)}")
+    minutes, used = (time.monotonic() - start) / 60, sum(os.times()[:4]) / 60
+    if arguments.equivalent:
+        print(
+            *(f"NOTICED {mutant}: not equivalent, see {killer}" for mutant, killer in noticed.items()), sep="\n", end=""
+        )
+        print(f"{len(tried)} listed as equivalent, {len(noticed)} noticed")
+        sys.exit(1 if noticed else 0)
+    print(*(f"SURVIVED {mutant}\n" for mutant in left), sep="", end="")
+    print(
+        f"{len(tried)} mutants of {len({mutant.of for mutant in tried})} laws: {len(noticed)} noticed ({endless} of "
+        f"them never ended), {len(left)} survived; {len(listed)} more listed as equivalent; {minutes:.1f} minutes, "
+        f"{used:.1f} of them on a processor"
+    )
+    sys.exit(1 if left else 0)
+
+
+if __name__ == "__main__":
+    main()

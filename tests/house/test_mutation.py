@@ -1,0 +1,105 @@
+"""The mutations of ``tests/house/mutate.py``: they reach every law, and a change which no test notices is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tpcalc import optimizers
+from tpcalc.calculus import laws
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="mutants run in forks")
+
+
+@pytest.fixture(scope="module")
+def mutants() -> list:
+    from tests.house.mutate import SUBJECTS, chosen
+
+    return chosen(SUBJECTS, "")
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tests.house.mutate", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+#: At least as many mutants of each law; of the laws of contraction many more.
+AT_LEAST = 2
+MORE = {"laws.contract": 60, "laws.total": 30, "laws.product": 20, "demands._Walk.weight_use": 40}
+#: What the laws share.
+SHARED = (
+    "laws._function_of laws._product_parity laws.K_update laws._power laws._at_most_zero "
+    "laws._relative laws._settled laws.leaf_fact laws.weight_fact laws.roles "
+    "laws.Fact.shifted laws.deviation laws._relative_deviation laws._deviating "
+    "laws._product_deviation "
+    "laws.Alignment.initial_on_change demands._Walk.pass_on demands._Walk.share demands._Walk.before_constants "
+    "demands._Walk.beside_pinned demands._Walk.capped demands._Walk.settle demands.freedom demands._follows "
+    "demands._absorber given.analyse given.gradient_order given.update_order"
+).split()
+
+
+def test_every_law_is_changed(mutants):
+    count = Counter(mutant.of for mutant in mutants)
+    for law in laws.LAWS.values():
+        assert count[f"laws.{law.__name__}"] >= AT_LEAST, law.__name__
+    assert all(count[name] >= least for name, least in {**dict.fromkeys(SHARED, AT_LEAST), **MORE}.items())
+    for name in ("Alignment.weight_change", "Alignment.values", "FULL", "NONE", "OMEGA"):
+        assert any(of.startswith(f"laws.{name}") for of in count)
+    for name in optimizers.LAWS:
+        assert any(f"LAWS[{name!r}]" in of or f".{name.upper()}." in of for of in count), name
+    assert len(set(map(str, mutants))) == len(mutants)
+
+
+@pytest.mark.parametrize(
+    "of, words",
+    [
+        ("laws.contract", "K / 2  ->  K"),  # the central limit
+        ("laws.Alignment.initial_on_change", "max(K / 2, K - R / 2)  ->  K / 2"),  # the operator norm
+        (
+            "laws.K_update",
+            "max_order(on_change + other.init, alignment.weight_change(K) + other.change)  ->  on_change",
+        ),
+        ("laws.product", "max_order(x.change + y.trained, x.init + y.change)  ->  x.init + y.change"),
+        ("laws.normalise", "_relative(x) + s.shift  ->  _relative(x)"),
+        ("laws.contract", "if not (x_weight and y_weight)  ->  if True"),
+        ("demands._Walk.capped", "min(demand.init, ZERO)  ->  demand.init"),
+    ],
+)
+def test_terms_and_factors_of_the_laws_are_dropped(mutants, of, words):
+    assert any(mutant.of == of and mutant.words.startswith(words) for mutant in mutants)
+
+
+def test_a_change_that_no_test_notices_survives(tmp_path):
+    """A test of positive powers says nothing of what an inverse makes of zero."""
+    tests = tmp_path / "test_half.py"
+    tests.write_text(
+        "from fractions import Fraction\n"
+        "from tpcalc.calculus.laws import _power\n"
+        "def test_positive_powers():\n"
+        "    assert _power(Fraction(2), Fraction(3)) == 6\n"
+    )
+    found = run("--only", "laws._power", "--tests", str(tests))
+    assert found.returncode == 1 and "SURVIVED laws._power: ZERO  ->  HALF" in found.stdout, found.stdout
+    assert "SURVIVED laws._power: order * k  ->  order" not in found.stdout
+    said = found.stdout.splitlines()[-1]
+    tried, noticed = int(said.split()[0]), int(said.partition(": ")[2].split()[0])
+    survived = found.stdout.count("SURVIVED")
+    assert noticed >= 2 and survived >= 2 and tried == noticed + survived
+
+
+def test_the_tables_notice_every_change_of_a_law():
+    found = run("--only", "laws._power", "--tests", "calculus/test_laws.py")
+    assert found.returncode == 0 and " 0 survived" in found.stdout, found.stdout
+
+
+def test_tests_that_fail_anyway_are_no_judges(tmp_path):
+    tests = tmp_path / "test_broken.py"
+    tests.write_text("def test_nothing():\n    assert False\n")
+    found = run("--only", "laws._power", "--tests", str(tests))
+    assert found.returncode == 1 and "fail without any mutant" in found.stderr

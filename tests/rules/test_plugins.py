@@ -1,0 +1,165 @@
+"""Ops without a rule, rules from the user's own file, and precise refusals."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import tpcalc
+from tpcalc import cli
+from tpcalc.errors import UnsupportedOpError
+from tpcalc.rules import REGISTRY, Registry, rule
+from tpcalc.rules.structures import LinearLike, Power, View
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "rules.md").read_text()
+WIDTHS = ("--widths", "64,128,256")
+
+
+#: The example of the page.
+(EXAMPLE,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.M | re.S)
+
+
+@pytest.fixture
+def registered():
+    """Leave the rules as they were."""
+    rules, ignored = dict(REGISTRY.rules), dict(REGISTRY.ignored)
+    yield
+    for table, before in ((REGISTRY.rules, rules), (REGISTRY.ignored, ignored)):
+        table.clear()
+        table.update(before)
+
+
+def spawn(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """A process of its own: a custom op is registered once in a process."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tpcalc", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_documented_example_runs(tmp_path):
+    (tmp_path / "model.py").write_text(EXAMPLE)
+    command = next(line for line in PAGE.splitlines() if line.startswith("tpcalc table model.py"))
+    found = spawn(*command.split()[1:], *WIDTHS, "--format", "csv", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    rows = {line.split(",")[0]: line for line in found.stdout.splitlines()}
+    for name in ("gate.weight", "up.weight", "down.weight"):
+        assert "hidden" in rows[name] and "1/2" in rows[name]
+    assert "output" in rows["out.weight"]
+
+
+def test_without_its_rule_the_message_names_op_module_line_and_decorator(tmp_path):
+    """The very message that the page shows, up to names and lines."""
+    source = EXAMPLE
+    start, end = source.index("@tpcalc.rule"), source.index("class MLP")
+    (tmp_path / "model.py").write_text(source[:start] + source[end:])
+    found = spawn("table", "model.py:mlp", *WIDTHS, cwd=tmp_path)
+    line = (tmp_path / "model.py").read_text().splitlines().index(
+        "        return self.out(x + self.down(swiglu(self.gate(x), self.up(x))))"
+    ) + 1
+    assert found.returncode == 2
+    assert found.stderr.strip().endswith(
+        f"op shop.swiglu.default has no rule (module (top), line model.py:{line}); "
+        f'add one with @tpcalc.rule("shop.swiglu") in your own file'
+    )
+
+
+def test_the_backward_of_an_op_needs_its_rule_too(tmp_path):
+    source = EXAMPLE
+    start, end = source.index('@tpcalc.rule("shop.swiglu_backward")'), source.index("class MLP")
+    (tmp_path / "model.py").write_text(source[:start] + source[end:])
+    found = spawn("table", "model.py:mlp", *WIDTHS, cwd=tmp_path)
+    assert found.returncode == 2 and '@tpcalc.rule("shop.swiglu_backward")' in found.stderr
+
+
+def test_rules_in_a_file_of_their_own(tmp_path):
+    source = EXAMPLE
+    start, end = source.index("@tpcalc.rule"), source.index("class MLP")
+    head = "import tpcalc\nfrom tpcalc.rules.structures import LinearLike, Product, Slope\n\n"
+    (tmp_path / "model.py").write_text(source[:start] + source[end:])
+    (tmp_path / "my_rules.py").write_text(head + source[start:end])
+    found = spawn("--plugin", "my_rules.py", "table", "model.py:mlp", *WIDTHS, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "gate.weight" in found.stdout
+
+
+def test_a_plugin_that_is_missing_is_one_sentence(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--plugin", "nowhere.py", "table", "hf:gpt2"])
+    captured = capsys.readouterr()
+    assert exit_.value.code == 2 and "no file nowhere.py" in captured.err and "Traceback" not in captured.err
+
+
+def test_a_second_rule_is_refused_but_the_same_file_may_be_imported_twice(registered):
+    registry = Registry({}, {})
+    code = "def relu(call):\n    return None\n"
+    functions = []
+    for _ in range(2):
+        scope: dict = {}
+        exec(compile(code, "user.py", "exec"), scope)
+        functions.append(scope["relu"])
+    rule("my.relu", registry=registry)(functions[0])
+    rule("my.relu", registry=registry)(functions[1])
+    with pytest.raises(ValueError, match="my.relu already has a rule"):
+        rule("my.relu", registry=registry)(lambda call: None)
+    with pytest.raises(ValueError, match="aten.relu already has a rule"):
+        tpcalc.rule("aten.relu")(lambda call: View(call[0]))
+
+
+def squared(n):
+    return nn.Sequential(nn.Linear(8, n), nn.ReLU(), nn.Linear(n, 4)), (torch.randn(3, 8),)
+
+
+def test_a_more_specific_name_wins(registered):
+    """One overload of a shipped rule replaced: relu taken for a square."""
+    seen = []
+
+    @tpcalc.rule("aten.relu.default")
+    def mine(call):
+        seen.append(call.node.module)
+        return Power(call[0], 2)
+
+    tpcalc.derive(tpcalc.trace(squared, (64, 128, 256)))
+    assert seen and set(seen) == {"1"}
+
+
+def test_an_ignored_op_needs_a_reason(registered):
+    with pytest.raises(ValueError, match="reason"):
+        tpcalc.ignore("my.log", reason="")
+    tpcalc.ignore("my.log", reason="writes to a log")
+    with pytest.raises(ValueError, match="already"):
+        tpcalc.rule("my.log")(lambda call: LinearLike(call[0]))
+
+
+def test_a_product_over_a_growing_axis_is_refused():
+    class Model(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.enter, self.out = nn.Linear(8, n), nn.Linear(n, 4)
+
+        def forward(self, x):
+            return self.out(torch.sigmoid(self.enter(x)).cumprod(dim=-1))
+
+    with pytest.raises(
+        UnsupportedOpError,
+        match=r"op aten.cumprod.default multiplies over an axis that grows .*test_plugins.py:\d+.*; sum logarithms",
+    ):
+        tpcalc.derive(tpcalc.trace(lambda n: (Model(n), (torch.randn(3, 8),)), (64, 128, 256)))
+
+
+def test_every_structure_is_documented():
+    from tpcalc.rules import structures
+
+    names = {
+        name
+        for name, kind in vars(structures).items()
+        if isinstance(kind, type) and issubclass(kind, structures.Structure)
+    }
+    assert not [name for name in names - {"Structure"} if f"`{name}(" not in PAGE and f", `{name}(" not in PAGE]

@@ -1,0 +1,1 @@
+"""Exact exponents, sizes and constants: numbers, which know no graph."""

@@ -1,0 +1,1 @@
+"""The Tensor Programs calculus: one law a structure, one file a question."""

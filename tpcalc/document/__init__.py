@@ -1,0 +1,1 @@
+"""The versioned JSON documents that commands print and files hold."""

@@ -1,0 +1,1 @@
+"""What a given parametrization does: training followed step by step, and its regime."""

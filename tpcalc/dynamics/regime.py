@@ -1,0 +1,257 @@
+"""What the infinite-width limit of a given parametrization does, for the net and for each weight.
+
+Definitions of Yang & Hu 2021 (TP4, Sections 3 and 5) for MLPs, read on any program:
+
+* *stable*: features and outputs stay O(1), at init and in training;
+* *trivial*: the outputs do not move;
+* ``r``: the features that enter the readout move by ``n^-r``, relative to their size at init;
+* a stable nontrivial net with ``r = 0`` learns features, with ``r > 0`` it stays in the *kernel* regime (the dynamical
+  dichotomy); Yang & Littwin 2023 (TP4b) prove the same for Adam-like optimizers, where the kernel is nonlinear
+  ("operator");
+* *maximal*: every weight is updated maximally, so that its update alone moves what it makes by as much as that is
+  large.  Theorem 5.6: muP is the only stable parametrization that is maximal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.calculus.laws import Fact, roles
+from tpcalc.dynamics.given import Analysis, gradient_order
+from tpcalc.lower.lowered import Leaf, Lowered
+from tpcalc.rules.structures import (
+    Atom,
+    Bounded,
+    Contract,
+    Exp,
+    Gather,
+    Guard,
+    LinearLike,
+    Log,
+    Normalise,
+    Product,
+    Scale,
+    Softmax,
+    Structure,
+    View,
+    operands,
+)
+
+UNSTABLE, TRIVIAL, KERNEL, LEARNING, MAXIMAL = "unstable", "trivial", "kernel", "feature learning", "maximal"
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A value that must stay O(1) and does not: its order, whether it is too large at init already, and why it may not."""
+
+    value: int
+    order: Order
+    at_init: bool
+    why: str
+    atom: "Atom | None" = None
+
+
+@dataclass(frozen=True)
+class Regime:
+    """``name``: unstable, trivial, kernel, feature learning or maximal.  ``r``: features that enter the readout move by
+    ``n^-r`` of their size at init (of an unstable net: as seen at ``step``); None where the program has no readout or
+    nothing moves.
+
+    ``per_weight``: ``maximal`` (its update moves its result as much as it is large), ``lazy`` (it moves the outputs,
+    its own result vanishingly), ``vanishing`` (its update has no effect), ``frozen`` (no update), ``unstable`` (its own
+    update is too large).  ``excesses``: what makes the net unstable, in program order.  ``step``: training step at
+    which that is seen, or the last followed.
+    """
+
+    name: str
+    r: "Fraction | None"
+    per_weight: Mapping[str, str]
+    output_init: Order = ZERO
+    output_change: Order = ZERO
+    excesses: tuple[Excess, ...] = ()
+    step: int = 0
+    features: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def stable(self) -> bool:
+        return not self.excesses
+
+
+def base(lowered: Lowered, vid: int) -> int:
+    """The value before constant multipliers and views: only what they act on has a size of its own."""
+    while (atom := lowered.maker.get(vid)) is not None and isinstance(atom.structure, (View, Scale, Guard)):
+        vid = atom.structure.x
+    return vid
+
+
+def _outputs(lowered: Lowered) -> tuple[int, ...]:
+    program = lowered.program
+    return (
+        (program.loss,)
+        if program.loss is not None and not program.outputs
+        else tuple(vid for _, vid in program.outputs)
+    )
+
+
+def _values_met(s: Contract, facts: Mapping[int, Fact]) -> "tuple[int, ...] | None":
+    """The values that a weight contraction contracts a weight with; None for a contraction of values only."""
+    x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
+    if not (x_weight or y_weight):
+        return None
+    return tuple(v for v, is_weight in ((s.x, x_weight), (s.y, y_weight)) if not is_weight)
+
+
+def features(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[int, ...]:
+    """The last hidden features: values that a weight contracts over a growing axis on the way to an output, with no
+    such weight after it.
+    """
+    found: dict[int, None] = {}
+    seen: set[int] = set()
+    stack = list(_outputs(lowered))
+    while stack:
+        vid = stack.pop()
+        atom = lowered.maker.get(vid)
+        if vid in seen or atom is None:
+            continue
+        seen.add(vid)
+        s = atom.structure
+        if isinstance(s, Contract) and s.K > 0 and (met := _values_met(s, facts)) is not None:
+            found.update(dict.fromkeys(base(lowered, v) for v in met))
+            continue
+        stack.extend(operands(s))
+    return tuple(sorted(found))
+
+
+def bounded_values(lowered: Lowered, facts: Mapping[int, Fact]) -> Iterator[tuple[int, str, "Atom | None"]]:
+    """The values that must stay O(1): what enters a weight or a nonlinearity, and the outputs."""
+    for atom in lowered.atoms[: lowered.forward]:
+        s = atom.structure
+        if isinstance(s, (LinearLike, Bounded, Exp, Log, Softmax)):
+            yield s.x, "enters a nonlinearity", atom
+        elif isinstance(s, Contract) and s.K > 0:
+            for vid in _values_met(s, facts) or ():
+                yield base(lowered, vid), "enters a weight", atom
+    for vid in _outputs(lowered):
+        yield vid, "leaves as an output", None
+
+
+def excesses(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[Excess, ...]:
+    """What is larger than O(1) and must not be, each value once."""
+    found: dict[int, Excess] = {}
+    for vid, why, atom in bounded_values(lowered, facts):
+        fact = facts[vid]
+        if fact.data and vid not in found and max_order(fact.init, fact.trained) > ZERO:
+            found[vid] = Excess(vid, max_order(fact.init, fact.trained), fact.init > ZERO, why, atom)
+    return tuple(found.values())
+
+
+def relative_change(fact: Fact) -> Order:
+    """Change over the size at init; 0 for what starts at zero and moves."""
+    if fact.change is MINUS_INFINITY:
+        return MINUS_INFINITY
+    return ZERO if fact.init is MINUS_INFINITY else fact.change - fact.init
+
+
+def _effect(structure: Structure, vid: int, change: Order, facts: Mapping[int, Fact], analysis: Analysis) -> Order:
+    """How much the update of ``vid`` alone moves the result of an op it enters."""
+    if isinstance(structure, Contract):
+        other = structure.y if structure.x == vid else structure.x
+        return change + analysis.alignment.weight_change(structure.K) + facts[other].trained
+    if isinstance(structure, Product):
+        return change + facts[structure.y if structure.x == vid else structure.x].trained
+    if isinstance(structure, Scale):
+        return change + structure.order
+    if isinstance(structure, Normalise):
+        return structure.shift + change - max_order(facts[vid].init, facts[vid].trained)
+    return change
+
+
+def own_effect(analysis: Analysis, facts: Mapping[int, Fact], vid: int) -> Order:
+    """The change that a weight's own update makes where it enters, relative to the size of the result; the largest use.
+
+    Views and products with constants are followed until the weight meets a value.  What other weights blow up does not
+    count as size.
+    """
+    lowered = analysis.lowered
+    best: Order = MINUS_INFINITY
+    stack = [(vid, facts[vid].change)]
+    while stack:
+        x, change = stack.pop()
+        for atom in lowered.forward_uses.get(x, ()):
+            s = atom.structure
+            if isinstance(s, Contract) and not roles(s, facts[s.x], facts[s.y])[0 if s.x == x else 1]:
+                continue  # rows looked up in an embedding meet the next weight as values
+            effect = _effect(s, x, change, facts, analysis)
+            result = facts[atom.out]
+            if result.weight and (not result.data or isinstance(s, (Gather, View))):
+                stack.append((atom.out, effect))
+            if effect is not MINUS_INFINITY and (result.data or not result.weight):
+                best = max_order(best, effect - max_order(result.init, min(result.trained, ZERO)))
+    return best
+
+
+#: Of the blocks of one packed weight the first of these that any block has stands for the weight.
+WORST = ("unstable", "vanishing", "lazy", "frozen", "maximal")
+
+
+def _status(analysis: Analysis, facts: Mapping[int, Fact], leaf: Leaf, unstable: bool) -> str:
+    change = facts[leaf.value].change
+    if change is MINUS_INFINITY:
+        return "frozen"
+    # <gradient, update> summed over the entries, aligned: what the update does to the outputs to first order
+    entries = sum((size.growth for size in leaf.shape), ZERO)
+    on_outputs = gradient_order(leaf.grad, facts) + change + entries
+    if on_outputs > ZERO and unstable:
+        return "unstable"
+    if on_outputs < ZERO:
+        return "vanishing"
+    return "maximal" if own_effect(analysis, facts, leaf.value) >= ZERO else "lazy"
+
+
+def regime(analysis: Analysis) -> Regime:
+    """The regime of ``analysis``: read at the first step that is unstable, else at the last."""
+    lowered = analysis.lowered
+    for step, state in enumerate(analysis.trail):  # noqa: B007
+        facts = state.facts
+        broken = excesses(lowered, facts)
+        if broken:
+            break
+    last = features(lowered, facts)
+    moved = max_order(*(relative_change(facts[vid]) for vid in last))
+    outputs = [facts[vid] for vid in _outputs(lowered)]
+    out_init, out_change = max_order(*(f.init for f in outputs)), max_order(*(f.change for f in outputs))
+    per_weight = {
+        name: min((_status(analysis, facts, leaf, bool(broken)) for leaf in leaves), key=WORST.index)
+        for name, leaves in lowered.leaves_of.items()
+    }
+    r = None if moved is MINUS_INFINITY else -moved
+    if broken:
+        name = UNSTABLE
+    elif out_change < ZERO:
+        name = TRIVIAL
+    elif r is not None and r > ZERO:
+        name = KERNEL
+    elif all(status in ("maximal", "frozen") for status in per_weight.values()):
+        name = MAXIMAL
+    else:
+        name = LEARNING
+    return Regime(name, r, per_weight, out_init, out_change, broken, step, last)
+
+
+__all__ = [
+    "KERNEL",
+    "LEARNING",
+    "MAXIMAL",
+    "TRIVIAL",
+    "UNSTABLE",
+    "Excess",
+    "Regime",
+    "excesses",
+    "features",
+    "own_effect",
+    "regime",
+    "relative_change",
+]

@@ -1,0 +1,1 @@
+"""From ATen calls to atoms: each op's structure, flattened."""

@@ -1,0 +1,121 @@
+"""A program as atoms: one structure each, with the weights as the calculus sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Optional
+
+from tpcalc.algebra.order import ZERO
+from tpcalc.algebra.size import Size
+from tpcalc.program.ir import Node, Program, Weight
+from tpcalc.rules.structures import Atom, Centre, Contract, Guard, Scale, View, operands
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A weight as the calculus sees it: whole, or one block of a packed weight (``start``, ``length`` along axis ``dim``).
+
+    ``value`` is its value id, ``grad`` that of its gradient (None without one).
+    """
+
+    name: str
+    weight: Weight
+    value: int
+    shape: tuple[Size, ...]
+    grad: Optional[int]
+    dim: Optional[int] = None
+    start: Optional[Size] = None
+    length: Optional[Size] = None
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program as atoms in execution order; the first ``forward`` of them belong to the forward pass.
+
+    ``leaves`` are its weights, packed ones in blocks.  ``finite``: values without a growing axis.  ``means``: mean ->
+    the value whose entries it averages.
+    """
+
+    program: Program
+    atoms: tuple[Atom, ...]
+    forward: int
+    leaves: tuple[Leaf, ...]
+    finite: frozenset[int] = frozenset()
+    means: Mapping[int, int] = field(default_factory=dict)
+
+    @cached_property
+    def leaves_of(self) -> dict[str, tuple[Leaf, ...]]:
+        """Weight name -> its leaves."""
+        table: dict[str, list[Leaf]] = {}
+        for leaf in self.leaves:
+            table.setdefault(leaf.weight.name, []).append(leaf)
+        return {name: tuple(leaves) for name, leaves in table.items()}
+
+    @cached_property
+    def maker(self) -> dict[int, Atom]:
+        """Value id -> the atom that makes it."""
+        return {atom.out: atom for atom in self.atoms}
+
+    @cached_property
+    def forward_uses(self) -> dict[int, tuple[Atom, ...]]:
+        """Value id -> forward atoms that read it."""
+        table: dict[int, list[Atom]] = {}
+        for atom in self.atoms[: self.forward]:
+            for x in dict.fromkeys(operands(atom.structure)):
+                table.setdefault(x, []).append(atom)
+        return {vid: tuple(atoms) for vid, atoms in table.items()}
+
+    def meets(self, leaf: Leaf) -> tuple[Fraction, Optional[int]]:
+        """Growth that a weight contracts, and the value that it meets there; of several uses the largest growth.
+
+        Views and constants are followed from the weight to its first contraction; (0, None) without one.
+        """
+        best: tuple[Fraction, Optional[int]] = (ZERO, None)
+        stack, seen = [leaf.value], set()
+        while stack:
+            vid = stack.pop()
+            if vid in seen:
+                continue
+            seen.add(vid)
+            for atom in self.forward_uses.get(vid, ()):
+                s = atom.structure
+                if isinstance(s, Contract):
+                    other = s.y if s.x == vid else s.x
+                    if best[1] is None or s.K > best[0]:
+                        best = s.K, other
+                elif isinstance(s, (View, Centre, Scale, Guard)):
+                    stack.append(atom.out)
+        return best
+
+    @cached_property
+    def centred_inside(self) -> frozenset[int]:
+        """Values that a norm of the forward pass centres inside its own op."""
+        befores = {atom.out: self.before_centring(atom.out) for atom in self.atoms[: self.forward]}
+        return frozenset(x for out, x in befores.items() if x != out)
+
+    def before_centring(self, vid: int) -> int:
+        """The value that a norm centres inside its own op; of any other value that value."""
+        atom = self.maker.get(vid)
+        inside = atom is not None and isinstance(atom.structure, Centre) and vid not in self.program.values
+        return atom.structure.x if inside else vid
+
+    def node(self, atom: Atom) -> Node:
+        return self.program.nodes[atom.node]
+
+    def where(self, atom: Atom) -> str:
+        return self.node(atom).where
+
+    def name(self, vid: int) -> str:
+        """Name of a value; an intermediate of one op is named after the op's own result."""
+        if vid in self.program.values:
+            return self.program.value_name(vid)
+        for leaf in self.leaves:
+            if leaf.value == vid:
+                return leaf.name
+        node = self.node(self.maker[vid])
+        first = next((out for out in node.outputs if out is not None), None)
+        inner = f" inside {self.program.value_name(first)}" if first is not None else ""
+        return f"a part of {node.short_op}{inner}"

@@ -1,0 +1,1 @@
+"""The scaling table as text, Markdown, LaTeX and CSV."""

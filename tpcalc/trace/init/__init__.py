@@ -1,0 +1,1 @@
+"""The model's own initialisation, read from its init calls."""

@@ -1,0 +1,166 @@
+"""Phantom tensors: everything autograd needs to know about a CPU tensor, and no memory.
+
+A phantom is a wrapper subclass of ``torch.Tensor`` on device ``cpu``.  It stands where a fake tensor
+would, but it is about sixty times cheaper to make, and it carries the recorder's own facts as plain
+attributes: which value of the trace it holds, which memory it is a view of, and (where they are known)
+its real numbers, the *shadow*.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Optional
+
+import torch
+
+from tpcalc.errors import TraceError
+from tpcalc.program.raw import RawValue, Ref
+from tpcalc.trace.record.where import SourceLines
+
+__all__ = ["CPU", "Geometry", "Memory", "Phantom", "make_alias", "make_phantom"]
+
+CPU = torch.device("cpu")
+_wrap = torch.Tensor._make_wrapper_subclass
+
+
+class Geometry:
+    """Size, strides, offset and dtype of a tensor.  Interned by the recorder, so compared by identity."""
+
+    __slots__ = ("size", "stride", "offset", "dtype", "numel", "value", "differentiable")
+
+    def __init__(self, size: tuple[int, ...], stride: tuple[int, ...], offset: int, dtype: torch.dtype) -> None:
+        self.size, self.stride, self.offset, self.dtype = size, stride, offset, dtype
+        self.numel = 1
+        for length in size:
+            self.numel *= length
+        self.differentiable = dtype.is_floating_point or dtype.is_complex
+        self.value = RawValue(size, str(dtype))
+        """The RawValue of an op result of this geometry: immutable, so every such result shares it."""
+
+
+class Memory:
+    """What several views share: the storage of a real tensor, without the storage.
+
+    ``version`` counts writes.  ``base`` is the value of the whole memory as of the last write folded in;
+    ``pending`` holds the values written through views since then.
+    """
+
+    __slots__ = ("version", "known", "base", "base_geometry", "pending")
+
+    def __init__(self, known: bool = False) -> None:
+        self.version = 0
+        self.known = known
+        self.base: Optional[Ref] = None
+        self.base_geometry: Optional[Geometry] = None
+        self.pending: list[tuple[Ref, Geometry, Optional[torch.Tensor]]] = []
+
+
+class Phantom(torch.Tensor):
+    """A tensor without memory.  Only the recorder makes them, with :func:`make_phantom`."""
+
+    geometry: Geometry
+    memory: Memory
+    ref: Optional[Ref]
+    """Value of the trace this tensor held at ``version`` of its memory; None before its first use."""
+    version: int
+    shadow: Optional[torch.Tensor]
+    """Its real numbers, where known; valid only while ``memory.known``."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        raise TraceError(
+            f"{func} was called on a traced tensor outside of the trace; a lazy module, or a model kept after its "
+            "trace, does this: build the model anew in the factory, with explicit sizes"
+        )
+
+    @property
+    def content(self) -> Optional[torch.Tensor]:
+        """The real numbers, or None."""
+        return self.shadow if self.memory.known else None
+
+    def _numbers(self, reader: str) -> torch.Tensor:
+        if self.content is None:
+            where = SourceLines().current(sys._getframe(1))
+            raise TraceError(
+                f"{reader}(){f' in {where}' if where else ''} reads the numbers of a tensor of shape "
+                f"{tuple(self.shape)}, which has none while the model is traced; keep the computation in torch"
+            )
+        return self.content
+
+    def tolist(self) -> Any:
+        return self._numbers("tolist").tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        return self._numbers("numpy").numpy(force=force)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.content.item() if self.dim() == 0 and self.content is not None else repr(self), spec)
+
+    def __array__(self, dtype: Any = None) -> Any:
+        return self._numbers("numpy").numpy().astype(dtype) if dtype else self._numbers("numpy").numpy()
+
+    def cuda(self, *args: Any, **kwargs: Any) -> "Phantom":
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Conversions of dtype and layout; a trace has one device."""
+        if args and isinstance(args[0], (str, int, torch.device)):
+            args = args[1:]
+            if args and isinstance(args[0], torch.dtype):
+                args, kwargs = (), {"dtype": args[0], **_copy_arguments(args[1:]), **kwargs}
+            elif args:
+                args, kwargs = (), {**_copy_arguments(args), **kwargs}
+        kwargs.pop("device", None)
+        return super().to(*args, **kwargs) if args or kwargs else self
+
+    def data_ptr(self) -> int:
+        return 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Phantom":
+        if id(self) in memo:
+            return memo[id(self)]
+        with torch.no_grad():
+            copy = self.detach().clone()
+        if getattr(self, "_is_param", False):
+            copy._is_param = True
+        copy.requires_grad_(self.requires_grad)
+        memo[id(self)] = copy
+        return copy
+
+    def __reduce_ex__(self, protocol: int) -> Any:
+        raise TraceError("a traced tensor can't be pickled; don't save the model inside the factory")
+
+    def __repr__(self, **kwargs: Any) -> str:
+        return f"Phantom({tuple(self.shape)}, {self.dtype})"
+
+    @property
+    def data(self) -> torch.Tensor:
+        return torch._C.TensorBase.data.__get__(self)
+
+    @data.setter
+    def data(self, source: "Phantom") -> None:
+        torch._C.TensorBase.data.__set__(self, source)
+        self.geometry, self.memory, self.version = source.geometry, source.memory, source.version
+        self.ref, self.shadow = source.ref, source.shadow
+
+
+def _copy_arguments(flags: tuple[Any, ...]) -> dict[str, Any]:
+    """The trailing positional arguments of ``Tensor.to(device, dtype, non_blocking, copy)``."""
+    return {name: flag for name, flag in zip(("non_blocking", "copy"), flags, strict=False) if flag is not None}
+
+
+def make_phantom(geometry: Geometry, memory: Memory, ref: Optional[Ref], shadow: Optional[torch.Tensor]) -> Phantom:
+    """A phantom of this geometry over this memory."""
+    phantom = _wrap(Phantom, geometry.size, geometry.stride, geometry.offset, None, geometry.dtype, torch.strided, CPU)
+    phantom.geometry, phantom.memory, phantom.version = geometry, memory, memory.version
+    phantom.ref, phantom.shadow = ref, shadow
+    return phantom
+
+
+def make_alias(geometry: Geometry, source: Phantom, ref: Optional[Ref], shadow: Optional[torch.Tensor]) -> Phantom:
+    """A phantom view of the memory of ``source``; to torch, too, they share a storage."""
+    phantom = make_phantom(geometry, source.memory, ref, shadow)
+    torch._functionalize_unsafe_set(phantom, source)
+    return phantom

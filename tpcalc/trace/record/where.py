@@ -1,0 +1,92 @@
+"""Where in the user's code an op comes from: the running module and the innermost user source line."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from contextlib import contextmanager
+from types import CodeType, FrameType
+from typing import Any, Iterator, Optional
+
+import torch
+
+__all__ = ["Modules", "SourceLines"]
+
+_HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+_RECORDER = os.path.join(_HERE, "trace", "record", "recorder.py")
+"""The frame below which there is no user code of the model any more, only whoever asked for the trace."""
+_STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
+
+
+def _is_users(filename: str) -> Optional[bool]:
+    """Whether this is a file of the user's; None if the search ends there."""
+    if filename == _RECORDER:
+        return None
+    if filename.startswith(("<", _TORCH, _HERE)):
+        return False
+    return not filename.startswith(_STDLIB) or "site-packages" in filename
+
+
+class SourceLines:
+    """Finds the innermost user line of the running call, remembering what it learnt of each code object."""
+
+    def __init__(self) -> None:
+        self._users: dict[CodeType, Optional[bool]] = {}
+        self._lines: dict[tuple[CodeType, int], str] = {}
+
+    def current(self, frame: Optional[FrameType]) -> str:
+        """``"gpt.py:41"``, or an empty string."""
+        users = self._users
+        while frame is not None:
+            code = frame.f_code
+            if code not in users:
+                users[code] = _is_users(code.co_filename)
+            users_own = users[code]
+            if users_own is None:
+                return ""
+            if users_own:
+                key = (code, frame.f_lasti)
+                line = self._lines.get(key)
+                if line is None:
+                    line = self._lines[key] = f"{os.path.basename(code.co_filename)}:{frame.f_lineno}"
+                return line
+            frame = frame.f_back
+        return ""
+
+
+class Modules:
+    """The stack of running modules, by qualified name."""
+
+    def __init__(self, model: torch.nn.Module, stack: list[str]) -> None:
+        self.stack = stack
+        self.failed: Optional[str] = None
+        """Innermost module that raised."""
+        self._names: dict[int, str] = {}
+        self._kept = list(model.modules())
+        """A module that the forward pass replaces must not leave its id to its successor."""
+        for name, module in model.named_modules():
+            self._names.setdefault(id(module), name)
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Follow every module call.  ``Module.__call__`` is patched, so nothing is left on the user's model."""
+        names, stack = self._names, self.stack
+        original = torch.nn.Module.__call__
+
+        def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            stack.append(names.get(id(module), stack[-1]))
+            try:
+                return module._call_impl(*args, **kwargs)
+            except BaseException:
+                if self.failed is None:
+                    self.failed = stack[-1]
+                raise
+            finally:
+                stack.pop()
+
+        torch.nn.Module.__call__ = call
+        try:
+            yield
+        finally:
+            torch.nn.Module.__call__ = original
