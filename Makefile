@@ -1,7 +1,9 @@
 # make demo    print the scaling table of the example GPT
 # make test    run all tests
+# make check   style and types (ruff, mypy)
+# make mutants change every law, one term at a time: does a test notice? (minutes)
 #
-# Both need only Python 3.10 or newer: the first run builds .venv.  To use another Python or another torch:
+# They need only Python 3.10 or newer: the first run builds .venv.  To use another Python or another torch:
 #   make test PYTHON=python3.12 TORCH="torch==2.8.0"
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test readme clean
+.PHONY: demo test check mutants readme clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -19,6 +21,14 @@ demo: $(READY)
 # Two workers, a whole file each, one thread each: as fast as two cores are.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+check: $(READY)
+	$(VENV)/bin/ruff check tpcalc tests benchmarks examples
+	$(VENV)/bin/ruff format --check tpcalc tests benchmarks examples
+	$(VENV)/bin/mypy
+
+mutants: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.house.mutate
 
 # Run the commands in README.md again and paste what they print.
 readme: $(READY)
@@ -33,7 +43,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	    { echo "error: $(PYTHON) cannot make virtual environments; install its venv module" >&2; exit 1; }
 	@echo "installing into $(VENV) (a few minutes, once)"
 	@$(PIP) install "$(TORCH)"
-	@$(PIP) install --constraint constraints.txt --editable ".[test,bench]"
+	@$(PIP) install --constraint constraints.txt --editable ".[test,bench,dev]"
 	@$(PIP) install --no-deps mup==1.0.0
 	@touch $@
 
