@@ -35,6 +35,10 @@ class ProgramError(TpcalcError):
     """The program breaks an invariant of the IR (raised by the checker)."""
 
 
+class SetupError(TpcalcError):
+    """The setup returned something that can't be verified."""
+
+
 class DeriveError(TpcalcError):
     """No parametrization satisfies the budgets, or the model is outside the theory."""
 

@@ -19,7 +19,8 @@ from tests.support.models import example
 from tpcalc.cli import main
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers import LAWS, Recipe, UpdateLaw, recipe
-from tpcalc.verify.live import _DECLARED, SetupError
+from tpcalc.errors import SetupError
+from tpcalc.verify.optimizers import DECLARED
 
 HALF = Fraction(1, 2)
 WIDTHS = (64, 128, 256)
@@ -64,11 +65,11 @@ def wrong(width):
 @pytest.fixture
 def mine() -> Iterator[dict]:
     """The user's file, run here; the registries are left as they were."""
-    laws, declared = dict(LAWS), dict(_DECLARED)
+    laws, declared = dict(LAWS), dict(DECLARED)
     scope: dict = {"__name__": "mine"}
     exec(compile(MINE + SETUP, "mine.py", "exec"), scope)
     yield scope
-    for table, before in ((LAWS, laws), (_DECLARED, declared)):
+    for table, before in ((LAWS, laws), (DECLARED, declared)):
         table.clear()
         table.update(before)
 
@@ -76,7 +77,7 @@ def mine() -> Iterator[dict]:
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys) -> Iterator[Callable]:
     """``command(...)`` runs tpcalc in an empty folder and gives exit code, output and errors."""
-    laws, declared = dict(LAWS), dict(_DECLARED)
+    laws, declared = dict(LAWS), dict(DECLARED)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -85,7 +86,7 @@ def command(tmp_path, monkeypatch, capsys) -> Iterator[Callable]:
         return (exit_.value.code or 0, *capsys.readouterr())
 
     yield run
-    for table, before in ((LAWS, laws), (_DECLARED, declared)):
+    for table, before in ((LAWS, laws), (DECLARED, declared)):
         table.clear()
         table.update(before)
 

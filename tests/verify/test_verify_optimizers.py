@@ -19,7 +19,7 @@ from tpcalc.check.optimizers import BUILT
 from tpcalc.derive.solve import solve, view_of
 from tpcalc.optimizers import LAWS
 from tpcalc.verify import Report, SetupError
-from tpcalc.verify.live import law_of
+from tpcalc.verify.optimizers import law_of
 
 WIDTHS = (64, 128, 256)
 HALF = Fraction(1, 2)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.calculus.laws import Fact, roles
+from tpcalc.calculus.laws import Alignment, Fact, roles
 from tpcalc.dynamics.given import Analysis, gradient_order
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.rules.structures import (
@@ -155,11 +155,11 @@ def relative_change(fact: Fact) -> Order:
     return ZERO if fact.init is MINUS_INFINITY else fact.change - fact.init
 
 
-def _effect(structure: Structure, vid: int, change: Order, facts: Mapping[int, Fact], analysis: Analysis) -> Order:
+def _effect(structure: Structure, vid: int, change: Order, facts: Mapping[int, Fact], alignment: Alignment) -> Order:
     """How much the update of ``vid`` alone moves the result of an op it enters."""
     if isinstance(structure, Contract):
         other = structure.y if structure.x == vid else structure.x
-        return change + analysis.alignment.weight_change(structure.K) + facts[other].trained
+        return change + alignment.weight_change(structure.K) + facts[other].trained
     if isinstance(structure, Product):
         return change + facts[structure.y if structure.x == vid else structure.x].trained
     if isinstance(structure, Scale):
@@ -169,13 +169,12 @@ def _effect(structure: Structure, vid: int, change: Order, facts: Mapping[int, F
     return change
 
 
-def own_effect(analysis: Analysis, facts: Mapping[int, Fact], vid: int) -> Order:
+def own_effect(lowered: Lowered, alignment: Alignment, facts: Mapping[int, Fact], vid: int) -> Order:
     """The change that a weight's own update makes where it enters, relative to the size of the result; the largest use.
 
     Views and products with constants are followed until the weight meets a value.  What other weights blow up does not
     count as size.
     """
-    lowered = analysis.lowered
     best: Order = MINUS_INFINITY
     stack = [(vid, facts[vid].change)]
     while stack:
@@ -184,7 +183,7 @@ def own_effect(analysis: Analysis, facts: Mapping[int, Fact], vid: int) -> Order
             s = atom.structure
             if isinstance(s, Contract) and not roles(s, facts[s.x], facts[s.y])[0 if s.x == x else 1]:
                 continue  # rows looked up in an embedding meet the next weight as values
-            effect = _effect(s, x, change, facts, analysis)
+            effect = _effect(s, x, change, facts, alignment)
             result = facts[atom.out]
             if result.weight and (not result.data or isinstance(s, (Gather, View))):
                 stack.append((atom.out, effect))
@@ -208,7 +207,8 @@ def _status(analysis: Analysis, facts: Mapping[int, Fact], leaf: Leaf, unstable:
         return "unstable"
     if on_outputs < ZERO:
         return "vanishing"
-    return "maximal" if own_effect(analysis, facts, leaf.value) >= ZERO else "lazy"
+    moves = own_effect(analysis.lowered, analysis.alignment, facts, leaf.value)
+    return "maximal" if moves >= ZERO else "lazy"
 
 
 def regime(analysis: Analysis) -> Regime:

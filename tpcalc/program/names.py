@@ -56,6 +56,11 @@ def fold_names(names: Iterable[str]) -> list[str]:
     return [row.name for row in fold(((name, None) for name in names), star=False)]
 
 
+def starred(name: str) -> str:
+    """``blocks.*.q.weight``: equal for all copies of a block."""
+    return ".".join(part or "*" for part in _split(name)[0])
+
+
 def _split(name: str) -> tuple[tuple[str, ...], Index]:
     """``a.3.b`` -> ``(("a", "", "b"), (3,))``: the empty component stands for an index."""
     parts = name.split(".")

@@ -1,8 +1,10 @@
 """Verify a hand-written parametrization: someone's own init and optimizer groups, checked at infinite width.
 
-One module a concept: :mod:`live` reads optimizers, :mod:`gather` runs the setup at all widths, :mod:`effective` fits
-exponents, :mod:`repair` finds what explodes and why, :mod:`absorbed` multipliers without effect, :mod:`judge` makes
-findings, :mod:`render` prints them.
+One module a concept.  From the setup: :mod:`gather` runs it at all widths, :mod:`live` reads optimizers,
+:mod:`optimizers` knows which law each follows, :mod:`effective` fits exponents.  What is known: :mod:`repair` finds
+what explodes and why, :mod:`case` holds it all.  The checks: :mod:`large`, :mod:`absorbed` (multipliers without
+effect), :mod:`small`, :mod:`unmatched`, :mod:`drift`.  What comes out: :mod:`grouping` makes one finding a cause,
+:mod:`words` its sentences, :mod:`report` the whole, :mod:`findings` its types.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
+from tpcalc.errors import SetupError
 from tpcalc.verify.findings import Finding, Report
-from tpcalc.verify.live import SetupError, declare_optimizer
+from tpcalc.verify.optimizers import declare_optimizer
 
 __all__ = ["Finding", "Report", "SetupError", "declare_optimizer", "verify"]
 
@@ -32,7 +35,8 @@ def verify(
     Raises SetupError, TargetError or TraceError where the setup can't be run, FitError where a number is no power of
     the width, UnsupportedOpError for an op without a rule.
     """
+    from tpcalc.verify.case import Case
     from tpcalc.verify.gather import gather
-    from tpcalc.verify.judge import judge
+    from tpcalc.verify.report import report_of
 
-    return judge(gather(setup, widths, loss), getattr(setup, "__name__", type(setup).__name__))
+    return report_of(Case.of(gather(setup, widths, loss)), getattr(setup, "__name__", type(setup).__name__))

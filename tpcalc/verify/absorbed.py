@@ -6,54 +6,59 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Optional
+from operator import attrgetter
 
-from tpcalc.algebra.order import MINUS_INFINITY, ONE
-from tpcalc.calculus.laws import Fact, interpret
-from tpcalc.lower.lowered import Lowered
-from tpcalc.rules.structures import Atom, Guard, Product, Scale, Sum, View, operands
-from tpcalc.verify.repair import Limit
+from tpcalc.algebra.order import ONE, ZERO, max_order
+from tpcalc.calculus.laws import interpret
+from tpcalc.program.names import fold_names
+from tpcalc.rules.structures import Atom, Contract, Guard, Product, Scale, Sum, View, operands
+from tpcalc.verify import words
+from tpcalc.verify.case import Case
+from tpcalc.verify.findings import ABSORBED, MULTIPLIER, WARNING
+from tpcalc.verify.grouping import Item
+from tpcalc.verify.repair import Cause
+from tpcalc.verify.words import say
 
 
 @dataclass(frozen=True)
 class Absorbed:
-    """The multiplication ``atom`` by ``n^power`` has no effect: its scale ends at the values ``results``."""
+    """The multiplication ``atom`` by ``n^power`` has no effect: its scale ends at the values ``ends``.
+
+    ``causes``: what explodes behind the norm for want of it.
+    """
 
     atom: Atom
     power: Fraction
-    results: frozenset[int]
+    ends: frozenset[int]
+    causes: tuple[Cause, ...] = ()
 
 
-def absorbed(lowered: Lowered, facts: Mapping[int, Fact], limits: Mapping[int, Limit]) -> list[Absorbed]:
+def multipliers(case: Case) -> list[Absorbed]:
     """All multipliers of the forward pass that only norms see."""
-    found = []
+    lowered, found = case.lowered, []
     for index, atom in enumerate(lowered.atoms[: lowered.forward]):
         s = atom.structure
-        if (
-            isinstance(s, Scale)
-            and s.order is not MINUS_INFINITY
-            and s.order != 0
-            and facts[s.x].data
-            and facts[s.x].depends
-        ):
-            ends = [_ends(lowered, facts, limits, index, by) for by in (ONE, -ONE)]
-            if all(ends):
-                found.append(Absorbed(atom, s.order, frozenset(ends[0] & ends[1])))
-    return found
+        if not isinstance(s, Scale) or not isinstance(s.order, Fraction) or s.order == 0:
+            continue
+        (x,) = operands(s)
+        if case.maximal[x].data and case.maximal[x].depends:
+            larger, smaller = (_ends(case, index, by) for by in (ONE, -ONE))
+            if larger and smaller:
+                found.append(Absorbed(atom, s.order, frozenset(larger & smaller)))
+    return _explaining(case, found)
 
 
-def _ends(
-    lowered: Lowered, facts: Mapping[int, Fact], limits: Mapping[int, Limit], index: int, by: Fraction
-) -> Optional[set[int]]:
-    """The values at which a change of scale ends; None where it reaches one that must stay O(1)."""
+def _ends(case: Case, index: int, by: Fraction) -> set[int]:
+    """The values at which a change of scale ends; none where it reaches one that must stay O(1)."""
+    lowered, facts = case.lowered, case.maximal
     start = lowered.atoms[index].out
     changed = {start: facts[start].shifted(by)}
     ends: set[int] = set()
-    if _reaches(start, limits):
-        return None
+    if _must_stay(case, start):
+        return set()
     for atom in lowered.atoms[index + 1 : lowered.forward]:
         xs = operands(atom.structure)
         if not any(x in changed for x in xs):
@@ -62,35 +67,62 @@ def _ends(
         before = facts[atom.out]
         if (fact.init, fact.trained, fact.change) == (before.init, before.trained, before.change):
             ends.add(atom.out)
-        elif _reaches(atom.out, limits):
-            return None
+        elif _must_stay(case, atom.out):
+            return set()
         else:
             changed[atom.out] = fact
     return ends
 
 
-def _reaches(vid: int, limits: Mapping[int, Limit]) -> bool:
-    limit = limits.get(vid)
+def _must_stay(case: Case, vid: int) -> bool:
+    limit = case.limits.get(vid)
     return limit is not None and not limit.norm
 
 
-def end_before(lowered: Lowered, facts: Mapping[int, Fact], vid: int, ends: frozenset[int]) -> bool:
+def _explaining(case: Case, sites: list[Absorbed]) -> list[Absorbed]:
+    """With the causes that each explains: a weight after the norm explodes by no more than it should have taken off."""
+    causes: list[list[Cause]] = [[] for _ in sites]
+    for cause in case.causes:
+        if cause.leaf is None or not isinstance(cause.atom.structure, Contract):
+            continue
+        values = [x for x in operands(cause.atom.structure) if case.mended[x].data]
+        behind = (
+            held
+            for x in values
+            for site, held in zip(sites, causes, strict=True)
+            if cause.excess <= -site.power and _ends_before(case, x, site.ends)
+        )
+        next(behind, []).append(cause)
+    return [replace(site, causes=tuple(held)) for site, held in zip(sites, causes, strict=True)]
+
+
+def _ends_before(case: Case, vid: int, ends: frozenset[int]) -> bool:
     """Whether one of ``ends`` reaches ``vid`` through views, constants, gains and biases alone."""
     while vid not in ends:
-        atom = lowered.maker.get(vid)
-        if atom is None:
+        atom = case.lowered.maker.get(vid)
+        if atom is None or not isinstance(atom.structure, (View, Scale, Guard, Product, Sum)):
             return False
-        s = atom.structure
-        if isinstance(s, (View, Scale, Guard)):
-            vid = s.x
-        elif isinstance(s, (Product, Sum)):
-            values = [x for x in operands(s) if facts[x].data]
-            if len(values) != 1:
-                return False
-            vid = values[0]
-        else:
+        xs = operands(atom.structure)
+        values = [x for x in xs if len(xs) == 1 or case.mended[x].data]
+        if len(values) != 1:
             return False
+        (vid,) = values
     return True
 
 
-__all__ = ["Absorbed", "absorbed", "end_before"]
+def without_effect(case: Case, sites: Sequence[Absorbed]) -> Iterator[Item]:
+    """An error where something explodes for want of the multiplier, else a warning."""
+    for site in sites:
+        by, where, op = site.power, case.lowered.where(site.atom), case.lowered.node(site.atom).op
+        names = tuple(dict.fromkeys(cause.leaf.weight.name for cause in site.causes if cause.leaf is not None))
+        text, fix, severity = say(words.ABSORBED, by=by), words.MOVE_OR_DROP, WARNING
+        if site.causes:
+            worst = max(site.causes, key=attrgetter("order"))
+            weights, value = ", ".join(fold_names(names)), case.value(worst.value)
+            text = say(words.MISSING, absorbed=text, weights=weights, value=value, order=worst.order)
+            fix, severity = words.MOVE, ""
+        effect = max_order(*(cause.order for cause in site.causes))
+        yield Item(ABSORBED, MULTIPLIER, ZERO, by, effect, where, text, fix, names, site=where or op, severity=severity)
+
+
+__all__ = ["Absorbed", "multipliers", "without_effect"]

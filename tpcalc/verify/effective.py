@@ -21,6 +21,8 @@ from tpcalc.verify.gather import Gathered
 Initial = tuple[Order, bool, str]
 Laws = tuple[tuple[int, InitLaw], ...]
 
+UNTRAINABLE = "requires no gradient"
+
 
 @dataclass(frozen=True)
 class Effective:
@@ -81,8 +83,14 @@ def _same_laws(laws: Laws, others: Laws) -> bool:
     return all(x[0] == y[0] and (x[1].std, x[1].mean) == (y[1].std, y[1].mean) for x, y in pairs)
 
 
+def exact(order: Order) -> Optional[Fraction]:
+    """None for the order of zero."""
+    return order if isinstance(order, Fraction) else None
+
+
 def _negated(order: Order) -> Optional[Fraction]:
-    return None if order is MINUS_INFINITY else -order
+    number = exact(order)
+    return None if number is None else -number
 
 
 def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -> Effective:
@@ -92,7 +100,7 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
     for width, live in gathered.live.items():
         own = next((live.settings[name] for name in weight.names if name in live.settings), None)
         if own is None:
-            why = "requires no gradient" if not weight.trainable else "no optimizer holds it"
+            why = "no optimizer holds it" if weight.trainable else UNTRAINABLE
             return Effective(weight.name, b, None, None, None, None, random=random, why=why, assumption=assumption)
         settings[width] = own
     first = next(iter(settings.values()))
@@ -103,28 +111,21 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
 
     lr = fitted({width: own.lr for width, own in settings.items()}, "learning rate")
     decay = fitted({width: own.weight_decay for width, own in settings.items()}, "weight decay")
-    epsilons = {width: own.eps for width, own in settings.items()}
-    eps: Order = MINUS_INFINITY
-    if law.eps is not None and all(value is not None for value in epsilons.values()):
-        eps = fitted(epsilons, "epsilon")
-    frozen = lr is MINUS_INFINITY or not weight.trainable
+    epsilons = {width: own.eps for width, own in settings.items() if own.eps is not None and law.eps is not None}
+    eps = fitted(epsilons, "epsilon") if len(epsilons) == len(settings) else MINUS_INFINITY
     return Effective(
         weight.name,
         b,
-        None if frozen else -lr,
-        _finite(decay),
-        _finite(eps),
+        _negated(lr) if weight.trainable else None,
+        exact(decay),
+        exact(eps),
         law,
         first.optimizer,
         first.place,
         random,
-        "" if not frozen else "its learning rate is 0" if weight.trainable else "requires no gradient",
+        UNTRAINABLE if not weight.trainable else "its learning rate is 0" if lr is MINUS_INFINITY else "",
         assumption,
     )
-
-
-def _finite(order: Order) -> Optional[Fraction]:
-    return None if order is MINUS_INFINITY else order
 
 
 def _initial(weight: Weight, measured: bool) -> Initial:
@@ -163,4 +164,4 @@ def _mostly_random(laws: Mapping[int, InitLaw]) -> bool:
     return all(law.std > abs(law.mean) for law in laws.values())
 
 
-__all__ = ["Effective", "effective"]
+__all__ = ["Effective", "effective", "exact"]

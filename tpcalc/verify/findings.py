@@ -15,6 +15,9 @@ EXPLODES, VANISHES, FROZEN, NOT_MAXIMAL = "explodes", "vanishes", "frozen", "not
 ATTENTION, ABSORBED, UNMATCHED = "attention scale", "absorbed multiplier", "unmatched"
 DECAY, EPS = "decay drift", "eps drift"
 
+#: Quantities that are found and needed.
+INIT_STD, RATE, MULTIPLIER, WEIGHT_DECAY, EPSILON = "init std", "lr", "multiplier", "weight_decay", "eps"
+
 KINDS = (EXPLODES, ATTENTION, ABSORBED, UNMATCHED, VANISHES, FROZEN, NOT_MAXIMAL, DECAY, EPS)
 SEVERITY = {kind: WARNING if kind in (NOT_MAXIMAL, DECAY, EPS) else ERROR for kind in KINDS}
 
@@ -119,21 +122,4 @@ class Report:
     __str__ = __repr__
 
 
-__all__ = [
-    "ABSORBED",
-    "ATTENTION",
-    "DECAY",
-    "EPS",
-    "ERROR",
-    "EXPLODES",
-    "FROZEN",
-    "KINDS",
-    "NOT_MAXIMAL",
-    "SEVERITY",
-    "UNMATCHED",
-    "VANISHES",
-    "WARNING",
-    "Checked",
-    "Finding",
-    "Report",
-]
+__all__ = ["KINDS", "SEVERITY", "Checked", "Finding", "Report"]

@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 import torch
 
-from tpcalc.errors import AlignError, FitError, TargetError, TpcalcError, TraceError, UnsupportedOpError
+from tpcalc.errors import AlignError, FitError, SetupError, TargetError, TpcalcError, TraceError, UnsupportedOpError
 from tpcalc.lower.lowered import Leaf
 from tpcalc.program.ir import InitLaw, Program
 from tpcalc.program.raw import RawTrace
@@ -24,7 +24,7 @@ from tpcalc.trace.record.mode import Recording
 from tpcalc.trace.record.phantom import Phantom
 from tpcalc.trace.record.recorder import _as_inputs, _phantom_inputs, _Run, _standing_in, record
 from tpcalc.trace.target import call_factory, parse_widths
-from tpcalc.verify.live import EXPECTS, Built, Live, SetupError, read, step_schedulers, unpack
+from tpcalc.verify.live import EXPECTS, Built, Live, read, step_schedulers, unpack
 
 FAKE, REAL = "fake tensors", "real small instances"
 #: A measured standard deviation this many standard errors from the recorded one contradicts it.

@@ -10,24 +10,18 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import torch
 
-from tpcalc.errors import DeriveError, TpcalcError
-from tpcalc.optimizers import LAWS, UpdateLaw, muon_law, update_law
+from tpcalc.errors import SetupError
+from tpcalc.optimizers import UpdateLaw, update_law
 from tpcalc.trace.inputs import example_inputs
+from tpcalc.verify.optimizers import DECLARED, LawOf, law_of
 
 EXPECTS = "(model, optimizer), optionally followed by a scheduler and by example inputs"
 #: Steps taken at most until a warm-up gives a learning rate above 0.
 WARM_UP = 16
-
-#: ``law(group, growths of the weight's axes) -> UpdateLaw``, a law, or the name of one.
-LawOf = Union[str, UpdateLaw, Callable[[Mapping[str, Any], tuple[Fraction, ...]], UpdateLaw]]
-
-
-class SetupError(TpcalcError):
-    """The setup returned something that can't be verified."""
 
 
 @dataclass(frozen=True)
@@ -150,160 +144,7 @@ def _kind(thing: Any) -> str:
     return f"a {type(thing).__module__}.{type(thing).__qualname__}".replace("builtins.", "")
 
 
-# -- optimizers --------------------------------------------------------------------------------------
-
-
-def _by_decay(coupled: str, decoupled: str) -> LawOf:
-    return lambda group, growths: LAWS[decoupled if group.get("decoupled_weight_decay") else coupled]
-
-
-def _muon(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
-    return muon_law(group.get("adjust_lr_fn"))
-
-
-def _relative_or_not(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
-    """transformers' Adafactor: relative only with scale_parameter."""
-    return LAWS["adafactor_transformers" if group.get("scale_parameter", True) else "adafactor_absolute"]
-
-
-def _keller_jordan(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
-    """Keller Jordan's: original factor; MuonWithAuxAdam's groups say ``use_muon``, the others are AdamW's."""
-    return LAWS["muon" if group.get("use_muon", True) else "adamw"]
-
-
-def _moonlight(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
-    """Moonlight's: matched to AdamW's rms; it says of each parameter whether ``use_muon``, the others are AdamW's."""
-    return LAWS["muon_match_rms_adamw" if group.get("use_muon", True) else "adamw"]
-
-
-def _by_what_it_says(optimizer: Any, name: str) -> Optional[LawOf]:
-    """The law of a class of which there are several kinds under one name, where it or its groups tell which."""
-    groups = optimizer.param_groups
-    if name == "Muon" and callable(getattr(optimizer, "adjust_lr_for_muon", None)):
-        return _moonlight
-    if name == "Muon" and all("adjust_lr_fn" in group for group in groups):
-        return lambda group, growths: _muon(group, growths) if group.get("use_muon", True) else LAWS["adamw"]
-    if name == "Adafactor" and all("scale_parameter" in group for group in groups):
-        return _relative_or_not
-    return None
-
-
-#: Names that stand for several laws -> which ones.
-_AMBIGUOUS = {
-    "Muon": "its shape factor can't be told; declare 'muon' for sqrt(max(1, rows/columns)), 'muon_match_rms_adamw' for "
-    "sqrt(max(rows, columns)), 'muon_spectral' for sqrt(rows/columns)",
-    "Shampoo": "the power of its factors can't be told; declare 'shampoo' for -1/(2k), k the number of axes (Gupta, Koren "
-    "& Singer 2018), and an UpdateLaw of its own for another power or with grafting",
-    "Adafactor": "whether it scales updates to rms(W) can't be told; declare 'adafactor' if so and decay is decoupled, "
-    "'adafactor_transformers' if it also scales the decay, 'adafactor_absolute' if not",
-}
-
-
-#: Full name of a class (torch's without the file) -> its law.  Subclasses that keep ``step`` count as their parents.
-_KNOWN: dict[str, LawOf] = {
-    "torch.optim.SGD": "sgd",
-    "torch.optim.ASGD": "asgd",
-    "torch.optim.Adam": _by_decay("adam", "adamw"),
-    "torch.optim.AdamW": "adamw",
-    "torch.optim.SparseAdam": "adam",
-    "torch.optim.Adamax": "adamax",
-    "torch.optim.NAdam": _by_decay("nadam", "nadamw"),
-    "torch.optim.RAdam": _by_decay("radam", "radamw"),
-    "torch.optim.RMSprop": "rmsprop",
-    "torch.optim.Adagrad": "adagrad",
-    "torch.optim.Adadelta": "adadelta",
-    "torch.optim.Rprop": "rprop",
-    "torch.optim.Adafactor": "adafactor",
-    "torch.optim.Muon": _muon,
-    "transformers.optimization.Adafactor": _relative_or_not,
-    "transformers.optimization.AdamW": "adamw",
-    "apex.optimizers.fused_adam.FusedAdam": "adamw",
-    "apex.optimizers.fused_sgd.FusedSGD": "sgd",
-    "bitsandbytes.optim.adamw.AdamW8bit": "adamw",
-    "bitsandbytes.optim.lion.Lion8bit": "lion",
-    # Keller Jordan's package, https://github.com/KellerJordan/Muon
-    "muon.Muon": _keller_jordan,
-    "tpcalc.check.reference.MuonSpectral": "muon_spectral",
-    "tpcalc.check.reference.Shampoo": "shampoo",
-    "tpcalc.check.reference.KFAC": "kfac",
-    "tpcalc.check.reference.FOOF": "foof",
-    "tpcalc.check.reference.Sign": "sign",
-}
-#: Bare names of classes that everybody writes alike.
-_NAMED: dict[str, LawOf] = {
-    "Lion": "lion",
-    "SignSGD": "sign",
-    "Signum": "sign",
-    "LAMB": "lamb",
-    "Lamb": "lamb",
-    "LARS": "lars",
-    "Lars": "lars",
-    "AdamAtan2": "adam_atan2",
-    "SOAP": "soap",
-    "SingleDeviceMuon": _keller_jordan,
-    "MuonWithAuxAdam": _keller_jordan,
-    "SingleDeviceMuonWithAuxAdam": _keller_jordan,
-}
-_DECLARED: dict[type, LawOf] = {}
-
-
-def declare_optimizer(law: LawOf) -> Callable[[type], type]:
-    """Class decorator that declares the update law of an optimizer class, for :func:`tpcalc.verify`.
-
-    ``law``: the name of a law (``"adamw"``, ``"lion"``, ``"sgd"``, ...: the keys of ``tpcalc.optimizers.LAWS``), an
-    :class:`tpcalc.optimizers.UpdateLaw`, or a function ``(param_group, growths of the weight's axes) -> UpdateLaw``.
-
-    ::
-
-        @tpcalc.declare_optimizer("lion")
-        class MyLion(torch.optim.Optimizer): ...
-
-        tpcalc.declare_optimizer("adamw")(somebody.Optimizer)     # a class that is not yours
-    """
-    if isinstance(law, str):
-        try:
-            update_law(law)
-        except DeriveError as error:
-            raise SetupError(f"{law!r} is no update law: {error}") from None
-
-    def register(cls: type) -> type:
-        _DECLARED[cls] = law
-        return cls
-
-    return register
-
-
-def _full_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def law_of(optimizer: Any) -> LawOf:
-    """The update law of a live optimizer.
-
-    Raises SetupError for a class without one.
-    """
-    cls = type(optimizer)
-    for ancestor in cls.__mro__:
-        if ancestor in _DECLARED:
-            return _DECLARED[ancestor]
-        module = "torch.optim" if ancestor.__module__.startswith("torch.optim.") else ancestor.__module__
-        law = _KNOWN.get(f"{module}.{ancestor.__qualname__}") or _NAMED.get(ancestor.__name__)
-        if law is not None:
-            return law
-        if ancestor.__name__ in _AMBIGUOUS:
-            told = _by_what_it_says(optimizer, ancestor.__name__)
-            if told is not None:
-                return told
-            raise SetupError(
-                f"optimizer {_full_name(cls)} goes by a name of several laws: {_AMBIGUOUS[ancestor.__name__]}: "
-                f'tpcalc.declare_optimizer("...")({cls.__name__})'
-            )
-        if "step" in vars(ancestor):
-            break  # it steps in a way of its own
-    raise SetupError(
-        f"optimizer {_full_name(cls)} has no update law here; declare the one it follows, such as "
-        f'tpcalc.declare_optimizer("adamw")({cls.__name__}), or give an UpdateLaw of its own'
-    )
+# -- numbers -----------------------------------------------------------------------------------------
 
 
 def _unwrapped(optimizers: Iterable[Any]) -> Iterator[Any]:
@@ -314,13 +155,10 @@ def _unwrapped(optimizers: Iterable[Any]) -> Iterator[Any]:
             yield from _unwrapped(inner)
             continue
         held = getattr(optimizer, "optimizer", None)
-        if held is not None and is_optimizer(held) and type(optimizer) not in _DECLARED:
+        if held is not None and is_optimizer(held) and type(optimizer) not in DECLARED:
             yield from _unwrapped([held])
             continue
         yield optimizer
-
-
-# -- numbers -----------------------------------------------------------------------------------------
 
 
 def _number(value: Any, what: str) -> float:
@@ -430,17 +268,4 @@ def read(built: Built) -> Live:
     return Live(settings, tuple(empty), strangers, tuple(twice))
 
 
-__all__ = [
-    "EXPECTS",
-    "Built",
-    "LawOf",
-    "Live",
-    "Settings",
-    "SetupError",
-    "declare_optimizer",
-    "is_optimizer",
-    "law_of",
-    "read",
-    "step_schedulers",
-    "unpack",
-]
+__all__ = ["EXPECTS", "Built", "Live", "Settings", "is_optimizer", "read", "step_schedulers", "unpack"]

@@ -1,0 +1,160 @@
+"""What is known of a setup written by hand: its program, the exponents in force, what they come to, what is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import Optional
+
+from tpcalc.algebra.order import ZERO, Order
+from tpcalc.calculus.laws import FULL, Fact
+from tpcalc.derive.solve import Need, Solution, moments, role_of, safe_rate, solve, view_of
+from tpcalc.dynamics.given import analyse, gradient_order
+from tpcalc.dynamics.regime import Regime, regime
+from tpcalc.lower.lowered import Leaf, Lowered
+from tpcalc.optimizers import SGD, WeightView
+from tpcalc.program.ir import Program, Weight
+from tpcalc.program.names import starred
+from tpcalc.verify.effective import Effective, effective
+from tpcalc.verify.gather import Gathered
+from tpcalc.verify.repair import Cause, Limit, Repaired, limits, repair
+
+
+@dataclass(frozen=True)
+class Case:
+    """A setup in the infinite-width limit.
+
+    ``solution``: what the program needs.  ``given``: the exponents in force, by weight and by block.  ``regime``: what
+    they lead to.  ``repaired``: the same training, mended wherever it breaks.  ``limits``: the values that must stay
+    O(1).
+    """
+
+    gathered: Gathered
+    solution: Solution
+    given: Mapping[str, Effective]
+    regime: Regime
+    repaired: Repaired
+    limits: Mapping[int, Limit]
+
+    @staticmethod
+    def of(gathered: Gathered) -> Case:
+        solution = solve(gathered.program)
+        lowered = solution.lowered
+        given = effective(gathered, lowered)
+        followed = analyse(
+            lowered,
+            {name: own.given for name, own in given.items()},
+            {name: own.law or SGD for name, own in given.items()},
+        )
+        repaired = repair(lowered, given, solution.facts, FULL)
+        return Case(gathered, solution, given, regime(followed), repaired, limits(lowered, solution.facts))
+
+    @property
+    def program(self) -> Program:
+        return self.gathered.program
+
+    @property
+    def lowered(self) -> Lowered:
+        return self.solution.lowered
+
+    @property
+    def mended(self) -> Mapping[int, Fact]:
+        """Facts of the mended training, by which each weight is judged: nothing is blamed for what others break."""
+        return self.repaired.facts
+
+    @property
+    def maximal(self) -> Mapping[int, Fact]:
+        """Facts of the maximal parametrization."""
+        return self.solution.facts
+
+    @cached_property
+    def causes(self) -> tuple[Cause, ...]:
+        """Sites first, then weights in the order of the model."""
+        place = {leaf.name: index for index, leaf in enumerate(self.lowered.leaves)}
+        return tuple(
+            sorted(self.repaired.causes, key=lambda cause: -1 if cause.leaf is None else place[cause.leaf.name])
+        )
+
+    def caused(self, weight: Weight, quantity: str) -> bool:
+        """Whether a quantity of a weight breaks something."""
+        return any(c.leaf is not None and c.leaf.weight is weight and c.quantity == quantity for c in self.causes)
+
+    # -- weights -------------------------------------------------------------------------------------
+
+    def need(self, leaf: Leaf) -> Optional[Need]:
+        """None for a leaf that no output depends on."""
+        return self.solution.needs.get(leaf.name)
+
+    def role(self, weight: Weight) -> str:
+        found = self.solution.needs_of(weight)
+        return role_of(found[0][0].shape, found[0][1]) if found else "unused"
+
+    def group(self, weight: Weight) -> str:
+        """Weights of one role fail together; a readout or a router stands for itself."""
+        role = self.role(weight)
+        return role if role not in ("output", "scalar") else f"{role} {starred(weight.name)}"
+
+    def block(self, leaf: Leaf) -> str:
+        """The name of a block of a packed weight whose blocks have inits of their own, else empty."""
+        return leaf.name if len({self.given[x.name].b for x in self.lowered.leaves_of[leaf.weight.name]}) > 1 else ""
+
+    def where(self, leaf: Leaf) -> str:
+        """Module and line of the use that binds a weight, or of its first."""
+        need = self.need(leaf)
+        use = need.demand.use if need is not None else None
+        use = use or next(iter(self.lowered.forward_uses.get(leaf.value, ())), None)
+        return self.lowered.where(use) if use is not None else ""
+
+    def value(self, vid: int) -> str:
+        """``h13 (addmm in hidden1)``: a value, the op that makes it and its module."""
+        atom = self.lowered.maker.get(vid)
+        if atom is None:
+            return self.lowered.name(vid)
+        node = self.lowered.node(atom)
+        first = next((out for out in node.outputs if out is not None), vid)
+        name = self.lowered.name(vid if vid in self.program.values else first)
+        return f"{name} ({node.short_op} in {node.module})" if node.module else f"{name} ({node.short_op})"
+
+    def gradient(self, weight: Weight) -> Order:
+        return gradient_order(weight.grad, self.mended)
+
+    def view(self, weight: Weight, gradient: Order) -> WeightView:
+        """What the update law sees of a weight as given; of a packed one as a whole."""
+        size = self.given[weight.name].b
+        leaf = self.lowered.leaves_of[weight.name][0]
+        return replace(view_of(self.solution, self.mended, leaf, ZERO if size is None else size), gradient=gradient)
+
+    # -- learning rates --------------------------------------------------------------------------------
+
+    def maximal_c(self, leaf: Leaf) -> Optional[Fraction]:
+        """The learning rate that the maximal parametrization gives under this optimizer."""
+        law, need = self.given[leaf.name].law, self.need(leaf)
+        if law is None or need is None:
+            return None
+        return safe_rate(law, moments(self.solution, self.maximal, [(leaf, need)]))
+
+    def needed_c(self, leaf: Leaf, excess: Fraction) -> Optional[Fraction]:
+        """The learning rate needed where an update is too large by ``n^excess``.
+
+        Under a law that follows the gradient or the weight (SGD, Adafactor) it is the maximal one, and may be the one
+        in force: then what is at fault is elsewhere.
+        """
+        need, c = self.need(leaf), self.given[leaf.name].c
+        if self.follows_others(leaf) and need is not None and need.demand.excess_at is None:
+            return self.maximal_c(leaf)
+        return None if c is None else c + excess
+
+    def follows_others(self, leaf: Leaf) -> bool:
+        """Whether the size of an update hangs on the gradient or on the weight."""
+        law = self.given[leaf.name].law
+        return law is not None and law.follows_others
+
+    def sizeless(self, leaf: Leaf) -> bool:
+        """A weight that starts at zero under an optimizer that scales updates to its size."""
+        own = self.given[leaf.name]
+        return own.law is not None and own.law.relative and own.b is None
+
+
+__all__ = ["Case"]

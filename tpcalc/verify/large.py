@@ -1,0 +1,97 @@
+"""Too large: inits, updates and products of values that make something grow with the width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Optional
+
+from tpcalc.algebra.order import ZERO, Order
+from tpcalc.lower.lowered import Leaf
+from tpcalc.rules.structures import Contract
+from tpcalc.verify import words
+from tpcalc.verify.case import Case
+from tpcalc.verify.findings import ATTENTION, EXPLODES, INIT_STD, MULTIPLIER, RATE
+from tpcalc.verify.grouping import Item
+from tpcalc.verify.repair import INIT, Cause
+from tpcalc.verify.words import say
+
+
+def explosions(case: Case, causes: Sequence[Cause]) -> list[Item]:
+    """What the causes are; of the multipliers that init and update of a tied weight ask for, the smaller."""
+    each = (_site(case, cause) if cause.leaf is None else _weight(case, cause, cause.leaf) for cause in causes)
+    items = [item for item in each if item is not None]
+    tied = [x for x in items if x.quantity == MULTIPLIER and x.weights]
+    smallest = {x.weights: min((y for y in tied if y.weights == x.weights), key=attrgetter("needed")) for x in tied}
+    return [x for x in items if x.quantity != MULTIPLIER or smallest.get(x.weights, x) is x]
+
+
+def _breaks(case: Case, cause: Cause, what: str) -> str:
+    moment = "at init" if cause.step == 0 else f"after step {cause.step}"
+    value, why = case.value(cause.value), cause.limit.why
+    return say(words.BREAKS, what=what, value=value, why=why, order=cause.order, moment=moment)
+
+
+def _weight(case: Case, cause: Cause, leaf: Leaf) -> Optional[Item]:
+    """None where its gradient or its size is wrong through something else, which is found too."""
+    own, init, where = case.given[leaf.name], cause.quantity == INIT, case.lowered.where(cause.atom)
+    broken = _breaks(case, cause, "its init" if init else "one update")
+    if init:
+        quantity, found, needed = INIT_STD, own.b, None if own.b is None else own.b + cause.excess
+    else:
+        quantity, found, needed = RATE, own.c, case.needed_c(leaf, cause.excess)
+        if found == needed and case.sizeless(leaf):
+            return from_zero(case, leaf, EXPLODES, cause.order, broken)
+    if found is None or needed is None or found == needed or (not init and _through_a_site(case, leaf)):
+        return None
+    names, group = (leaf.weight.name,), case.group(leaf.weight)
+    if _right_elsewhere(case, leaf):
+        by = -cause.excess
+        fix = say(words.TIED, by=by)
+        return Item(EXPLODES, MULTIPLIER, ZERO, by, cause.order, where, broken, fix, names, (group,))
+    fix, lost = say(words.MULTIPLY, quantity=quantity, by=found - needed), False
+    if not init and found == 0 and own.weight_decay == needed:
+        fix, lost = fix + say(words.LOST, decay=needed), True
+    block = case.block(leaf) if init else ""
+    return Item(EXPLODES, quantity, -found, -needed, cause.order, where, broken, fix, names, (group, lost), block)
+
+
+def _through_a_site(case: Case, leaf: Leaf) -> bool:
+    """Under SGD the operands of a product of values that is too large make each other's gradients too large."""
+    need = case.need(leaf)
+    at = need.demand.excess_at if need is not None else None
+    sites = {cause.atom.out for cause in case.causes if cause.leaf is None}
+    return case.follows_others(leaf) and at is not None and at.out in sites
+
+
+def _right_elsewhere(case: Case, leaf: Leaf) -> bool:
+    """A tied weight whose exponents are those its other use needs: it is this use that needs a multiplier."""
+    own, need = case.given[leaf.name], case.need(leaf)
+    return bool(leaf.weight.aliases) and need is not None and own.b == need.A and own.c == case.maximal_c(leaf)
+
+
+def from_zero(case: Case, leaf: Leaf, kind: str, effect: Order, does: str) -> Item:
+    """The rate is right for a weight of its size, and wrong for none: what is at fault is its init."""
+    law, need = case.given[leaf.name].law, case.need(leaf)
+    size = None if need is None else -need.A
+    text = say(words.FROM_ZERO, law="" if law is None else law.name, does=does)
+    fix = words.ANY_SIZE if size is None else say(words.SOME_SIZE, size=size)
+    names, group = (leaf.weight.name,), case.group(leaf.weight)
+    return Item(kind, INIT_STD, None, size, effect, case.where(leaf), text, fix, names, (group,))
+
+
+def _site(case: Case, cause: Cause) -> Item:
+    """A product of two values whose updates align: attention logits, or another."""
+    node, structure = case.lowered.node(cause.atom), cause.atom.structure
+    kind, found, needed = EXPLODES, cause.scale, cause.scale - cause.excess
+    fix = say(words.IN_FORWARD, by=-cause.excess)
+    if cause.limit.softmax and isinstance(structure, Contract):
+        kind = ATTENTION
+        if found > -structure.K:
+            needed = -structure.K  # what trained queries and keys need, however much these ones move
+        fix = say(words.LOGITS, needed=needed, found=found, by=needed - found)
+    text, site = _breaks(case, cause, words.PRODUCT), node.module or node.short_op
+    return Item(kind, MULTIPLIER, found, needed, cause.order, node.where, text, fix, site=site)
+
+
+__all__ = ["explosions", "from_zero"]

@@ -1,0 +1,164 @@
+"""Which update law an optimizer follows: by its class, by what its groups say, or as declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, Optional, Union
+
+from tpcalc.errors import DeriveError, SetupError
+from tpcalc.optimizers import LAWS, UpdateLaw, muon_law, update_law
+
+#: ``law(group, growths of the weight's axes) -> UpdateLaw``, a law, or the name of one.
+LawOf = Union[str, UpdateLaw, Callable[[Mapping[str, Any], tuple[Fraction, ...]], UpdateLaw]]
+
+
+def _by(key: str, yes: str, no: str, default: bool = True) -> LawOf:
+    """The law by what a group says."""
+    return lambda group, growths: LAWS[yes if group.get(key, default) else no]
+
+
+def _muon(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
+    return muon_law(group.get("adjust_lr_fn"))
+
+
+#: transformers' Adafactor: relative only with scale_parameter.
+_RELATIVE_OR_NOT = _by("scale_parameter", "adafactor_transformers", "adafactor_absolute")
+#: Keller Jordan's: original factor; MuonWithAuxAdam's groups say ``use_muon``, the others are AdamW's.
+_KELLER_JORDAN = _by("use_muon", "muon", "adamw")
+#: Moonlight's: matched to AdamW's rms; it says of each parameter whether ``use_muon``, the others are AdamW's.
+_MOONLIGHT = _by("use_muon", "muon_match_rms_adamw", "adamw")
+
+
+def _by_what_it_says(optimizer: Any, name: str) -> Optional[LawOf]:
+    """The law of a class of which there are several kinds under one name, where it or its groups tell which."""
+    groups = optimizer.param_groups
+    if name == "Muon" and callable(getattr(optimizer, "adjust_lr_for_muon", None)):
+        return _MOONLIGHT
+    if name == "Muon" and all("adjust_lr_fn" in group for group in groups):
+        return lambda group, growths: _muon(group, growths) if group.get("use_muon", True) else LAWS["adamw"]
+    if name == "Adafactor" and all("scale_parameter" in group for group in groups):
+        return _RELATIVE_OR_NOT
+    return None
+
+
+#: Names that stand for several laws -> which ones.
+_AMBIGUOUS = {
+    "Muon": "its shape factor can't be told; declare 'muon' for sqrt(max(1, rows/columns)), 'muon_match_rms_adamw' for "
+    "sqrt(max(rows, columns)), 'muon_spectral' for sqrt(rows/columns)",
+    "Shampoo": "the power of its factors can't be told; declare 'shampoo' for -1/(2k), k the number of axes (Gupta, "
+    "Koren & Singer 2018), and an UpdateLaw of its own for another power or with grafting",
+    "Adafactor": "whether it scales updates to rms(W) can't be told; declare 'adafactor' if so and decay is "
+    "decoupled, 'adafactor_transformers' if it also scales the decay, 'adafactor_absolute' if not",
+}
+
+
+#: Full name of a class (torch's without the file) -> its law.  Subclasses that keep ``step`` count as their parents.
+_KNOWN: dict[str, LawOf] = {
+    "torch.optim.SGD": "sgd",
+    "torch.optim.ASGD": "asgd",
+    "torch.optim.Adam": _by("decoupled_weight_decay", "adamw", "adam", False),
+    "torch.optim.AdamW": "adamw",
+    "torch.optim.SparseAdam": "adam",
+    "torch.optim.Adamax": "adamax",
+    "torch.optim.NAdam": _by("decoupled_weight_decay", "nadamw", "nadam", False),
+    "torch.optim.RAdam": _by("decoupled_weight_decay", "radamw", "radam", False),
+    "torch.optim.RMSprop": "rmsprop",
+    "torch.optim.Adagrad": "adagrad",
+    "torch.optim.Adadelta": "adadelta",
+    "torch.optim.Rprop": "rprop",
+    "torch.optim.Adafactor": "adafactor",
+    "torch.optim.Muon": _muon,
+    "transformers.optimization.Adafactor": _RELATIVE_OR_NOT,
+    "transformers.optimization.AdamW": "adamw",
+    "apex.optimizers.fused_adam.FusedAdam": "adamw",
+    "apex.optimizers.fused_sgd.FusedSGD": "sgd",
+    "bitsandbytes.optim.adamw.AdamW8bit": "adamw",
+    "bitsandbytes.optim.lion.Lion8bit": "lion",
+    # Keller Jordan's package, https://github.com/KellerJordan/Muon
+    "muon.Muon": _KELLER_JORDAN,
+    "tpcalc.check.reference.MuonSpectral": "muon_spectral",
+    "tpcalc.check.reference.Shampoo": "shampoo",
+    "tpcalc.check.reference.KFAC": "kfac",
+    "tpcalc.check.reference.FOOF": "foof",
+    "tpcalc.check.reference.Sign": "sign",
+}
+#: Bare names of classes that everybody writes alike.
+_NAMED: dict[str, LawOf] = {
+    "Lion": "lion",
+    "SignSGD": "sign",
+    "Signum": "sign",
+    "LAMB": "lamb",
+    "Lamb": "lamb",
+    "LARS": "lars",
+    "Lars": "lars",
+    "AdamAtan2": "adam_atan2",
+    "SOAP": "soap",
+    "SingleDeviceMuon": _KELLER_JORDAN,
+    "MuonWithAuxAdam": _KELLER_JORDAN,
+    "SingleDeviceMuonWithAuxAdam": _KELLER_JORDAN,
+}
+#: Classes that users declared.
+DECLARED: dict[type, LawOf] = {}
+
+
+def declare_optimizer(law: LawOf) -> Callable[[type], type]:
+    """Class decorator that declares the update law of an optimizer class, for :func:`tpcalc.verify`.
+
+    ``law``: the name of a law (``"adamw"``, ``"lion"``, ``"sgd"``, ...: the keys of ``tpcalc.optimizers.LAWS``), an
+    :class:`tpcalc.optimizers.UpdateLaw`, or a function ``(param_group, growths of the weight's axes) -> UpdateLaw``.
+
+    ::
+
+        @tpcalc.declare_optimizer("lion")
+        class MyLion(torch.optim.Optimizer): ...
+
+        tpcalc.declare_optimizer("adamw")(somebody.Optimizer)     # a class that is not yours
+    """
+    if isinstance(law, str):
+        try:
+            update_law(law)
+        except DeriveError as error:
+            raise SetupError(f"{law!r} is no update law: {error}") from None
+
+    def register(cls: type) -> type:
+        DECLARED[cls] = law
+        return cls
+
+    return register
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def law_of(optimizer: Any) -> LawOf:
+    """The update law of a live optimizer.
+
+    Raises SetupError for a class without one.
+    """
+    cls = type(optimizer)
+    for ancestor in cls.__mro__:
+        if ancestor in DECLARED:
+            return DECLARED[ancestor]
+        module = "torch.optim" if ancestor.__module__.startswith("torch.optim.") else ancestor.__module__
+        law = _KNOWN.get(f"{module}.{ancestor.__qualname__}") or _NAMED.get(ancestor.__name__)
+        if law is not None:
+            return law
+        if ancestor.__name__ in _AMBIGUOUS:
+            told = _by_what_it_says(optimizer, ancestor.__name__)
+            if told is not None:
+                return told
+            raise SetupError(
+                f"optimizer {_full_name(cls)} goes by a name of several laws: {_AMBIGUOUS[ancestor.__name__]}: "
+                f'tpcalc.declare_optimizer("...")({cls.__name__})'
+            )
+        if "step" in vars(ancestor):
+            break  # it steps in a way of its own
+    raise SetupError(
+        f"optimizer {_full_name(cls)} has no update law here; declare the one it follows, such as "
+        f'tpcalc.declare_optimizer("adamw")({cls.__name__}), or give an UpdateLaw of its own'
+    )
+
+
+__all__ = ["DECLARED", "LawOf", "declare_optimizer", "law_of"]

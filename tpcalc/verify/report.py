@@ -1,0 +1,149 @@
+"""The report on a case: all checks in order, findings put together, notes and the table of exponents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Optional
+
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO
+from tpcalc.dynamics.regime import KERNEL, UNSTABLE
+from tpcalc.program.ir import Weight
+from tpcalc.program.names import fold_names
+from tpcalc.verify import words
+from tpcalc.verify.absorbed import multipliers, without_effect
+from tpcalc.verify.case import Case
+from tpcalc.verify.drift import decay_drifts, eps_drifts
+from tpcalc.verify.effective import exact
+from tpcalc.verify.findings import ERROR, EXPLODES, KINDS, SEVERITY, Checked, Finding, Report
+from tpcalc.verify.grouping import Item, grouped
+from tpcalc.verify.large import explosions
+from tpcalc.verify.small import shared_rates, small_inits, small_updates
+from tpcalc.verify.unmatched import missed, untrained
+from tpcalc.verify.words import say
+
+
+def report_of(case: Case, name: str) -> Report:
+    """All that can be said about a setup called ``name``."""
+    findings = findings_of(case)
+    stable = not case.causes and case.regime.stable
+    return Report(
+        findings,
+        _table(case, findings),
+        case.regime.name if stable else UNSTABLE,
+        case.program.widths,
+        case.gathered.how,
+        case.gathered.why,
+        case.regime.r if stable else None,
+        tuple(_notes(case)),
+        _assumptions(case),
+        name,
+    )
+
+
+def findings_of(case: Case) -> tuple[Finding, ...]:
+    """One a cause; errors first."""
+    findings = grouped(_items(case), len(case.program.weights))
+    findings.sort(key=lambda finding: (finding.severity != ERROR, KINDS.index(finding.kind)))
+    if not case.regime.stable and not case.causes:
+        findings.insert(0, _unexplained(case))
+    return tuple(findings)
+
+
+def _items(case: Case) -> list[Item]:
+    """The checks in their order: one that takes ``items`` leaves alone what is explained by those before it."""
+    absorbed = multipliers(case)
+    explained = [cause for site in absorbed for cause in site.causes]
+    items = explosions(case, [cause for cause in case.causes if cause not in explained])
+    items += without_effect(case, absorbed)
+    items += small_updates(case)
+    items += small_inits(case, items)
+    items += untrained(case)
+    items = missed(case, items)
+    items += decay_drifts(case)
+    items += eps_drifts(case, items)
+    return items
+
+
+def _unexplained(case: Case) -> Finding:
+    """A value that the regime calls too large though no cause was found for it."""
+    excess = case.regime.excesses[0]
+    return Finding(
+        EXPLODES,
+        SEVERITY[EXPLODES],
+        case.lowered.name(excess.value),
+        "value",
+        exact(excess.order),
+        ZERO,
+        case.lowered.where(excess.atom) if excess.atom is not None else "",
+        say(words.UNEXPLAINED, why=excess.why, order=excess.order),
+        (),
+        excess.order,
+    )
+
+
+def _notes(case: Case) -> Iterator[str]:
+    yield from dict.fromkeys(shared_rates(case))
+    if case.regime.name == KERNEL and not case.causes:
+        for weight in case.program.weights:
+            b, found = case.given[weight.name].b, case.solution.needs_of(weight)
+            if found and b is not None and b < found[0][1].A and not case.block(found[0][0]):
+                yield say(words.KERNEL, weight=weight.name, found=-b, needed=-found[0][1].A)
+    live = list(case.gathered.live.values())
+    strangers = max(own.strangers for own in live)
+    if strangers:
+        yield say(words.STRANGERS, number=strangers)
+    if live[0].twice:
+        yield say(words.TWICE, names=", ".join(fold_names(live[0].twice)))
+    yield from dict.fromkeys(own.law.note for own in case.given.values() if own.law is not None and own.law.note)
+    if case.gathered.measured:
+        yield say(words.MEASURED, names=", ".join(fold_names(sorted(case.gathered.measured))))
+
+
+def _assumptions(case: Case) -> tuple[str, ...]:
+    own = dict.fromkeys(case.given[weight.name].assumption for weight in case.program.weights)
+    return tuple(text for text in (*case.program.assumptions, *own) if text)
+
+
+def _table(case: Case, findings: Sequence[Finding]) -> Mapping[str, Checked]:
+    """The exponents of every weight, under each of its names."""
+    rows = (_row(case, weight, findings) for weight in case.program.weights)
+    return {
+        name: replace(row, name=name)
+        for row, weight in zip(rows, case.program.weights, strict=True)
+        for name in weight.names
+    }
+
+
+def _row(case: Case, weight: Weight, findings: Sequence[Finding]) -> Checked:
+    own = case.given[weight.name]
+    needs = [need for _, need in case.solution.needs_of(weight)]
+    return Checked(
+        weight.name,
+        "[" + ", ".join(map(str, weight.shape)) + "]",
+        case.role(weight),
+        own.optimizer,
+        own.b,
+        own.c,
+        own.weight_decay,
+        own.eps,
+        own.b,
+        _update_order(case, weight),
+        case.gradient(weight),
+        (max(need.A for need in needs), max(need.C for need in needs)) if needs else None,
+        tuple(dict.fromkeys(finding.kind for finding in findings if weight.name in finding.weights)),
+        weight.aliases,
+        tuple((leaf.name, case.given[leaf.name].b) for leaf in case.lowered.leaves_of[weight.name] if case.block(leaf)),
+    )
+
+
+def _update_order(case: Case, weight: Weight) -> Optional[Fraction]:
+    """As given, with sound gradients."""
+    own, gradient = case.given[weight.name], case.gradient(weight)
+    if own.law is None or own.c is None or gradient is MINUS_INFINITY:
+        return None
+    return own.law.C(own.c, case.view(weight, gradient))
+
+
+__all__ = ["findings_of", "report_of"]

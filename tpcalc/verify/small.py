@@ -1,0 +1,199 @@
+"""Too small: updates that move their result by less than they could, inits that leave a nonlinearity linear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Optional
+
+from tpcalc.algebra.order import ONE, ZERO
+from tpcalc.derive.solve import Need
+from tpcalc.dynamics.given import gradient_order
+from tpcalc.dynamics.regime import KERNEL, TRIVIAL, own_effect
+from tpcalc.lower.lowered import Leaf
+from tpcalc.rules.structures import (
+    Bounded,
+    Centre,
+    Contract,
+    Exp,
+    Guard,
+    LinearLike,
+    Product,
+    Scale,
+    Softmax,
+    Structure,
+    Sum,
+    View,
+    operands,
+)
+from tpcalc.verify import words
+from tpcalc.verify.case import Case
+from tpcalc.verify.findings import FROZEN, INIT_STD, NOT_MAXIMAL, RATE, VANISHES
+from tpcalc.verify.grouping import Item
+from tpcalc.verify.large import from_zero
+from tpcalc.verify.repair import LR
+from tpcalc.verify.words import say
+
+#: An update that moves its own result by no more than n^-1 is frozen; one between n^-1 and n^0 is not maximal.
+FROZEN_FROM = ONE
+
+#: What passes a value on, up to its size.
+PLAIN: tuple[type[Structure], ...] = (View, Centre, Scale, Guard, Sum)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """The update of a leaf is too small by ``n^deficit``: its learning rate ``~ n^-c`` should be ``~ n^-needed``."""
+
+    leaf: Leaf
+    need: Need
+    deficit: Fraction
+    c: Fraction
+    needed: Fraction
+
+
+def _slow(case: Case) -> Iterator[Slow]:
+    for leaf in case.lowered.leaves:
+        c, need, C = case.given[leaf.name].c, case.need(leaf), case.repaired.C[leaf.name]
+        if c is None or need is None or C is None or case.caused(leaf.weight, LR):
+            continue
+        deficit = C - need.C
+        if deficit > 0 and (_has_no_effect(case, leaf, C) or _starves(case, leaf)):
+            needed = case.needed_c(leaf, -deficit)
+            if needed is not None:
+                yield Slow(leaf, need, deficit, c, needed)
+
+
+def small_updates(case: Case) -> Iterator[Item]:
+    """Updates that are too small by their own learning rate, or by a size of zero that they scale with."""
+    for slow in _slow(case):
+        use = slow.need.demand.use
+        value = case.value(use.out) if use is not None else slow.leaf.name
+        text = say(words.MOVES_LITTLE, value=value, by=-slow.deficit)
+        if slow.needed != slow.c:  # else what is too small is elsewhere
+            if _bears_no_more(case, slow.leaf) is None:
+                yield _small_update(case, slow, value, text)
+        elif case.sizeless(slow.leaf):
+            yield from_zero(case, slow.leaf, NOT_MAXIMAL, -slow.deficit, text)
+
+
+def shared_rates(case: Case) -> Iterator[str]:
+    """Notes on packed weights whose one learning rate is right for a block and small for others."""
+    for slow in _slow(case):
+        first = _bears_no_more(case, slow.leaf)
+        if first is not None and slow.needed != slow.c:
+            yield say(words.SHARED_RATE, weight=slow.leaf.weight.name, block=first.name)
+
+
+def _bears_no_more(case: Case, leaf: Leaf) -> Optional[Leaf]:
+    """Another block of the same packed weight that bears no larger learning rate than the one they share."""
+    others = (x for x in case.lowered.leaves_of[leaf.weight.name] if x is not leaf)
+    return next((x for x in others if case.maximal_c(x) == case.given[leaf.name].c), None)
+
+
+def _small_update(case: Case, slow: Slow, value: str, text: str) -> Item:
+    leaf, need, effect = slow.leaf, slow.need, -slow.deficit
+    kind, fix = NOT_MAXIMAL, say(words.MULTIPLY, quantity=RATE, by=slow.c - slow.needed)
+    if (starved := _starved(case, leaf)) is not None:
+        kind, text = VANISHES, say(words.SHRINKS, value=value, law=need.demand.law, by=effect)
+        fix = say(words.AND_INIT, multiply=fix, by=starved.by)
+    elif case.regime.name in (KERNEL, TRIVIAL) or (slow.deficit >= FROZEN_FROM and not _beside_another(case, slow)):
+        kind = FROZEN
+    names, also = (leaf.weight.name,), (case.group(leaf.weight),)
+    return Item(kind, RATE, -slow.c, -slow.needed, effect, case.where(leaf), text, fix, names, also)
+
+
+def _has_no_effect(case: Case, leaf: Leaf, C: Fraction) -> bool:
+    """By propagation, whatever the gauge: the update moves its result, or through it the outputs, vanishingly."""
+    entries = sum((size.growth for size in leaf.shape), ZERO)
+    on_outputs = gradient_order(leaf.grad, case.mended) - C + entries
+    return on_outputs < ZERO or own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value) < ZERO
+
+
+def _beside_another(case: Case, slow: Slow) -> bool:
+    """A bias, or one of two embeddings: what it is added to moves maximally anyhow."""
+    use = slow.need.demand.use
+    if use is None or not isinstance(use.structure, Sum):
+        return False
+    others = [x for x in operands(use.structure) if x != slow.leaf.value and case.mended[x].data]
+    return any(case.mended[x].change >= ZERO for x in others)
+
+
+# -- inits -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SmallInit:
+    """The init of a weight is ``~ n^-needed`` but for a factor ``n^-by``; it makes the value ``result``."""
+
+    needed: Fraction
+    by: Fraction
+    result: int
+
+
+def _small_init(case: Case, leaf: Leaf) -> Optional[SmallInit]:
+    """None as well for a weight that starts at zero or is only added."""
+    b, need = case.given[leaf.name].b, case.need(leaf)
+    use = need.demand.use if need is not None else None
+    if b is None or need is None or use is None or b <= need.A or isinstance(use.structure, Sum):
+        return None
+    return SmallInit(need.A, b - need.A, use.out)
+
+
+def _starved(case: Case, leaf: Leaf) -> Optional[SmallInit]:
+    """Its result is smaller than it may be, at init and after training."""
+    small = _small_init(case, leaf)
+    return small if small is not None and _shrunk(case, small.result) else None
+
+
+def _shrunk(case: Case, vid: int) -> bool:
+    return case.mended[vid].trained < case.maximal[vid].trained
+
+
+def _starves(case: Case, leaf: Leaf) -> bool:
+    """It makes a nonlinearity further on linear in the limit: what enters there is too small, trained or not (a
+    norm's gain that shrinks: whatever the weights behind it do, relative to that all of them move).
+    """
+    starved = _starved(case, leaf)
+    after = () if starved is None else _nonlinearities(case, starved.result, (*PLAIN, Contract, Product))
+    return any(_shrunk(case, value) for value, _ in after)
+
+
+def small_inits(case: Case, found: Sequence[Item]) -> list[Item]:
+    """Inits that leave a nonlinearity linear at init, of weights of which nothing else was ``found``."""
+    items: list[Item] = []
+    for leaf in case.lowered.leaves:
+        small, name = _small_init(case, leaf), leaf.weight.name
+        if small is None or not case.given[leaf.name].random or case.role(leaf.weight) == "output":
+            continue
+        if any(item.weight == name and item.block in ("", leaf.name) for item in (*found, *items)):
+            continue
+        value, why = next(_nonlinearities(case, small.result, PLAIN), (None, ""))
+        if value is not None and case.mended[value].init < case.maximal[value].init:
+            text = say(words.SMALL_INIT, value=case.value(value), why=why, by=-small.by)
+            fix = say(words.MULTIPLY, quantity=INIT_STD, by=small.by)
+            std, also, block = -small.needed, (case.group(leaf.weight),), case.block(leaf)
+            own = std - small.by
+            where = case.where(leaf)
+            items.append(Item(NOT_MAXIMAL, INIT_STD, own, std, -small.by, where, text, fix, (name,), also, block))
+    return items
+
+
+def _nonlinearities(case: Case, vid: int, through: tuple[type[Structure], ...]) -> Iterator[tuple[int, str]]:
+    """The values that a result becomes, by structures of the kinds ``through``, where they enter a nonlinearity or a
+    softmax, with what they enter; the nearest first.
+    """
+    queue = [vid]
+    for x in queue:
+        limit = case.limits.get(x)
+        atom = limit.atom if limit is not None else None
+        if limit is not None and atom is not None and isinstance(atom.structure, (LinearLike, Bounded, Exp, Softmax)):
+            yield x, limit.why
+            continue
+        for use in case.lowered.forward_uses.get(x, ()):
+            if isinstance(use.structure, through) and use.out not in queue:
+                queue.append(use.out)
+
+
+__all__ = ["FROZEN_FROM", "shared_rates", "small_inits", "small_updates"]

@@ -1,0 +1,83 @@
+"""The words of findings and notes: every sentence of a verification in one place.
+
+An exponent x in a sentence stands as n^x.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Union
+
+from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
+
+NUMBERS = "{quantity} ~ {found}, needs {needed}: "
+# too large
+BREAKS = "{what} makes {value}, which {why}, grow like {order} {moment}"
+MULTIPLY = "multiply its {quantity} by {by}"
+LOST = "; its weight decay is scaled by {decay} all the same, so a learning-rate multiplier was lost on the way"
+TIED = (
+    "as the weight is tied, multiply the forward pass of this use by {by} (or the gain of the norm before it, its init "
+    "and its lr)"
+)
+PRODUCT = "its product of two trained values over a growing axis"
+IN_FORWARD = "multiply its result by {by} in the forward pass"
+LOGITS = (
+    "scale the logits by {needed} and not by {found} (or multiply init and lr of the query weight, or of its norm's "
+    "gain, by {by})"
+)
+FROM_ZERO = "it starts at zero, where {law} has no size to scale its update to: {does}"
+SOME_SIZE = "start it at a size ~ {size}, or train it by another optimizer"
+ANY_SIZE = "start it at a size, or train it by another optimizer"
+UNEXPLAINED = "it {why} and grows like {order}"
+# multipliers without effect
+ABSORBED = "the factor {by} is divided out again by the norm after it, so its effect is n^0"
+MISSING = "{absorbed}: {weights} makes {value} grow like {order}"
+MOVE = "move it behind the norm"
+MOVE_OR_DROP = "move it behind the norm, or drop it"
+# too small
+MOVES_LITTLE = "one update moves {value} by only {by}"
+SHRINKS = "its init and its updates make {value}, which {law}, shrink like {by}"
+AND_INIT = "{multiply} and its init std by {by}"
+SMALL_INIT = "{value}, which {why}, is as small as {by} at init"
+# unmatched
+NEVER_MOVES = "{why}: it never moves"
+NO_RATE = "give it a learning rate, or call requires_grad_(False) on it if that is meant"
+NO_GROUP = "put it into a param group, or call requires_grad_(False) on it if that is meant"
+EMPTY_GROUP = "{name}, with lr ~ {lr}, holds no parameter: its filter matches no name"
+TWIN = "its twin {name} has lr ~ {lr}, but no group rule touched this one"
+# drifts
+DECAY_BY_RATE = "lr * weight_decay changes like {off}"
+DECAY_BY_GRADIENT = "{convention}: decay over gradient changes like {off}"
+DECAY_BY_UPDATE = "{convention}: decay over the rest of the update changes like {off}"
+MAKE_DECAY = "make weight_decay ~ {needed}"
+SO_CONSTANT = ", so that lr * weight_decay is constant"
+OR_DECOUPLED = ", or use decoupled decay with lr * weight_decay constant"
+EPS_LAGS = (
+    "the gradient shrinks like {gradient}, epsilon like {found}: beyond some width epsilon wins and the update {then}"
+)
+EPS_WRONG = (
+    "the gradient scales like {gradient}, so that epsilon should like {needed}; it scales like {found}: beyond some "
+    "width epsilon wins and the update {then}"
+)
+SCALE_EPS = "scale eps by {by}"
+# notes
+SHARED_RATE = (
+    "{weight} has one learning rate for all its blocks, and {block} bears no larger one: other blocks move less than "
+    "they could; as weights of their own they would not"
+)
+KERNEL = "to leave the kernel regime, also make the init std of {weight} ~ {needed} (found {found})"
+STRANGERS = "{number} tensors in the optimizer are no parameters of the model"
+TWICE = "held by two optimizers, of which the last was read: {names}"
+MEASURED = "init measured on real instances, not read: {names}"
+
+
+def say(sentence: str, **parts: Union[str, int, Order, None]) -> str:
+    texts = {name: part if isinstance(part, (str, int)) else power(part) for name, part in parts.items()}
+    return sentence.format(**texts)
+
+
+def power(x: Optional[Order]) -> str:
+    """``n^(-1/2)``, ``n^1``; ``0`` for no power at all."""
+    if x is None or x is MINUS_INFINITY:
+        return "0"
+    text = order_text(x)
+    return f"n^({text})" if "/" in text or text.startswith("-") else f"n^{text}"
