@@ -7,7 +7,7 @@ order.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from operator import attrgetter
 
@@ -25,20 +25,17 @@ from tpcalc.verify.words import say
 
 @dataclass(frozen=True)
 class Absorbed:
-    """The multiplication ``atom`` by ``n^power`` has no effect: its scale ends at the values ``ends``.
-
-    ``causes``: what explodes behind the norm for want of it.
-    """
+    """The multiplication ``atom`` by ``n^power`` has no effect; ``causes``: what explodes for want of it."""
 
     atom: Atom
     power: Fraction
-    ends: frozenset[int]
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[Cause, ...]
 
 
 def multipliers(case: Case) -> list[Absorbed]:
-    """All multipliers of the forward pass that only norms see."""
-    lowered, found = case.lowered, []
+    """All multipliers of the forward pass that only norms see, each cause at the first that explains it."""
+    lowered, causes = case.lowered, list(case.causes)
+    found: list[Absorbed] = []
     for index, atom in enumerate(lowered.atoms[: lowered.forward]):
         s = atom.structure
         if not isinstance(s, Scale) or not isinstance(s.order, Fraction) or s.order == 0:
@@ -47,8 +44,10 @@ def multipliers(case: Case) -> list[Absorbed]:
         if case.maximal[x].data and case.maximal[x].depends:
             larger, smaller = (_ends(case, index, by) for by in (ONE, -ONE))
             if larger and smaller:
-                found.append(Absorbed(atom, s.order, frozenset(larger & smaller)))
-    return _explaining(case, found)
+                explained = [cause for cause in causes if _explains(case, -s.order, larger & smaller, cause)]
+                causes = [cause for cause in causes if cause not in explained]
+                found.append(Absorbed(atom, s.order, tuple(explained)))
+    return found
 
 
 def _ends(case: Case, index: int, by: Fraction) -> set[int]:
@@ -79,24 +78,14 @@ def _must_stay(case: Case, vid: int) -> bool:
     return limit is not None and not limit.norm
 
 
-def _explaining(case: Case, sites: list[Absorbed]) -> list[Absorbed]:
-    """With the causes that each explains: a weight after the norm explodes by no more than it should have taken off."""
-    causes: list[list[Cause]] = [[] for _ in sites]
-    for cause in case.causes:
-        if cause.leaf is None or not isinstance(cause.atom.structure, Contract):
-            continue
-        values = [x for x in operands(cause.atom.structure) if case.mended[x].data]
-        behind = (
-            held
-            for x in values
-            for site, held in zip(sites, causes, strict=True)
-            if cause.excess <= -site.power and _ends_before(case, x, site.ends)
-        )
-        next(behind, []).append(cause)
-    return [replace(site, causes=tuple(held)) for site, held in zip(sites, causes, strict=True)]
+def _explains(case: Case, missing: Fraction, ends: set[int], cause: Cause) -> bool:
+    """Whether a weight after the norm explodes by no more than the multiplier should have taken off."""
+    if cause.leaf is None or cause.excess > missing or not isinstance(cause.atom.structure, Contract):
+        return False
+    return any(case.mended[x].data and _ends_before(case, x, ends) for x in operands(cause.atom.structure))
 
 
-def _ends_before(case: Case, vid: int, ends: frozenset[int]) -> bool:
+def _ends_before(case: Case, vid: int, ends: set[int]) -> bool:
     """Whether one of ``ends`` reaches ``vid`` through views, constants, gains and biases alone."""
     while vid not in ends:
         atom = case.lowered.maker.get(vid)

@@ -77,10 +77,6 @@ class Case:
             sorted(self.repaired.causes, key=lambda cause: -1 if cause.leaf is None else place[cause.leaf.name])
         )
 
-    def caused(self, weight: Weight, quantity: str) -> bool:
-        """Whether a quantity of a weight breaks something."""
-        return any(c.leaf is not None and c.leaf.weight is weight and c.quantity == quantity for c in self.causes)
-
     # -- weights -------------------------------------------------------------------------------------
 
     def need(self, leaf: Leaf) -> Optional[Need]:

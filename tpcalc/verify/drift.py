@@ -35,16 +35,14 @@ def decay_drifts(case: Case) -> Iterator[Item]:
         needed = c if by_rate else _balanced(case, weight, law, c)
         if found is None or needed is None or found == needed or (by_rate and found in _right_rates(case, weight)):
             continue
-        convention, off = law.decay.convention.partition(":")[0], found - needed
-        sentence, more = _sentences(law)
-        text, fix = say(sentence, convention=convention, off=off), say(words.MAKE_DECAY, needed=needed) + more
-        yield Item(DECAY, WEIGHT_DECAY, found, needed, off, "", text, fix, (weight.name,))
-
-
-def _sentences(law: UpdateLaw) -> tuple[str, str]:
-    if law.decay in (DECOUPLED, LINEAR):
-        return words.DECAY_BY_RATE, words.SO_CONSTANT
-    return (words.DECAY_BY_GRADIENT, words.OR_DECOUPLED) if law.decay == COUPLED else (words.DECAY_BY_UPDATE, "")
+        sentence, more = words.DECAY_BY_UPDATE, ""
+        if by_rate:
+            sentence, more = words.DECAY_BY_RATE, words.SO_CONSTANT
+        elif law.decay == COUPLED:
+            sentence, more = words.DECAY_BY_GRADIENT, words.OR_DECOUPLED
+        text = say(sentence, convention=law.decay.convention.partition(":")[0], off=found - needed)
+        fix = say(words.MAKE_DECAY, needed=needed) + more
+        yield Item(DECAY, WEIGHT_DECAY, found, needed, found - needed, "", text, fix, (weight.name,))
 
 
 def _balanced(case: Case, weight: Weight, law: UpdateLaw, c: Fraction) -> Optional[Fraction]:

@@ -33,14 +33,12 @@ class Effective:
     optimizer holds it.  ``random``: zero-mean entries.  ``assumption``: what had to be assumed about its init.
     """
 
-    name: str
     b: Optional[Fraction]
     c: Optional[Fraction]
     weight_decay: Optional[Fraction]
     eps: Optional[Fraction]
     law: Optional[UpdateLaw]
     optimizer: str = ""
-    place: str = ""
     random: bool = True
     why: str = ""
     assumption: str = ""
@@ -60,7 +58,7 @@ def effective(gathered: Gathered, lowered: Lowered) -> dict[str, Effective]:
     for weight in gathered.program.weights:
         leaves = lowered.leaves_of[weight.name]
         laws = {leaf.name: gathered.init_of(leaf) for leaf in leaves}
-        if all(_same_laws(own, weight.init) for own in laws.values()):
+        if all(_sizes(own) == _sizes(weight.init) for own in laws.values()):
             table[weight.name] = own = _of(weight, gathered)
             table.update({leaf.name: own for leaf in leaves})
             continue
@@ -76,11 +74,8 @@ def effective(gathered: Gathered, lowered: Lowered) -> dict[str, Effective]:
     return table
 
 
-def _same_laws(laws: Laws, others: Laws) -> bool:
-    if len(laws) != len(others):
-        return False
-    pairs = zip(laws, others, strict=True)
-    return all(x[0] == y[0] and (x[1].std, x[1].mean) == (y[1].std, y[1].mean) for x, y in pairs)
+def _sizes(laws: Laws) -> list[tuple[int, float, float]]:
+    return [(width, law.std, law.mean) for width, law in laws]
 
 
 def exact(order: Order) -> Optional[Fraction]:
@@ -101,7 +96,7 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
         own = next((live.settings[name] for name in weight.names if name in live.settings), None)
         if own is None:
             why = "no optimizer holds it" if weight.trainable else UNTRAINABLE
-            return Effective(weight.name, b, None, None, None, None, random=random, why=why, assumption=assumption)
+            return Effective(b, None, None, None, None, random=random, why=why, assumption=assumption)
         settings[width] = own
     first = next(iter(settings.values()))
     law = first.law_for(tuple(size.growth for size in weight.shape))
@@ -113,19 +108,9 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
     decay = fitted({width: own.weight_decay for width, own in settings.items()}, "weight decay")
     epsilons = {width: own.eps for width, own in settings.items() if own.eps is not None and law.eps is not None}
     eps = fitted(epsilons, "epsilon") if len(epsilons) == len(settings) else MINUS_INFINITY
-    return Effective(
-        weight.name,
-        b,
-        _negated(lr) if weight.trainable else None,
-        exact(decay),
-        exact(eps),
-        law,
-        first.optimizer,
-        first.place,
-        random,
-        UNTRAINABLE if not weight.trainable else "its learning rate is 0" if lr is MINUS_INFINITY else "",
-        assumption,
-    )
+    why = UNTRAINABLE if not weight.trainable else "its learning rate is 0" if lr is MINUS_INFINITY else ""
+    c = _negated(lr) if weight.trainable else None
+    return Effective(b, c, exact(decay), exact(eps), law, first.optimizer, random, why, assumption)
 
 
 def _initial(weight: Weight, measured: bool) -> Initial:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional
 
@@ -91,7 +91,6 @@ class Report:
     notes: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
     name: str = "setup"
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -40,10 +40,12 @@ class Drawn:
     real: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def law(self, leaf: Leaf, width: int) -> InitLaw:
-        name, start, length = leaf.weight.name, leaf.start.at(width), leaf.length.at(width)
+        name, dim = leaf.weight.name, leaf.dim
+        assert dim is not None and leaf.start is not None and leaf.length is not None
+        start, length = leaf.start.at(width), leaf.length.at(width)
         if name in self.real:
-            return measured_law(self.real[name].detach().narrow(leaf.dim, start, length))
-        return self.recorder.law_of_block(self.parameters[name], leaf.dim, start, length).summary()
+            return measured_law(self.real[name].detach().narrow(dim, start, length))
+        return self.recorder.law_of_block(self.parameters[name], dim, start, length).summary()
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def gather(setup: Callable[[int], Any], widths: Sequence[int], loss: Loss = None
             raise error from None
 
 
-def _build(setup: Callable[[int], Any], width: int) -> Built:
+def _build(setup: Callable[[int], Any], width: int) -> tuple[Built, Live]:
     name = getattr(setup, "__name__", type(setup).__name__)
     call = f"{name}({width})"
 
@@ -101,22 +103,21 @@ def _build(setup: Callable[[int], Any], width: int) -> Built:
         return built.model, built.inputs
 
     held: list[tuple[Built, Live]] = []
-    call_factory(_named(factory, name), width, EXPECTS)
-    return held[0]  # type: ignore[return-value]
-
-
-def _named(function: Callable, name: str) -> Callable:
-    function.__name__ = name
-    return function
+    factory.__name__ = name
+    call_factory(factory, width, EXPECTS)
+    return held[0]
 
 
 def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss: Loss) -> Gathered:
     live: dict[int, Live] = {}
-    traces = []
+    traces: list[RawTrace] = []
     said: dict[str, None] = {}
     drawn: dict[int, Drawn] = {}
     for width in widths:
         recorder = InitRecorder()
+
+        def building(recorder: InitRecorder = recorder) -> InitRecorder:
+            return recorder
 
         def call(width: int = width, recorder: InitRecorder = recorder) -> Any:
             with _numpy_for_reading():
@@ -125,7 +126,7 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
             said.update({built.said: None} if built.said else {})
             return built.model, built.inputs
 
-        traces.append(record(call, width, loss=loss, building=lambda recorder=recorder: recorder, sources=not traces))
+        traces.append(record(call, width, loss=loss, building=building, sources=not traces))
     unknown = sorted({name for trace in traces for name, law in trace.init.items() if law.kind == "unknown"})
     if unknown:
         _measure(setup, traces, unknown, drawn)
@@ -145,11 +146,11 @@ def _numpy_for_reading() -> Iterator[None]:
         return array
 
     own = Phantom.numpy
-    Phantom.numpy = numpy
+    Phantom.numpy = numpy  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Phantom.numpy = own
+        Phantom.numpy = own  # type: ignore[method-assign]
 
 
 def _measure(setup: Callable[[int], Any], traces: list[RawTrace], names: list[str], drawn: Mapping[int, Drawn]) -> None:
@@ -165,7 +166,8 @@ def _measure(setup: Callable[[int], Any], traces: list[RawTrace], names: list[st
 
 def _on_real_instances(setup: Callable[[int], Any], widths: tuple[int, ...], loss: Loss, why: str) -> Gathered:
     live: dict[int, Live] = {}
-    traces, seen = [], []
+    traces: list[RawTrace] = []
+    seen: list[dict[str, InitLaw]] = []
     measured: set[str] = set()
     drawn: dict[int, Drawn] = {}
     for width in widths:

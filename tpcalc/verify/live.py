@@ -117,9 +117,8 @@ def unpack(result: Any, call: str) -> Built:
         elif (schedulers := _all(item, _is_scheduler)) is not None:
             built.schedulers += schedulers
         elif built.inputs is None and _is_inputs(item):
-            built.inputs = (
-                (item,) if isinstance(item, torch.Tensor) else tuple(item) if isinstance(item, list) else item
-            )
+            args = (item,) if isinstance(item, torch.Tensor) else item
+            built.inputs = tuple(args) if isinstance(args, list) else args
         else:
             raise SetupError(
                 f"{call} returned {_kind(item)}, which is no optimizer, scheduler or input; return {EXPECTS}"
@@ -155,10 +154,8 @@ def _unwrapped(optimizers: Iterable[Any]) -> Iterator[Any]:
             yield from _unwrapped(inner)
             continue
         held = getattr(optimizer, "optimizer", None)
-        if held is not None and is_optimizer(held) and type(optimizer) not in DECLARED:
-            yield from _unwrapped([held])
-            continue
-        yield optimizer
+        wraps = held is not None and is_optimizer(held) and type(optimizer) not in DECLARED
+        yield from _unwrapped([held]) if wraps else [optimizer]
 
 
 def _number(value: Any, what: str) -> float:
@@ -205,10 +202,6 @@ def _steps_alone(scheduler: Any) -> bool:
 RELATIVE_STEP = 1e-2
 
 
-def _rate(group: Mapping[str, Any]) -> Any:
-    return RELATIVE_STEP if group["lr"] is None and group.get("relative_step") else group["lr"]
-
-
 def _settings(
     optimizer: Any, law: LawOf, group: Mapping[str, Any], parameter: torch.Tensor, lr: float, label: str, place: str
 ) -> Settings:
@@ -220,15 +213,8 @@ def _settings(
         told["use_muon"] = bool(state["use_muon"])
     decay = group.get("weight_decay", group.get("wd"))
     eps = group.get("eps", None if told.get("use_muon") else group.get("adamw_eps"))
-    return Settings(
-        label,
-        law,
-        told,
-        lr,
-        _number(decay or 0.0, f"the weight decay of {place}"),
-        _number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None,
-        place,
-    )
+    read_eps = _number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None
+    return Settings(label, law, told, lr, _number(decay or 0.0, f"the weight decay of {place}"), read_eps, place)
 
 
 def read(built: Built) -> Live:
@@ -246,15 +232,14 @@ def read(built: Built) -> Live:
     for optimizer in _unwrapped(built.optimizers):
         law, label = law_of(optimizer), type(optimizer).__name__
         for index, group in enumerate(optimizer.param_groups):
-            place = f"group {index} of {label}" + (
-                f" ({group['name']!r})" if isinstance(group.get("name"), str) else ""
-            )
-            lr = _number(_rate(group), f"the learning rate of {place}")
+            named = f" ({group['name']!r})" if isinstance(group.get("name"), str) else ""
+            place = f"group {index} of {label}{named}"
+            rate = RELATIVE_STEP if group["lr"] is None and group.get("relative_step") else group["lr"]
+            lr = _number(rate, f"the learning rate of {place}")
             if not group["params"]:
                 empty.append((place, lr))
             for parameter in group["params"]:
-                if id(parameter) not in names:
-                    strangers += 1
+                strangers += id(parameter) not in names
                 own = _settings(optimizer, law, group, parameter, lr, label, place)
                 for name in names.get(id(parameter), ()):
                     if name in settings:

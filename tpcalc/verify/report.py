@@ -28,18 +28,10 @@ def report_of(case: Case, name: str) -> Report:
     """All that can be said about a setup called ``name``."""
     findings = findings_of(case)
     stable = not case.causes and case.regime.stable
-    return Report(
-        findings,
-        _table(case, findings),
-        case.regime.name if stable else UNSTABLE,
-        case.program.widths,
-        case.gathered.how,
-        case.gathered.why,
-        case.regime.r if stable else None,
-        tuple(_notes(case)),
-        _assumptions(case),
-        name,
-    )
+    regime, r = (case.regime.name, case.regime.r) if stable else (UNSTABLE, None)
+    table, notes, assumptions = _table(case, findings), tuple(_notes(case)), _assumptions(case)
+    how, why = case.gathered.how, case.gathered.why
+    return Report(findings, table, regime, case.program.widths, how, why, r, notes, assumptions, name)
 
 
 def findings_of(case: Case) -> tuple[Finding, ...]:
@@ -69,18 +61,9 @@ def _items(case: Case) -> list[Item]:
 def _unexplained(case: Case) -> Finding:
     """A value that the regime calls too large though no cause was found for it."""
     excess = case.regime.excesses[0]
-    return Finding(
-        EXPLODES,
-        SEVERITY[EXPLODES],
-        case.lowered.name(excess.value),
-        "value",
-        exact(excess.order),
-        ZERO,
-        case.lowered.where(excess.atom) if excess.atom is not None else "",
-        say(words.UNEXPLAINED, why=excess.why, order=excess.order),
-        (),
-        excess.order,
-    )
+    name, where = case.lowered.name(excess.value), "" if excess.atom is None else case.lowered.where(excess.atom)
+    text, found = say(words.UNEXPLAINED, why=excess.why, order=excess.order), exact(excess.order)
+    return Finding(EXPLODES, SEVERITY[EXPLODES], name, "value", found, ZERO, where, text, (), excess.order)
 
 
 def _notes(case: Case) -> Iterator[str]:

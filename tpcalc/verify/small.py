@@ -54,9 +54,10 @@ class Slow:
 
 
 def _slow(case: Case) -> Iterator[Slow]:
+    too_large = {cause.leaf.weight.name for cause in case.causes if cause.leaf is not None and cause.quantity == LR}
     for leaf in case.lowered.leaves:
         c, need, C = case.given[leaf.name].c, case.need(leaf), case.repaired.C[leaf.name]
-        if c is None or need is None or C is None or case.caused(leaf.weight, LR):
+        if c is None or need is None or C is None or leaf.weight.name in too_large:
             continue
         deficit = C - need.C
         if deficit > 0 and (_has_no_effect(case, leaf, C) or _starves(case, leaf)):
@@ -173,10 +174,9 @@ def small_inits(case: Case, found: Sequence[Item]) -> list[Item]:
         if value is not None and case.mended[value].init < case.maximal[value].init:
             text = say(words.SMALL_INIT, value=case.value(value), why=why, by=-small.by)
             fix = say(words.MULTIPLY, quantity=INIT_STD, by=small.by)
-            std, also, block = -small.needed, (case.group(leaf.weight),), case.block(leaf)
-            own = std - small.by
-            where = case.where(leaf)
-            items.append(Item(NOT_MAXIMAL, INIT_STD, own, std, -small.by, where, text, fix, (name,), also, block))
+            found_std, std, where = -small.needed - small.by, -small.needed, case.where(leaf)
+            also, block = (case.group(leaf.weight),), case.block(leaf)
+            items.append(Item(NOT_MAXIMAL, INIT_STD, found_std, std, -small.by, where, text, fix, (name,), also, block))
     return items
 
 
@@ -184,7 +184,7 @@ def _nonlinearities(case: Case, vid: int, through: tuple[type[Structure], ...]) 
     """The values that a result becomes, by structures of the kinds ``through``, where they enter a nonlinearity or a
     softmax, with what they enter; the nearest first.
     """
-    queue = [vid]
+    queue, seen = [vid], {vid}
     for x in queue:
         limit = case.limits.get(x)
         atom = limit.atom if limit is not None else None
@@ -192,7 +192,8 @@ def _nonlinearities(case: Case, vid: int, through: tuple[type[Structure], ...]) 
             yield x, limit.why
             continue
         for use in case.lowered.forward_uses.get(x, ()):
-            if isinstance(use.structure, through) and use.out not in queue:
+            if isinstance(use.structure, through) and use.out not in seen:
+                seen.add(use.out)
                 queue.append(use.out)
 
 

@@ -59,16 +59,10 @@ def _are_twins(case: Case, x: Weight, y: Weight) -> bool:
 
 def _empty_groups(case: Case) -> dict[str, Order]:
     """Groups that hold no parameter at any width -> the order of their learning rate."""
-    live = case.gathered.live
-    tables = {width: dict(own.empty) for width, own in live.items()}
-    first = next(iter(tables.values()))
-    return {
-        place: fit_scalar(
-            tuple((width, table[place]) for width, table in tables.items()), f"the learning rate of {place}"
-        ).order
-        for place in first
-        if all(place in table for table in tables.values())
-    }
+    tables = {width: dict(live.empty) for width, live in case.gathered.live.items()}
+    shared = [place for place in next(iter(tables.values())) if all(place in table for table in tables.values())]
+    rates = {place: tuple((width, table[place]) for width, table in tables.items()) for place in shared}
+    return {place: fit_scalar(samples, f"the learning rate of {place}").order for place, samples in rates.items()}
 
 
 __all__ = ["missed", "untrained"]
