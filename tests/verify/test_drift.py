@@ -1,0 +1,42 @@
+"""Weight decay and epsilon that drift against the update."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tests.support import verify_setups as setups
+from tests.support.verify_reports import WIDTHS, report_of, told, weights
+from tpcalc.verify.case import Case
+from tpcalc.verify.drift import eps_drifts
+from tpcalc.verify.findings import RATE, VANISHES
+from tpcalc.verify.gather import gather
+from tpcalc.verify.grouping import Item
+
+H = Fraction(1, 2)
+
+
+def test_coupled_decay_scaled_as_if_decoupled():
+    report = report_of(setups.coupled_decay)
+    assert report.ok and {f.kind for f in report.findings} == {"decay drift"}
+    hidden = next(f for f in report.findings if "hidden1.weight" in f.weights)
+    assert (hidden.found, hidden.needed) == (1, -H)
+
+
+def test_decoupled_decay_left_unscaled():
+    report = report_of(setups.decay_left)
+    assert told(report) == [("decay drift", "weight_decay", 0, 1)] and report.findings[0].effect == -1 and report.ok
+    assert weights(report, "decay drift") == {"hidden1.weight", "hidden2.weight", "readout.weight"}
+
+
+def test_epsilon_left_unscaled():
+    report = report_of(setups.eps_left)
+    assert told(report) == [("eps drift", "eps", 0, -1)] and report.ok
+    assert "readout.weight" not in weights(report, "eps drift")  # its gradient does not shrink
+
+
+def test_epsilon_is_not_held_against_a_gradient_that_another_fault_makes_small():
+    case = Case.of(gather(setups.eps_left, WIDTHS))
+    every = {item.weight for item in eps_drifts(case, [])}
+    vanishes = Item(VANISHES, RATE, None, None, None, "", "", "", ("hidden1.weight",))
+    assert "hidden1.weight" in every
+    assert {item.weight for item in eps_drifts(case, [vanishes])} == every - {"hidden1.weight"}
