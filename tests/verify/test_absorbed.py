@@ -44,3 +44,20 @@ def test_absorbed_by_any_norm(norm):
         return model, torch.optim.AdamW(adam_groups(model, width, readout=False)), x_inputs()
 
     assert told(tpcalc.verify(setup, WIDTHS)) == [("absorbed multiplier", "multiplier", 0, -1)]
+
+
+def test_a_multiplier_that_nothing_needs_is_a_warning():
+    class Model(MLP):
+        def forward(self, x):
+            h = F.gelu(self.hidden1(F.gelu(self.input(x))))
+            return self.readout(F.layer_norm(h / h.shape[-1], h.shape[-1:]))
+
+    def setup(width):
+        model = Model(width)
+        model.hidden2 = None
+        mup_init(model)
+        return model, torch.optim.AdamW(adam_groups(model, width)), x_inputs()
+
+    (finding,) = tpcalc.verify(setup, WIDTHS).findings
+    assert (finding.kind, finding.severity, finding.weights) == ("absorbed multiplier", "warning", ())
+    assert finding.message.endswith("so its effect is n^0; move it behind the norm, or drop it")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import torch
+
+import tpcalc
 from tests.support import verify_setups as setups
 from tests.support.verify_reports import WIDTHS, report_of, told, weights
+from tests.support.verify_setups import MLP, mup_init, x_inputs
 from tpcalc.verify.case import Case
 from tpcalc.verify.drift import eps_drifts
 from tpcalc.verify.findings import RATE, VANISHES
@@ -32,6 +36,18 @@ def test_epsilon_left_unscaled():
     report = report_of(setups.eps_left)
     assert told(report) == [("eps drift", "eps", 0, -1)] and report.ok
     assert "readout.weight" not in weights(report, "eps drift")  # its gradient does not shrink
+
+
+def test_epsilon_beside_the_squared_gradient():
+    def setup(width):
+        model = MLP(width, bias=False)
+        mup_init(model)
+        return model, torch.optim.Adadelta(model.parameters(), lr=0.01), x_inputs()
+
+    (finding,) = [f for f in tpcalc.verify(setup, WIDTHS).findings if f.kind == "eps drift"]
+    assert (finding.found, finding.needed, finding.effect) == (0, -2, -2)
+    assert "the gradient scales like n^(-1), so that epsilon should like n^(-2)" in finding.message
+    assert "becomes another one" in finding.message
 
 
 def test_epsilon_is_not_held_against_a_gradient_that_another_fault_makes_small():

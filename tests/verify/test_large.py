@@ -6,12 +6,13 @@ from fractions import Fraction
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import tpcalc
 from tests.support import verify_setups as setups
 from tests.support.verify_reports import WIDTHS, hidden_of_llama, report_of, told
-from tests.support.verify_setups import BASE, LR, adam_groups, mup_init
+from tests.support.verify_setups import BASE, LR, MLP, adam_groups, mup_init, x_inputs
 
 H = Fraction(1, 2)
 
@@ -89,3 +90,19 @@ def test_muon():
     assert told(slow) == [("not maximal", "lr", -1, -H)] and slow.findings[0].effect == -H and slow.ok
     assert set(slow.findings[0].weights) == hidden_of_llama()
     assert report_of(setups.muon_rms_right).findings == ()
+
+
+def test_a_product_of_trained_values_that_is_no_attention():
+    class Model(MLP):
+        def forward(self, x):
+            h = F.gelu(self.input(x))
+            return self.readout(h) + (self.hidden1(h) * self.hidden2(h)).sum(-1, keepdim=True)
+
+    def setup(width):
+        model = Model(width)
+        mup_init(model)
+        return model, torch.optim.AdamW(adam_groups(model, width)), x_inputs()
+
+    report = tpcalc.verify(setup, WIDTHS)
+    assert told(report) == [("explodes", "multiplier", 0, -1)] and report.findings[0].subject == "sum"
+    assert report.findings[0].message.endswith("multiply its result by n^(-1) in the forward pass")

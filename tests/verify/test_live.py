@@ -73,3 +73,13 @@ def test_a_parameter_in_two_optimizers_is_noted():
     assert report.findings == () and report.notes == (
         "held by two optimizers, of which the last was read: readout.bias",
     )
+
+
+def test_a_few_tensors_of_another_model_are_noted():
+    def setup(width):
+        model, optimizer, inputs = setups.tp5_table3_adam(width)
+        optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(3))]})
+        return model, optimizer, inputs
+
+    report = tpcalc.verify(setup, WIDTHS)
+    assert report.findings == () and report.notes == ("1 tensors in the optimizer are no parameters of the model",)
