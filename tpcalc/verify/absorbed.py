@@ -17,6 +17,7 @@ from tpcalc.program.names import fold_names
 from tpcalc.rules.structures import Atom, Contract, Guard, Product, Scale, Sum, View, operands
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
+from tpcalc.verify.effective import exact
 from tpcalc.verify.findings import ABSORBED, MULTIPLIER, WARNING
 from tpcalc.verify.grouping import Item
 from tpcalc.verify.repair import Cause
@@ -38,15 +39,16 @@ def multipliers(case: Case) -> list[Absorbed]:
     found: list[Absorbed] = []
     for index, atom in enumerate(lowered.atoms[: lowered.forward]):
         s = atom.structure
-        if not isinstance(s, Scale) or not isinstance(s.order, Fraction) or s.order == 0:
+        by = exact(s.order) if isinstance(s, Scale) else None
+        if not by:
             continue
         (x,) = operands(s)
         if case.maximal[x].data and case.maximal[x].depends:
             larger, smaller = (_ends(case, index, by) for by in (ONE, -ONE))
             if larger and smaller:
-                explained = [cause for cause in causes if _explains(case, -s.order, larger & smaller, cause)]
+                explained = [cause for cause in causes if _explains(case, -by, larger & smaller, cause)]
                 causes = [cause for cause in causes if cause not in explained]
-                found.append(Absorbed(atom, s.order, tuple(explained)))
+                found.append(Absorbed(atom, by, tuple(explained)))
     return found
 
 

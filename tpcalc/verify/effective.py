@@ -80,7 +80,7 @@ def _sizes(laws: Laws) -> list[tuple[int, float, float]]:
 
 def exact(order: Order) -> Optional[Fraction]:
     """None for the order of zero."""
-    return order if isinstance(order, Fraction) else None
+    return None if order is MINUS_INFINITY else Fraction(order)  # type: ignore[arg-type]
 
 
 def _negated(order: Order) -> Optional[Fraction]:

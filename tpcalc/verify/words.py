@@ -5,7 +5,7 @@ An exponent x in a sentence stands as n^x.
 
 from __future__ import annotations
 
-from typing import Optional, Union
+from typing import Union
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
 
@@ -70,14 +70,14 @@ TWICE = "held by two optimizers, of which the last was read: {names}"
 MEASURED = "init measured on real instances, not read: {names}"
 
 
-def say(sentence: str, **parts: Union[str, int, Order, None]) -> str:
-    texts = {name: part if isinstance(part, (str, int)) else power(part) for name, part in parts.items()}
+def say(sentence: str, **parts: Union[str, int, Order]) -> str:
+    texts = {name: part if isinstance(part, (str, int)) else power_text(part) for name, part in parts.items()}
     return sentence.format(**texts)
 
 
-def power(x: Optional[Order]) -> str:
-    """``n^(-1/2)``, ``n^1``; ``0`` for no power at all."""
-    if x is None or x is MINUS_INFINITY:
+def power_text(exponent: Order) -> str:
+    """``n^(-1/2)``, ``n^1``; ``0`` for the order of zero."""
+    if exponent is MINUS_INFINITY:
         return "0"
-    text = order_text(x)
+    text = order_text(exponent)
     return f"n^({text})" if "/" in text or text.startswith("-") else f"n^{text}"
