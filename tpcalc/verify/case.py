@@ -43,11 +43,8 @@ class Case:
         solution = solve(gathered.program)
         lowered = solution.lowered
         given = effective(gathered, lowered)
-        followed = analyse(
-            lowered,
-            {name: own.given for name, own in given.items()},
-            {name: own.law or SGD for name, own in given.items()},
-        )
+        exponents = {name: own.given for name, own in given.items()}
+        followed = analyse(lowered, exponents, {name: own.law or SGD for name, own in given.items()})
         repaired = repair(lowered, given, solution.facts, FULL)
         return Case(gathered, solution, given, regime(followed), repaired, limits(lowered, solution.facts))
 
@@ -73,9 +70,7 @@ class Case:
     def causes(self) -> tuple[Cause, ...]:
         """Sites first, then weights in the order of the model."""
         place = {leaf.name: index for index, leaf in enumerate(self.lowered.leaves)}
-        return tuple(
-            sorted(self.repaired.causes, key=lambda cause: -1 if cause.leaf is None else place[cause.leaf.name])
-        )
+        return tuple(sorted(self.repaired.causes, key=lambda c: -1 if c.leaf is None else place[c.leaf.name]))
 
     # -- weights -------------------------------------------------------------------------------------
 

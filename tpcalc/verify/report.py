@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Optional
@@ -29,7 +29,9 @@ def report_of(case: Case, name: str) -> Report:
     findings = findings_of(case)
     stable = not case.causes and case.regime.stable
     regime, r = (case.regime.name, case.regime.r) if stable else (UNSTABLE, None)
-    table, notes, assumptions = _table(case, findings), tuple(_notes(case)), _assumptions(case)
+    table = {name: replace(row, name=name) for row in _rows(case, findings) for name in (row.name, *row.aliases)}
+    assumed = (*case.program.assumptions, *(case.given[weight.name].assumption for weight in case.program.weights))
+    notes, assumptions = tuple(_notes(case)), tuple(filter(None, dict.fromkeys(assumed)))
     how, why = case.gathered.how, case.gathered.why
     return Report(findings, table, regime, case.program.widths, how, why, r, notes, assumptions, name)
 
@@ -84,41 +86,29 @@ def _notes(case: Case) -> Iterator[str]:
         yield say(words.MEASURED, names=", ".join(fold_names(sorted(case.gathered.measured))))
 
 
-def _assumptions(case: Case) -> tuple[str, ...]:
-    own = dict.fromkeys(case.given[weight.name].assumption for weight in case.program.weights)
-    return tuple(text for text in (*case.program.assumptions, *own) if text)
-
-
-def _table(case: Case, findings: Sequence[Finding]) -> Mapping[str, Checked]:
-    """The exponents of every weight, under each of its names."""
-    rows = (_row(case, weight, findings) for weight in case.program.weights)
-    return {
-        name: replace(row, name=name)
-        for row, weight in zip(rows, case.program.weights, strict=True)
-        for name in weight.names
-    }
-
-
-def _row(case: Case, weight: Weight, findings: Sequence[Finding]) -> Checked:
-    own = case.given[weight.name]
-    needs = [need for _, need in case.solution.needs_of(weight)]
-    return Checked(
-        weight.name,
-        "[" + ", ".join(map(str, weight.shape)) + "]",
-        case.role(weight),
-        own.optimizer,
-        own.b,
-        own.c,
-        own.weight_decay,
-        own.eps,
-        own.b,
-        _update_order(case, weight),
-        case.gradient(weight),
-        (max(need.A for need in needs), max(need.C for need in needs)) if needs else None,
-        tuple(dict.fromkeys(finding.kind for finding in findings if weight.name in finding.weights)),
-        weight.aliases,
-        tuple((leaf.name, case.given[leaf.name].b) for leaf in case.lowered.leaves_of[weight.name] if case.block(leaf)),
-    )
+def _rows(case: Case, findings: Sequence[Finding]) -> Iterator[Checked]:
+    """The exponents of every weight."""
+    for weight in case.program.weights:
+        own, needs = case.given[weight.name], [need for _, need in case.solution.needs_of(weight)]
+        yield Checked(
+            weight.name,
+            "[" + ", ".join(map(str, weight.shape)) + "]",
+            case.role(weight),
+            own.optimizer,
+            own.b,
+            own.c,
+            own.weight_decay,
+            own.eps,
+            own.b,
+            _update_order(case, weight),
+            case.gradient(weight),
+            (max(need.A for need in needs), max(need.C for need in needs)) if needs else None,
+            tuple(dict.fromkeys(finding.kind for finding in findings if weight.name in finding.weights)),
+            weight.aliases,
+            tuple(
+                (leaf.name, case.given[leaf.name].b) for leaf in case.lowered.leaves_of[weight.name] if case.block(leaf)
+            ),
+        )
 
 
 def _update_order(case: Case, weight: Weight) -> Optional[Fraction]:

@@ -174,9 +174,9 @@ def small_inits(case: Case, found: Sequence[Item]) -> list[Item]:
         if value is not None and case.mended[value].init < case.maximal[value].init:
             text = say(words.SMALL_INIT, value=case.value(value), why=why, by=-small.by)
             fix = say(words.MULTIPLY, quantity=INIT_STD, by=small.by)
-            found_std, std, where = -small.needed - small.by, -small.needed, case.where(leaf)
+            std, by, where = -small.needed, -small.by, case.where(leaf)
             also, block = (case.group(leaf.weight),), case.block(leaf)
-            items.append(Item(NOT_MAXIMAL, INIT_STD, found_std, std, -small.by, where, text, fix, (name,), also, block))
+            items.append(Item(NOT_MAXIMAL, INIT_STD, std + by, std, by, where, text, fix, (name,), also, block))
     return items
 
 
