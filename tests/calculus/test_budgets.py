@@ -12,8 +12,9 @@ import pytest
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO
 from tpcalc.algebra.size import Size
-from tpcalc.calculus.demands import Conflict, Demand, Freedom, _absorber, _follows, _Walk, absorbers, budgets, freedom
-from tpcalc.calculus.laws import FULL, NONE, Alignment, Fact, WeightOrders, constant, weight_fact
+from tpcalc.calculus.demands import DEMANDS, Conflict, Demand, Walk, budgets
+from tpcalc.calculus.facts import FULL, NONE, Alignment, Fact, WeightOrders, constant, weight_fact
+from tpcalc.calculus.freedom import ABSORBING, FREEDOM, PINNED, Freedom, absorbers, freedom
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Node, Program, Value, Weight
 from tpcalc.rules.structures import (
@@ -70,10 +71,10 @@ def walk(
     shift: "dict | None" = None,
     caps: "dict | None" = None,
     alignment: Alignment = FULL,
-) -> _Walk:
+) -> Walk:
     facts = {X: x, Y: y, OUT: out}
     free = Freedom(dict(enumerate(hops)), shift or {}, facts)
-    return _Walk(None, facts, free, alignment, caps or {})
+    return Walk(None, facts, free, alignment, caps or {})
 
 
 def plain(demand: Demand) -> Demand:
@@ -81,8 +82,8 @@ def plain(demand: Demand) -> Demand:
     return demand._replace(law="")
 
 
-def asked(walk: _Walk, structure: Structure, demand: "Demand | None") -> dict[int, list[Demand]]:
-    walk.pass_on(Atom(OUT, structure, 0), demand)
+def asked(walk: Walk, structure: Structure, demand: "Demand | None") -> dict[int, list[Demand]]:
+    DEMANDS.pass_on(Atom(OUT, structure, 0), demand, walk)
     return {vid: [plain(d) for d in demands] for vid, demands in walk.demands.items()}
 
 
@@ -331,7 +332,7 @@ ENTRYWISE = Product(X, Y)
     ],
 )
 def test_who_absorbs(structure, hops, absorber):
-    assert _absorber(structure, dict(enumerate(hops))) == absorber
+    assert ABSORBING[type(structure)](structure, dict(enumerate(hops))) == (absorber,)
 
 
 def other(order: Fraction, tight: bool, atom: Structure) -> Demand:
@@ -620,6 +621,11 @@ def test_conflicts_are_reported():
 FACTS = {X: value(trained=-QUARTER), Y: value(trained=HALF)}
 
 
+def follows(structure: Structure, *known) -> tuple:
+    law = FREEDOM.of(structure)
+    return PINNED if law is None else law(structure, *known)
+
+
 @pytest.mark.parametrize(
     "structure, hops, expected",
     [
@@ -661,25 +667,25 @@ FACTS = {X: value(trained=-QUARTER), Y: value(trained=HALF)}
         (Contract(X, Y, ONE, ONE, ONE), (None, None), (None, ZERO)),
     ],
 )
-def test_who_follows(structure, hops, expected):
+def test_whofollows(structure, hops, expected):
     shift = {X: THREE, Y: -QUARTER}
-    near, by = _follows(structure, dict(enumerate(hops)), shift, FACTS)
+    near, by = follows(structure, dict(enumerate(hops)), shift, FACTS)
     assert near == expected[0] and (near is None or by == expected[1])
 
 
 def test_values_without_constants_have_no_shift():
     hops = {X: 3, Y: 3}
-    assert _follows(View(X), hops, {}, FACTS) == (3, ZERO)
-    assert _follows(Sum((X, Y)), hops, {}, FACTS) == (3, ZERO)
-    assert _follows(Product(X, Y), hops, {}, FACTS) == (3, ZERO)
+    assert follows(View(X), hops, {}, FACTS) == (3, ZERO)
+    assert follows(Sum((X, Y)), hops, {}, FACTS) == (3, ZERO)
+    assert follows(Product(X, Y), hops, {}, FACTS) == (3, ZERO)
 
 
 def test_zeros_do_not_pin_a_sum():
     """A bias that starts at zero and does not train, a state that starts empty."""
     facts = {X: value(), Y: constant(OO)}
-    assert _follows(Sum((X, Y)), {X: 3, Y: None}, {X: HALF, Y: TWO}, facts) == (3, HALF)
+    assert follows(Sum((X, Y)), {X: 3, Y: None}, {X: HALF, Y: TWO}, facts) == (3, HALF)
     facts[Y] = value(init=OO)
-    assert _follows(Sum((X, Y)), {X: 3, Y: None}, {}, facts) == (None, ZERO)
+    assert follows(Sum((X, Y)), {X: 3, Y: None}, {}, facts) == (None, ZERO)
 
 
 def test_freedom_of_a_program():

@@ -1,7 +1,7 @@
 """Every law of the calculus on single operands: what it must give, worked out by hand.
 
 The tables cover the corners that models seldom reach: zeros, values that start small or fade, ties, what is forgotten.
-``benchmarks/mutate.py`` changes each law, one term at a time, and counts on these tables to notice.
+``tests/house/mutate.py`` changes each law, one term at a time, and counts on these tables to notice.
 """
 
 from __future__ import annotations
@@ -13,25 +13,23 @@ import pytest
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO
 from tpcalc.algebra.size import Scalar, Size
-from tpcalc.calculus.laws import (
+from tpcalc.calculus.facts import (
     ALIGNMENTS,
     FULL,
-    LAWS,
     NONE,
     OMEGA,
     Alignment,
     Fact,
     WeightOrders,
     _number,
-    _relative_deviation,
-    _settled,
     constant,
     deviation,
     leaf_fact,
-    propagate,
+    relative_deviation,
     roles,
     weight_fact,
 )
+from tpcalc.calculus.laws import LAWS, _settled, propagate
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Program, Value, Weight
 from tpcalc.rules.structures import (
@@ -362,8 +360,8 @@ def test_deviations(structure, facts, by, apart):
 def test_a_deviation_is_never_larger_than_the_value():
     assert deviation(PLAIN) == ZERO == deviation(CLOSE._replace(deviation=HALF))
     assert deviation(CLOSE) == -HALF and deviation(ONES) is OO is deviation(ZEROS)
-    assert _relative_deviation(CLOSER) == -ONE and _relative_deviation(ONES) is OO
-    assert _relative_deviation(PLAIN) == _relative_deviation(LARGE) == _relative_deviation(ZEROS) == ZERO
+    assert relative_deviation(CLOSER) == -ONE and relative_deviation(ONES) is OO
+    assert relative_deviation(PLAIN) == relative_deviation(LARGE) == relative_deviation(ZEROS) == ZERO
 
 
 def test_centring_leaves_the_deviation():

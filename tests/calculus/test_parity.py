@@ -17,7 +17,8 @@ from torch import nn
 import tpcalc
 from tests.support.models import Net
 from tpcalc.algebra.order import HALF, ONE, ZERO
-from tpcalc.calculus.laws import Fact, WeightOrders, propagate
+from tpcalc.calculus.facts import Fact, WeightOrders
+from tpcalc.calculus.laws import propagate
 from tpcalc.lower.flatten import lower
 from tpcalc.program.ir import Program
 from tpcalc.rules.structures import Gather, Product, Sum, View

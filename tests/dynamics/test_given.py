@@ -13,7 +13,7 @@ import pytest
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO
 from tpcalc.algebra.size import Size
-from tpcalc.calculus.laws import FULL, NONE, Fact, constant
+from tpcalc.calculus.facts import FULL, NONE, Fact, constant
 from tpcalc.dynamics.given import Analysis, Given, Step, analyse, gradient_order
 from tpcalc.errors import DeriveError
 from tpcalc.lower.lowered import Leaf, Lowered

@@ -15,7 +15,7 @@ law_module = pytest.importorskip("tpcalc.optimizers.law")
 
 from tests.dynamics.test_given import HIDDEN, IDLE, W1, given, two_layers  # noqa: E402
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO  # noqa: E402
-from tpcalc.calculus.laws import Fact  # noqa: E402
+from tpcalc.calculus.facts import Fact  # noqa: E402
 from tpcalc.dynamics.given import analyse  # noqa: E402
 from tpcalc.errors import DeriveError  # noqa: E402
 from tpcalc.optimizers import LAWS, Decay, Epsilon, Recipe, WeightView, update_law  # noqa: E402

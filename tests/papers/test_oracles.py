@@ -24,7 +24,7 @@ from torch import nn
 
 import tpcalc
 from tests.support.models import example, program
-from tpcalc.calculus.laws import ALIGNMENTS, FULL, NONE, WeightOrders
+from tpcalc.calculus.facts import ALIGNMENTS, FULL, NONE, WeightOrders
 from tpcalc.derive.largest import largest_updates
 from tpcalc.derive.solve import solve
 from tpcalc.dynamics.given import Given, analyse, view_of

@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.support.models import bare_mlp, program, solution
-from tpcalc.calculus.laws import ALIGNMENTS, OMEGA
+from tpcalc.calculus.facts import ALIGNMENTS, OMEGA
 from tpcalc.derive.solve import derive
 from tpcalc.dynamics.given import Given, analyse
 from tpcalc.dynamics.regime import KERNEL, LEARNING, MAXIMAL, TRIVIAL, UNSTABLE, Regime, regime

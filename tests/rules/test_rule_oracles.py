@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 import tpcalc
 from tpcalc.algebra.order import MINUS_INFINITY
-from tpcalc.calculus.laws import LAWS, WeightOrders, propagate
+from tpcalc.calculus.facts import WeightOrders
+from tpcalc.calculus.laws import LAWS, propagate
 from tpcalc.check.slopes import fit
 from tpcalc.check.training import rms
 from tpcalc.lower.flatten import lower

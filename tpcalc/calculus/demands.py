@@ -1,22 +1,24 @@
 """Budgets: the order that each value may have, walked from the outputs back to the weights.
 
-The budget of a value is 0 where it enters a nonlinearity, a norm, a residual sum, another weight, or leaves as an output;
-constants shift it (a value multiplied by ``n^p`` has ``p`` less).  A weight meets a :class:`Demand` at each of its uses; the
-demand in turn fixes its orders ``A`` and ``C`` (:mod:`tpcalc.derive.solve`).
+The budget of a value is 0 where it enters a nonlinearity, a norm, a residual sum, another weight, or leaves as an
+output; constants shift it (a value multiplied by ``n^p`` has ``p`` less).  A weight meets a :class:`Demand` at each of
+its uses; the demand in turn fixes its orders ``A`` and ``C`` (:mod:`tpcalc.derive.solve`).
 
-Where two values meet in a contraction or a product, one of them, the *absorber*, takes what the budget leaves; the other
-keeps budget 0.  A value is *free* when scaling some weight upstream scales it, and *pinned* when a norm, a bounded
-function or a constant fixes its order.
+Where two values meet in a contraction or a product, one of them, the *absorber*, takes what the budget leaves; the
+other keeps budget 0 (:mod:`tpcalc.calculus.freedom`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.calculus.laws import Alignment, Fact, WeightOrders, interpret, leaf_facts, roles
+from tpcalc.calculus.facts import Alignment, Facts, roles
+from tpcalc.calculus.freedom import ABSORBING, Freedom
+from tpcalc.calculus.limits import LIMITS, NORM, OUTPUT, WEIGHT
+from tpcalc.calculus.reading import Id, Reading, back
 from tpcalc.lower.lowered import Lowered
 from tpcalc.rules.structures import (
     Atom,
@@ -37,7 +39,6 @@ from tpcalc.rules.structures import (
     Scale,
     Slope,
     Softmax,
-    Structure,
     Sum,
     View,
     operands,
@@ -45,13 +46,13 @@ from tpcalc.rules.structures import (
 
 
 class Demand(NamedTuple):
-    """What one consumer allows a value: an order of at most ``init`` for its initial part and ``change`` for its change.
+    """What one consumer allows a value: an initial part of order ``init`` at most, a change of order ``change``.
 
     ``tight``: the consumer is not invariant to the scale of the value, so less than the budget is a loss.
     ``origin`` is the atom where the budget of 0 stands (None: an output), ``use`` the atom at which a weight meets this
-    demand, ``partner`` the value it meets there; ``excess`` tells how much of a value-value product's excess is passed on, and
-    ``excess_at`` the atom of that product.  ``meets_weight``: only constants stand between the value and a weight, which makes
-    up for them itself.
+    demand, ``partner`` the value it meets there; ``excess`` tells how much of a value-value product's excess is passed
+    on, and ``excess_at`` the atom of that product.  ``meets_weight``: only constants stand between the value and a
+    weight, which makes up for them itself.
     """
 
     init: Order
@@ -65,7 +66,7 @@ class Demand(NamedTuple):
     excess_at: Optional[Atom] = None
     meets_weight: bool = False
 
-    def shifted(self, by: Order, **changes) -> "Demand":
+    def shifted(self, by: Order, **changes: Any) -> "Demand":
         return self._replace(init=self.init - by, change=self.change - by, **changes)
 
 
@@ -86,136 +87,54 @@ class Budgets(NamedTuple):
     conflicts: list[Conflict]
 
 
-class Freedom(NamedTuple):
-    """How far each forward value follows the scale of weights, with its nominal orders.
-
-    ``hops``: number of atoms to the nearest weight whose scale the value follows, None for a pinned value.
-    ``shift``: order that the code's own constants give a free value when the weights around it keep theirs at 0.
-    ``facts``: nominal facts, in which every free value has order 0 and pinned ones what follows from that.
-    """
-
-    hops: dict[int, Optional[int]]
-    shift: dict[int, Order]
-    facts: dict[int, Fact]
-
-
-def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Alignment) -> Freedom:
-    """Which forward values are free; ``orders`` only tell which weights are random and which train."""
-    facts = leaf_facts(lowered, orders)
-    hops: dict[int, Optional[int]] = {vid: None for vid in facts}
-    shift: dict[int, Order] = {}
-    for leaf in lowered.leaves:
-        hops[leaf.value] = 0
-    for atom in lowered.atoms[: lowered.forward]:
-        s = atom.structure
-        fact = interpret(lowered, atom, facts, alignment)
-        near, by = _follows(s, hops, shift, facts)
-        if near is not None and fact.trained is not MINUS_INFINITY:
-            hops[atom.out] = near + 1
-            shift[atom.out] = by
-            change = fact.change if fact.change is MINUS_INFINITY else ZERO
-            fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None)
-        else:
-            hops[atom.out] = None
-        facts[atom.out] = fact
-    return Freedom(hops, shift, facts)
-
-
-def _follows(s: Structure, hops, shift, facts: Mapping[int, Fact]) -> tuple[Optional[int], Order]:
-    """Hops of an atom's result before this atom (None: pinned), and its shift."""
-    if isinstance(s, (View, Centre, Scale, Guard, Gather, Reduce)) or (isinstance(s, Power) and s.k > 0):
-        by = shift.get(s.x, ZERO)
-        if isinstance(s, Scale):
-            by = by + s.order
-        elif isinstance(s, Power):
-            by = by * s.k
-        return hops[s.x], by
-    if isinstance(s, Sum):
-        counted = [x for x in s.xs if facts[x].trained is not MINUS_INFINITY]
-        if counted and all(hops[x] is not None for x in counted):
-            return min(hops[x] for x in counted), max_order(*(shift.get(x, ZERO) for x in counted))
-        return None, ZERO
-    if isinstance(s, (Product, Contract)):
-        near = min((hop for hop in (hops[s.x], hops[s.y]) if hop is not None), default=None)
-        if isinstance(s, Contract):
-            return near, ZERO
-        own = [facts[x].trained if hops[x] is None else shift.get(x, ZERO) for x in (s.x, s.y)]
-        return near, own[0] + own[1]
-    return None, ZERO
-
-
-def absorbers(lowered: Lowered, start: int, hops: Mapping[int, Optional[int]]) -> set[int]:
-    """The weight values that would absorb a smaller budget of the value ``start``."""
-    reached = {start}
-    for atom in reversed(lowered.atoms[: lowered.forward]):
-        if atom.out in reached and hops.get(atom.out) is not None:
-            s = atom.structure
-            reached.update((_absorber(s, hops),) if isinstance(s, (Product, Contract)) else operands(s))
-    return {leaf.value for leaf in lowered.leaves} & reached
-
-
-def _absorber(s: "Product | Contract", hops: Mapping[int, Optional[int]]) -> int:
-    """The operand that takes the excess: the only free one; of two, the weight itself, else the first (``q`` of ``q k``)."""
-    x, y = hops[s.x], hops[s.y]
-    if y is None or x is None:
-        return s.x if y is None else s.y
-    if isinstance(s, Product):
-        return s.y if y < x else s.x
-    return s.y if (y <= 2 < x) else s.x
-
-
-class _Walk:
+class Walk:
     """One reverse pass.  Mutable while it runs, discarded afterwards."""
 
     def __init__(
-        self,
-        lowered: Lowered,
-        facts: Mapping[int, Fact],
-        free: Freedom,
-        alignment: Alignment,
-        caps: Mapping[int, Fraction],
+        self, lowered: Lowered, facts: Facts, free: Freedom, alignment: Alignment, caps: Mapping[int, Fraction]
     ) -> None:
         self.lowered = lowered
         self.facts = facts
-        self.hops, self.shift, _ = free
+        self.hops: Mapping[Any, Optional[int]] = free.hops
+        self.shift: Mapping[Any, Order] = free.shift
         self.alignment = alignment
         self.caps = caps
         self.demands: dict[int, list[Demand]] = {}
+        self.live: set[int] = set()
         self.result = Budgets({}, {}, [])
 
     def run(self) -> Budgets:
         program = self.lowered.program
         outputs = [program.loss] if program.loss is not None else [vid for _, vid in program.outputs]
         for vid in outputs:
-            self.ask(vid, Demand(ZERO, ZERO, True, "leaves as an output"))
-        live = set(outputs)
-        for atom in reversed(self.lowered.atoms[: self.lowered.forward]):
-            if atom.out not in live:
-                continue
-            live.update(operands(atom.structure))
-            demands = self.demands.pop(atom.out, None)
-            if demands is not None:
-                if self.is_weight(atom.out):
-                    for demand in demands:
-                        self.result.of.setdefault(atom.out, demand)
-                        self.pass_on(atom, demand)
-                    continue
-                demand = self.settle(atom.out, demands)
-            else:
-                demand = None
-            if demand is not None:
-                demand = self.before_constants(atom, demand)
-                self.result.of[atom.out] = demand
-            self.pass_on(atom, demand)
+            self.ask(vid, Demand(ZERO, ZERO, True, OUTPUT))
+        self.live.update(outputs)
+        back(DEMANDS, self.lowered, self)
         for leaf in self.lowered.leaves:
             self.result.weights[leaf.value] = self.demands.pop(leaf.value, [])
         return self.result
 
-    def is_weight(self, vid: int) -> bool:
+    def asked_of(self, atom: Atom) -> Iterator[Optional[Demand]]:
+        """The binding demand on a value, None on one that only its operands' own limits hold; on a weight every one."""
+        if atom.out not in self.live:
+            return
+        self.live.update(operands(atom.structure))
+        demands = self.demands.pop(atom.out, None)
+        if demands is None:
+            yield None
+        elif self.is_weight(atom.out):
+            self.result.of[atom.out] = demands[0]
+            yield from demands
+        else:
+            asked = self.before_constants(atom, self.settle(atom.out, demands))
+            self.result.of[atom.out] = asked
+            yield asked
+
+    def is_weight(self, vid: Id) -> bool:
         fact = self.facts[vid]
         return fact.weight != 0 and not fact.data
 
-    def ask(self, vid: int, demand: Demand, use: Optional[Atom] = None) -> None:
+    def ask(self, vid: Id, demand: Demand, use: Optional[Atom] = None) -> None:
         """Record a demand on ``vid``; a weight remembers the atom ``use`` at which it meets it."""
         if demand.use is None and self.is_weight(vid):
             demand = demand._replace(use=use)
@@ -231,147 +150,200 @@ class _Walk:
             least = min((d for d in demands if d not in starving), key=lambda d: d.change)
         return least
 
-    def pass_on(self, atom: Atom, demand: Optional[Demand]) -> None:
-        """Turn the demand on an atom's result into demands on its operands."""
-        s = atom.structure
-        if isinstance(s, (Known, Discrete, Slope)):
-            return
-        if isinstance(s, (LinearLike, Bounded, Exp, Log, Softmax)):
-            self.ask(s.x, Demand(ZERO, ZERO, True, f"enters a {_nonlinearity(s)}", atom))
-            return
-        if isinstance(s, Normalise):
-            # a normalised weight: its size is free (0), its update counts relative to that
-            relative = min(demand.change - s.shift, ZERO) if demand is not None and self.is_weight(atom.out) else ZERO
-            use = demand.use if relative < ZERO else None
-            self.ask(s.x, Demand(ZERO, relative, False, "enters a norm", atom), use)
-            return
-        if isinstance(s, Contract) and (self.weight_operands(s) != (False, False)):
-            self.weight_use(atom, s, demand)
-            return
-        if demand is None:
-            return
-        if isinstance(s, (View, Centre, Guard)):
-            self.ask(s.x, demand)
-        elif isinstance(s, Gather):
-            self.ask(s.x, demand, atom)
-        elif isinstance(s, Scale):
-            if s.order is not MINUS_INFINITY:
-                self.ask(s.x, demand.shifted(s.order))
-        elif isinstance(s, Sum):
-            demand = self.beside_pinned(s, demand)
-            for x in s.xs:
-                self.ask(x, demand, atom)
-        elif isinstance(s, Reduce):
-            self.ask(s.x, self.capped(demand.shifted(s.K), "is summed over a growing axis" if s.K else demand.law))
-        elif isinstance(s, Power):
-            if s.k > 0:
-                self.ask(s.x, self.capped(demand._replace(init=demand.init / s.k, change=demand.change / s.k)))
-            else:
-                self.ask(s.x, Demand(ZERO, ZERO, False, "is divided by", atom))
-        else:
-            self.share(atom, s, demand)
-
     def before_constants(self, atom: Atom, demand: Demand) -> Demand:
-        """A constant such as the 1/n of a readout multiplier leaves what it multiplies at budget 0: the weight after it makes
-        up for it."""
-        s = atom.structure
-        if not demand.meets_weight or isinstance(s, (View, Centre, Guard, Gather, Scale, Reduce)):
-            return demand
-        if isinstance(s, Contract) and self.weight_operands(s) == (False, False):
-            # the constant may be there for the sum (dot products divided by n): what that adds is left to it
-            K = self.alignment.values(s.K)
-            return demand._replace(init=min(demand.init, K), change=min(demand.change, K), meets_weight=False)
-        return self.capped(demand)._replace(meets_weight=False)
-
-    def beside_pinned(self, s: Sum, demand: Demand) -> Demand:
-        """Before a norm or a weight, what joins a value that can't grow is not made larger than that."""
-        pinned = max_order(*(self.facts[x].trained for x in s.xs if self.hops[x] is None and self.facts[x].data))
-        if demand.tight or pinned is MINUS_INFINITY or pinned >= demand.change:
-            return demand
-        return demand._replace(init=min(demand.init, pinned), change=pinned)
-
-    @staticmethod
-    def capped(demand: Demand, law: str = "") -> Demand:
-        """A value that enters a nonlinearity or a reduction has no budget above 0."""
-        return demand._replace(init=min(demand.init, ZERO), change=min(demand.change, ZERO), law=law or demand.law)
-
-    def weight_operands(self, s: Contract) -> tuple[bool, bool]:
-        return roles(s, self.facts[s.x], self.facts[s.y])
-
-    def weight_use(self, atom: Atom, s: Contract, demand: Optional[Demand]) -> None:
-        """Laws 1 to 3, solved for the weight: A and C at this use.  What it meets keeps budget 0, less a cap."""
-        x_weight, y_weight = self.weight_operands(s)
-        for is_weight, w, v, rest in ((x_weight, s.x, s.y, s.rest_x), (y_weight, s.y, s.x, s.rest_y)):
-            if not is_weight:
-                continue
-            weight, value = self.facts[w], self.facts[v]
-            if demand is not None and value.trained is not MINUS_INFINITY:
-                on_change = self.alignment.initial_on_change(s.K, rest)
-                spread = on_change if weight.weight & value.depends else s.K / 2
-                init = max_order(spread + value.init, on_change + value.change)
-                change = self.alignment.weight_change(s.K) + value.trained
-                self.ask(
-                    w, demand._replace(init=demand.init - init, change=demand.change - change, use=atom, partner=v)
-                )
-        if x_weight and y_weight:
-            return
-        value = s.y if x_weight else s.x
-        cap = self.caps.get(atom.out, ZERO)
-        law = "meets a weight that a smaller use has already fixed" if cap else "enters a weight"
-        self.ask(
-            value, Demand(-cap, -cap, False, law, atom, excess=cap, excess_at=atom if cap else None, meets_weight=True)
-        )
-
-    def share(self, atom: Atom, s: "Product | Contract", demand: Demand) -> None:
-        """Two values meet: the absorber takes what the budget leaves, the other keeps budget 0."""
-        K = self.alignment.values(s.K) if isinstance(s, Contract) else ZERO
-        x, y = self.facts[s.x].trained, self.facts[s.y].trained
-        if self.hops[s.x] is None and self.hops[s.y] is None:
-            # neither follows a weight as a whole, but a part may (the gain of 1 + w)
-            for vid, met in ((s.x, y), (s.y, x)):
-                if met is not MINUS_INFINITY:
-                    self.ask(vid, demand.shifted(K + met, tight=False), atom)
-            return
-        absorber = _absorber(s, self.hops)
-        other, met = (s.y, y) if absorber == s.x else (s.x, x)
-        if met is MINUS_INFINITY:
-            return
-        if self.hops[other] is None and self.is_weight(other):
-            # a normalised direction under a gain: it can't be smaller, and its change is a change of the product
-            self.ask(other, demand.shifted(self.facts[absorber].trained, tight=False))
-        elif self.hops[other] is None:
-            self.ask(other, Demand(max(met, ZERO), max(met, ZERO), False, "multiplies another value", atom))
-        else:
-            # a free partner keeps the order that the code's constants give it
-            own = self.shift.get(other, ZERO)
-            met = min(met, own)
-            # a product of weights is updated through both: each alone must keep the update of the product within its budget
-            change = min(own, demand.change - self.facts[absorber].trained) if self.is_weight(atom.out) else own
-            self.ask(other, Demand(own, change, True, "multiplies another value", atom), atom)
-        passed = demand.shifted(K + met)
-        if K > 0 and passed.change < 0 and passed.change < demand.change:
-            passed = passed._replace(excess=-passed.change, excess_at=atom)
-        if self.is_weight(absorber):
-            passed = passed._replace(use=atom, partner=other)
-        self.ask(absorber, passed)
+        """What is left of a budget that a weight makes up for."""
+        return CONSTANTS[type(atom.structure)](atom.structure, demand, self) if demand.meets_weight else demand
 
 
-def _nonlinearity(s) -> str:
-    if isinstance(s, Softmax):
-        return "log-softmax" if s.log else "softmax"
-    return {LinearLike: "nonlinearity", Bounded: "bounded nonlinearity", Exp: "exponential", Log: "logarithm"}[type(s)]
+def capped(demand: Demand, law: str = "") -> Demand:
+    """A value that enters a nonlinearity or a reduction has no budget above 0."""
+    return demand._replace(init=min(demand.init, ZERO), change=min(demand.change, ZERO), law=law or demand.law)
+
+
+# -- constants before a weight ---------------------------------------------------------------------
+
+CONSTANTS: Reading[Callable[[Any, Demand, Walk], Demand]] = Reading(
+    "constants", "what is left, of a budget that a weight makes up for, to what is before the constants?"
+)
+
+
+@CONSTANTS.law(View, Centre, Guard, Gather, Scale, Reduce)
+def constants(s: Any, demand: Demand, walk: Walk) -> Demand:
+    """A constant (the 1/n of a readout multiplier) leaves what it multiplies at budget 0: the weight makes up for it."""
+    return demand
+
+
+@CONSTANTS.law(Contract)
+def constants_of_a_contraction(s: Contract, demand: Demand, walk: Walk) -> Demand:
+    """The constant may be there for the sum (dot products divided by n): what that adds is left to it."""
+    if roles(s, walk.facts[s.x], walk.facts[s.y]) != (False, False):
+        return no_constants(s, demand, walk)
+    K = walk.alignment.values(s.K)
+    return demand._replace(init=min(demand.init, K), change=min(demand.change, K), meets_weight=False)
+
+
+@CONSTANTS.law(Known, Sum, Product, Power, LinearLike, Bounded, Slope, Exp, Log, Softmax, Normalise, Discrete)
+def no_constants(s: Any, demand: Demand, walk: Walk) -> Demand:
+    return capped(demand)._replace(meets_weight=False)
+
+
+CONSTANTS.complete()
+
+
+# -- what is asked of operands ---------------------------------------------------------------------
+
+DEMANDS: Reading[Callable[[Any, Any, Walk, Atom], None]] = Reading(
+    "demands", "what does a demand on the result ask of the operands?"
+)
+
+DEMANDS.silent(Known, why="it has no operand")
+DEMANDS.silent(Discrete, why="no gradient passes: whatever enters, less of it is the same")
+DEMANDS.silent(Slope, why="bounded whatever enters; the function itself asks, in the forward pass")
+
+
+@DEMANDS.law(LinearLike, Bounded, Exp, Log, Softmax, unasked=True)
+def nonlinearity(s: Any, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
+    """Whatever becomes of the result: above order 0 it saturates, below it is linear."""
+    for limit in LIMITS[type(s)](s, atom, walk.facts, walk.lowered):
+        walk.ask(limit.value, Demand(ZERO, ZERO, True, f"enters a {limit.words}", atom))
+
+
+@DEMANDS.law(Normalise, unasked=True)
+def normalise(s: Normalise, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
+    """The size of what enters is free (0); of a normalised weight the update counts relative to that."""
+    relative, use = ZERO, None
+    if demand is not None and walk.is_weight(atom.out) and demand.change < s.shift:
+        relative, use = demand.change - s.shift, demand.use
+    walk.ask(s.x, Demand(ZERO, relative, False, NORM, atom), use)
+
+
+@DEMANDS.law(View, Centre, Guard)
+def passes(s: Any, demand: Demand, walk: Walk, atom: Atom) -> None:
+    walk.ask(s.x, demand)
+
+
+@DEMANDS.law(Gather)
+def gather(s: Gather, demand: Demand, walk: Walk, atom: Atom) -> None:
+    walk.ask(s.x, demand, atom)
+
+
+@DEMANDS.law(Scale)
+def scale(s: Scale, demand: Demand, walk: Walk, atom: Atom) -> None:
+    if s.order is not MINUS_INFINITY:
+        walk.ask(s.x, demand.shifted(s.order))
+
+
+@DEMANDS.law(Sum)
+def total(s: Sum, demand: Demand, walk: Walk, atom: Atom) -> None:
+    """Before a norm or a weight, what joins a value that can't grow is not made larger than that."""
+    facts, hops = walk.facts, walk.hops
+    pinned = max_order(*(facts[x].trained for x in s.xs if hops[x] is None and facts[x].data))
+    if not demand.tight and pinned is not MINUS_INFINITY and pinned < demand.change:
+        demand = demand._replace(init=min(demand.init, pinned), change=pinned)
+    for x in s.xs:
+        walk.ask(x, demand, atom)
+
+
+@DEMANDS.law(Reduce)
+def reduce(s: Reduce, demand: Demand, walk: Walk, atom: Atom) -> None:
+    walk.ask(s.x, capped(demand.shifted(s.K), "is summed over a growing axis" if s.K else demand.law))
+
+
+@DEMANDS.law(Power)
+def power(s: Power, demand: Demand, walk: Walk, atom: Atom) -> None:
+    """An inverse is larger for less: what it divides by keeps order 0."""
+    if s.k > 0:
+        walk.ask(s.x, capped(demand._replace(init=demand.init / s.k, change=demand.change / s.k)))
+    else:
+        walk.ask(s.x, Demand(ZERO, ZERO, False, "is divided by", atom))
+
+
+@DEMANDS.law(Product)
+def product(s: Product, demand: Demand, walk: Walk, atom: Atom) -> None:
+    share(s, demand, walk, atom, ZERO)
+
+
+@DEMANDS.law(Contract, unasked=True)
+def contract(s: Contract, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
+    kinds = roles(s, walk.facts[s.x], walk.facts[s.y])
+    if kinds != (False, False):
+        weight_use(s, demand, walk, atom, kinds)
+    elif demand is not None:
+        share(s, demand, walk, atom, walk.alignment.values(s.K))
+
+
+def weight_use(s: Contract, demand: Optional[Demand], walk: Walk, atom: Atom, kinds: tuple[bool, bool]) -> None:
+    """Laws 1 to 3, solved for the weight: A and C at this use.  What it meets keeps budget 0, less a cap."""
+    x_weight, y_weight = kinds
+    for is_weight, w, v, rest in ((x_weight, s.x, s.y, s.rest_x), (y_weight, s.y, s.x, s.rest_y)):
+        if not is_weight:
+            continue
+        weight, value = walk.facts[w], walk.facts[v]
+        if demand is not None and value.trained is not MINUS_INFINITY:
+            on_change = walk.alignment.initial_on_change(s.K, rest)
+            spread = on_change if weight.weight & value.depends else s.K / 2
+            init = max_order(spread + value.init, on_change + value.change)
+            change = walk.alignment.weight_change(s.K) + value.trained
+            asked: Id = v
+            walk.ask(
+                w, demand._replace(init=demand.init - init, change=demand.change - change, use=atom, partner=asked)
+            )
+    if x_weight and y_weight:
+        return
+    cap = walk.caps.get(atom.out, ZERO)
+    law = "meets a weight that a smaller use has already fixed" if cap else WEIGHT
+    excess_at = atom if cap else None
+    entering = Demand(-cap, -cap, False, law, atom, excess=cap, excess_at=excess_at, meets_weight=True)
+    walk.ask(s.y if x_weight else s.x, entering)
+
+
+def share(s: "Product | Contract", demand: Demand, walk: Walk, atom: Atom, K: Fraction) -> None:
+    """Two values meet: the absorber takes what the budget leaves, the other keeps budget 0."""
+    facts, hops = walk.facts, walk.hops
+    x, y = facts[s.x].trained, facts[s.y].trained
+    if hops[s.x] is None and hops[s.y] is None:
+        # neither follows a weight as a whole, but a part may (the gain of 1 + w)
+        for vid, met in ((s.x, y), (s.y, x)):
+            if met is not MINUS_INFINITY:
+                walk.ask(vid, demand.shifted(K + met, tight=False), atom)
+        return
+    (absorber,) = ABSORBING[type(s)](s, hops)
+    other: Id = s.y if absorber == s.x else s.x
+    met = facts[other].trained
+    if met is MINUS_INFINITY:
+        return
+    if hops[other] is None and walk.is_weight(other):
+        # a normalised direction under a gain: it can't be smaller, and its change is a change of the product
+        walk.ask(other, demand.shifted(facts[absorber].trained, tight=False))
+    elif hops[other] is None:
+        walk.ask(other, Demand(max(met, ZERO), max(met, ZERO), False, "multiplies another value", atom))
+    else:
+        # a free partner keeps the order that the code's constants give it
+        own = walk.shift.get(other, ZERO)
+        met = min(met, own)
+        # a product of weights is updated through both: each alone must keep the update of the product within its budget
+        change = min(own, demand.change - facts[absorber].trained) if walk.is_weight(atom.out) else own
+        walk.ask(other, Demand(own, change, True, "multiplies another value", atom), atom)
+    passed = demand.shifted(K + met)
+    if K > 0 and passed.change < 0 and passed.change < demand.change:
+        passed = passed._replace(excess=-passed.change, excess_at=atom)
+    if walk.is_weight(absorber):
+        passed = passed._replace(use=atom, partner=other)
+    walk.ask(absorber, passed)
+
+
+DEMANDS.complete()
 
 
 def budgets(
-    lowered: Lowered,
-    facts: Mapping[int, Fact],
-    free: Freedom,
-    alignment: Alignment,
-    caps: Mapping[int, Fraction],
+    lowered: Lowered, facts: Facts, free: Freedom, alignment: Alignment, caps: Mapping[int, Fraction]
 ) -> Budgets:
     """Walk the forward atoms backwards and return every value's budget.
 
     ``facts``: orders of the values under the present guess.  ``caps``: contraction -> how much below 0 the value that
     meets its weight must stay.
     """
-    return _Walk(lowered, facts, free, alignment, caps).run()
+    return Walk(lowered, facts, free, alignment, caps).run()
+
+
+__all__ = ["CONSTANTS", "DEMANDS", "Budgets", "Conflict", "Demand", "Walk", "budgets"]

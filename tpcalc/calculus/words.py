@@ -1,16 +1,17 @@
 """Why a value has the order it has: the rule, its operands, their parents.
 
-Reasons are read off the atoms and facts on demand, so that the interpreter stays fast and every derived order keeps one.
+Reasons are read off atoms and facts on demand, so that the interpreter stays fast and every derived order keeps one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
-from tpcalc.calculus.laws import Alignment, Fact, roles
+from tpcalc.calculus.facts import Alignment, Facts, roles
+from tpcalc.calculus.reading import Reading
 from tpcalc.lower.lowered import Lowered
 from tpcalc.rules.structures import (
     Atom,
@@ -31,6 +32,7 @@ from tpcalc.rules.structures import (
     Scale,
     Slope,
     Softmax,
+    Structure,
     Sum,
     View,
     operands,
@@ -48,48 +50,47 @@ class Reason:
     atom: Optional[Atom]
 
 
-def rule_text(atom: Atom, facts: Mapping[int, Fact], alignment: Alignment) -> str:
-    """The law that gives the trained order of ``atom``'s result, with its numbers."""
-    s = atom.structure
-    if isinstance(s, Contract):
-        return _contract_text(s, facts, alignment)
-    if isinstance(s, Known):
-        return f"a constant of order {order_text(s.order)}"
-    if isinstance(s, (View, Guard)):
-        return "a view: the order passes through"
-    if isinstance(s, Centre):
-        return "less its mean: what is left of a constant, and the change"
-    if isinstance(s, Gather):
-        return "entries picked by index: the order passes through"
-    if isinstance(s, Scale):
-        return f"times a constant of order {order_text(s.order)}"
-    if isinstance(s, Sum):
-        return "a sum: the largest order"
-    if isinstance(s, Product):
-        return "a product: orders add"
-    if isinstance(s, Reduce):
-        if s.K == 0:
-            return "a sum over axes that do not grow"
-        return f"a sum over growth {s.K}: + {alignment.values(s.K)} when aligned"
-    if isinstance(s, Power):
-        return f"homogeneous of degree {s.k}: {s.k} times the order"
-    if isinstance(s, LinearLike):
-        return "asymptotically linear: the order passes through"
-    if isinstance(s, (Bounded, Exp, Log)):
-        return f"{type(s).__name__.lower()}: at most order 0"
-    if isinstance(s, Slope):
-        return "a slope: at most order 0"
-    if isinstance(s, Softmax):
-        if s.log:
-            return "log-softmax: the larger of the order and 0"
-        return "softmax" if s.growth == 0 else f"softmax over growth {s.growth}: entries n^-{s.growth}"
-    if isinstance(s, Normalise):
-        return f"a norm: order {s.shift} whatever enters"
-    assert isinstance(s, Discrete)
-    return "a comparison or index: order 0"
+WORDS: Reading[Callable[[Any, Facts, Alignment], str]] = Reading("words", "the law in words?")
 
 
-def _contract_text(s: Contract, facts: Mapping[int, Fact], alignment: Alignment) -> str:
+def _always(*kinds: type[Structure], say: Callable[[Any], str]) -> None:
+    """The words of structures that need no facts."""
+    WORDS.law(*kinds)(lambda s, facts, alignment: say(s))
+
+
+_always(Known, say=lambda s: f"a constant of order {order_text(s.order)}")
+_always(View, Guard, say=lambda s: "a view: the order passes through")
+_always(Centre, say=lambda s: "less its mean: what is left of a constant, and the change")
+_always(Gather, say=lambda s: "entries picked by index: the order passes through")
+_always(Scale, say=lambda s: f"times a constant of order {order_text(s.order)}")
+_always(Sum, say=lambda s: "a sum: the largest order")
+_always(Product, say=lambda s: "a product: orders add")
+_always(Power, say=lambda s: f"homogeneous of degree {s.k}: {s.k} times the order")
+_always(LinearLike, say=lambda s: "asymptotically linear: the order passes through")
+_always(Bounded, say=lambda s: "bounded: at most order 0")
+_always(Exp, say=lambda s: "exp: at most order 0")
+_always(Log, say=lambda s: "log: at most order 0")
+_always(Slope, say=lambda s: "a slope: at most order 0")
+_always(Normalise, say=lambda s: f"a norm: order {s.shift} whatever enters")
+_always(Discrete, say=lambda s: "a comparison or index: order 0")
+
+
+@WORDS.law(Softmax)
+def softmax(s: Softmax, facts: Facts, alignment: Alignment) -> str:
+    if s.log:
+        return "log-softmax: the larger of the order and 0"
+    return "softmax" if s.growth == 0 else f"softmax over growth {s.growth}: entries n^-{s.growth}"
+
+
+@WORDS.law(Reduce)
+def reduce(s: Reduce, facts: Facts, alignment: Alignment) -> str:
+    if s.K == 0:
+        return "a sum over axes that do not grow"
+    return f"a sum over growth {s.K}: + {alignment.values(s.K)} when aligned"
+
+
+@WORDS.law(Contract)
+def contract(s: Contract, facts: Facts, alignment: Alignment) -> str:
     x, y = facts[s.x], facts[s.y]
     x_weight, y_weight = roles(s, x, y)
     if s.K == 0:
@@ -101,13 +102,23 @@ def _contract_text(s: Contract, facts: Mapping[int, Fact], alignment: Alignment)
     by_init = on_change + weight.init + value.change
     by_update = alignment.weight_change(s.K) + weight.change + value.trained
     if by_update is not MINUS_INFINITY and by_update >= by_init:
-        return f"law 3: weight update (n^{order_text(weight.change)}) x value over growth {s.K}: + {alignment.weight_change(s.K)}"
+        found = order_text(weight.change)
+        return f"law 3: weight update (n^{found}) x value over growth {s.K}: + {alignment.weight_change(s.K)}"
+    found = order_text(weight.init)
     if by_init is not MINUS_INFINITY and on_change > s.K / 2:
-        return f"law 2: initial weight (n^{order_text(weight.init)}) x changed value over growth {s.K}, R = {rest}: + {on_change}"
-    return f"law 1: initial weight (n^{order_text(weight.init)}) x independent value over growth {s.K}: + {s.K / 2}"
+        return f"law 2: initial weight (n^{found}) x changed value over growth {s.K}, R = {rest}: + {on_change}"
+    return f"law 1: initial weight (n^{found}) x independent value over growth {s.K}: + {s.K / 2}"
 
 
-def reason_of(lowered: Lowered, facts: Mapping[int, Fact], alignment: Alignment, vid: int) -> Reason:
+WORDS.complete()
+
+
+def rule_text(atom: Atom, facts: Facts, alignment: Alignment) -> str:
+    """The law that gives the trained order of ``atom``'s result, with its numbers."""
+    return WORDS[type(atom.structure)](atom.structure, facts, alignment)
+
+
+def reason_of(lowered: Lowered, facts: Facts, alignment: Alignment, vid: int) -> Reason:
     """The reason of one value's trained order."""
     atom = lowered.maker.get(vid)
     fact = facts[vid]
@@ -115,17 +126,15 @@ def reason_of(lowered: Lowered, facts: Mapping[int, Fact], alignment: Alignment,
         value = lowered.program.values[vid]
         return Reason(vid, fact.trained, f"{value.kind} {value.name}".strip(), (), None)
     xs = tuple(operands(atom.structure))
-    if isinstance(atom.structure, (Sum, Discrete)):
-        xs = tuple(sorted(xs, key=lambda x: -1 if facts[x].trained == fact.trained else 0))
-    elif isinstance(atom.structure, (Contract, Product)):
+    if isinstance(atom.structure, (Contract, Product)):
         # the value rather than the weight carries the story further back
         xs = tuple(sorted(xs, key=lambda x: facts[x].weight != 0 and not facts[x].data))
+    else:  # the one that is as large
+        xs = tuple(sorted(xs, key=lambda x: facts[x].trained != fact.trained))
     return Reason(vid, fact.trained, rule_text(atom, facts, alignment), xs, atom)
 
 
-def chain(
-    lowered: Lowered, facts: Mapping[int, Fact], alignment: Alignment, vid: int, limit: int = 12
-) -> Iterator[Reason]:
+def chain(lowered: Lowered, facts: Facts, alignment: Alignment, vid: int, limit: int = 12) -> Iterator[Reason]:
     """From a value back along the operand that decides its order, leaving out pass-through views."""
     seen = 0
     while seen < limit:

@@ -13,7 +13,8 @@ from typing import Any, Iterator, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.algebra.size import Size
-from tpcalc.calculus.laws import Fact, WeightOrders, propagate
+from tpcalc.calculus.facts import Fact, WeightOrders
+from tpcalc.calculus.laws import propagate
 from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.check.effects import Use, binding, predicted, uses
 from tpcalc.check.optimizers import NEGLIGIBLE, Build, built

@@ -19,7 +19,8 @@ import torch
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, max_order
 from tpcalc.algebra.size import Scalar, Size
-from tpcalc.calculus.laws import Fact, interpret
+from tpcalc.calculus.facts import Fact
+from tpcalc.calculus.laws import interpret
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Node, Program, Ref, Weight
 from tpcalc.rules.structures import operands

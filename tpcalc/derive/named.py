@@ -21,7 +21,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from tpcalc.algebra.order import ZERO
-from tpcalc.calculus.laws import ALIGNMENTS, WeightOrders, propagate
+from tpcalc.calculus.facts import ALIGNMENTS, WeightOrders
+from tpcalc.calculus.laws import propagate
 from tpcalc.derive.largest import largest_updates
 from tpcalc.derive.solve import Need, Solution, contracted, plain_change, safe, solve
 from tpcalc.errors import DeriveError

@@ -20,8 +20,10 @@ from typing import Optional, Union
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order, order_text
 from tpcalc.algebra.size import Size
-from tpcalc.calculus.demands import Budgets, Demand, absorbers, budgets, freedom
-from tpcalc.calculus.laws import ALIGNMENTS, Alignment, Fact, WeightOrders, propagate, roles
+from tpcalc.calculus.demands import Budgets, Demand, budgets
+from tpcalc.calculus.facts import ALIGNMENTS, Alignment, Fact, WeightOrders, roles
+from tpcalc.calculus.freedom import absorbers, freedom
+from tpcalc.calculus.laws import propagate
 from tpcalc.derive.clipping import clipping
 from tpcalc.derive.gauge import check_gauge, multiplier_exponent
 from tpcalc.derive.result import Bound, Parametrization, Rule, Site, SliceRule

@@ -22,7 +22,8 @@ from functools import cached_property
 from typing import Optional, Union
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.calculus.laws import FULL, Alignment, Fact, WeightOrders, propagate
+from tpcalc.calculus.facts import FULL, Alignment, Fact, WeightOrders
+from tpcalc.calculus.laws import propagate
 from tpcalc.derive.solve import is_random, weight_view
 from tpcalc.errors import DeriveError
 from tpcalc.lower.lowered import Leaf, Lowered

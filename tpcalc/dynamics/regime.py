@@ -14,31 +14,17 @@ Definitions of Yang & Hu 2021 (TP4, Sections 3 and 5) for MLPs, read on any prog
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.calculus.laws import Alignment, Fact, roles
+from tpcalc.calculus.effects import EFFECTS
+from tpcalc.calculus.facts import Alignment, Fact, roles
+from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits, outputs
 from tpcalc.dynamics.given import Analysis, gradient_order
 from tpcalc.lower.lowered import Leaf, Lowered
-from tpcalc.rules.structures import (
-    Atom,
-    Bounded,
-    Contract,
-    Exp,
-    Gather,
-    Guard,
-    LinearLike,
-    Log,
-    Normalise,
-    Product,
-    Scale,
-    Softmax,
-    Structure,
-    View,
-    operands,
-)
+from tpcalc.rules.structures import Atom, Contract, Gather, View, operands
 
 UNSTABLE, TRIVIAL, KERNEL, LEARNING, MAXIMAL = "unstable", "trivial", "kernel", "feature learning", "maximal"
 
@@ -80,22 +66,6 @@ class Regime:
         return not self.excesses
 
 
-def base(lowered: Lowered, vid: int) -> int:
-    """The value before constant multipliers and views: only what they act on has a size of its own."""
-    while (atom := lowered.maker.get(vid)) is not None and isinstance(atom.structure, (View, Scale, Guard)):
-        vid = atom.structure.x
-    return vid
-
-
-def _outputs(lowered: Lowered) -> tuple[int, ...]:
-    program = lowered.program
-    return (
-        (program.loss,)
-        if program.loss is not None and not program.outputs
-        else tuple(vid for _, vid in program.outputs)
-    )
-
-
 def _values_met(s: Contract, facts: Mapping[int, Fact]) -> "tuple[int, ...] | None":
     """The values that a weight contraction contracts a weight with; None for a contraction of values only."""
     x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
@@ -110,7 +80,7 @@ def features(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[int, ...]:
     """
     found: dict[int, None] = {}
     seen: set[int] = set()
-    stack = list(_outputs(lowered))
+    stack = list(outputs(lowered.program))
     while stack:
         vid = stack.pop()
         atom = lowered.maker.get(vid)
@@ -125,26 +95,15 @@ def features(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def bounded_values(lowered: Lowered, facts: Mapping[int, Fact]) -> Iterator[tuple[int, str, "Atom | None"]]:
-    """The values that must stay O(1): what enters a weight or a nonlinearity, and the outputs."""
-    for atom in lowered.atoms[: lowered.forward]:
-        s = atom.structure
-        if isinstance(s, (LinearLike, Bounded, Exp, Log, Softmax)):
-            yield s.x, "enters a nonlinearity", atom
-        elif isinstance(s, Contract) and s.K > 0:
-            for vid in _values_met(s, facts) or ():
-                yield base(lowered, vid), "enters a weight", atom
-    for vid in _outputs(lowered):
-        yield vid, "leaves as an output", None
-
-
 def excesses(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[Excess, ...]:
     """What is larger than O(1) and must not be, each value once."""
     found: dict[int, Excess] = {}
-    for vid, why, atom in bounded_values(lowered, facts):
-        fact = facts[vid]
-        if fact.data and vid not in found and max_order(fact.init, fact.trained) > ZERO:
-            found[vid] = Excess(vid, max_order(fact.init, fact.trained), fact.init > ZERO, why, atom)
+    for limit in limits(lowered, facts, but=(NORM, STREAM)):
+        fact = facts[limit.value]
+        order = max_order(fact.init, fact.trained)
+        if order > ZERO:
+            why = NONLINEARITY if limit.words else limit.why
+            found.setdefault(limit.value, Excess(limit.value, order, fact.init > ZERO, why, limit.atom))
     return tuple(found.values())
 
 
@@ -153,20 +112,6 @@ def relative_change(fact: Fact) -> Order:
     if fact.change is MINUS_INFINITY:
         return MINUS_INFINITY
     return ZERO if fact.init is MINUS_INFINITY else fact.change - fact.init
-
-
-def _effect(structure: Structure, vid: int, change: Order, facts: Mapping[int, Fact], alignment: Alignment) -> Order:
-    """How much the update of ``vid`` alone moves the result of an op it enters."""
-    if isinstance(structure, Contract):
-        other = structure.y if structure.x == vid else structure.x
-        return change + alignment.weight_change(structure.K) + facts[other].trained
-    if isinstance(structure, Product):
-        return change + facts[structure.y if structure.x == vid else structure.x].trained
-    if isinstance(structure, Scale):
-        return change + structure.order
-    if isinstance(structure, Normalise):
-        return structure.shift + change - max_order(facts[vid].init, facts[vid].trained)
-    return change
 
 
 def own_effect(lowered: Lowered, alignment: Alignment, facts: Mapping[int, Fact], vid: int) -> Order:
@@ -183,7 +128,7 @@ def own_effect(lowered: Lowered, alignment: Alignment, facts: Mapping[int, Fact]
             s = atom.structure
             if isinstance(s, Contract) and not roles(s, facts[s.x], facts[s.y])[0 if s.x == x else 1]:
                 continue  # rows looked up in an embedding meet the next weight as values
-            effect = _effect(s, x, change, facts, alignment)
+            effect = EFFECTS[type(s)](s, x, change, facts, alignment)
             result = facts[atom.out]
             if result.weight and (not result.data or isinstance(s, (Gather, View))):
                 stack.append((atom.out, effect))
@@ -221,8 +166,8 @@ def regime(analysis: Analysis) -> Regime:
             break
     last = features(lowered, facts)
     moved = max_order(*(relative_change(facts[vid]) for vid in last))
-    outputs = [facts[vid] for vid in _outputs(lowered)]
-    out_init, out_change = max_order(*(f.init for f in outputs)), max_order(*(f.change for f in outputs))
+    ends = [facts[vid] for vid in outputs(lowered.program)]
+    out_init, out_change = max_order(*(f.init for f in ends)), max_order(*(f.change for f in ends))
     per_weight = {
         name: min((_status(analysis, facts, leaf, bool(broken)) for leaf in leaves), key=WORST.index)
         for name, leaves in lowered.leaves_of.items()

@@ -8,15 +8,18 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Optional
 
+import networkx as nx
+
 from tpcalc.algebra.order import ZERO
 from tpcalc.algebra.size import Size
 from tpcalc.program.ir import Node, Program, Weight
+from tpcalc.program.queries import first_met
 from tpcalc.rules.structures import Atom, Centre, Contract, Guard, Scale, View, operands
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A weight as the calculus sees it: whole, or one block of a packed weight (``start``, ``length`` along axis ``dim``).
+    """A weight as the calculus sees it: whole, or one block of a packed one (``start``, ``length`` along axis ``dim``).
 
     ``value`` is its value id, ``grad`` that of its gradient (None without one).
     """
@@ -68,26 +71,26 @@ class Lowered:
                 table.setdefault(x, []).append(atom)
         return {vid: tuple(atoms) for vid, atoms in table.items()}
 
+    @cached_property
+    def flow(self) -> "nx.DiGraph[int]":
+        """Which values of the forward pass follow from which: an edge from each operand to the result."""
+        graph: "nx.DiGraph[int]" = nx.DiGraph()
+        for atom in self.atoms[: self.forward]:
+            graph.add_node(atom.out)
+            graph.add_edges_from((x, atom.out) for x in operands(atom.structure))
+        return graph
+
     def meets(self, leaf: Leaf) -> tuple[Fraction, Optional[int]]:
         """Growth that a weight contracts, and the value that it meets there; of several uses the largest growth.
 
         Views and constants are followed from the weight to its first contraction; (0, None) without one.
         """
         best: tuple[Fraction, Optional[int]] = (ZERO, None)
-        stack, seen = [leaf.value], set()
-        while stack:
-            vid = stack.pop()
-            if vid in seen:
-                continue
-            seen.add(vid)
-            for atom in self.forward_uses.get(vid, ()):
-                s = atom.structure
-                if isinstance(s, Contract):
-                    other = s.y if s.x == vid else s.x
-                    if best[1] is None or s.K > best[0]:
-                        best = s.K, other
-                elif isinstance(s, (View, Centre, Scale, Guard)):
-                    stack.append(atom.out)
+        passes = (View, Centre, Scale, Guard)
+        for x, out in first_met(self.flow, leaf.value, lambda vid: isinstance(self.maker[vid].structure, passes)):
+            s = self.maker[out].structure
+            if isinstance(s, Contract) and (best[1] is None or s.K > best[0]):
+                best = s.K, s.y if s.x == x else s.x
         return best
 
     @cached_property

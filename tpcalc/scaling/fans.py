@@ -17,7 +17,7 @@ from typing import Any, Optional
 from tpcalc.algebra.order import ONE, ZERO, max_order
 from tpcalc.algebra.roots import Factor
 from tpcalc.algebra.size import Size
-from tpcalc.calculus.laws import roles
+from tpcalc.calculus.facts import roles
 from tpcalc.derive.solve import Solution
 from tpcalc.program.ir import Node, Program, Ref
 from tpcalc.rules.structures import Contract

@@ -1,0 +1,321 @@
+"""Which operand is at fault: from a value that is too large back to what makes it so.
+
+A fault is a weight's init, a weight's update, or a *site*: the place of a product of two values (attention), none of which
+is too large.  Repaired by its excess, it gives the value that is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple, Optional
+
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.calculus.facts import Alignment, Facts, roles
+from tpcalc.calculus.limits import base, passes
+from tpcalc.calculus.reading import Id, Reading
+from tpcalc.lower.lowered import Leaf, Lowered
+from tpcalc.program.queries import trail
+from tpcalc.rules.structures import (
+    Atom,
+    Bounded,
+    Centre,
+    Contract,
+    Discrete,
+    Exp,
+    Gather,
+    Guard,
+    Known,
+    LinearLike,
+    Log,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Slope,
+    Softmax,
+    Sum,
+    View,
+)
+
+INIT, LR, SITE = "init", "lr", "multiplier"
+
+
+class Fault(NamedTuple):
+    """A leaf's init or learning rate, or a site (no leaf), too large by ``excess``.
+
+    ``atom``: where the leaf is used, or the site.  ``scale``: at a site, the power of the code's own constants.
+    """
+
+    quantity: str
+    leaf: Optional[Leaf]
+    atom: Atom
+    excess: Order
+    scale: Order = ZERO
+
+    @property
+    def key(self) -> tuple[str, "str | int"]:
+        return self.quantity, self.leaf.name if self.leaf is not None else self.atom.out
+
+
+class TooLarge(NamedTuple):
+    """A value that may only have order ``allowed``; ``change``: only its change is too large.
+
+    ``scale``: power of the constants between it and where the search began.
+    """
+
+    value: Id
+    allowed: Order
+    change: bool
+    scale: Order = ZERO
+
+
+class Share(NamedTuple):
+    """What an operand of a merged weight has of the fault: its init too large by ``init``, its update by ``change``."""
+
+    operand: Id
+    init: Order
+    change: Order
+
+
+class Search:
+    """From values back to faults, under given facts.  Nothing is looked for behind values that are ``limited``.
+
+    (They are judged by themselves.)
+    """
+
+    def __init__(self, lowered: Lowered, facts: Facts, alignment: Alignment, limited: Container[int]) -> None:
+        self.lowered, self.facts, self.alignment, self.limited = lowered, facts, alignment, limited
+
+    @cached_property
+    def leaves(self) -> dict[int, Leaf]:
+        return {leaf.value: leaf for leaf in self.lowered.leaves}
+
+    def faults(self, start: TooLarge) -> list[Fault]:
+        """What makes a value too large, the worst of each kind."""
+        found: dict[tuple[str, "str | int"], Fault] = {}
+        stack = [start]
+        seen: set[tuple[int, bool]] = set()
+        while stack:
+            large = stack.pop()
+            if (large.value, large.change) in seen:
+                continue
+            seen.add((large.value, large.change))
+            for item in self.step(large):
+                if isinstance(item, TooLarge):
+                    stack.append(item)
+                elif item.key not in found or found[item.key].excess < item.excess:
+                    found[item.key] = item
+        return list(found.values())
+
+    def step(self, large: TooLarge) -> "Iterator[Fault | TooLarge]":
+        """One step back: faults, or operands that are too large in turn."""
+        atom = self.lowered.maker.get(large.value)
+        if self.excess(large) <= ZERO:
+            return
+        if self.is_weight(large.value):
+            fact = self.facts[large.value]
+            init = ZERO if large.change else fact.init - large.allowed
+            yield from self.of_weight(large.value, init, fact.change - large.allowed, atom)
+        elif atom is not None and (law := CAUSES.of(atom.structure)) is not None:
+            yield from law(atom.structure, large, self, atom)
+
+    def size(self, vid: Id, change: bool) -> Order:
+        fact = self.facts[vid]
+        return fact.change if change else max_order(fact.init, fact.trained)
+
+    def excess(self, large: TooLarge) -> Order:
+        return self.size(large.value, large.change) - large.allowed
+
+    def is_weight(self, vid: Id) -> bool:
+        fact = self.facts[vid]
+        return fact.weight != 0 and not fact.data
+
+    def suspect(self, vid: Id, change: bool, limited: Optional[int] = None) -> bool:
+        """Whether a value is too large itself, and not judged by itself (or as ``limited``)."""
+        return self.size(vid, change) > ZERO and (vid if limited is None else limited) not in self.limited
+
+    def constants(self, vid: Id) -> Order:
+        """The power of the constants on the way to a value from what they act on."""
+        made = (self.lowered.maker.get(x) for x in trail(self.lowered.flow, vid, passes(self.lowered)))
+        scales = (atom.structure for atom in made if atom is not None)
+        orders = (s.order for s in scales if isinstance(s, Scale))
+        return sum((order for order in orders if order is not MINUS_INFINITY), ZERO)
+
+    def site(self, large: TooLarge, atom: Atom, scale: Order = ZERO) -> Fault:
+        return Fault(SITE, None, atom, self.excess(large), large.scale + scale)
+
+    def of_weight(self, vid: Id, init: Order, change: Order, use: Optional[Atom]) -> Iterator[Fault]:
+        """Blame a weight (through views, scales, blocks): its init is too large by ``init``, its update by ``change``."""
+        leaf = self.leaves.get(vid)
+        if leaf is not None:
+            atom = use or next(iter(self.lowered.forward_uses.get(vid, ())), None)
+            fact = self.facts[vid]
+            if atom is not None and init > ZERO and fact.init is not MINUS_INFINITY:
+                yield Fault(INIT, leaf, atom, init)
+            if atom is not None and change > ZERO and fact.change is not MINUS_INFINITY:
+                yield Fault(LR, leaf, atom, change)
+            return
+        made = self.lowered.maker.get(vid)
+        law = None if made is None else MERGED.of(made.structure)
+        if law is not None and made is not None:
+            for share in law(made.structure, Share(vid, init, change), self):
+                yield from self.of_weight(*share, use)
+
+
+# -- from a value to its operands ------------------------------------------------------------------
+
+CAUSES: Reading[Callable[[Any, TooLarge, Search, Atom], "Iterator[Fault | TooLarge]"]] = Reading(
+    "causes", "which operand makes the result too large?"
+)
+
+
+@CAUSES.law(View, Centre, Guard, LinearLike, Bounded, Exp, Log)
+def passed_on(s: Any, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    yield large._replace(value=s.x)
+
+
+@CAUSES.law(Gather)
+def gather(s: Gather, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    """A look-up is where an embedding is used."""
+    if not search.is_weight(s.x):
+        yield large._replace(value=s.x)
+        return
+    fact = search.facts[s.x]
+    init = ZERO if large.change else fact.init - large.allowed
+    yield from search.of_weight(s.x, init, fact.change - large.allowed, atom)
+
+
+@CAUSES.law(Scale)
+def scale(s: Scale, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    yield large._replace(value=s.x, allowed=large.allowed - s.order, scale=large.scale + s.order)
+
+
+@CAUSES.law(Sum)
+def total(s: Sum, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    for x in s.xs:
+        yield large._replace(value=x)
+
+
+@CAUSES.law(Power)
+def power(s: Power, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    """The mean-value law; an inverse is large for what is small."""
+    if s.k <= 0:
+        yield search.site(large, atom)
+        return
+    init = search.facts[s.x].init
+    mean_value = large.change and init is not MINUS_INFINITY
+    allowed = large.allowed - (s.k - 1) * init if mean_value else large.allowed / s.k
+    yield TooLarge(s.x, allowed, large.change, large.scale * s.k)
+
+
+@CAUSES.law(Contract)
+def contract(s: Contract, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    """Laws 1 to 3 term by term: which of them is too large."""
+    kinds = roles(s, search.facts[s.x], search.facts[s.y])
+    if kinds == (False, False):
+        yield from of_two_values(s, large, search, atom)
+        return
+    for is_weight, w, v, rest, partner_weight in (
+        (kinds[0], s.x, s.y, s.rest_x, kinds[1]),
+        (kinds[1], s.y, s.x, s.rest_y, kinds[0]),
+    ):
+        if not is_weight:
+            continue
+        weight, value = search.facts[w], search.facts[v]
+        on_change = search.alignment.initial_on_change(s.K, rest)
+        if partner_weight:
+            spread = s.K if weight.weight & value.weight else s.K / 2
+        else:
+            spread = on_change if weight.weight & value.depends else s.K / 2
+        on_values = weight.init + on_change + value.change
+        at_init = on_values if large.change else max_order(weight.init + spread + value.init, on_values)
+        updated = weight.change + search.alignment.weight_change(s.K) + value.trained
+        if not partner_weight and search.suspect(v, large.change, base(search.lowered, v)):
+            yield TooLarge(v, ZERO, large.change)
+        yield from search.of_weight(w, at_init - large.allowed, updated - large.allowed, atom)
+
+
+@CAUSES.law(Product)
+def product(s: Product, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    if search.is_weight(s.x) == search.is_weight(s.y):
+        yield from of_two_values(s, large, search, atom)
+        return
+    w, v = (s.x, s.y) if search.is_weight(s.x) else (s.y, s.x)
+    if search.suspect(v, large.change):
+        yield large._replace(value=v, allowed=ZERO)
+        return
+    weight, value = search.facts[w], search.facts[v]
+    at_init = weight.init + search.size(v, large.change)
+    yield from search.of_weight(w, at_init - large.allowed, weight.change + value.trained - large.allowed, atom)
+
+
+def of_two_values(s: "Product | Contract", large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    """Those that are too large; where none is, their product."""
+    values = [x for x in (s.x, s.y) if search.suspect(x, large.change)]
+    if values:
+        for x in values:
+            yield large._replace(value=x, allowed=ZERO)
+    else:
+        yield search.site(large, atom, search.constants(s.x) + search.constants(s.y))
+
+
+@CAUSES.law(Reduce)
+def reduce(s: Reduce, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    if search.suspect(s.x, large.change):
+        yield large._replace(value=s.x, allowed=ZERO)
+    else:
+        yield search.site(large, atom)
+
+
+@CAUSES.law(Known, Normalise, Softmax, Slope, Discrete)
+def here(s: Any, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    """Of this order whatever enters."""
+    yield search.site(large, atom)
+
+
+CAUSES.complete()
+
+# -- from a merged weight to its factors -----------------------------------------------------------
+
+MERGED: Reading[Callable[[Any, Share, Search], Iterator[Share]]] = Reading(
+    "merged", "which of the weights that it is made of?"
+)
+
+MERGED.silent(
+    Known, LinearLike, Bounded, Slope, Exp, Log, Softmax, Power, Discrete, why="it makes no weight of a weight"
+)
+MERGED.silent(Reduce, Normalise, why="the init and update of a weight do not show in it one to one")
+
+
+@MERGED.law(View, Centre, Guard, Gather, Scale)
+def same_weight(s: Any, share: Share, search: Search) -> Iterator[Share]:
+    yield share._replace(operand=s.x)
+
+
+@MERGED.law(Sum)
+def each_term(s: Sum, share: Share, search: Search) -> Iterator[Share]:
+    fact = search.facts[share.operand]
+    for x in s.xs:
+        own = search.facts[x]
+        yield Share(x, share.init + own.init - fact.init, share.change + own.change - fact.change)
+
+
+@MERGED.law(Product, Contract)
+def moved_factor(s: "Product | Contract", share: Share, search: Search) -> Iterator[Share]:
+    """LoRA's B A, a gain times a direction: the factor that moved, the first one for the init."""
+    x, y = search.facts[s.x], search.facts[s.y]
+    of_x, of_y = x.change + y.trained, y.change + x.trained
+    first = search.is_weight(s.x)
+    if first:
+        yield Share(s.x, share.init, share.change if of_x >= y.change + x.init else MINUS_INFINITY)
+    if search.is_weight(s.y):
+        moved = of_y >= x.change + y.init
+        yield Share(s.y, MINUS_INFINITY if first else share.init, share.change if moved else MINUS_INFINITY)
+
+
+MERGED.complete()
+
+
+__all__ = ["CAUSES", "INIT", "LR", "MERGED", "SITE", "Fault", "Search", "TooLarge"]

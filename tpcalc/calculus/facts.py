@@ -1,0 +1,246 @@
+"""What the calculus knows of a value: four orders, and its signs.
+
+For a value ``x`` with trained value ``x_t`` and initial value ``x_0``:
+
+* ``init``: order of ``x_0``;
+* ``trained``: order of ``x_t`` after O(1) steps, for the worst alignment that the assumption allows;
+* ``change``: order of ``x_t - x_0``;
+* ``deviation``: order of what ``x_0`` holds beside one number that all its entries share, which is what a norm that
+  subtracts the mean divides by.
+
+Signs.  An average over a growing axis has a limit, the same for every draw of the weights (the master theorem of
+TP1-TP3); where flipping the sign of one weight flips the terms, that limit is zero.  Not so where the terms share
+something that is random in the limit as well, for then its sign is that of the whole sum.  Hence two rules.  A value
+without growing axes (one number a sample, ``g = r.z``) has no parity: terms ``g h_k^2`` add up.  And what is repeated
+along a growing axis (by broadcasting; a weight, along the axes of samples that meet it) has none either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple, Optional
+
+from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
+from tpcalc.lower.lowered import Lowered
+from tpcalc.program.ir import Value
+from tpcalc.rules.structures import Contract
+
+
+class Fact(NamedTuple):
+    """What the calculus knows of a value.
+
+    ``depends``, ``odd``, ``mixed``: bit sets of weights (bit i: leaf i of the lowered program).  The initial value
+    depends on ``depends``; it flips sign with a weight in ``odd``, and along every growing axis signs differ; it has no
+    parity in one of ``mixed``; it is even in the rest.  ``cover``: of a sum, weights (odd or mixed) of which each
+    summand flips with at least one: in a residual stream each branch has its own.
+    ``weight``: bit set of the weights of which the initial value is a linear random tensor (a view, a scaled or merged
+    weight), 0 for anything else.  ``gathered``: rows of a weight picked by an index.  ``data``: depends on the inputs.
+    ``deviation``: order of what is left of the initial value beside one number that all its entries share, where that
+    is less than its size (of 1/2 + n^-1: -1), else None.  ``apart``: bit set of the weights on which the deviation
+    depends, but not the number.
+    """
+
+    init: Order
+    trained: Order
+    change: Order
+    depends: int = 0
+    odd: int = 0
+    mixed: int = 0
+    weight: int = 0
+    gathered: bool = False
+    data: bool = False
+    cover: int = 0
+    deviation: Optional[Order] = None
+    apart: int = 0
+
+    @property
+    def cancels(self) -> bool:
+        """Whether a sum over a growing axis is one of signs that cancel."""
+        return bool(self.odd or self.cover)
+
+    def shifted(self, by: Order) -> "Fact":
+        """Of the value times a constant of order ``by``."""
+        deviation = None if self.deviation is None else self.deviation + by
+        return self._replace(
+            init=self.init + by, trained=self.trained + by, change=self.change + by, deviation=deviation
+        )
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How aligned trained quantities are assumed to be, as fractions of the contracted growth ``K``.
+
+    ``update``: law 3 (and 4 after training); ``initial``: law 2, None for the operator norm.  Everett et al. 2024
+    (Section 3) call them alpha and omega; their ``full`` alignment has omega = 1/2.
+    """
+
+    name: str
+    update: Fraction = ONE
+    initial: Optional[Fraction] = None
+
+    def weight_change(self, K: Fraction) -> Fraction:
+        return self.update * K
+
+    def initial_on_change(self, K: Fraction, R: Fraction) -> Fraction:
+        if self.initial is not None:
+            return self.initial * K
+        return max(K / 2, K - R / 2)
+
+    def values(self, K: Fraction) -> Fraction:
+        return self.update * K
+
+
+FULL = Alignment("full")
+NONE = Alignment("none", update=HALF, initial=HALF)
+OMEGA = Alignment("omega", update=ONE, initial=HALF)
+ALIGNMENTS = {alignment.name: alignment for alignment in (FULL, NONE, OMEGA)}
+
+#: Value id -> fact.
+Facts = Mapping[Any, Fact]
+
+
+def constant(order: Order) -> Fact:
+    return Fact(order, order, MINUS_INFINITY)
+
+
+def deviation(x: Fact) -> Order:
+    """Order of what centring leaves of the initial value."""
+    return x.init if x.deviation is None else min(x.deviation, x.init)
+
+
+def relative_deviation(x: Fact) -> Order:
+    """The deviation over the size at init; 0 for what starts at zero."""
+    return ZERO if x.init is MINUS_INFINITY else deviation(x) - x.init
+
+
+def deviating(fact: Fact, by: Order, apart: int = 0) -> Fact:
+    """A value that is one number but for a part of order ``by``; None stands for what is as large as the value."""
+    return fact._replace(deviation=by if by < fact.init else None, apart=apart)
+
+
+def repeated(x: Fact) -> Fact:
+    """``x`` along growing axes that it does not have: what shares a sign does not cancel."""
+    return x._replace(odd=0, mixed=x.mixed | x.odd, cover=0)
+
+
+class Parity(NamedTuple):
+    """What a value knows of its signs, as in :class:`Fact`."""
+
+    depends: int
+    odd: int
+    mixed: int
+    cover: int
+
+
+def product_parity(x: Fact, y: Fact) -> Parity:
+    """Signs multiply; those that cover the summands of one factor stay if the other one does not flip with them."""
+    mixed = x.mixed | y.mixed
+    kept = [a.cover for a, b in ((x, y), (y, x)) if a.cover and not a.cover & (b.odd | b.mixed)]
+    return Parity(x.depends | y.depends, (x.odd ^ y.odd) & ~mixed, mixed, min(kept, default=0))
+
+
+def product_deviation(x: Fact, y: Fact) -> Order:
+    """(c + d)(e + f) - c e = d (e + f) + c f."""
+    return max_order(deviation(x) + y.init, x.init + deviation(y))
+
+
+def roles(s: Contract, x: Fact, y: Fact) -> tuple[bool, bool]:
+    """Which operands of the contraction ``s`` count as weights.
+
+    Rows looked up in a weight (an embedding) are values when they meet another weight, and a weight (an expert's
+    matrix) when they meet a value.  A learned vector, or finitely many (a query that pools, the latents of a
+    Perceiver), is a value when it meets a matrix.
+    """
+    x_weight, y_weight = x.weight != 0, y.weight != 0
+    if not (x_weight and y_weight):
+        return x_weight, y_weight
+    if x.gathered or y.gathered:
+        return not x.gathered, not y.gathered
+    return s.rest_x > 0, s.rest_y > 0 or s.rest_x == 0
+
+
+@dataclass(frozen=True)
+class WeightOrders:
+    """Effective orders of one weight: entries ~ n^-A at init, updates ~ n^-C.
+
+    ``A`` None: the weight starts at zero.  ``C`` None: it does not train.  ``random``: zero-mean random entries (False
+    for a constant such as a norm's gain).
+    """
+
+    A: Optional[Fraction]
+    C: Optional[Fraction]
+    random: bool = True
+
+
+def weight_fact(index: int, orders: WeightOrders) -> Fact:
+    init = MINUS_INFINITY if orders.A is None else -orders.A
+    change = MINUS_INFINITY if orders.C is None else -orders.C
+    bit = 1 << index
+    if orders.random:
+        return Fact(init, max_order(init, change), change, bit, bit, 0, bit)
+    # a gain starts as one number
+    return deviating(Fact(init, max_order(init, change), change, bit, 0, bit, bit), MINUS_INFINITY)
+
+
+def leaf_fact(value: Value) -> Fact:
+    """Inputs and loss gradients are of order 0 (a gradient on growing axes is averaged over them); buffers and
+    constants of the order of their content; an empty tensor is zero."""
+    if any(not size.terms for size in value.shape):
+        return constant(MINUS_INFINITY)
+    if value.kind == "seed":
+        return constant(-value.growth)._replace(data=True)
+    if value.kind == "input":
+        return constant(ZERO)._replace(data=True)
+    return constant(ZERO if value.magnitude is None else value.magnitude.order)
+
+
+def _number(fact: Fact) -> Fact:
+    """A value without growing axes: random even in the limit, it is taken as it is, and its sign cancels nothing."""
+    return fact._replace(odd=0, mixed=0, cover=0)
+
+
+def of_value(lowered: Lowered, vid: int, fact: Fact) -> Fact:
+    return _number(fact) if vid in lowered.finite else fact
+
+
+def weight_leaf(lowered: Lowered, index: int, orders: WeightOrders) -> Fact:
+    """The fact of a leaf, by its place among the leaves of the program."""
+    return of_value(lowered, lowered.leaves[index].value, weight_fact(index, orders))
+
+
+def leaf_facts(lowered: Lowered, orders: Mapping[str, WeightOrders]) -> dict[int, Fact]:
+    """Facts of everything that no node makes.  A block of a packed weight has its own orders or those of the whole."""
+    values = lowered.program.values
+    facts = {vid: of_value(lowered, vid, leaf_fact(value)) for vid, value in values.items() if value.kind != "op"}
+    for index, leaf in enumerate(lowered.leaves):
+        own = orders.get(leaf.name)
+        facts[leaf.value] = weight_leaf(lowered, index, orders[leaf.weight.name] if own is None else own)
+    return facts
+
+
+__all__ = [
+    "ALIGNMENTS",
+    "FULL",
+    "NONE",
+    "OMEGA",
+    "Alignment",
+    "Fact",
+    "Facts",
+    "Parity",
+    "WeightOrders",
+    "constant",
+    "deviating",
+    "deviation",
+    "leaf_fact",
+    "leaf_facts",
+    "of_value",
+    "product_deviation",
+    "product_parity",
+    "relative_deviation",
+    "repeated",
+    "roles",
+    "weight_fact",
+    "weight_leaf",
+]

@@ -1,0 +1,186 @@
+"""Which weight's scale a value follows: free values scale with some weight upstream, pinned ones do not.
+
+A value is *pinned* when a norm, a bounded function or a constant fixes its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Optional
+
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.calculus.facts import Alignment, Fact, Facts, WeightOrders, leaf_facts
+from tpcalc.calculus.laws import interpret
+from tpcalc.calculus.reading import Id, Reading, forth
+from tpcalc.lower.lowered import Lowered
+from tpcalc.program.queries import reach
+from tpcalc.rules.structures import (
+    Atom,
+    Bounded,
+    Centre,
+    Contract,
+    Discrete,
+    Exp,
+    Gather,
+    Guard,
+    Known,
+    LinearLike,
+    Log,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Slope,
+    Softmax,
+    Sum,
+    View,
+    operands,
+)
+
+Hops = Mapping[Any, Optional[int]]
+Shifts = Mapping[Any, Order]
+
+
+class Follows(NamedTuple):
+    """``hops``: number of atoms to the nearest weight whose scale the value follows, None for a pinned value.
+
+    ``shift``: order that the code's own constants give a free value when the weights around it keep theirs at 0.
+    """
+
+    hops: Optional[int]
+    shift: Order
+
+
+PINNED = Follows(None, ZERO)
+
+FREEDOM: Reading[Callable[[Any, Hops, Shifts, Facts], Follows]] = Reading("freedom", "which weight's scale follows it?")
+
+FREEDOM.silent(Known, Discrete, why="a constant, an index: of order 0 whatever enters")
+FREEDOM.silent(LinearLike, Bounded, Slope, Exp, Log, Softmax, why="a nonlinearity sees inputs of order 0 only")
+FREEDOM.silent(Normalise, why="a norm divides the scale out")
+
+
+@FREEDOM.law(View, Centre, Guard, Gather, Reduce)
+def passes(s: Any, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+    return Follows(hops[s.x], shift.get(s.x, ZERO))
+
+
+@FREEDOM.law(Scale)
+def scale(s: Scale, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+    return Follows(hops[s.x], shift.get(s.x, ZERO) + s.order)
+
+
+@FREEDOM.law(Power)
+def power(s: Power, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+    return Follows(hops[s.x], shift.get(s.x, ZERO) * s.k) if s.k > 0 else PINNED
+
+
+@FREEDOM.law(Sum)
+def total(s: Sum, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+    """Follows where all of it does; zeros do not count."""
+    counted = [x for x in s.xs if facts[x].trained is not MINUS_INFINITY]
+    near = [hop for x in counted if (hop := hops[x]) is not None]
+    if not near or len(near) < len(counted):
+        return PINNED
+    return Follows(min(near), max_order(*(shift.get(x, ZERO) for x in counted)))
+
+
+def _nearest(s: Any, hops: Hops) -> Optional[int]:
+    return min((hop for hop in (hops[s.x], hops[s.y]) if hop is not None), default=None)
+
+
+@FREEDOM.law(Product)
+def product(s: Product, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+    """Follows either; what is pinned counts with the order that it has."""
+    x, y = (facts[vid].trained if hops[vid] is None else shift.get(vid, ZERO) for vid in (s.x, s.y))
+    return Follows(_nearest(s, hops), x + y)
+
+
+@FREEDOM.law(Contract)
+def contract(s: Contract, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+    """The weight that it meets makes up for the constants before it."""
+    return Follows(_nearest(s, hops), ZERO)
+
+
+FREEDOM.complete()
+
+
+class Freedom(NamedTuple):
+    """How far each forward value follows the scale of weights (:class:`Follows`), with its nominal orders.
+
+    ``shift``: of free values only.  ``facts``: nominal facts, in which every free value has order 0 and pinned ones
+    what follows from that.
+    """
+
+    hops: dict[int, Optional[int]]
+    shift: dict[int, Order]
+    facts: dict[int, Fact]
+
+
+def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Alignment) -> Freedom:
+    """Which forward values are free; ``orders`` only tell which weights are random and which train."""
+    facts = leaf_facts(lowered, orders)
+    hops: dict[int, Optional[int]] = {vid: None for vid in facts}
+    shift: dict[int, Order] = {}
+    for leaf in lowered.leaves:
+        hops[leaf.value] = 0
+
+    def keep(atom: Atom, follows: Optional[Follows]) -> None:
+        near, by = follows or PINNED
+        fact = interpret(lowered, atom, facts, alignment)
+        hops[atom.out] = None
+        if near is not None and fact.trained is not MINUS_INFINITY:
+            hops[atom.out] = near + 1
+            shift[atom.out] = by
+            change = fact.change if fact.change is MINUS_INFINITY else ZERO
+            fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None)
+        facts[atom.out] = fact
+
+    forth(FREEDOM, lowered, (hops, shift, facts), keep, backward=False)
+    return Freedom(hops, shift, facts)
+
+
+ABSORBING: Reading[Callable[[Any, Hops], tuple[Id, ...]]] = Reading("absorbing", "which operands take an excess?")
+
+ABSORBING.silent(*FREEDOM.silent_on, why="pinned: less of an operand is not less of it")
+
+
+@ABSORBING.law(View, Centre, Guard, Gather, Reduce, Scale, Power, Sum)
+def all_of_it(s: Any, hops: Hops) -> tuple[Id, ...]:
+    return operands(s)
+
+
+@ABSORBING.law(Product)
+def nearer_factor(s: Product, hops: Hops) -> tuple[Id, ...]:
+    """The only free one; of two the nearer to its weight (a gain), the first of two as near."""
+    x, y = hops[s.x], hops[s.y]
+    if x is None or y is None:
+        return (s.x if y is None else s.y,)
+    return (s.y if y < x else s.x,)
+
+
+@ABSORBING.law(Contract)
+def weight_or_first(s: Contract, hops: Hops) -> tuple[Id, ...]:
+    """The only free one; of two the weight itself, else the first (``q`` of ``q k``)."""
+    x, y = hops[s.x], hops[s.y]
+    if x is None or y is None:
+        return (s.x if y is None else s.y,)
+    return (s.y if y <= 2 < x else s.x,)
+
+
+ABSORBING.complete()
+
+
+def absorbers(lowered: Lowered, start: int, hops: Hops) -> set[int]:
+    """The weight values that would absorb a smaller budget of the value ``start``."""
+
+    def onward(vid: int) -> Iterable[int]:
+        atom = lowered.maker.get(vid) if vid in lowered.flow else None
+        law = None if atom is None or hops.get(vid) is None else ABSORBING.of(atom.structure)
+        return () if law is None or atom is None else law(atom.structure, hops)
+
+    return {leaf.value for leaf in lowered.leaves} & set(reach([start], onward))
+
+
+__all__ = ["ABSORBING", "FREEDOM", "PINNED", "Follows", "Freedom", "Hops", "absorbers", "freedom"]

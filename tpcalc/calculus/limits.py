@@ -1,0 +1,162 @@
+"""What must stay O(1), and why.
+
+Theory: what enters a nonlinearity of larger order saturates it or explodes, of smaller order leaves it linear; what
+enters a weight, joins a residual stream or leaves as an output is what TP4 (Yang & Hu 2021, Section 3) asks to be O(1)
+of a stable net.  What enters a norm may have any size, but an update must not swamp it.
+
+Not everybody holds to all of them.  Budgets (:mod:`tpcalc.calculus.demands`) take the loss for the output where there
+is one, and keep what enters a weight at 0 whatever that contracts; a stream is theirs to pass on.  A regime and the
+largest updates take neither norms nor streams, for TP4 does not.  A hand-written case (:mod:`tpcalc.verify.repair`) is
+held to all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Optional
+
+from tpcalc.calculus.facts import Fact, Facts, roles
+from tpcalc.calculus.reading import Id, Reading
+from tpcalc.lower.lowered import Lowered
+from tpcalc.program.ir import Program
+from tpcalc.program.queries import trail
+from tpcalc.rules.structures import (
+    Atom,
+    Bounded,
+    Centre,
+    Contract,
+    Discrete,
+    Exp,
+    Gather,
+    Guard,
+    Known,
+    LinearLike,
+    Log,
+    Normalise,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Slope,
+    Softmax,
+    Sum,
+    View,
+)
+
+NONLINEARITY, SOFTMAX = "enters a nonlinearity", "enters a softmax"
+WEIGHT, NORM = "enters a weight", "enters a norm"
+STREAM, OUTPUT = "joins a residual stream", "leaves as an output"
+
+
+class Limit(NamedTuple):
+    """A value that must stay O(1), why, and at which atom (None: an output).  ``words``: of a nonlinearity, which."""
+
+    value: Id
+    why: str
+    atom: Optional[Atom]
+    words: str = ""
+
+    @property
+    def norm(self) -> bool:
+        """Only its change is limited, to its own size."""
+        return self.why == NORM
+
+    @property
+    def softmax(self) -> bool:
+        return self.why == SOFTMAX
+
+
+LIMITS: Reading[Callable[[Any, Atom, Facts, Any], Iterator[Limit]]] = Reading("limits", "what must stay O(1)?")
+
+LIMITS.silent(Known, Discrete, why="no value enters as a number")
+LIMITS.silent(View, Gather, Guard, Centre, Scale, Product, Reduce, Power, why="homogeneous: its result may be limited")
+LIMITS.silent(Slope, why="the function itself is limited, in the forward pass")
+
+
+def _words(words: str) -> Callable[[Any, Atom, Facts, Any], Iterator[Limit]]:
+    def nonlinearity(s: Any, atom: Atom, facts: Facts, lowered: Any) -> Iterator[Limit]:
+        yield Limit(s.x, NONLINEARITY, atom, words)
+
+    return nonlinearity
+
+
+LIMITS.law(LinearLike)(_words("nonlinearity"))
+LIMITS.law(Bounded)(_words("bounded nonlinearity"))
+LIMITS.law(Exp)(_words("exponential"))
+LIMITS.law(Log)(_words("logarithm"))
+
+
+@LIMITS.law(Softmax)
+def softmax(s: Softmax, atom: Atom, facts: Facts, lowered: Any) -> Iterator[Limit]:
+    yield Limit(s.x, SOFTMAX, atom, "log-softmax" if s.log else "softmax")
+
+
+@LIMITS.law(Contract)
+def contract(s: Contract, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
+    x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
+    if s.K > 0 and x_weight != y_weight:
+        yield Limit(base(lowered, s.y if x_weight else s.x), WEIGHT, atom)
+
+
+@LIMITS.law(Normalise)
+def normalise(s: Normalise, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
+    x: Id = s.x
+    yield Limit(lowered.before_centring(x), NORM, atom)
+
+
+@LIMITS.law(Sum)
+def total(s: Sum, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
+    """Where it adds two values of the program: blocks of a packed value are joined by sums too, and biases added."""
+    added = [x for x in s.xs if facts[x].data and x in lowered.program.values]
+    if len(added) > 1 and lowered.node(atom).op.split(".")[1].rstrip("_") in ("add", "sub"):
+        yield Limit(atom.out, STREAM, atom)
+
+
+LIMITS.complete()
+
+
+def limits(lowered: Lowered, facts: Mapping[int, Fact], but: tuple[str, ...] = ()) -> Iterator[Limit]:
+    """All limits of values that depend on the inputs, in order of execution, outputs last.
+
+    ``facts`` only tell weights from values.  ``but``: not for these reasons.
+    """
+    for atom in lowered.atoms[: lowered.forward]:
+        law = LIMITS.of(atom.structure)
+        if law is not None:
+            yield from (
+                x for x in law(atom.structure, atom, facts, lowered) if facts[x.value].data and x.why not in but
+            )
+    yield from (Limit(vid, OUTPUT, None) for vid in outputs(lowered.program) if facts[vid].data)
+
+
+def outputs(program: Program) -> tuple[int, ...]:
+    """What leaves the program: its outputs, else the loss."""
+    if program.loss is not None and not program.outputs:
+        return (program.loss,)
+    return tuple(vid for _, vid in program.outputs)
+
+
+def passes(lowered: Lowered) -> Callable[[int], bool]:
+    """Whether a value is another one times a constant, arranged anew."""
+    return lambda vid: isinstance(lowered.maker[vid].structure, (View, Scale, Guard)) if vid in lowered.maker else False
+
+
+def base(lowered: Lowered, vid: Id) -> int:
+    """The value before constant multipliers and views: only what they act on has a size of its own."""
+    *_, first = trail(lowered.flow, vid, passes(lowered))
+    return int(first)
+
+
+__all__ = [
+    "LIMITS",
+    "NONLINEARITY",
+    "NORM",
+    "OUTPUT",
+    "SOFTMAX",
+    "STREAM",
+    "WEIGHT",
+    "Limit",
+    "base",
+    "limits",
+    "outputs",
+]
