@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
-from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order
+from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.calculus.facts import Alignment, Fact, Facts, roles
 from tpcalc.calculus.limits import NORM, STREAM, limits
 from tpcalc.calculus.reading import Id, Reading, back
@@ -142,8 +142,10 @@ def contract(s: Contract, most: Order, state: Allowance, atom: Atom) -> None:
     facts = state.facts
     x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
     for x, y, other_weight, rest in ((s.x, s.y, y_weight, s.rest_y), (s.y, s.x, x_weight, s.rest_x)):
-        if other_weight and facts[y].init is not MINUS_INFINITY:  # law 2
-            state.past(x, most, facts[y].init + state.alignment.initial_on_change(s.K, rest))
+        if other_weight and facts[y].init is not MINUS_INFINITY:  # law 2, of two weights with what the other one leaves
+            moved = facts[y].change + state.alignment.weight_change(s.K) if x_weight and y_weight else MINUS_INFINITY
+            on_change = state.alignment.initial_on_change(s.K, rest)
+            state.past(x, most, max_order(facts[y].init + on_change, moved))
         else:  # laws 3 and 4
             state.past(x, most, facts[y].trained + state.alignment.values(s.K))
 

@@ -110,16 +110,23 @@ class Search:
         return list(found.values())
 
     def step(self, large: TooLarge) -> "Iterator[Fault | TooLarge]":
-        """One step back: faults, or operands that are too large in turn."""
+        """One step back: faults, or operands that are too large in turn; where there are none, the place itself."""
         atom = self.lowered.maker.get(large.value)
         if self.excess(large) <= ZERO:
             return
         if self.is_weight(large.value):
             fact = self.facts[large.value]
             init = ZERO if large.change else fact.init - large.allowed
-            yield from self.of_weight(large.value, init, fact.change - large.allowed, atom)
-        elif atom is not None and (law := CAUSES.of(atom.structure)) is not None:
-            yield from law(atom.structure, large, self, atom)
+            found: "Iterator[Fault | TooLarge]" = self.of_weight(large.value, init, fact.change - large.allowed, atom)
+        elif atom is not None:
+            law = CAUSES.of(atom.structure)
+            found = iter(()) if law is None else law(atom.structure, large, self, atom)
+        else:
+            return
+        at_fault = [item for item in found if isinstance(item, Fault) or self.excess(item) > ZERO]
+        if atom is not None and not at_fault:
+            at_fault.append(self.site(large, atom))
+        yield from at_fault
 
     def size(self, vid: Id, change: bool) -> Order:
         fact = self.facts[vid]
@@ -135,6 +142,12 @@ class Search:
     def suspect(self, vid: Id, change: bool, limited: Optional[int] = None) -> bool:
         """Whether a value is too large itself, and not judged by itself (or as ``limited``)."""
         return self.size(vid, change) > ZERO and (vid if limited is None else limited) not in self.limited
+
+    def relative(self, vid: Id, large: TooLarge, allowed: Order) -> Iterator[TooLarge]:
+        """A change that counts relative to the size at init; no update of what starts at zero is small to that."""
+        init = self.facts[vid].init
+        if init is not MINUS_INFINITY:
+            yield large._replace(value=vid, allowed=init + allowed)
 
     def constants(self, vid: Id) -> Order:
         """The power of the constants on the way to a value from what they act on."""
@@ -170,10 +183,52 @@ CAUSES: Reading[Callable[[Any, TooLarge, Search, Atom], "Iterator[Fault | TooLar
     "causes", "which operand makes the result too large?"
 )
 
+CAUSES.silent(Known, Discrete, Slope, why="of order 0 whatever enters: the place itself is at fault")
 
-@CAUSES.law(View, Centre, Guard, LinearLike, Bounded, Exp, Log)
+
+@CAUSES.law(View, Centre, Guard)
 def passed_on(s: Any, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
     yield large._replace(value=s.x)
+
+
+@CAUSES.law(LinearLike)
+def linear_like(s: LinearLike, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    constant = s.offset and not large.change
+    yield large._replace(value=s.x, allowed=max_order(large.allowed, ZERO) if constant else large.allowed)
+
+
+@CAUSES.law(Bounded)
+def bounded(s: Bounded, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    """f(0) != 0 stays, however small the operand is."""
+    if large.change or s.zero:
+        yield large._replace(value=s.x)
+
+
+@CAUSES.law(Exp)
+def exponential(s: Exp, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    if large.change:
+        yield large._replace(value=s.x)
+
+
+@CAUSES.law(Softmax)
+def softmax(s: Softmax, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    if large.change:
+        yield large._replace(value=s.x, allowed=large.allowed + (ZERO if s.log else s.growth))
+    elif s.log:
+        yield large._replace(value=s.x, allowed=max_order(large.allowed, ZERO))
+
+
+@CAUSES.law(Log)
+def logarithm(s: Log, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    if large.change:
+        yield from search.relative(s.x, large, large.allowed)
+
+
+@CAUSES.law(Normalise)
+def normalise(s: Normalise, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    """Of its order whatever enters; the change is relative."""
+    if large.change:
+        yield from search.relative(s.x, large, large.allowed - s.shift)
 
 
 @CAUSES.law(Gather)
@@ -200,14 +255,12 @@ def total(s: Sum, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Faul
 
 @CAUSES.law(Power)
 def power(s: Power, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
-    """The mean-value law; an inverse is large for what is small."""
-    if s.k <= 0:
-        yield search.site(large, atom)
-        return
-    init = search.facts[s.x].init
-    mean_value = large.change and init is not MINUS_INFINITY
-    allowed = large.allowed - (s.k - 1) * init if mean_value else large.allowed / s.k
-    yield TooLarge(s.x, allowed, large.change, large.scale * s.k)
+    """The mean-value law for changes less than the value itself; an inverse is large for what is small."""
+    init, allowed = search.facts[s.x].init, large.allowed
+    if large.change and init is not MINUS_INFINITY and allowed < s.k * init:
+        yield TooLarge(s.x, allowed - (s.k - 1) * init, True, large.scale * s.k)
+    elif s.k > 0:
+        yield TooLarge(s.x, allowed / s.k, large.change, large.scale * s.k)
 
 
 @CAUSES.law(Contract)
@@ -265,14 +318,6 @@ def of_two_values(s: "Product | Contract", large: TooLarge, search: Search, atom
 def reduce(s: Reduce, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
     if search.suspect(s.x, large.change):
         yield large._replace(value=s.x, allowed=ZERO)
-    else:
-        yield search.site(large, atom)
-
-
-@CAUSES.law(Known, Normalise, Softmax, Slope, Discrete)
-def here(s: Any, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
-    """Of this order whatever enters."""
-    yield search.site(large, atom)
 
 
 CAUSES.complete()
@@ -286,10 +331,9 @@ MERGED: Reading[Callable[[Any, Share, Search], Iterator[Share]]] = Reading(
 MERGED.silent(
     Known, LinearLike, Bounded, Slope, Exp, Log, Softmax, Power, Discrete, why="it makes no weight of a weight"
 )
-MERGED.silent(Reduce, Normalise, why="the init and update of a weight do not show in it one to one")
 
 
-@MERGED.law(View, Centre, Guard, Gather, Scale)
+@MERGED.law(View, Centre, Guard, Gather, Scale, Reduce)
 def same_weight(s: Any, share: Share, search: Search) -> Iterator[Share]:
     yield share._replace(operand=s.x)
 
@@ -300,6 +344,15 @@ def each_term(s: Sum, share: Share, search: Search) -> Iterator[Share]:
     for x in s.xs:
         own = search.facts[x]
         yield Share(x, share.init + own.init - fact.init, share.change + own.change - fact.change)
+
+
+@MERGED.law(Normalise)
+def normalised_weight(s: Normalise, share: Share, search: Search) -> Iterator[Share]:
+    """Its size is not that of the weight; its update is, relative to the weight."""
+    x, fact = search.facts[s.x], search.facts[share.operand]
+    if x.init is not MINUS_INFINITY and share.change is not MINUS_INFINITY:
+        allowed = x.init + fact.change - share.change - s.shift
+        yield Share(s.x, MINUS_INFINITY, x.change - allowed)
 
 
 @MERGED.law(Product, Contract)
