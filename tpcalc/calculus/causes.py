@@ -110,23 +110,17 @@ class Search:
         return list(found.values())
 
     def step(self, large: TooLarge) -> "Iterator[Fault | TooLarge]":
-        """One step back: faults, or operands that are too large in turn; where there are none, the place itself."""
+        """One step back: faults, or operands that may be too large in turn."""
         atom = self.lowered.maker.get(large.value)
         if self.excess(large) <= ZERO:
             return
         if self.is_weight(large.value):
             fact = self.facts[large.value]
             init = ZERO if large.change else fact.init - large.allowed
-            found: "Iterator[Fault | TooLarge]" = self.of_weight(large.value, init, fact.change - large.allowed, atom)
+            yield from self.of_weight(large.value, init, fact.change - large.allowed, atom)
         elif atom is not None:
             law = CAUSES.of(atom.structure)
-            found = iter(()) if law is None else law(atom.structure, large, self, atom)
-        else:
-            return
-        at_fault = [item for item in found if isinstance(item, Fault) or self.excess(item) > ZERO]
-        if atom is not None and not at_fault:
-            at_fault.append(self.site(large, atom))
-        yield from at_fault
+            yield from (self.site(large, atom),) if law is None else law(atom.structure, large, self, atom)
 
     def size(self, vid: Id, change: bool) -> Order:
         fact = self.facts[vid]
@@ -143,11 +137,12 @@ class Search:
         """Whether a value is too large itself, and not judged by itself (or as ``limited``)."""
         return self.size(vid, change) > ZERO and (vid if limited is None else limited) not in self.limited
 
-    def relative(self, vid: Id, large: TooLarge, allowed: Order) -> Iterator[TooLarge]:
+    def relative(self, vid: Id, large: TooLarge, atom: Atom, shift: Order) -> "Fault | TooLarge":
         """A change that counts relative to the size at init; no update of what starts at zero is small to that."""
         init = self.facts[vid].init
-        if init is not MINUS_INFINITY:
-            yield large._replace(value=vid, allowed=init + allowed)
+        if not large.change or init is MINUS_INFINITY:
+            return self.site(large, atom)
+        return large._replace(value=vid, allowed=init + large.allowed - shift)
 
     def constants(self, vid: Id) -> Order:
         """The power of the constants on the way to a value from what they act on."""
@@ -173,8 +168,8 @@ class Search:
         made = self.lowered.maker.get(vid)
         law = None if made is None else MERGED.of(made.structure)
         if law is not None and made is not None:
-            for share in law(made.structure, Share(vid, init, change), self):
-                yield from self.of_weight(*share, use)
+            for found in law(made.structure, Share(vid, init, change), self):
+                yield from (found,) if isinstance(found, Fault) else self.of_weight(*found, use)
 
 
 # -- from a value to its operands ------------------------------------------------------------------
@@ -186,49 +181,51 @@ CAUSES: Reading[Callable[[Any, TooLarge, Search, Atom], "Iterator[Fault | TooLar
 CAUSES.silent(Known, Discrete, Slope, why="of order 0 whatever enters: the place itself is at fault")
 
 
-@CAUSES.law(View, Centre, Guard)
+@CAUSES.law(View, Centre)
 def passed_on(s: Any, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
     yield large._replace(value=s.x)
 
 
+@CAUSES.law(Guard)
+def guard(s: Guard, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+    """In the place of zero stands a constant."""
+    zero = search.facts[s.x].init is MINUS_INFINITY and not large.change and large.allowed < ZERO
+    yield search.site(large, atom) if zero else large._replace(value=s.x)
+
+
 @CAUSES.law(LinearLike)
 def linear_like(s: LinearLike, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
-    constant = s.offset and not large.change
-    yield large._replace(value=s.x, allowed=max_order(large.allowed, ZERO) if constant else large.allowed)
+    """f(0) != 0 stays, however small the operand is."""
+    stays = s.offset and not large.change and large.allowed < ZERO
+    yield search.site(large, atom) if stays else large._replace(value=s.x)
 
 
 @CAUSES.law(Bounded)
 def bounded(s: Bounded, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
-    """f(0) != 0 stays, however small the operand is."""
-    if large.change or s.zero:
-        yield large._replace(value=s.x)
+    yield large._replace(value=s.x) if large.change or s.zero else search.site(large, atom)
 
 
 @CAUSES.law(Exp)
 def exponential(s: Exp, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
-    if large.change:
-        yield large._replace(value=s.x)
+    yield large._replace(value=s.x) if large.change else search.site(large, atom)
 
 
 @CAUSES.law(Softmax)
 def softmax(s: Softmax, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
-    if large.change:
-        yield large._replace(value=s.x, allowed=large.allowed + (ZERO if s.log else s.growth))
-    elif s.log:
-        yield large._replace(value=s.x, allowed=max_order(large.allowed, ZERO))
+    growth = ZERO if s.log else s.growth
+    follows = large.change or (s.log and large.allowed >= ZERO)
+    yield large._replace(value=s.x, allowed=large.allowed + growth) if follows else search.site(large, atom)
 
 
 @CAUSES.law(Log)
 def logarithm(s: Log, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
-    if large.change:
-        yield from search.relative(s.x, large, large.allowed)
+    yield search.relative(s.x, large, atom, ZERO)
 
 
 @CAUSES.law(Normalise)
 def normalise(s: Normalise, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
     """Of its order whatever enters; the change is relative."""
-    if large.change:
-        yield from search.relative(s.x, large, large.allowed - s.shift)
+    yield search.relative(s.x, large, atom, s.shift)
 
 
 @CAUSES.law(Gather)
@@ -261,6 +258,8 @@ def power(s: Power, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fa
         yield TooLarge(s.x, allowed - (s.k - 1) * init, True, large.scale * s.k)
     elif s.k > 0:
         yield TooLarge(s.x, allowed / s.k, large.change, large.scale * s.k)
+    else:
+        yield search.site(large, atom)
 
 
 @CAUSES.law(Contract)
@@ -316,15 +315,14 @@ def of_two_values(s: "Product | Contract", large: TooLarge, search: Search, atom
 
 @CAUSES.law(Reduce)
 def reduce(s: Reduce, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
-    if search.suspect(s.x, large.change):
-        yield large._replace(value=s.x, allowed=ZERO)
+    yield large._replace(value=s.x, allowed=ZERO) if search.suspect(s.x, large.change) else search.site(large, atom)
 
 
 CAUSES.complete()
 
 # -- from a merged weight to its factors -----------------------------------------------------------
 
-MERGED: Reading[Callable[[Any, Share, Search], Iterator[Share]]] = Reading(
+MERGED: Reading[Callable[[Any, Share, Search], "Iterator[Fault | Share]"]] = Reading(
     "merged", "which of the weights that it is made of?"
 )
 
@@ -347,12 +345,13 @@ def each_term(s: Sum, share: Share, search: Search) -> Iterator[Share]:
 
 
 @MERGED.law(Normalise)
-def normalised_weight(s: Normalise, share: Share, search: Search) -> Iterator[Share]:
+def normalised_weight(s: Normalise, share: Share, search: Search) -> "Iterator[Fault | Share]":
     """Its size is not that of the weight; its update is, relative to the weight."""
     x, fact = search.facts[s.x], search.facts[share.operand]
-    if x.init is not MINUS_INFINITY and share.change is not MINUS_INFINITY:
-        allowed = x.init + fact.change - share.change - s.shift
-        yield Share(s.x, MINUS_INFINITY, x.change - allowed)
+    if share.init > ZERO:
+        yield Fault(SITE, None, search.lowered.maker[share.operand], share.init)
+    if share.change > ZERO and x.init is not MINUS_INFINITY:
+        yield Share(s.x, MINUS_INFINITY, x.change - x.init - (fact.change - share.change - s.shift))
 
 
 @MERGED.law(Product, Contract)
