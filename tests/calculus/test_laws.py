@@ -542,7 +542,7 @@ def test_two_values_meet(odd, spread):
     assert (met.depends, met.odd, met.mixed) == (0b11, 0, odd)
 
 
-#: Growths of what x and y have alone, whether x, y is a weight (each odd in its own) -> in which of them the result is odd.
+#: Growths of what x and y have alone, whether x, y is a weight (each odd in its own) -> in which the result is odd.
 SHARED = [
     ((ZERO, ZERO), (False, False), 0b11),
     ((ONE, ZERO), (False, False), 0b01),

@@ -1,7 +1,7 @@
 """Which sums over a growing axis cancel (law 4): traced predictions against measured slopes.
 
-Each case sums n terms made of two values ``h`` and ``y`` (two input layers) and of weights, all of order 0.  What shares
-one sign along the axis adds up, whatever weight flips it.
+Each case sums n terms made of two values ``h`` and ``y`` (two input layers) and of weights, all of order 0.  What
+shares one sign along the axis adds up, whatever weight flips it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ TOLERANCE = 0.15
 BATCH, FEATURES, ROWS = 6, 5, 11
 F = Fraction
 
-#: Std n^-A of each weight: ``h = x w``, ``y = x v``; ``z``, ``t`` hidden layers; ``r`` reads a number; ``c`` is one head's matrix.
+#: Std n^-A of each weight: ``h = x w``, ``y = x v``; ``z``, ``t`` hidden layers; ``r`` reads a number; ``c`` is one
+#: head's matrix.
 A = {"w": ZERO, "v": ZERO, "z": HALF, "t": HALF, "r": ZERO, "c": ZERO, "e": ZERO}
 
 

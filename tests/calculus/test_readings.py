@@ -184,7 +184,10 @@ def test_demands_keep_the_result(kind, alignment):
 
 @names([kind for kind in speaking(DEMANDS) if kind not in OF_ORDER_0])
 def test_demands_ask_for_no_less_than_needed(kind):
-    """An operand exactly as asked keeps the result, and a little more breaks it; those that are asked for less by less."""
+    """An operand exactly as asked keeps the result, and a little more breaks it.
+
+    Of those that a smaller demand asks for less.
+    """
     bound = 0
     for structure, facts, rng in drawn(kind):
         order = rng.choice(QUARTERS[:7])

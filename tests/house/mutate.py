@@ -27,7 +27,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -39,9 +39,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import pytest  # noqa: E402
 from _pytest.runner import runtestprotocol  # noqa: E402
 
-import tpcalc.calculus.demands  # noqa: E402
-import tpcalc.calculus.laws  # noqa: E402
+import tpcalc.calculus  # noqa: E402
 import tpcalc.dynamics.given  # noqa: E402
+import tpcalc.lower  # noqa: E402
 import tpcalc.optimizers  # noqa: E402
 from tests.house.mutants import Mutant, Subject  # noqa: E402
 
@@ -55,9 +55,18 @@ NO_LAW = {
 }
 
 
-def package(module: ModuleType, skip: Mapping[str, str]) -> tuple[Subject, ...]:
-    """A module, or a package and all its modules."""
-    names = [info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))]
+#: Modules of the calculus that hold no law.
+NO_READING = {"reading": "tables, and the passes over programs", "words": "words for a reader"}
+#: Functions of the lowered program that hold no law.
+LOOK_UP = {
+    **dict.fromkeys(("Lowered.node", "Lowered.where", "Lowered.name", "Lowered.maker"), "looks up a node"),
+    **dict.fromkeys(("Lowered.forward_uses", "Lowered.leaves_of"), "a table of what is there"),
+}
+
+
+def package(module: ModuleType, skip: Mapping[str, str], but: Collection[str] = ()) -> tuple[Subject, ...]:
+    """A module, or a package and all its modules ``but`` some."""
+    names = [info.name for info in pkgutil.iter_modules(getattr(module, "__path__", [])) if info.name not in but]
     return tuple(
         Subject(m, skip) for m in (module, *(importlib.import_module(f"{module.__name__}.{name}") for name in names))
     )
@@ -65,8 +74,8 @@ def package(module: ModuleType, skip: Mapping[str, str]) -> tuple[Subject, ...]:
 
 #: Where the laws are.  Every function and table of exponents in these modules is changed, but for those named here.
 SUBJECTS = (
-    Subject(tpcalc.calculus.laws, {"law": "registers a law"}),
-    Subject(tpcalc.calculus.demands, {"_nonlinearity": "words for a reader"}),
+    *package(tpcalc.calculus, {}, but=NO_READING),
+    *package(tpcalc.lower, LOOK_UP),
     Subject(tpcalc.dynamics.given, {"_of": "looks up a weight's entry", "Given.of": "reads text"}),
     *package(tpcalc.optimizers, NO_LAW),
 )
@@ -75,6 +84,7 @@ SUBJECTS = (
 QUICK = (
     "calculus/test_laws.py",
     "calculus/test_budgets.py",
+    "calculus/test_readings.py",
     "dynamics/test_given.py",
     "optimizers/test_update_laws.py",
 )

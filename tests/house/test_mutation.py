@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tpcalc import optimizers
-from tpcalc.calculus import laws
+from tpcalc.calculus import allowed, causes, demands, effects, freedom, laws, limits
+from tpcalc.calculus.reading import Reading
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="mutants run in forks")
@@ -31,26 +32,34 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 #: At least as many mutants of each law; of the laws of contraction many more.
 AT_LEAST = 2
-MORE = {"laws.contract": 60, "laws.total": 30, "laws.product": 20, "demands._Walk.weight_use": 40}
+MORE = {"laws.contract": 60, "laws.total": 30, "laws.product": 20, "demands.weight_use": 40, "demands.share": 40}
 #: What the laws share.
 SHARED = (
-    "laws._function_of laws._product_parity laws.K_update laws._power laws._at_most_zero "
-    "laws._relative laws._settled laws.leaf_fact laws.weight_fact laws.roles "
-    "laws.Fact.shifted laws.deviation laws._relative_deviation laws._deviating "
-    "laws._product_deviation "
-    "laws.Alignment.initial_on_change demands._Walk.pass_on demands._Walk.share demands._Walk.before_constants "
-    "demands._Walk.beside_pinned demands._Walk.capped demands._Walk.settle demands.freedom demands._follows "
-    "demands._absorber given.analyse given.gradient_order given.update_order"
+    "facts.product_parity facts.product_deviation facts.roles facts.Fact.shifted facts.deviation "
+    "facts.relative_deviation facts.deviating facts.leaf_fact facts.weight_fact facts.Alignment.initial_on_change "
+    "laws._function_of laws.K_update laws._power laws._at_most_zero laws._relative laws._settled "
+    "demands.Walk.asked_of demands.Walk.settle demands.Walk.ask demands.capped freedom.freedom freedom.absorbers "
+    "allowed.Allowance.limit allowed.Allowance.past allowed.Allowance.relative causes.of_two_values "
+    "causes.Search.step causes.Search.of_weight causes.Search.suspect limits.limits "
+    "given.analyse given.gradient_order given.update_order"
 ).split()
+READINGS = {
+    module.__name__.rpartition(".")[2]: module for module in (allowed, causes, demands, effects, freedom, limits)
+}
 
 
 def test_every_law_is_changed(mutants):
     count = Counter(mutant.of for mutant in mutants)
     for law in laws.LAWS.values():
         assert count[f"laws.{law.__name__}"] >= AT_LEAST, law.__name__
+    read = {name for name in count if name.partition(".")[0] in READINGS}
+    for module in READINGS.values():
+        for reading in (thing for thing in vars(module).values() if isinstance(thing, Reading)):
+            changed = {law.__name__ for law in reading.values()} & {name.partition(".")[2] for name in read}
+            assert changed, f"no law of the reading {reading.name} is changed"
     assert all(count[name] >= least for name, least in {**dict.fromkeys(SHARED, AT_LEAST), **MORE}.items())
     for name in ("Alignment.weight_change", "Alignment.values", "FULL", "NONE", "OMEGA"):
-        assert any(of.startswith(f"laws.{name}") for of in count)
+        assert any(of.startswith(f"facts.{name}") for of in count)
     for name in optimizers.LAWS:
         assert any(f"LAWS[{name!r}]" in of or f".{name.upper()}." in of for of in count), name
     assert len(set(map(str, mutants))) == len(mutants)
@@ -60,7 +69,7 @@ def test_every_law_is_changed(mutants):
     "of, words",
     [
         ("laws.contract", "K / 2  ->  K"),  # the central limit
-        ("laws.Alignment.initial_on_change", "max(K / 2, K - R / 2)  ->  K / 2"),  # the operator norm
+        ("facts.Alignment.initial_on_change", "max(K / 2, K - R / 2)  ->  K / 2"),  # the operator norm
         (
             "laws.K_update",
             "max_order(on_change + other.init, alignment.weight_change(K) + other.change)  ->  on_change",
@@ -68,7 +77,7 @@ def test_every_law_is_changed(mutants):
         ("laws.product", "max_order(x.change + y.trained, x.init + y.change)  ->  x.init + y.change"),
         ("laws.normalise", "_relative(x) + s.shift  ->  _relative(x)"),
         ("laws.contract", "if not (x_weight and y_weight)  ->  if True"),
-        ("demands._Walk.capped", "min(demand.init, ZERO)  ->  demand.init"),
+        ("demands.capped", "min(demand.init, ZERO)  ->  demand.init"),
     ],
 )
 def test_terms_and_factors_of_the_laws_are_dropped(mutants, of, words):

@@ -1,7 +1,7 @@
 """Which operand is at fault: from a value that is too large back to what makes it so.
 
-A fault is a weight's init, a weight's update, or a *site*: the place of a product of two values (attention), none of which
-is too large.  Repaired by its excess, it gives the value that is allowed.
+A fault is a weight's init, a weight's update, or a *site*: an op that makes a large result of operands none of which is
+too large (attention).  Repaired by its excess, it gives the value that is allowed.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Search:
         return Fault(SITE, None, atom, self.excess(large), large.scale + scale)
 
     def of_weight(self, vid: Id, init: Order, change: Order, use: Optional[Atom]) -> Iterator[Fault]:
-        """Blame a weight (through views, scales, blocks): its init is too large by ``init``, its update by ``change``."""
+        """Blame a weight, through what it is made of: its init too large by ``init``, its update by ``change``."""
         leaf = self.leaves.get(vid)
         if leaf is not None:
             atom = use or next(iter(self.lowered.forward_uses.get(vid, ())), None)

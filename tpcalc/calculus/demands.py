@@ -169,7 +169,7 @@ CONSTANTS: Reading[Callable[[Any, Demand, Walk], Demand]] = Reading(
 
 @CONSTANTS.law(View, Centre, Guard, Gather, Scale, Reduce)
 def constants(s: Any, demand: Demand, walk: Walk) -> Demand:
-    """A constant (the 1/n of a readout multiplier) leaves what it multiplies at budget 0: the weight makes up for it."""
+    """What the 1/n of a readout multiplier multiplies keeps budget 0: the weight makes up for it."""
     return demand
 
 

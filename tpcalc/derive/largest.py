@@ -1,8 +1,8 @@
 """The largest stable updates for a given init.
 
 Where :mod:`tpcalc.derive.solve` asks for init and updates together, here the init is given and fixed: from the outputs
-back, :mod:`tpcalc.calculus.allowed` gives every weight its largest update.  For an MLP this solves the linear program of
-Everett et al. 2024 (Section 3; also TP4's and TP4b's conditions ``r >= 0`` and ``a + b + r >= 1``) in the effective
+back, :mod:`tpcalc.calculus.allowed` gives every weight its largest update.  For an MLP this solves the linear program
+of Everett et al. 2024 (Section 3; also TP4's and TP4b's conditions ``r >= 0`` and ``a + b + r >= 1``) in the effective
 orders, where the solution is unique: what one weight may do does not depend on what another does.
 """
 
@@ -27,7 +27,9 @@ ROUNDS = 16
 def largest_updates(
     lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Alignment
 ) -> tuple[dict[str, Optional[Fraction]], dict[int, Fact]]:
-    """Leaf name -> the smallest stable ``C`` (None: nothing limits it, or it does not train), and the facts that follow.
+    """Leaf name -> the smallest stable ``C``, and the facts that follow.
+
+    None for a leaf that nothing limits, or that does not train.
 
     ``orders``: the init of every leaf, and as ``C`` a first guess (the derived one): of two trained factors each may
     move by as much as the other leaves it, and the guess shares that out.  Raises DeriveError where the init alone is
@@ -38,8 +40,8 @@ def largest_updates(
     for excess in excesses(lowered, facts):
         where = f" ({lowered.where(excess.atom)})" if excess.atom is not None else ""
         raise DeriveError(
-            f"this init is unstable before any update: {lowered.name(excess.value)}, which {excess.why}{where}, grows like "
-            f"n^({order_text(excess.order)}); take another parametrization"
+            f"this init is unstable before any update: {lowered.name(excess.value)}, which {excess.why}{where}, grows "
+            f"like n^({order_text(excess.order)}); take another parametrization"
         )
     C = {name: own.C for name, own in orders.items()}
     facts = _facts(lowered, orders, C, alignment)

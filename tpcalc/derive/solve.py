@@ -133,7 +133,19 @@ class _Solver:
         applied = (
             facts if shared == orders else propagate(self.lowered, shared, self.alignment, multipliers=self.multipliers)
         )
-        return Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()), applied)
+        found = Solution(self.lowered, self.alignment, orders, needs, facts, walked, tuple(self.sites.values()), applied)
+        self.check_unused(found)
+        return found
+
+    def check_unused(self, solution: Solution) -> None:
+        """A weight that the forward pass asks nothing of has no gradient; where autograd gave one, a law is missing."""
+        for weight in self.program.weights:
+            if weight.name in solution.unused and _gradient(solution.facts, weight.grad) is not MINUS_INFINITY:
+                raise DeriveError(
+                    f"{weight.name} has a gradient, but the ops between it and the outputs are comparisons or steps that "
+                    f"pass none on: a backward pass of its own (a straight-through estimator) says nothing of sizes; "
+                    f"write it as x + (f(x) - x).detach()"
+                )
 
     def settle(self) -> tuple[Budgets, dict[str, Need], dict[str, WeightOrders], dict[int, Fact]]:
         """Iterate until needs and facts agree."""

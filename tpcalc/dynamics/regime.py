@@ -31,7 +31,7 @@ UNSTABLE, TRIVIAL, KERNEL, LEARNING, MAXIMAL = "unstable", "trivial", "kernel", 
 
 @dataclass(frozen=True)
 class Excess:
-    """A value that must stay O(1) and does not: its order, whether it is too large at init already, and why it may not."""
+    """A value that must stay O(1), ``why``, and does not: its order, whether it is too large at init already."""
 
     value: int
     order: Order
