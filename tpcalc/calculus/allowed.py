@@ -13,28 +13,8 @@ from tpcalc.calculus.facts import Alignment, Fact, Facts, roles
 from tpcalc.calculus.limits import NORM, STREAM, limits
 from tpcalc.calculus.reading import Id, Reading, back
 from tpcalc.lower.lowered import Lowered
-from tpcalc.rules.structures import (
-    Atom,
-    Bounded,
-    Centre,
-    Contract,
-    Discrete,
-    Exp,
-    Gather,
-    Guard,
-    Known,
-    LinearLike,
-    Log,
-    Normalise,
-    Power,
-    Product,
-    Reduce,
-    Scale,
-    Slope,
-    Softmax,
-    Sum,
-    View,
-)
+from tpcalc.rules import structures as st
+from tpcalc.rules.structures import Atom
 
 
 class Allowance:
@@ -66,61 +46,61 @@ class Allowance:
 
 ALLOWED: Reading[Callable[[Any, Any, Allowance, Atom], None]] = Reading("allowed", "by how much may an operand change?")
 
-ALLOWED.silent(Known, why="it has no operand")
-ALLOWED.silent(Discrete, Slope, why="no gradient passes: no update makes it change")
+ALLOWED.silent(st.Known, why="it has no operand")
+ALLOWED.silent(st.Discrete, st.Slope, why="no gradient passes: no update makes it change")
 
 
-@ALLOWED.law(View, Centre, Guard, Gather, LinearLike)
+@ALLOWED.law(st.View, st.Centre, st.Guard, st.Gather, st.LinearLike)
 def passes(s: Any, most: Order, state: Allowance, atom: Atom) -> None:
     state.limit(s.x, most)
 
 
-@ALLOWED.law(Bounded, Exp)
+@ALLOWED.law(st.Bounded, st.Exp)
 def bounded(s: Any, most: Order, state: Allowance, atom: Atom) -> None:
     if most < ZERO:
         state.limit(s.x, most)
 
 
-@ALLOWED.law(Softmax)
-def softmax(s: Softmax, most: Order, state: Allowance, atom: Atom) -> None:
+@ALLOWED.law(st.Softmax)
+def softmax(s: st.Softmax, most: Order, state: Allowance, atom: Atom) -> None:
     if s.log:
         state.limit(s.x, most)
     elif most + s.growth < ZERO:
         state.limit(s.x, most + s.growth)
 
 
-@ALLOWED.law(Log)
-def logarithm(s: Log, most: Order, state: Allowance, atom: Atom) -> None:
+@ALLOWED.law(st.Log)
+def logarithm(s: st.Log, most: Order, state: Allowance, atom: Atom) -> None:
     if most < ZERO:
         state.relative(s.x, most)
 
 
-@ALLOWED.law(Normalise, unasked=True)
-def normalise(s: Normalise, most: Optional[Order], state: Allowance, atom: Atom) -> None:
+@ALLOWED.law(st.Normalise, unasked=True)
+def normalise(s: st.Normalise, most: Optional[Order], state: Allowance, atom: Atom) -> None:
     """More than its own size is no update but another value."""
     state.relative(s.x, ZERO)
     if most is not None and most < s.shift:
         state.relative(s.x, most - s.shift)
 
 
-@ALLOWED.law(Scale)
-def scale(s: Scale, most: Order, state: Allowance, atom: Atom) -> None:
+@ALLOWED.law(st.Scale)
+def scale(s: st.Scale, most: Order, state: Allowance, atom: Atom) -> None:
     state.past(s.x, most, s.order)
 
 
-@ALLOWED.law(Sum)
-def total(s: Sum, most: Order, state: Allowance, atom: Atom) -> None:
+@ALLOWED.law(st.Sum)
+def total(s: st.Sum, most: Order, state: Allowance, atom: Atom) -> None:
     for x in s.xs:
         state.limit(x, most)
 
 
-@ALLOWED.law(Reduce)
-def reduce(s: Reduce, most: Order, state: Allowance, atom: Atom) -> None:
+@ALLOWED.law(st.Reduce)
+def reduce(s: st.Reduce, most: Order, state: Allowance, atom: Atom) -> None:
     state.limit(s.x, most - state.alignment.values(s.K))
 
 
-@ALLOWED.law(Power)
-def power(s: Power, most: Order, state: Allowance, atom: Atom) -> None:
+@ALLOWED.law(st.Power)
+def power(s: st.Power, most: Order, state: Allowance, atom: Atom) -> None:
     """The mean-value law; what starts at zero changes by as much as it becomes."""
     init = state.facts[s.x].init
     if s.k == ONE:
@@ -131,14 +111,14 @@ def power(s: Power, most: Order, state: Allowance, atom: Atom) -> None:
         state.limit(s.x, most / s.k)
 
 
-@ALLOWED.law(Product)
-def product(s: Product, most: Order, state: Allowance, atom: Atom) -> None:
+@ALLOWED.law(st.Product)
+def product(s: st.Product, most: Order, state: Allowance, atom: Atom) -> None:
     for x, y in ((s.x, s.y), (s.y, s.x)):
         state.past(x, most, state.facts[y].trained)
 
 
-@ALLOWED.law(Contract)
-def contract(s: Contract, most: Order, state: Allowance, atom: Atom) -> None:
+@ALLOWED.law(st.Contract)
+def contract(s: st.Contract, most: Order, state: Allowance, atom: Atom) -> None:
     facts = state.facts
     x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
     for x, y, other_weight, rest in ((s.x, s.y, y_weight, s.rest_y), (s.y, s.x, x_weight, s.rest_x)):

@@ -16,28 +16,8 @@ from tpcalc.calculus.limits import base, passes
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.queries import trail
-from tpcalc.rules.structures import (
-    Atom,
-    Bounded,
-    Centre,
-    Contract,
-    Discrete,
-    Exp,
-    Gather,
-    Guard,
-    Known,
-    LinearLike,
-    Log,
-    Normalise,
-    Power,
-    Product,
-    Reduce,
-    Scale,
-    Slope,
-    Softmax,
-    Sum,
-    View,
-)
+from tpcalc.rules import structures as st
+from tpcalc.rules.structures import Atom
 
 INIT, LR, SITE = "init", "lr", "multiplier"
 
@@ -69,6 +49,10 @@ class TooLarge(NamedTuple):
     allowed: Order
     change: bool
     scale: Order = ZERO
+
+
+#: What one step back finds.
+Back = Iterator["Fault | TooLarge"]
 
 
 class Share(NamedTuple):
@@ -109,7 +93,7 @@ class Search:
                     found[item.key] = item
         return list(found.values())
 
-    def step(self, large: TooLarge) -> "Iterator[Fault | TooLarge]":
+    def step(self, large: TooLarge) -> Back:
         """One step back: faults, or operands that may be too large in turn."""
         atom = self.lowered.maker.get(large.value)
         if self.excess(large) <= ZERO:
@@ -148,7 +132,7 @@ class Search:
         """The power of the constants on the way to a value from what they act on."""
         made = (self.lowered.maker.get(x) for x in trail(self.lowered.flow, vid, passes(self.lowered)))
         scales = (atom.structure for atom in made if atom is not None)
-        orders = (s.order for s in scales if isinstance(s, Scale))
+        orders = (s.order for s in scales if isinstance(s, st.Scale))
         return sum((order for order in orders if order is not MINUS_INFINITY), ZERO)
 
     def site(self, large: TooLarge, atom: Atom, scale: Order = ZERO) -> Fault:
@@ -174,62 +158,62 @@ class Search:
 
 # -- from a value to its operands ------------------------------------------------------------------
 
-CAUSES: Reading[Callable[[Any, TooLarge, Search, Atom], "Iterator[Fault | TooLarge]"]] = Reading(
+CAUSES: Reading[Callable[[Any, TooLarge, Search, Atom], Back]] = Reading(
     "causes", "which operand makes the result too large?"
 )
 
-CAUSES.silent(Known, Discrete, Slope, why="of order 0 whatever enters: the place itself is at fault")
+CAUSES.silent(st.Known, st.Discrete, st.Slope, why="of order 0 whatever enters: the place itself is at fault")
 
 
-@CAUSES.law(View, Centre)
-def passed_on(s: Any, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.View, st.Centre)
+def passed_on(s: Any, large: TooLarge, search: Search, atom: Atom) -> Back:
     yield large._replace(value=s.x)
 
 
-@CAUSES.law(Guard)
-def guard(s: Guard, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Guard)
+def guard(s: st.Guard, large: TooLarge, search: Search, atom: Atom) -> Back:
     """In the place of zero stands a constant."""
     zero = search.facts[s.x].init is MINUS_INFINITY and not large.change and large.allowed < ZERO
     yield search.site(large, atom) if zero else large._replace(value=s.x)
 
 
-@CAUSES.law(LinearLike)
-def linear_like(s: LinearLike, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.LinearLike)
+def linear_like(s: st.LinearLike, large: TooLarge, search: Search, atom: Atom) -> Back:
     """f(0) != 0 stays, however small the operand is."""
     stays = s.offset and not large.change and large.allowed < ZERO
     yield search.site(large, atom) if stays else large._replace(value=s.x)
 
 
-@CAUSES.law(Bounded)
-def bounded(s: Bounded, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Bounded)
+def bounded(s: st.Bounded, large: TooLarge, search: Search, atom: Atom) -> Back:
     yield large._replace(value=s.x) if large.change or s.zero else search.site(large, atom)
 
 
-@CAUSES.law(Exp)
-def exponential(s: Exp, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Exp)
+def exponential(s: st.Exp, large: TooLarge, search: Search, atom: Atom) -> Back:
     yield large._replace(value=s.x) if large.change else search.site(large, atom)
 
 
-@CAUSES.law(Softmax)
-def softmax(s: Softmax, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Softmax)
+def softmax(s: st.Softmax, large: TooLarge, search: Search, atom: Atom) -> Back:
     growth = ZERO if s.log else s.growth
     follows = large.change or (s.log and large.allowed >= ZERO)
     yield large._replace(value=s.x, allowed=large.allowed + growth) if follows else search.site(large, atom)
 
 
-@CAUSES.law(Log)
-def logarithm(s: Log, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Log)
+def logarithm(s: st.Log, large: TooLarge, search: Search, atom: Atom) -> Back:
     yield search.relative(s.x, large, atom, ZERO)
 
 
-@CAUSES.law(Normalise)
-def normalise(s: Normalise, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Normalise)
+def normalise(s: st.Normalise, large: TooLarge, search: Search, atom: Atom) -> Back:
     """Of its order whatever enters; the change is relative."""
     yield search.relative(s.x, large, atom, s.shift)
 
 
-@CAUSES.law(Gather)
-def gather(s: Gather, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Gather)
+def gather(s: st.Gather, large: TooLarge, search: Search, atom: Atom) -> Back:
     """A look-up is where an embedding is used."""
     if not search.is_weight(s.x):
         yield large._replace(value=s.x)
@@ -239,19 +223,19 @@ def gather(s: Gather, large: TooLarge, search: Search, atom: Atom) -> "Iterator[
     yield from search.of_weight(s.x, init, fact.change - large.allowed, atom)
 
 
-@CAUSES.law(Scale)
-def scale(s: Scale, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Scale)
+def scale(s: st.Scale, large: TooLarge, search: Search, atom: Atom) -> Back:
     yield large._replace(value=s.x, allowed=large.allowed - s.order, scale=large.scale + s.order)
 
 
-@CAUSES.law(Sum)
-def total(s: Sum, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Sum)
+def total(s: st.Sum, large: TooLarge, search: Search, atom: Atom) -> Back:
     for x in s.xs:
         yield large._replace(value=x)
 
 
-@CAUSES.law(Power)
-def power(s: Power, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Power)
+def power(s: st.Power, large: TooLarge, search: Search, atom: Atom) -> Back:
     """The mean-value law for changes less than the value itself; an inverse is large for what is small."""
     init, allowed = search.facts[s.x].init, large.allowed
     if large.change and init is not MINUS_INFINITY and allowed < s.k * init:
@@ -262,8 +246,8 @@ def power(s: Power, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fa
         yield search.site(large, atom)
 
 
-@CAUSES.law(Contract)
-def contract(s: Contract, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Contract)
+def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Back:
     """Laws 1 to 3 term by term: which of them is too large."""
     kinds = roles(s, search.facts[s.x], search.facts[s.y])
     if kinds == (False, False):
@@ -289,8 +273,8 @@ def contract(s: Contract, large: TooLarge, search: Search, atom: Atom) -> "Itera
         yield from search.of_weight(w, at_init - large.allowed, updated - large.allowed, atom)
 
 
-@CAUSES.law(Product)
-def product(s: Product, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Product)
+def product(s: st.Product, large: TooLarge, search: Search, atom: Atom) -> Back:
     if search.is_weight(s.x) == search.is_weight(s.y):
         yield from of_two_values(s, large, search, atom)
         return
@@ -303,7 +287,7 @@ def product(s: Product, large: TooLarge, search: Search, atom: Atom) -> "Iterato
     yield from search.of_weight(w, at_init - large.allowed, weight.change + value.trained - large.allowed, atom)
 
 
-def of_two_values(s: "Product | Contract", large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+def of_two_values(s: st.Product | st.Contract, large: TooLarge, search: Search, atom: Atom) -> Back:
     """Those that are too large; where none is, their product."""
     values = [x for x in (s.x, s.y) if search.suspect(x, large.change)]
     if values:
@@ -313,8 +297,8 @@ def of_two_values(s: "Product | Contract", large: TooLarge, search: Search, atom
         yield search.site(large, atom, search.constants(s.x) + search.constants(s.y))
 
 
-@CAUSES.law(Reduce)
-def reduce(s: Reduce, large: TooLarge, search: Search, atom: Atom) -> "Iterator[Fault | TooLarge]":
+@CAUSES.law(st.Reduce)
+def reduce(s: st.Reduce, large: TooLarge, search: Search, atom: Atom) -> Back:
     yield large._replace(value=s.x, allowed=ZERO) if search.suspect(s.x, large.change) else search.site(large, atom)
 
 
@@ -327,25 +311,34 @@ MERGED: Reading[Callable[[Any, Share, Search], "Iterator[Fault | Share]"]] = Rea
 )
 
 MERGED.silent(
-    Known, LinearLike, Bounded, Slope, Exp, Log, Softmax, Power, Discrete, why="it makes no weight of a weight"
+    st.Known,
+    st.LinearLike,
+    st.Bounded,
+    st.Slope,
+    st.Exp,
+    st.Log,
+    st.Softmax,
+    st.Power,
+    st.Discrete,
+    why="it makes no weight of a weight",
 )
 
 
-@MERGED.law(View, Centre, Guard, Gather, Scale, Reduce)
+@MERGED.law(st.View, st.Centre, st.Guard, st.Gather, st.Scale, st.Reduce)
 def same_weight(s: Any, share: Share, search: Search) -> Iterator[Share]:
     yield share._replace(operand=s.x)
 
 
-@MERGED.law(Sum)
-def each_term(s: Sum, share: Share, search: Search) -> Iterator[Share]:
+@MERGED.law(st.Sum)
+def each_term(s: st.Sum, share: Share, search: Search) -> Iterator[Share]:
     fact = search.facts[share.operand]
     for x in s.xs:
         own = search.facts[x]
         yield Share(x, share.init + own.init - fact.init, share.change + own.change - fact.change)
 
 
-@MERGED.law(Normalise)
-def normalised_weight(s: Normalise, share: Share, search: Search) -> "Iterator[Fault | Share]":
+@MERGED.law(st.Normalise)
+def normalised_weight(s: st.Normalise, share: Share, search: Search) -> "Iterator[Fault | Share]":
     """Its size is not that of the weight; its update is, relative to the weight."""
     x, fact = search.facts[s.x], search.facts[share.operand]
     if share.init > ZERO:
@@ -354,8 +347,8 @@ def normalised_weight(s: Normalise, share: Share, search: Search) -> "Iterator[F
         yield Share(s.x, MINUS_INFINITY, x.change - x.init - (fact.change - share.change - s.shift))
 
 
-@MERGED.law(Product, Contract)
-def moved_factor(s: "Product | Contract", share: Share, search: Search) -> Iterator[Share]:
+@MERGED.law(st.Product, st.Contract)
+def moved_factor(s: st.Product | st.Contract, share: Share, search: Search) -> Iterator[Share]:
     """LoRA's B A, a gain times a direction: the factor that moved, the first one for the init."""
     x, y = search.facts[s.x], search.facts[s.y]
     of_x, of_y = x.change + y.trained, y.change + x.trained

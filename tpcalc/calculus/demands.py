@@ -20,29 +20,8 @@ from tpcalc.calculus.freedom import ABSORBING, Freedom
 from tpcalc.calculus.limits import LIMITS, NORM, OUTPUT, WEIGHT
 from tpcalc.calculus.reading import Id, Reading, back
 from tpcalc.lower.lowered import Lowered
-from tpcalc.rules.structures import (
-    Atom,
-    Bounded,
-    Centre,
-    Contract,
-    Discrete,
-    Exp,
-    Gather,
-    Guard,
-    Known,
-    LinearLike,
-    Log,
-    Normalise,
-    Power,
-    Product,
-    Reduce,
-    Scale,
-    Slope,
-    Softmax,
-    Sum,
-    View,
-    operands,
-)
+from tpcalc.rules import structures as st
+from tpcalc.rules.structures import Atom, operands
 
 
 class Demand(NamedTuple):
@@ -167,14 +146,14 @@ CONSTANTS: Reading[Callable[[Any, Demand, Walk], Demand]] = Reading(
 )
 
 
-@CONSTANTS.law(View, Centre, Guard, Gather, Scale, Reduce)
+@CONSTANTS.law(st.View, st.Centre, st.Guard, st.Gather, st.Scale, st.Reduce)
 def constants(s: Any, demand: Demand, walk: Walk) -> Demand:
     """What the 1/n of a readout multiplier multiplies keeps budget 0: the weight makes up for it."""
     return demand
 
 
-@CONSTANTS.law(Contract)
-def constants_of_a_contraction(s: Contract, demand: Demand, walk: Walk) -> Demand:
+@CONSTANTS.law(st.Contract)
+def constants_of_a_contraction(s: st.Contract, demand: Demand, walk: Walk) -> Demand:
     """The constant may be there for the sum (dot products divided by n): what that adds is left to it."""
     if roles(s, walk.facts[s.x], walk.facts[s.y]) != (False, False):
         return no_constants(s, demand, walk)
@@ -182,7 +161,20 @@ def constants_of_a_contraction(s: Contract, demand: Demand, walk: Walk) -> Deman
     return demand._replace(init=min(demand.init, K), change=min(demand.change, K), meets_weight=False)
 
 
-@CONSTANTS.law(Known, Sum, Product, Power, LinearLike, Bounded, Slope, Exp, Log, Softmax, Normalise, Discrete)
+@CONSTANTS.law(
+    st.Known,
+    st.Sum,
+    st.Product,
+    st.Power,
+    st.LinearLike,
+    st.Bounded,
+    st.Slope,
+    st.Exp,
+    st.Log,
+    st.Softmax,
+    st.Normalise,
+    st.Discrete,
+)
 def no_constants(s: Any, demand: Demand, walk: Walk) -> Demand:
     return capped(demand)._replace(meets_weight=False)
 
@@ -196,45 +188,46 @@ DEMANDS: Reading[Callable[[Any, Any, Walk, Atom], None]] = Reading(
     "demands", "what does a demand on the result ask of the operands?"
 )
 
-DEMANDS.silent(Known, why="it has no operand")
-DEMANDS.silent(Discrete, why="no gradient passes: whatever enters, less of it is the same")
-DEMANDS.silent(Slope, why="bounded whatever enters; the function itself asks, in the forward pass")
+DEMANDS.silent(st.Known, why="it has no operand")
+DEMANDS.silent(st.Discrete, why="no gradient passes: whatever enters, less of it is the same")
+DEMANDS.silent(st.Slope, why="bounded whatever enters; the function itself asks, in the forward pass")
 
 
-@DEMANDS.law(LinearLike, Bounded, Exp, Log, Softmax, unasked=True)
+@DEMANDS.law(st.LinearLike, st.Bounded, st.Exp, st.Log, st.Softmax, unasked=True)
 def nonlinearity(s: Any, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
     """Whatever becomes of the result: above order 0 it saturates, below it is linear."""
     for limit in LIMITS[type(s)](s, atom, walk.facts, walk.lowered):
         walk.ask(limit.value, Demand(ZERO, ZERO, True, f"enters a {limit.words}", atom))
 
 
-@DEMANDS.law(Normalise, unasked=True)
-def normalise(s: Normalise, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
+@DEMANDS.law(st.Normalise, unasked=True)
+def normalise(s: st.Normalise, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
     """The size of what enters is free (0); of a normalised weight the update counts relative to that."""
-    relative, use = ZERO, None
+    relative: Order = ZERO
+    use = None
     if demand is not None and walk.is_weight(atom.out) and demand.change < s.shift:
         relative, use = demand.change - s.shift, demand.use
     walk.ask(s.x, Demand(ZERO, relative, False, NORM, atom), use)
 
 
-@DEMANDS.law(View, Centre, Guard)
+@DEMANDS.law(st.View, st.Centre, st.Guard)
 def passes(s: Any, demand: Demand, walk: Walk, atom: Atom) -> None:
     walk.ask(s.x, demand)
 
 
-@DEMANDS.law(Gather)
-def gather(s: Gather, demand: Demand, walk: Walk, atom: Atom) -> None:
+@DEMANDS.law(st.Gather)
+def gather(s: st.Gather, demand: Demand, walk: Walk, atom: Atom) -> None:
     walk.ask(s.x, demand, atom)
 
 
-@DEMANDS.law(Scale)
-def scale(s: Scale, demand: Demand, walk: Walk, atom: Atom) -> None:
+@DEMANDS.law(st.Scale)
+def scale(s: st.Scale, demand: Demand, walk: Walk, atom: Atom) -> None:
     if s.order is not MINUS_INFINITY:
         walk.ask(s.x, demand.shifted(s.order))
 
 
-@DEMANDS.law(Sum)
-def total(s: Sum, demand: Demand, walk: Walk, atom: Atom) -> None:
+@DEMANDS.law(st.Sum)
+def total(s: st.Sum, demand: Demand, walk: Walk, atom: Atom) -> None:
     """Before a norm or a weight, what joins a value that can't grow is not made larger than that."""
     facts, hops = walk.facts, walk.hops
     pinned = max_order(*(facts[x].trained for x in s.xs if hops[x] is None and facts[x].data))
@@ -244,13 +237,13 @@ def total(s: Sum, demand: Demand, walk: Walk, atom: Atom) -> None:
         walk.ask(x, demand, atom)
 
 
-@DEMANDS.law(Reduce)
-def reduce(s: Reduce, demand: Demand, walk: Walk, atom: Atom) -> None:
+@DEMANDS.law(st.Reduce)
+def reduce(s: st.Reduce, demand: Demand, walk: Walk, atom: Atom) -> None:
     walk.ask(s.x, capped(demand.shifted(s.K), "is summed over a growing axis" if s.K else demand.law))
 
 
-@DEMANDS.law(Power)
-def power(s: Power, demand: Demand, walk: Walk, atom: Atom) -> None:
+@DEMANDS.law(st.Power)
+def power(s: st.Power, demand: Demand, walk: Walk, atom: Atom) -> None:
     """An inverse is larger for less: what it divides by keeps order 0."""
     if s.k > 0:
         walk.ask(s.x, capped(demand._replace(init=demand.init / s.k, change=demand.change / s.k)))
@@ -258,13 +251,13 @@ def power(s: Power, demand: Demand, walk: Walk, atom: Atom) -> None:
         walk.ask(s.x, Demand(ZERO, ZERO, False, "is divided by", atom))
 
 
-@DEMANDS.law(Product)
-def product(s: Product, demand: Demand, walk: Walk, atom: Atom) -> None:
+@DEMANDS.law(st.Product)
+def product(s: st.Product, demand: Demand, walk: Walk, atom: Atom) -> None:
     share(s, demand, walk, atom, ZERO)
 
 
-@DEMANDS.law(Contract, unasked=True)
-def contract(s: Contract, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
+@DEMANDS.law(st.Contract, unasked=True)
+def contract(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
     kinds = roles(s, walk.facts[s.x], walk.facts[s.y])
     if kinds != (False, False):
         weight_use(s, demand, walk, atom, kinds)
@@ -272,7 +265,7 @@ def contract(s: Contract, demand: Optional[Demand], walk: Walk, atom: Atom) -> N
         share(s, demand, walk, atom, walk.alignment.values(s.K))
 
 
-def weight_use(s: Contract, demand: Optional[Demand], walk: Walk, atom: Atom, kinds: tuple[bool, bool]) -> None:
+def weight_use(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom, kinds: tuple[bool, bool]) -> None:
     """Laws 1 to 3, solved for the weight: A and C at this use.  What it meets keeps budget 0, less a cap."""
     x_weight, y_weight = kinds
     for is_weight, w, v, rest in ((x_weight, s.x, s.y, s.rest_x), (y_weight, s.y, s.x, s.rest_y)):
@@ -297,7 +290,7 @@ def weight_use(s: Contract, demand: Optional[Demand], walk: Walk, atom: Atom, ki
     walk.ask(s.y if x_weight else s.x, entering)
 
 
-def share(s: "Product | Contract", demand: Demand, walk: Walk, atom: Atom, K: Fraction) -> None:
+def share(s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom, K: Fraction) -> None:
     """Two values meet: the absorber takes what the budget leaves, the other keeps budget 0."""
     facts, hops = walk.facts, walk.hops
     x, y = facts[s.x].trained, facts[s.y].trained

@@ -11,59 +11,54 @@ from typing import Any
 from tpcalc.algebra.order import Order, max_order
 from tpcalc.calculus.facts import Alignment, Facts
 from tpcalc.calculus.reading import Id, Reading
-from tpcalc.rules.structures import (
-    Bounded,
-    Centre,
-    Contract,
-    Discrete,
-    Exp,
-    Gather,
-    Guard,
-    Known,
-    LinearLike,
-    Log,
-    Normalise,
-    Power,
-    Product,
-    Reduce,
-    Scale,
-    Slope,
-    Softmax,
-    Sum,
-    View,
-)
+from tpcalc.rules import structures as st
 
 EFFECTS: Reading[Callable[[Any, Id, Order, Facts, Alignment], Order]] = Reading(
     "effects", "how much does the update of one operand move the result?"
 )
 
-EFFECTS.silent(Known, why="it has no operand")
+EFFECTS.silent(st.Known, why="it has no operand")
 
 
-@EFFECTS.law(View, Gather, Guard, Centre, Sum, Reduce, Power, LinearLike, Bounded, Slope, Exp, Log, Softmax, Discrete)
+@EFFECTS.law(
+    st.View,
+    st.Gather,
+    st.Guard,
+    st.Centre,
+    st.Sum,
+    st.Reduce,
+    st.Power,
+    st.LinearLike,
+    st.Bounded,
+    st.Slope,
+    st.Exp,
+    st.Log,
+    st.Softmax,
+    st.Discrete,
+)
 def as_much(s: Any, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
     """As long as weights are of order 0 where a function takes them, as they are in a stable net."""
     return change
 
 
-@EFFECTS.law(Scale)
-def scale(s: Scale, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
+@EFFECTS.law(st.Scale)
+def scale(s: st.Scale, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
     return change + s.order
 
 
-@EFFECTS.law(Product)
-def product(s: Product, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
+@EFFECTS.law(st.Product)
+def product(s: st.Product, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
     return change + facts[s.y if s.x == vid else s.x].trained
 
 
-@EFFECTS.law(Contract)
-def contract(s: Contract, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
+@EFFECTS.law(st.Contract)
+def contract(s: st.Contract, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
     """Law 3."""
     return change + alignment.weight_change(s.K) + facts[s.y if s.x == vid else s.x].trained
 
 
-@EFFECTS.law(Normalise)
-def normalise(s: Normalise, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
+@EFFECTS.law(st.Normalise)
+def normalise(s: st.Normalise, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
     return s.shift + change - max_order(facts[vid].init, facts[vid].trained)
 
 

@@ -218,29 +218,3 @@ def leaf_facts(lowered: Lowered, orders: Mapping[str, WeightOrders]) -> dict[int
         own = orders.get(leaf.name)
         facts[leaf.value] = weight_leaf(lowered, index, orders[leaf.weight.name] if own is None else own)
     return facts
-
-
-__all__ = [
-    "ALIGNMENTS",
-    "FULL",
-    "NONE",
-    "OMEGA",
-    "Alignment",
-    "Fact",
-    "Facts",
-    "Parity",
-    "WeightOrders",
-    "constant",
-    "deviating",
-    "deviation",
-    "leaf_fact",
-    "leaf_facts",
-    "of_value",
-    "product_deviation",
-    "product_parity",
-    "relative_deviation",
-    "repeated",
-    "roles",
-    "weight_fact",
-    "weight_leaf",
-]

@@ -14,29 +14,8 @@ from tpcalc.calculus.laws import interpret
 from tpcalc.calculus.reading import Id, Reading, forth
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.queries import reach
-from tpcalc.rules.structures import (
-    Atom,
-    Bounded,
-    Centre,
-    Contract,
-    Discrete,
-    Exp,
-    Gather,
-    Guard,
-    Known,
-    LinearLike,
-    Log,
-    Normalise,
-    Power,
-    Product,
-    Reduce,
-    Scale,
-    Slope,
-    Softmax,
-    Sum,
-    View,
-    operands,
-)
+from tpcalc.rules import structures as st
+from tpcalc.rules.structures import Atom, operands
 
 Hops = Mapping[Any, Optional[int]]
 Shifts = Mapping[Any, Order]
@@ -56,28 +35,30 @@ PINNED = Follows(None, ZERO)
 
 FREEDOM: Reading[Callable[[Any, Hops, Shifts, Facts], Follows]] = Reading("freedom", "which weight's scale follows it?")
 
-FREEDOM.silent(Known, Discrete, why="a constant, an index: of order 0 whatever enters")
-FREEDOM.silent(LinearLike, Bounded, Slope, Exp, Log, Softmax, why="a nonlinearity sees inputs of order 0 only")
-FREEDOM.silent(Normalise, why="a norm divides the scale out")
+FREEDOM.silent(st.Known, st.Discrete, why="a constant, an index: of order 0 whatever enters")
+FREEDOM.silent(
+    st.LinearLike, st.Bounded, st.Slope, st.Exp, st.Log, st.Softmax, why="a nonlinearity sees inputs of order 0 only"
+)
+FREEDOM.silent(st.Normalise, why="a norm divides the scale out")
 
 
-@FREEDOM.law(View, Centre, Guard, Gather, Reduce)
+@FREEDOM.law(st.View, st.Centre, st.Guard, st.Gather, st.Reduce)
 def passes(s: Any, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
     return Follows(hops[s.x], shift.get(s.x, ZERO))
 
 
-@FREEDOM.law(Scale)
-def scale(s: Scale, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+@FREEDOM.law(st.Scale)
+def scale(s: st.Scale, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
     return Follows(hops[s.x], shift.get(s.x, ZERO) + s.order)
 
 
-@FREEDOM.law(Power)
-def power(s: Power, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+@FREEDOM.law(st.Power)
+def power(s: st.Power, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
     return Follows(hops[s.x], shift.get(s.x, ZERO) * s.k) if s.k > 0 else PINNED
 
 
-@FREEDOM.law(Sum)
-def total(s: Sum, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+@FREEDOM.law(st.Sum)
+def total(s: st.Sum, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
     """Follows where all of it does; zeros do not count."""
     counted = [x for x in s.xs if facts[x].trained is not MINUS_INFINITY]
     near = [hop for x in counted if (hop := hops[x]) is not None]
@@ -90,15 +71,15 @@ def _nearest(s: Any, hops: Hops) -> Optional[int]:
     return min((hop for hop in (hops[s.x], hops[s.y]) if hop is not None), default=None)
 
 
-@FREEDOM.law(Product)
-def product(s: Product, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+@FREEDOM.law(st.Product)
+def product(s: st.Product, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
     """Follows either; what is pinned counts with the order that it has."""
     x, y = (facts[vid].trained if hops[vid] is None else shift.get(vid, ZERO) for vid in (s.x, s.y))
     return Follows(_nearest(s, hops), x + y)
 
 
-@FREEDOM.law(Contract)
-def contract(s: Contract, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+@FREEDOM.law(st.Contract)
+def contract(s: st.Contract, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
     """The weight that it meets makes up for the constants before it."""
     return Follows(_nearest(s, hops), ZERO)
 
@@ -146,13 +127,13 @@ ABSORBING: Reading[Callable[[Any, Hops], tuple[Id, ...]]] = Reading("absorbing",
 ABSORBING.silent(*FREEDOM.silent_on, why="pinned: less of an operand is not less of it")
 
 
-@ABSORBING.law(View, Centre, Guard, Gather, Reduce, Scale, Power, Sum)
+@ABSORBING.law(st.View, st.Centre, st.Guard, st.Gather, st.Reduce, st.Scale, st.Power, st.Sum)
 def all_of_it(s: Any, hops: Hops) -> tuple[Id, ...]:
     return operands(s)
 
 
-@ABSORBING.law(Product)
-def nearer_factor(s: Product, hops: Hops) -> tuple[Id, ...]:
+@ABSORBING.law(st.Product)
+def nearer_factor(s: st.Product, hops: Hops) -> tuple[Id, ...]:
     """The only free one; of two the nearer to its weight (a gain), the first of two as near."""
     x, y = hops[s.x], hops[s.y]
     if x is None or y is None:
@@ -160,8 +141,8 @@ def nearer_factor(s: Product, hops: Hops) -> tuple[Id, ...]:
     return (s.y if y < x else s.x,)
 
 
-@ABSORBING.law(Contract)
-def weight_or_first(s: Contract, hops: Hops) -> tuple[Id, ...]:
+@ABSORBING.law(st.Contract)
+def weight_or_first(s: st.Contract, hops: Hops) -> tuple[Id, ...]:
     """The only free one; of two the weight itself, else the first (``q`` of ``q k``)."""
     x, y = hops[s.x], hops[s.y]
     if x is None or y is None:
@@ -180,7 +161,8 @@ def absorbers(lowered: Lowered, start: int, hops: Hops) -> set[int]:
         law = None if atom is None or hops.get(vid) is None else ABSORBING.of(atom.structure)
         return () if law is None or atom is None else law(atom.structure, hops)
 
-    return {leaf.value for leaf in lowered.leaves} & set(reach([start], onward))
+    reached: set[int] = set(reach([start], onward))
+    return {leaf.value for leaf in lowered.leaves} & reached
 
 
 __all__ = ["ABSORBING", "FREEDOM", "PINNED", "Follows", "Freedom", "Hops", "absorbers", "freedom"]

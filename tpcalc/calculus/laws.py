@@ -37,28 +37,8 @@ from tpcalc.calculus.facts import (
 )
 from tpcalc.calculus.reading import Reading, forth
 from tpcalc.lower.lowered import Lowered
-from tpcalc.rules.structures import (
-    Atom,
-    Bounded,
-    Centre,
-    Contract,
-    Discrete,
-    Exp,
-    Gather,
-    Guard,
-    Known,
-    LinearLike,
-    Log,
-    Normalise,
-    Power,
-    Product,
-    Reduce,
-    Scale,
-    Slope,
-    Softmax,
-    Sum,
-    View,
-)
+from tpcalc.rules import structures as st
+from tpcalc.rules.structures import Atom
 
 LAWS: Reading[Callable[[Any, Facts, Alignment], Fact]] = Reading("laws", "what comes out?")
 
@@ -73,42 +53,42 @@ def _function_of(x: Fact, init: Order, trained: Order, change: Order, parity: st
     return deviating(Fact(init, trained, change, x.depends, odd, mixed, data=x.data), left, x.apart)
 
 
-@LAWS.law(Known)
-def known(s: Known, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Known)
+def known(s: st.Known, facts: Facts, alignment: Alignment) -> Fact:
     fact = constant(s.order)._replace(data=s.data)
     return deviating(fact, MINUS_INFINITY if s.uniform else s.order)
 
 
-@LAWS.law(View)
-def view(s: View, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.View)
+def view(s: st.View, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     return repeated(x) if s.repeated else x
 
 
-@LAWS.law(Guard)
-def guard(s: Guard, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Guard)
+def guard(s: st.Guard, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     init = ZERO if x.init is MINUS_INFINITY else x.init
     trained = ZERO if x.trained is MINUS_INFINITY else x.trained
     return x._replace(init=init, trained=trained)
 
 
-@LAWS.law(Gather)
-def gather(s: Gather, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Gather)
+def gather(s: st.Gather, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]._replace(gathered=True, data=True)
     return repeated(x) if s.repeated else x
 
 
-@LAWS.law(Scale)
-def scale(s: Scale, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Scale)
+def scale(s: st.Scale, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     if s.order is MINUS_INFINITY:
         return constant(MINUS_INFINITY)
     return x.shifted(s.order)
 
 
-@LAWS.law(Sum)
-def total(s: Sum, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Sum)
+def total(s: st.Sum, facts: Facts, alignment: Alignment) -> Fact:
     """Orders take the max; a parity survives only where all summands share it, but signs where each has its own."""
     xs = [facts[x] for x in s.xs]
     depends = mixed = weight = apart = 0
@@ -140,8 +120,8 @@ def total(s: Sum, facts: Facts, alignment: Alignment) -> Fact:
     return deviating(fact, max_order(*(deviation(x) for x in xs)), apart)
 
 
-@LAWS.law(Product)
-def product(s: Product, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Product)
+def product(s: st.Product, facts: Facts, alignment: Alignment) -> Fact:
     x, y = facts[s.x], facts[s.y]
     depends, odd, mixed, cover = product_parity(x, y)
     # a weight times a mask or a constant is still a random weight; times data it is a value
@@ -160,8 +140,8 @@ def product(s: Product, facts: Facts, alignment: Alignment) -> Fact:
     return deviating(fact, product_deviation(x, y), x.apart | y.apart)
 
 
-@LAWS.law(Contract)
-def contract(s: Contract, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Contract)
+def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     x, y = facts[s.x], facts[s.y]
     K = s.K
     x_weight, y_weight = roles(s, x, y)
@@ -206,8 +186,8 @@ def K_update(alignment: Alignment, K: Fraction, other: Fact, other_weight: bool,
     return alignment.values(K) + other.trained
 
 
-@LAWS.law(Reduce)
-def reduce(s: Reduce, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Reduce)
+def reduce(s: st.Reduce, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     init = x.init + (s.K / 2 if x.cancels else s.K)
     change = x.change + alignment.values(s.K)
@@ -223,8 +203,8 @@ def _power(order: Order, k: Fraction) -> Order:
     return order * k
 
 
-@LAWS.law(Power)
-def power(s: Power, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Power)
+def power(s: st.Power, facts: Facts, alignment: Alignment) -> Fact:
     """Homogeneous of degree k.
 
     The change by the mean-value law, and by both ends where a value leaves its initial one.
@@ -240,8 +220,8 @@ def power(s: Power, facts: Facts, alignment: Alignment) -> Fact:
     return _function_of(x, init, trained, change, s.parity, init + relative_deviation(x))
 
 
-@LAWS.law(LinearLike)
-def linear_like(s: LinearLike, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.LinearLike)
+def linear_like(s: st.LinearLike, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     if s.offset:
         return _function_of(x, max_order(x.init, ZERO), max_order(x.trained, ZERO), x.change, "none", deviation(x))
@@ -268,8 +248,8 @@ def _settled(x: Fact, fact: Fact) -> Fact:
     return fact
 
 
-@LAWS.law(Bounded)
-def bounded(s: Bounded, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Bounded)
+def bounded(s: st.Bounded, facts: Facts, alignment: Alignment) -> Fact:
     """f(0) + f'(0) x for small x; an even function (cos) is flat there: f(0) + f''(0) x^2 / 2."""
     x = facts[s.x]
     change, left = _at_most_zero(x.change), deviation(x)
@@ -281,28 +261,28 @@ def bounded(s: Bounded, facts: Facts, alignment: Alignment) -> Fact:
     return _settled(x, _function_of(x, ZERO, ZERO, change, s.parity, left))
 
 
-@LAWS.law(Slope)
-def slope(s: Slope, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Slope)
+def slope(s: st.Slope, facts: Facts, alignment: Alignment) -> Fact:
     """Of order 0, and a constant to leading order for small x."""
     x = facts[s.x]
     return _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
 
 
-@LAWS.law(Exp)
-def exponential(s: Exp, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Exp)
+def exponential(s: st.Exp, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     return _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
 
 
-@LAWS.law(Log)
-def logarithm(s: Log, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Log)
+def logarithm(s: st.Log, facts: Facts, alignment: Alignment) -> Fact:
     """log of n^e is e log n, order 0; the change is relative."""
     x = facts[s.x]
     return _function_of(x, ZERO, ZERO, _relative(x), "none", relative_deviation(x))
 
 
-@LAWS.law(Softmax)
-def softmax(s: Softmax, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Softmax)
+def softmax(s: st.Softmax, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     if s.log:
         fact = _function_of(x, max_order(ZERO, x.init), max_order(ZERO, x.trained), x.change, "none", deviation(x))
@@ -312,8 +292,8 @@ def softmax(s: Softmax, facts: Facts, alignment: Alignment) -> Fact:
     return _settled(x, fact)
 
 
-@LAWS.law(Normalise)
-def normalise(s: Normalise, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Normalise)
+def normalise(s: st.Normalise, facts: Facts, alignment: Alignment) -> Fact:
     """Order ``shift`` whatever the order of x; the change is relative and at most that."""
     x = facts[s.x]
     init: Order = MINUS_INFINITY if x.init is MINUS_INFINITY else s.shift
@@ -323,8 +303,8 @@ def normalise(s: Normalise, facts: Facts, alignment: Alignment) -> Fact:
     return fact if x.data else fact._replace(weight=x.weight)
 
 
-@LAWS.law(Centre)
-def centre(s: Centre, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Centre)
+def centre(s: st.Centre, facts: Facts, alignment: Alignment) -> Fact:
     """What is left of a value beside the number that all its entries share; the change is taken to have no such part.
 
     Of 1/2 + d only d is left: that is the size to which the change is relative, and it depends on weights on which 1/2
@@ -344,8 +324,8 @@ def centre(s: Centre, facts: Facts, alignment: Alignment) -> Fact:
     )
 
 
-@LAWS.law(Discrete)
-def discrete(s: Discrete, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Discrete)
+def discrete(s: st.Discrete, facts: Facts, alignment: Alignment) -> Fact:
     """Flips for a fraction of its entries when an input moves as much as it is large."""
     xs = [facts[vid] for vid in s.xs]
     depends = mixed = 0

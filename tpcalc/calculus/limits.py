@@ -20,28 +20,8 @@ from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Program
 from tpcalc.program.queries import trail
-from tpcalc.rules.structures import (
-    Atom,
-    Bounded,
-    Centre,
-    Contract,
-    Discrete,
-    Exp,
-    Gather,
-    Guard,
-    Known,
-    LinearLike,
-    Log,
-    Normalise,
-    Power,
-    Product,
-    Reduce,
-    Scale,
-    Slope,
-    Softmax,
-    Sum,
-    View,
-)
+from tpcalc.rules import structures as st
+from tpcalc.rules.structures import Atom
 
 NONLINEARITY, SOFTMAX = "enters a nonlinearity", "enters a softmax"
 WEIGHT, NORM = "enters a weight", "enters a norm"
@@ -68,9 +48,19 @@ class Limit(NamedTuple):
 
 LIMITS: Reading[Callable[[Any, Atom, Facts, Any], Iterator[Limit]]] = Reading("limits", "what must stay O(1)?")
 
-LIMITS.silent(Known, Discrete, why="no value enters as a number")
-LIMITS.silent(View, Gather, Guard, Centre, Scale, Product, Reduce, Power, why="homogeneous: its result may be limited")
-LIMITS.silent(Slope, why="the function itself is limited, in the forward pass")
+LIMITS.silent(st.Known, st.Discrete, why="no value enters as a number")
+LIMITS.silent(
+    st.View,
+    st.Gather,
+    st.Guard,
+    st.Centre,
+    st.Scale,
+    st.Product,
+    st.Reduce,
+    st.Power,
+    why="homogeneous: its result may be limited",
+)
+LIMITS.silent(st.Slope, why="the function itself is limited, in the forward pass")
 
 
 def _words(words: str) -> Callable[[Any, Atom, Facts, Any], Iterator[Limit]]:
@@ -80,32 +70,32 @@ def _words(words: str) -> Callable[[Any, Atom, Facts, Any], Iterator[Limit]]:
     return nonlinearity
 
 
-LIMITS.law(LinearLike)(_words("nonlinearity"))
-LIMITS.law(Bounded)(_words("bounded nonlinearity"))
-LIMITS.law(Exp)(_words("exponential"))
-LIMITS.law(Log)(_words("logarithm"))
+LIMITS.law(st.LinearLike)(_words("nonlinearity"))
+LIMITS.law(st.Bounded)(_words("bounded nonlinearity"))
+LIMITS.law(st.Exp)(_words("exponential"))
+LIMITS.law(st.Log)(_words("logarithm"))
 
 
-@LIMITS.law(Softmax)
-def softmax(s: Softmax, atom: Atom, facts: Facts, lowered: Any) -> Iterator[Limit]:
+@LIMITS.law(st.Softmax)
+def softmax(s: st.Softmax, atom: Atom, facts: Facts, lowered: Any) -> Iterator[Limit]:
     yield Limit(s.x, SOFTMAX, atom, "log-softmax" if s.log else "softmax")
 
 
-@LIMITS.law(Contract)
-def contract(s: Contract, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
+@LIMITS.law(st.Contract)
+def contract(s: st.Contract, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
     x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
     if s.K > 0 and x_weight != y_weight:
         yield Limit(base(lowered, s.y if x_weight else s.x), WEIGHT, atom)
 
 
-@LIMITS.law(Normalise)
-def normalise(s: Normalise, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
+@LIMITS.law(st.Normalise)
+def normalise(s: st.Normalise, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
     x: Id = s.x
     yield Limit(lowered.before_centring(x), NORM, atom)
 
 
-@LIMITS.law(Sum)
-def total(s: Sum, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
+@LIMITS.law(st.Sum)
+def total(s: st.Sum, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
     """Where it adds two values of the program: blocks of a packed value are joined by sums too, and biases added."""
     added = [x for x in s.xs if facts[x].data and x in lowered.program.values]
     if len(added) > 1 and lowered.node(atom).op.split(".")[1].rstrip("_") in ("add", "sub"):
@@ -138,7 +128,9 @@ def outputs(program: Program) -> tuple[int, ...]:
 
 def passes(lowered: Lowered) -> Callable[[int], bool]:
     """Whether a value is another one times a constant, arranged anew."""
-    return lambda vid: isinstance(lowered.maker[vid].structure, (View, Scale, Guard)) if vid in lowered.maker else False
+    return lambda vid: (
+        isinstance(lowered.maker[vid].structure, (st.View, st.Scale, st.Guard)) if vid in lowered.maker else False
+    )
 
 
 def base(lowered: Lowered, vid: Id) -> int:

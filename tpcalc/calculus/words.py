@@ -13,30 +13,8 @@ from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
 from tpcalc.calculus.facts import Alignment, Facts, roles
 from tpcalc.calculus.reading import Reading
 from tpcalc.lower.lowered import Lowered
-from tpcalc.rules.structures import (
-    Atom,
-    Bounded,
-    Centre,
-    Contract,
-    Discrete,
-    Exp,
-    Gather,
-    Guard,
-    Known,
-    LinearLike,
-    Log,
-    Normalise,
-    Power,
-    Product,
-    Reduce,
-    Scale,
-    Slope,
-    Softmax,
-    Structure,
-    Sum,
-    View,
-    operands,
-)
+from tpcalc.rules import structures as st
+from tpcalc.rules.structures import Atom, Structure, operands
 
 
 @dataclass(frozen=True)
@@ -58,39 +36,39 @@ def _always(*kinds: type[Structure], say: Callable[[Any], str]) -> None:
     WORDS.law(*kinds)(lambda s, facts, alignment: say(s))
 
 
-_always(Known, say=lambda s: f"a constant of order {order_text(s.order)}")
-_always(View, Guard, say=lambda s: "a view: the order passes through")
-_always(Centre, say=lambda s: "less its mean: what is left of a constant, and the change")
-_always(Gather, say=lambda s: "entries picked by index: the order passes through")
-_always(Scale, say=lambda s: f"times a constant of order {order_text(s.order)}")
-_always(Sum, say=lambda s: "a sum: the largest order")
-_always(Product, say=lambda s: "a product: orders add")
-_always(Power, say=lambda s: f"homogeneous of degree {s.k}: {s.k} times the order")
-_always(LinearLike, say=lambda s: "asymptotically linear: the order passes through")
-_always(Bounded, say=lambda s: "bounded: at most order 0")
-_always(Exp, say=lambda s: "exp: at most order 0")
-_always(Log, say=lambda s: "log: at most order 0")
-_always(Slope, say=lambda s: "a slope: at most order 0")
-_always(Normalise, say=lambda s: f"a norm: order {s.shift} whatever enters")
-_always(Discrete, say=lambda s: "a comparison or index: order 0")
+_always(st.Known, say=lambda s: f"a constant of order {order_text(s.order)}")
+_always(st.View, st.Guard, say=lambda s: "a view: the order passes through")
+_always(st.Centre, say=lambda s: "less its mean: what is left of a constant, and the change")
+_always(st.Gather, say=lambda s: "entries picked by index: the order passes through")
+_always(st.Scale, say=lambda s: f"times a constant of order {order_text(s.order)}")
+_always(st.Sum, say=lambda s: "a sum: the largest order")
+_always(st.Product, say=lambda s: "a product: orders add")
+_always(st.Power, say=lambda s: f"homogeneous of degree {s.k}: {s.k} times the order")
+_always(st.LinearLike, say=lambda s: "asymptotically linear: the order passes through")
+_always(st.Bounded, say=lambda s: "bounded: at most order 0")
+_always(st.Exp, say=lambda s: "exp: at most order 0")
+_always(st.Log, say=lambda s: "log: at most order 0")
+_always(st.Slope, say=lambda s: "a slope: at most order 0")
+_always(st.Normalise, say=lambda s: f"a norm: order {s.shift} whatever enters")
+_always(st.Discrete, say=lambda s: "a comparison or index: order 0")
 
 
-@WORDS.law(Softmax)
-def softmax(s: Softmax, facts: Facts, alignment: Alignment) -> str:
+@WORDS.law(st.Softmax)
+def softmax(s: st.Softmax, facts: Facts, alignment: Alignment) -> str:
     if s.log:
         return "log-softmax: the larger of the order and 0"
     return "softmax" if s.growth == 0 else f"softmax over growth {s.growth}: entries n^-{s.growth}"
 
 
-@WORDS.law(Reduce)
-def reduce(s: Reduce, facts: Facts, alignment: Alignment) -> str:
+@WORDS.law(st.Reduce)
+def reduce(s: st.Reduce, facts: Facts, alignment: Alignment) -> str:
     if s.K == 0:
         return "a sum over axes that do not grow"
     return f"a sum over growth {s.K}: + {alignment.values(s.K)} when aligned"
 
 
-@WORDS.law(Contract)
-def contract(s: Contract, facts: Facts, alignment: Alignment) -> str:
+@WORDS.law(st.Contract)
+def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> str:
     x, y = facts[s.x], facts[s.y]
     x_weight, y_weight = roles(s, x, y)
     if s.K == 0:
@@ -126,7 +104,7 @@ def reason_of(lowered: Lowered, facts: Facts, alignment: Alignment, vid: int) ->
         value = lowered.program.values[vid]
         return Reason(vid, fact.trained, f"{value.kind} {value.name}".strip(), (), None)
     xs = tuple(operands(atom.structure))
-    if isinstance(atom.structure, (Contract, Product)):
+    if isinstance(atom.structure, (st.Contract, st.Product)):
         # the value rather than the weight carries the story further back
         xs = tuple(sorted(xs, key=lambda x: facts[x].weight != 0 and not facts[x].data))
     else:  # the one that is as large
@@ -139,7 +117,7 @@ def chain(lowered: Lowered, facts: Facts, alignment: Alignment, vid: int, limit:
     seen = 0
     while seen < limit:
         reason = reason_of(lowered, facts, alignment, vid)
-        if reason.atom is None or not isinstance(reason.atom.structure, (View, Centre, Guard)):
+        if reason.atom is None or not isinstance(reason.atom.structure, (st.View, st.Centre, st.Guard)):
             yield reason
             seen += 1
         if not reason.parents:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Optional
 
 from tpcalc.algebra.order import ZERO, Order
-from tpcalc.calculus.laws import FULL, Fact
+from tpcalc.calculus.facts import FULL, Fact
 from tpcalc.derive.solve import Need, Solution, moments, role_of, safe_rate, solve, view_of
 from tpcalc.dynamics.given import analyse, gradient_order
 from tpcalc.dynamics.regime import Regime, regime
