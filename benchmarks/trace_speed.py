@@ -81,8 +81,8 @@ def plain(layers: int, hidden: int, sequence: int) -> int:
 
 def record(layers: int, hidden: int, sequence: int) -> int:
     """One pass of our recorder."""
-    from tpcalc.trace.init.laws import InitRecorder
-    from tpcalc.trace.record.recorder import record
+    from tpcalc.trace.init import InitRecorder
+    from tpcalc.trace.record import record
 
     return len(record(lambda: llama(layers, hidden, sequence), hidden, building=InitRecorder).nodes)
 

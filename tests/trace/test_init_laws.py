@@ -10,8 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.init import trunc_normal_ as imported_trunc_normal_
 
 from tpcalc.program.ir import InitLaw
-from tpcalc.trace.init.laws import InitRecorder, measured_law, truncated_normal_moments
-from tpcalc.trace.record.recorder import record
+from tpcalc.trace.init import InitRecorder, measured_law
+from tpcalc.trace.init.law import truncated_normal_moments
+from tpcalc.trace.record import record
 
 P = nn.Parameter
 E = torch.empty

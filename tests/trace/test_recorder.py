@@ -17,11 +17,8 @@ from torch import nn
 
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawTrace, Ref
-from tpcalc.trace.record.isolation import decomposed
 from tpcalc.trace.record.mode import Recording
-from tpcalc.trace.record.ops import op_of
-from tpcalc.trace.record.outputs import find_loss, primary_outputs
-from tpcalc.trace.record.recorder import observe, record
+from tpcalc.trace.record import decomposed, find_loss, observe, op_of, primary_outputs, record
 
 # -- replay ----------------------------------------------------------------------------------------
 
@@ -510,13 +507,13 @@ def test_layer_norm_is_laid_out_as_by_its_kernels(dtype, axes):
         for weight in (None, torch.ones(shape, dtype=dtype)):
             forward = (x, list(shape), weight, None, 1e-5)
             _, mean, rstd = real = aten.native_layer_norm.default(*forward)
-            inferred = recording._infer_on_meta(op_of(aten.native_layer_norm.default), forward, {})
-            assert inferred == tuple(map(recording._geometry_of, real))
+            inferred = recording.inference.on_meta(op_of(aten.native_layer_norm.default), forward, {})
+            assert inferred == tuple(map(recording.geometry_of, real))
             for wanted in ([True, weight is not None, False], [weight is None, weight is not None, False]):
                 backward = (x, x, list(shape), mean, rstd, weight, None, wanted)
                 real = aten.native_layer_norm_backward.default(*backward)
-                inferred = recording._infer_on_meta(op_of(aten.native_layer_norm_backward.default), backward, {})
-                laid = [recording._geometry_of(t) if want else None for t, want in zip(real, wanted, strict=True)]
+                inferred = recording.inference.on_meta(op_of(aten.native_layer_norm_backward.default), backward, {})
+                laid = [recording.geometry_of(t) if want else None for t, want in zip(real, wanted, strict=True)]
                 assert list(inferred) == laid
 
 
@@ -533,8 +530,8 @@ def test_layer_norm_is_laid_out_as_by_its_kernels(dtype, axes):
 )
 def test_constructors_are_laid_out_as_for_real(func, args, kwargs):
     recording = Recording()
-    inferred = recording._infer_on_meta(op_of(func), args, kwargs)
-    assert inferred == recording._geometry_of(func(*args, **kwargs)) == recording.infer(func, args, kwargs)
+    inferred = recording.inference.on_meta(op_of(func), args, kwargs)
+    assert inferred == recording.geometry_of(func(*args, **kwargs)) == recording.inference.on_fake(func, args, kwargs)
 
 
 # -- errors ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Optional
 
 from tpcalc.program.ir import Program
+from tpcalc.program.raw import RawTrace
 
 __all__ = ["trace"]
 
@@ -27,12 +28,12 @@ def trace(
     if a size or constant is no power of the width.
     """
     from tpcalc.trace.align import align
-    from tpcalc.trace.init.laws import InitRecorder
-    from tpcalc.trace.record.recorder import record
+    from tpcalc.trace.init import InitRecorder
+    from tpcalc.trace.record import record
     from tpcalc.trace.target import call_factory, parse_widths
 
     ascending = parse_widths(widths)
-    traces = []
+    traces: list[RawTrace] = []
     for width in ascending:
         # Source lines are the same at every width, and walking the stack for them is the slow part.
         first = not traces

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch._subclasses import fake_impls
 
-from tpcalc.trace.record.special import handler, layout
-
 __all__ = ["Op", "op_of"]
 
 _BATCH_NORMS = ("aten.native_batch_norm.default", "aten.cudnn_batch_norm.default", "aten.miopen_batch_norm.default")
-
 
 _ASK_THE_DEVICE = (
     "norm", "fft", "linalg", "pad1d", "pad2d", "pad3d", "median", "mode", "pixel", "embedding_bag", "upsample",
@@ -52,7 +49,7 @@ class Op:
 
     __slots__ = (
         "func", "name", "writes", "returned", "aliases", "views", "reshapes", "random", "returns_self", "empty",
-        "hides_writes", "special", "on_meta", "cuts", "constructs", "layout",
+        "hides_writes", "on_meta", "cuts", "constructs",
     )  # fmt: skip
 
     def __init__(self, func: Any) -> None:
@@ -87,13 +84,9 @@ class Op:
         """Whether a bare run on meta tensors tells the geometry of its result."""
         self.constructs = _makes_a_tensor(func)
         """Whether it makes a tensor from none, so that it can be told to do so on the meta device."""
-        self.special: Any = handler(self.name)
-        """Handler that replaces the ordinary recording, if any."""
-        self.layout: Any = layout(self.name)
-        """What tells the geometry of its results without a run, if anything does."""
 
     @staticmethod
-    def _match(result: Any, table: dict[str, Any]) -> Optional[Any]:
+    def _match(result: Any, table: dict[str, Any]) -> Any:
         alias = result.alias_info
         if alias is None:
             return None

@@ -9,7 +9,8 @@ its real numbers, the *shadow*.
 from __future__ import annotations
 
 import sys
-from typing import Any, Optional
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional
 
 import torch
 
@@ -17,10 +18,11 @@ from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawValue, Ref
 from tpcalc.trace.record.where import SourceLines
 
-__all__ = ["CPU", "Geometry", "Memory", "Phantom", "make_alias", "make_phantom"]
+__all__ = ["CPU", "Geometry", "Memory", "Phantom", "make_alias", "make_phantom", "unwritten_numbers"]
 
 CPU = torch.device("cpu")
 _wrap = torch.Tensor._make_wrapper_subclass
+_data: Any = torch._C.TensorBase.data
 
 
 class Geometry:
@@ -66,10 +68,10 @@ class Phantom(torch.Tensor):
     shadow: Optional[torch.Tensor]
     """Its real numbers, where known; valid only while ``memory.known``."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         raise TraceError(
             f"{func} was called on a traced tensor outside of the trace; a lazy module, or a model kept after its "
             "trace, does this: build the model anew in the factory, with explicit sizes"
@@ -107,11 +109,10 @@ class Phantom(torch.Tensor):
     def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Conversions of dtype and layout; a trace has one device."""
         if args and isinstance(args[0], (str, int, torch.device)):
-            args = args[1:]
-            if args and isinstance(args[0], torch.dtype):
-                args, kwargs = (), {"dtype": args[0], **_copy_arguments(args[1:]), **kwargs}
-            elif args:
-                args, kwargs = (), {**_copy_arguments(args), **kwargs}
+            rest = list(args[1:])
+            dtype = {"dtype": rest.pop(0)} if rest and isinstance(rest[0], torch.dtype) else {}
+            flags = {name: flag for name, flag in zip(("non_blocking", "copy"), rest) if flag is not None}
+            args, kwargs = (), {**dtype, **flags, **kwargs}
         kwargs.pop("device", None)
         return super().to(*args, **kwargs) if args or kwargs else self
 
@@ -122,33 +123,28 @@ class Phantom(torch.Tensor):
         if id(self) in memo:
             return memo[id(self)]
         with torch.no_grad():
-            copy = self.detach().clone()
+            copy: Any = self.detach().clone()
         if getattr(self, "_is_param", False):
             copy._is_param = True
         copy.requires_grad_(self.requires_grad)
         memo[id(self)] = copy
         return copy
 
-    def __reduce_ex__(self, protocol: int) -> Any:
+    def __reduce_ex__(self, protocol: Any) -> Any:
         raise TraceError("a traced tensor can't be pickled; don't save the model inside the factory")
 
-    def __repr__(self, **kwargs: Any) -> str:
+    def __repr__(self, **kwargs: Any) -> str:  # type: ignore[override]
         return f"Phantom({tuple(self.shape)}, {self.dtype})"
 
     @property
     def data(self) -> torch.Tensor:
-        return torch._C.TensorBase.data.__get__(self)
+        return _data.__get__(self)
 
     @data.setter
-    def data(self, source: "Phantom") -> None:
-        torch._C.TensorBase.data.__set__(self, source)
+    def data(self, source: "Phantom") -> None:  # type: ignore[override]
+        _data.__set__(self, source)
         self.geometry, self.memory, self.version = source.geometry, source.memory, source.version
         self.ref, self.shadow = source.ref, source.shadow
-
-
-def _copy_arguments(flags: tuple[Any, ...]) -> dict[str, Any]:
-    """The trailing positional arguments of ``Tensor.to(device, dtype, non_blocking, copy)``."""
-    return {name: flag for name, flag in zip(("non_blocking", "copy"), flags, strict=False) if flag is not None}
 
 
 def make_phantom(geometry: Geometry, memory: Memory, ref: Optional[Ref], shadow: Optional[torch.Tensor]) -> Phantom:
@@ -164,3 +160,20 @@ def make_alias(geometry: Geometry, source: Phantom, ref: Optional[Ref], shadow: 
     phantom = make_phantom(geometry, source.memory, ref, shadow)
     torch._functionalize_unsafe_set(phantom, source)
     return phantom
+
+
+@contextmanager
+def unwritten_numbers() -> Iterator[None]:
+    """While it is held, numpy may read the numbers of phantoms but not write them: no recorder would see it."""
+
+    def numpy(self: Phantom, *, force: bool = False) -> Any:
+        array = own(self, force=force)
+        array.flags.writeable = False
+        return array
+
+    own = Phantom.numpy
+    Phantom.numpy = numpy  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Phantom.numpy = own  # type: ignore[method-assign]

@@ -14,14 +14,14 @@ __all__ = ["Modules", "SourceLines"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
-_RECORDER = os.path.join(_HERE, "trace", "record", "recorder.py")
-"""The frame below which there is no user code of the model any more, only whoever asked for the trace."""
+_RECORDER = tuple(os.path.join(_HERE, "trace", "record", name) for name in ("recorder.py", "run.py"))
+"""Frames below which there is no user code of the model any more, only whoever asked for the trace."""
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
 
 
 def _is_users(filename: str) -> Optional[bool]:
     """Whether this is a file of the user's; None if the search ends there."""
-    if filename == _RECORDER:
+    if filename in _RECORDER:
         return None
     if filename.startswith(("<", _TORCH, _HERE)):
         return False
@@ -85,8 +85,8 @@ class Modules:
             finally:
                 stack.pop()
 
-        torch.nn.Module.__call__ = call
+        torch.nn.Module.__call__ = call  # type: ignore[method-assign]
         try:
             yield
         finally:
-            torch.nn.Module.__call__ = original
+            torch.nn.Module.__call__ = original  # type: ignore[method-assign]

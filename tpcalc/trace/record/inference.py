@@ -1,0 +1,133 @@
+"""The geometry of what a call returns, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, UnsupportedOperatorException
+
+from tpcalc.errors import TraceError
+from tpcalc.trace.record.layouts import LAYOUTS
+from tpcalc.trace.record.ops import Op
+from tpcalc.trace.record.phantom import CPU
+from tpcalc.trace.record.tape import Tape
+
+__all__ = ["Inference", "mapped", "tensors_in"]
+
+LARGEST_EXAMPLE = 2**22
+"""Most entries of the operands of an op whose result is found out by a run on zeros."""
+
+_BY_LENGTHS = frozenset(("aten._pack_padded_sequence.default", "aten._ctc_loss.Tensor", "aten._ctc_loss.default"))
+"""Ops whose results depend on numbers only through lengths the user gives."""
+_unseen = object()
+
+
+class Inference:
+    """Infers geometries for the calls of one tape, once for each distinct call: by PyTorch's own fake tensors."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self._known: dict[tuple, Any] = {}
+
+    @cached_property
+    def _fake(self) -> FakeTensorMode:
+        mode = FakeTensorMode(allow_non_fake_inputs=True)
+        mode.cache_enabled = False  # it is asked only what is not in ours
+        return mode
+
+    def recall(self, op: Op, args: tuple, kwargs: dict, key: tuple) -> Any:
+        """Geometry of the results of a call, remembered for calls alike, which have the same ``key``."""
+        inferred = self._known.get(key, _unseen)
+        if inferred is _unseen:
+            inferred = self._known[key] = self.on_meta(op, args, kwargs) or self.on_fake(op.func, args, kwargs)
+        return inferred
+
+    def on_meta(self, op: Op, args: tuple, kwargs: dict) -> Any:
+        """The cheap way to infer, for ops that allow it; None if it fails or gives nothing."""
+        layout = LAYOUTS.get(op.name)
+        if layout is not None:
+            return layout(self.tape, args)
+        if op.constructs:
+            kwargs = {**kwargs, "device": "meta"}
+        elif not op.on_meta or "device" in kwargs or not (args and isinstance(args[0], (torch.Tensor, list))):
+            return None
+        try:
+            result = op.func(*[mapped(self._to_meta, arg) for arg in args], **kwargs)
+        except (RuntimeError, TypeError, ValueError, NotImplementedError):
+            return None  # fake tensors may do better; if not, the error is theirs
+        return mapped(self.tape.geometry_of, result)
+
+    def on_fake(self, func: Any, args: tuple, kwargs: dict) -> Any:
+        """Geometry of the results of a call, by running it on fake tensors."""
+        fakes = [mapped(self._to_fake, arg) for arg in args]
+        named = {name: mapped(self._to_fake, arg) for name, arg in kwargs.items()}
+        try:
+            with self._fake:
+                return mapped(self.tape.geometry_of, func(*fakes, **named))
+        except (UnsupportedOperatorException, NotImplementedError) as error:
+            raise TraceError(
+                f"{self.tape.here()} calls {func}, which has no fake implementation; "
+                "register one with torch.library.register_fake"
+            ) from error
+
+    def by_example(self, op: Op, args: tuple, kwargs: dict, known: bool) -> tuple[Any, Any]:
+        """Geometry of a result that depends on numbers: from a run on what is known, and zeros for the rest.
+
+        Integers among the results (the batch sizes of a packed sequence) are taken as known.
+        """
+        tensors = [t for arg in (*args, *kwargs.values()) for t in tensors_in(arg)]
+        if sum(t.numel() for t in tensors) > LARGEST_EXAMPLE:
+            raise TraceError(
+                f"{self.tape.here()} calls {op.name}, whose result depends on the numbers of a large tensor; "
+                "trace with smaller inputs, or write it with masks instead of data-dependent sizes"
+            )
+        if not known and op.name not in _BY_LENGTHS:
+            self.tape.assume(f"the result of {op.name} depends on trained numbers; its size is that for zeros")
+        real = op.func(
+            *(mapped(self._to_example, arg) for arg in args),
+            **{name: mapped(self._to_example, arg) for name, arg in kwargs.items()},
+        )
+        kept = real if known else mapped(lambda r: None if _is_float(r) else r, real)
+        return mapped(self.tape.geometry_of, real), kept
+
+    def _to_example(self, arg: Any) -> Any:
+        if not isinstance(arg, torch.Tensor):
+            return arg
+        phantom = self.tape.phantom(arg)
+        real = phantom.content
+        return real if real is not None else torch.zeros(phantom.geometry.size, dtype=phantom.geometry.dtype)
+
+    def _to_fake(self, arg: Any) -> Any:
+        return FakeTensor(self._fake, self._to_meta(arg), CPU) if isinstance(arg, torch.Tensor) else arg
+
+    def _to_meta(self, arg: Any) -> Any:
+        if not isinstance(arg, torch.Tensor):
+            return arg
+        geometry = self.tape.phantom(arg).geometry
+        size, stride, offset, dtype = geometry.size, geometry.stride, geometry.offset, geometry.dtype
+        if not offset:
+            return torch.empty_strided(size, stride, dtype=dtype, device="meta")
+        span = offset + 1 + sum((length - 1) * step for length, step in zip(size, stride, strict=True) if length)
+        return torch.empty(span, dtype=dtype, device="meta").as_strided(size, stride, offset)
+
+
+def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
+    """``function`` of an argument, or of every item of a nested list."""
+    if isinstance(structure, (list, tuple)):
+        return type(structure)([mapped(function, item) for item in structure])
+    return function(structure)
+
+
+def tensors_in(argument: Any) -> list[torch.Tensor]:
+    """The tensors of one argument: itself, a list of them, or none."""
+    if isinstance(argument, torch.Tensor):
+        return [argument]
+    items = argument if isinstance(argument, (list, tuple)) else ()
+    return [item for item in items if isinstance(item, torch.Tensor)]
+
+
+def _is_float(tensor: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and (tensor.is_floating_point() or tensor.is_complex())

@@ -1,0 +1,200 @@
+"""One pass through a model under a recording: its forward pass, what is differentiated, its backward pass."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Optional
+
+import torch
+from torch.utils._pytree import tree_map
+
+from tpcalc.errors import TpcalcError, TraceError
+from tpcalc.program.raw import RawTrace, RawWeight
+from tpcalc.trace.record.mode import Recording
+from tpcalc.trace.record.outputs import find_loss, flatten, primary_outputs
+from tpcalc.trace.record.phantom import Memory, Phantom, make_phantom
+from tpcalc.trace.record.where import Modules
+
+__all__ = ["Loss", "Run", "Seed", "as_inputs", "described"]
+
+Loss = Callable[[Any], torch.Tensor]
+Seed = Callable[[str, torch.Tensor], torch.Tensor]
+
+
+class Run:
+    """One pass through ``model``; ``trace`` is filled on the way, and complete after :meth:`finish`."""
+
+    def __init__(self, recording: Recording, model: torch.nn.Module, trace: RawTrace) -> None:
+        self.recording, self.model, self.trace = recording, model, trace
+        self.loss: Optional[torch.Tensor] = None
+        self._modules = Modules(model, recording.modules)
+        self._weights: list[tuple[list[str], torch.Tensor, int]] = []
+        self._outputs: list[torch.Tensor] = []
+        self._seeds: list[torch.Tensor] = []
+
+    def forward(
+        self,
+        weights: dict[str, torch.Tensor],
+        buffers: dict[str, torch.Tensor],
+        inputs: Any,
+        loss: Optional[Loss] = None,
+        seed: Optional[Seed] = None,
+    ) -> Any:
+        """The model's output; what of it is differentiated is chosen."""
+        self._enter(weights, buffers)
+        recording = self.recording
+        args, kwargs = _phantoms(recording, as_inputs(inputs))
+        for name, tensor in _named_inputs(self.model, args, kwargs):
+            self.trace.inputs.append(recording.leaf(tensor, "input", name))
+        with self._blamed("the forward pass"), recording, self._modules.following():
+            output = self.model(*args, **kwargs)
+        self._choose(output, loss, seed)
+        return output
+
+    def _enter(self, weights: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor]) -> None:
+        """Number the parameters (tied names together) and the buffers; from here on calls are recorded."""
+        self.recording.stage = "forward"
+        tied: dict[int, list[str]] = {}
+        for name, weight in weights.items():
+            if id(weight) in tied:
+                tied[id(weight)].append(name)
+                continue
+            names = tied[id(weight)] = [name]
+            self._weights.append((names, weight, self.recording.leaf(weight, "weight", name)))
+        for name, buffer in buffers.items():
+            self.recording.leaf(buffer, "buffer", name)
+
+    def _choose(self, output: Any, loss: Optional[Loss], seed: Optional[Seed]) -> None:
+        """Choose what is differentiated, and put a gradient on it."""
+        self.loss = self._own_loss(loss, output) if loss is not None else find_loss(output)
+        chosen = [("loss", self.loss)] if self.loss is not None else primary_outputs(output)
+        if not chosen:
+            raise TraceError(
+                f"no output of {type(self.model).__name__} at width {self.trace.width} is differentiable; return a "
+                "floating-point tensor that depends on the weights (outside torch.no_grad), or pass loss="
+            )
+        recording = self.recording
+        for path, tensor in chosen:
+            vid = recording.id_of(tensor)
+            self.trace.outputs.append((path, vid))
+            gradient = self._seed(path, recording.phantom(tensor), seed)
+            seed_id = recording.leaf(gradient, "seed", f"d_{path}" if path else "d_output")
+            self.trace.seeds.append((vid, seed_id))
+            self._outputs.append(tensor)
+            self._seeds.append(gradient)
+        if self.loss is not None:
+            self.trace.loss = self.trace.outputs[0][1]
+
+    def _own_loss(self, loss: Loss, output: Any) -> torch.Tensor:
+        with self._blamed("the loss function"), self.recording:
+            value = loss(output)
+        if not isinstance(value, torch.Tensor) or value.dim() != 0 or not value.requires_grad:
+            raise TraceError(
+                f"loss= returned {described(value)} at width {self.trace.width}; return a differentiable scalar tensor"
+            )
+        return value
+
+    def _seed(self, path: str, output: Phantom, seed: Optional[Seed]) -> Phantom:
+        """The gradient put on an output: 1 on a loss, of unknown entries on a tensor."""
+        recording = self.recording
+        real: Optional[torch.Tensor] = None
+        if recording.measured and seed is not None and self.loss is None:
+            assert output.shadow is not None
+            real = seed(path, output.shadow)
+        elif recording.measured or self.loss is not None:
+            real = torch.ones(output.shape, dtype=output.dtype)
+        geometry = recording.contiguous(output.shape, output.dtype)
+        return make_phantom(geometry, Memory(known=real is not None), None, real)
+
+    def backward(self, *, activation_grads: bool = True) -> dict[str, torch.Tensor]:
+        """Record autograd's backward pass; returns the gradient of each trainable weight it reached."""
+        recording = self.recording
+        weights = [(names, weight, vid) for names, weight, vid in self._weights if weight.requires_grad]
+        leaves = [weight for _, weight, _ in weights]
+        current = []
+        if activation_grads:
+            current = [out for out in recording.results if out.requires_grad and out.version == out.memory.version]
+        ids = [vid for _, _, vid in weights] + [out.ref.id for out in current if out.ref is not None]
+        recording.results = []
+        recording.stage = "backward"
+        with self._blamed("the backward pass"), recording:
+            grads = torch.autograd.grad(self._outputs, [*leaves, *current], self._seeds, allow_unused=True)
+        for vid, grad in zip(ids, grads, strict=True):
+            if grad is not None:
+                self.trace.grads[vid] = recording.id_of(grad)
+        named = zip(weights, grads[: len(weights)], strict=True)
+        return {name: grad for (names, _, _), grad in named if grad is not None for name in names}
+
+    def finish(self) -> None:
+        """Move what was recorded into the trace."""
+        trace, recording = self.trace, self.recording
+        trace.nodes, trace.values = recording.nodes, recording.values
+        trace.assumptions += list(recording.assumptions)
+        owners = {name: type(module).__name__ for name, module in self.model.named_modules(remove_duplicate=False)}
+        for names, weight, vid in self._weights:
+            trace.weights.append(
+                RawWeight(
+                    names=tuple(names),
+                    value=vid,
+                    shape=tuple(weight.shape),
+                    trainable=weight.requires_grad,
+                    grad=trace.grads.get(vid),
+                    module_type=owners.get(names[0].rpartition(".")[0], ""),
+                )
+            )
+
+    @contextmanager
+    def _blamed(self, what: str) -> Iterator[None]:
+        """An error of the user's code is a TraceError that says where it was raised."""
+        try:
+            yield
+        except TpcalcError:
+            raise
+        except Exception as error:
+            message = " ".join(str(error).split())
+            where = f" in {self._modules.failed}" if self._modules.failed else ""
+            raise TraceError(
+                f"{what} of {type(self.model).__name__} raised {type(error).__name__}: {message.rstrip('.')[:300]} "
+                f"at width {self.trace.width}{where}; check that the model runs at this width on the inputs given"
+            ) from error
+
+
+def as_inputs(inputs: Any) -> tuple[tuple, dict[str, Any]]:
+    """Inputs as arguments and keyword arguments."""
+    if hasattr(inputs, "keys"):
+        return (), dict(inputs)
+    return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), {}
+
+
+def _phantoms(recording: Recording, inputs: Any) -> tuple[tuple, dict[str, Any]]:
+    """Inputs with every tensor made a phantom of the recording."""
+
+    def convert(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        phantom = recording.phantom(leaf)
+        return phantom.requires_grad_() if leaf.requires_grad and leaf.is_leaf and phantom is not leaf else phantom
+
+    return tree_map(convert, inputs)
+
+
+def _named_inputs(model: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every input tensor, named after the parameter of ``forward`` that takes it."""
+    try:
+        parameters = list(inspect.signature(model.forward).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    for index, arg in enumerate(args):
+        yield from flatten(arg, names[index] if index < len(names) else f"input{index}")
+    for name, arg in kwargs.items():
+        yield from flatten(arg, name)
+
+
+def described(thing: Any) -> str:
+    """``a tensor of shape (2, 8) without gradient``, for messages."""
+    if isinstance(thing, torch.Tensor):
+        return f"a tensor of shape {tuple(thing.shape)}" + ("" if thing.requires_grad else " without gradient")
+    return f"a {type(thing).__name__}"
