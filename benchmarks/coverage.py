@@ -21,7 +21,7 @@ import torch
 
 import tpcalc
 from tpcalc.errors import TpcalcError
-from tpcalc.trace.hf.factory import _default_config, _settable, hf_factory
+from tpcalc.trace.hf import default_config, hf_factory, settable
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "coverage.md"
@@ -163,7 +163,7 @@ def hugging_face(model_type: str) -> Row:
     widths = AT.get(model_type, WIDTHS)
 
     def make() -> Callable:
-        fields = _settable(_default_config(model_type))
+        fields = settable(default_config(model_type))
         shallow = {field: "2" for field in LAYERS if field in fields}
         return hf_factory(model_type, overrides=SETTINGS.get(model_type, shallow), widths=widths)
 

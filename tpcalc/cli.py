@@ -407,7 +407,7 @@ def _factory(
 ) -> Callable[[int], Any]:
     kind, _, model_type = target.partition(":")
     if kind == "hf":
-        from tpcalc.trace.hf.factory import hf_factory
+        from tpcalc.trace.hf import hf_factory
 
         growing = "head_dim" if scale is HeadScale.head_dim else "heads"
         return hf_factory(model_type, overrides=_parse_overrides(overrides or ()), scale=growing, widths=widths)

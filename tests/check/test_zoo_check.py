@@ -7,7 +7,7 @@ import torch
 
 import tpcalc
 from tests.support.zoo import ZOO
-from tpcalc.trace.hf.factory import hf_factory
+from tpcalc.trace.hf import hf_factory
 
 #: Family -> model, and the seeds that its noise needs.
 FAMILIES = {

@@ -14,7 +14,7 @@ from tests.support.zoo import EXCEPT, ZOO, Net, entry, points, readout
 from tpcalc.derive.solve import parametrize, solve
 from tpcalc.errors import UnsupportedOpError
 from tpcalc.optimizers import ADAMW, SGD
-from tpcalc.trace.hf.factory import hf_factory
+from tpcalc.trace.hf import hf_factory
 
 WIDTHS = (64, 128, 256)
 

@@ -12,7 +12,7 @@ from torch import nn
 import tpcalc
 from tests.support.models import FEATURES, WIDTHS, Net, entry, normal, points, readout, sequences
 from tpcalc.document.table import table_json
-from tpcalc.trace.hf.factory import hf_factory
+from tpcalc.trace.hf import hf_factory
 
 H = Fraction(1, 2)
 HEAD = 16

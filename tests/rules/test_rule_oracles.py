@@ -48,7 +48,7 @@ from tpcalc.rules.structures import (
     View,
     operands,
 )
-from tpcalc.trace.record.recorder import observe
+from tpcalc.trace.record import observe
 
 WIDTHS = (64, 512, 4096)
 #: For cases with n x n tensors.

@@ -12,7 +12,7 @@ import torch
 from tpcalc.derive.solve import derive
 from tpcalc.errors import TargetError
 from tpcalc.trace import trace
-from tpcalc.trace.hf.factory import hf_factory
+from tpcalc.trace.hf import hf_factory
 from tpcalc.trace.init import measured_law
 
 WIDTHS = (128, 256, 512)

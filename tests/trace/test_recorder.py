@@ -17,8 +17,8 @@ from torch import nn
 
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawTrace, Ref
-from tpcalc.trace.record.mode import Recording
 from tpcalc.trace.record import decomposed, find_loss, observe, op_of, primary_outputs, record
+from tpcalc.trace.record.mode import Recording
 
 # -- replay ----------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from tpcalc.calculus.laws import interpret
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Node, Program, Ref, Weight
 from tpcalc.rules.structures import operands
-from tpcalc.trace.record.ops import op_of
+from tpcalc.trace.record import op_of
 
 
 @dataclass(frozen=True)

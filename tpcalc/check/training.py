@@ -21,9 +21,7 @@ from tpcalc.derive.result import SliceRule
 from tpcalc.errors import TpcalcError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Program
-from tpcalc.trace.record.isolation import decomposed
-from tpcalc.trace.record.outputs import find_loss, primary_outputs
-from tpcalc.trace.record.recorder import observe
+from tpcalc.trace.record import decomposed, find_loss, observe, primary_outputs
 from tpcalc.trace.target import call_factory
 
 #: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs

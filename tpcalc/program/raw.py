@@ -83,5 +83,5 @@ class RawTrace:
     loss: Optional[int] = None
     """Value id of the loss when the model (or ``loss=``) gives one."""
     init: dict[str, InitLaw] = field(default_factory=dict)
-    """Parameter name -> InitLaw of the code's own initialisation (tpcalc.trace.init.laws)."""
+    """Parameter name -> InitLaw of the code's own initialisation (tpcalc.trace.init)."""
     assumptions: list[str] = field(default_factory=list)

@@ -88,19 +88,19 @@ def block_initials(
 
 
 def _block_laws(factory: Callable[[int], Any], blocks: Sequence[Leaf], width: int) -> dict[str, InitLaw]:
-    from tpcalc.trace.init.laws import InitRecorder
-    from tpcalc.trace.record.isolation import decomposed, seeded, without_gc
-    from tpcalc.trace.record.mode import Recording
+    from tpcalc.trace.init import InitRecorder
+    from tpcalc.trace.record import build
     from tpcalc.trace.target import call_factory
 
-    found = {}
-    with decomposed(), seeded(), without_gc(), Recording(sources=False), InitRecorder() as recorder:
-        model, _ = call_factory(factory, width)
-        parameters = dict(model.named_parameters(remove_duplicate=False))
-        for leaf in blocks:
-            block = parameters[leaf.weight.name].detach().narrow(leaf.dim, leaf.start.at(width), leaf.length.at(width))
-            found[leaf.name] = recorder.law_of(block).summary()
-    return found
+    recorder = InitRecorder()
+    model, _ = build(lambda: call_factory(factory, width), recorder)
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    return {
+        leaf.name: recorder.law_of_block(
+            weights[leaf.weight.name], leaf.dim, leaf.start.at(width), leaf.length.at(width)
+        )
+        for leaf in blocks
+    }
 
 
 def _rms(law: InitLaw) -> float:
@@ -168,7 +168,7 @@ def _small_widths(program: Program, base: int) -> list[int]:
 def _measure(factory: Callable[[int], Any], width: int) -> dict[str, tuple[InitLaw, int]]:
     import torch
 
-    from tpcalc.trace.init.laws import measured_law
+    from tpcalc.trace.init import measured_law
     from tpcalc.trace.target import call_factory
 
     with torch.random.fork_rng(devices=[]):

@@ -17,7 +17,7 @@ from tpcalc.scaling.result import Scaling
 def check_reached(scaling: Scaling, factory: Callable[[int], Any], loss: Optional[Callable[..., Any]]) -> None:
     """Raise ScalingError, naming the weight and the place, where the forward pass reads one past its multiplier."""
     from tpcalc.program.ir import references
-    from tpcalc.trace.record.recorder import record
+    from tpcalc.trace.record import record
     from tpcalc.trace.target import call_factory
 
     multipliers = {name: weight.forward for name, weight in scaling.items() if weight.forward != 1.0}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Optional
 
@@ -126,8 +127,8 @@ class _Aligner:
             return f"{node.op} ({where})" if where else node.op
 
         return AlignError(
-            f"{prefix}operation {index} is {describe(here, there)} at width {self.widths[0]} but {describe(there, here)} "
-            f"at width {width}: {_REMEDY}"
+            f"{prefix}operation {index} is {describe(here, there)} at width {self.widths[0]} but "
+            f"{describe(there, here)} at width {width}: {_REMEDY}"
         )
 
     def _different(self, what: str, index: Optional[int] = None) -> AlignError:
@@ -240,28 +241,24 @@ class _Aligner:
         What a node computes keeps its order by that node's rule, so a misfit there is dropped.  Example
         inputs count as order 0 by convention.  For anything else a misfit is an error unless it is flat.
         """
-        magnitudes = [raw.magnitude for raw in raws]
-        if any(magnitude is None for magnitude in magnitudes):
+        magnitudes = [raw.magnitude for raw in raws if raw.magnitude is not None]
+        if len(magnitudes) < len(raws):
             return None
-        first = magnitudes[0]
+        first, kind = magnitudes[0], raws[0].kind
         if all(magnitude == first for magnitude in magnitudes):
             return Scalar.of(first)
         samples = tuple(zip(self.widths, magnitudes))
-        try:
-            return fit_scalar(samples, rounding=_PRECISION.get(raws[0].dtype, 0.0))
-        except FitError:
-            pass
-        kind = raws[0].kind
+        precision = _PRECISION.get(raws[0].dtype)
+        with suppress(FitError):
+            return fit_scalar(samples, rounding=precision or 0.0)
         if kind == "op":
             return None
-        if all(raw.rms is not None for raw in raws):
-            try:
-                means = tuple((width, raw.rms) for width, raw in zip(self.widths, raws))
-                if all(math.isclose(mean, means[0][1], rel_tol=1e-5) for _, mean in means):
-                    return Scalar.of(means[0][1])  # a random direction of length 1
-                return fit_scalar(means, rounding=_PRECISION.get(raws[0].dtype, 2**-20))
-            except FitError:
-                pass
+        means = tuple((width, raw.rms) for width, raw in zip(self.widths, raws) if raw.rms is not None)
+        if len(means) == len(raws):
+            if all(math.isclose(mean, means[0][1], rel_tol=1e-5) for _, mean in means):
+                return Scalar.of(means[0][1])  # a random direction of length 1
+            with suppress(FitError):
+                return fit_scalar(means, rounding=precision or 2**-20)
         name = self._name(vid)
         if kind in ("input", "seed") or _is_flat(samples):
             self.assumptions.append(f"order of {name} is taken as 0: its entries do not grow with the width")

@@ -15,8 +15,8 @@ BATCH, SEQUENCE, EXTENT = 2, 8, 32
 def example_inputs(model: nn.Module) -> Optional[tuple[Any, str]]:
     """Inputs for ``model`` and the sentence that says which, or None where they can't be known.
 
-    Taken from the model itself (``example_inputs``, Lightning's ``example_input_array``, transformers' ``dummy_inputs``), or
-    made for its first layer when ``forward`` takes one argument.
+    Taken from the model itself (``example_inputs``, Lightning's ``example_input_array``, transformers'
+    ``dummy_inputs``), or made for its first layer when ``forward`` takes one argument.
     """
     for attribute in ("example_inputs", "example_input_array", "dummy_inputs"):
         given = getattr(model, attribute, None)
@@ -24,11 +24,11 @@ def example_inputs(model: nn.Module) -> Optional[tuple[Any, str]]:
             return given, f"{type(model).__name__} came without example inputs; its {attribute} were used"
     if _required_arguments(model) != 1:
         return None
-    first = next(((name, layer) for name, layer in model.named_modules() if _owns_parameters(layer)), None)
-    made = _for_layer(first[1]) if first is not None else None
+    owners = (pair for pair in model.named_modules() if next(pair[1].parameters(recurse=False), None) is not None)
+    name, layer = next(owners, ("", model))
+    made = _for_layer(layer)
     if made is None:
         return None
-    name, layer = first
     where = f"{name} ({type(layer).__name__})" if name else type(layer).__name__
     said = (
         f"{type(model).__name__} came without example inputs; {_described(made)} for its first layer {where} was used"
@@ -40,10 +40,6 @@ def _required_arguments(model: nn.Module) -> int:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(model.forward).parameters.values()
     return sum(1 for p in parameters if p.kind in kinds and p.default is inspect.Parameter.empty)
-
-
-def _owns_parameters(layer: nn.Module) -> bool:
-    return next(layer.parameters(recurse=False), None) is not None
 
 
 def _for_layer(layer: nn.Module) -> Optional[torch.Tensor]:

@@ -38,15 +38,13 @@ def parse_widths(text: "str | Sequence[int]") -> tuple[int, ...]:
     remedy = "give three or more different positive whole numbers, such as --widths 128,256,512"
     if isinstance(text, str):
         parts = [part.strip() for part in text.split(",") if part.strip()]
-        wrong = [part for part in parts if not part.isdecimal()]
-        if wrong:
-            raise TargetError(f"width {wrong[0]!r} is not a positive whole number; {remedy}")
-        widths = [int(part) for part in parts]
+        given: list[Any] = [int(part) if part.isdecimal() else part for part in parts]
     else:
-        widths = list(text)
-        wrong = [width for width in widths if isinstance(width, bool) or not isinstance(width, int)]
-        if wrong:
-            raise TargetError(f"width {wrong[0]!r} is not a positive whole number; {remedy}")
+        given = list(text)
+    wrong = [width for width in given if isinstance(width, bool) or not isinstance(width, int)]
+    if wrong:
+        raise TargetError(f"width {wrong[0]!r} is not a positive whole number; {remedy}")
+    widths: list[int] = given
     if any(width <= 0 for width in widths):
         raise TargetError(f"width {min(widths)} is not a positive whole number; {remedy}")
     twice = sorted({width for width in widths if widths.count(width) > 1})

@@ -6,8 +6,7 @@ Under phantom tensors where the setup can bear it, else on real small instances.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -18,11 +17,8 @@ from tpcalc.lower.lowered import Leaf
 from tpcalc.program.ir import InitLaw, Program
 from tpcalc.program.raw import RawTrace
 from tpcalc.trace.align import align
-from tpcalc.trace.init.laws import InitRecorder, measured_law
-from tpcalc.trace.record.isolation import decomposed, seeded
-from tpcalc.trace.record.mode import Recording
-from tpcalc.trace.record.phantom import Phantom
-from tpcalc.trace.record.recorder import _as_inputs, _phantom_inputs, _Run, _standing_in, record
+from tpcalc.trace.init import InitRecorder, measured_law
+from tpcalc.trace.record import record, record_real, seeded, unwritten_numbers
 from tpcalc.trace.target import call_factory, parse_widths
 from tpcalc.verify.live import EXPECTS, Built, Live, read, step_schedulers, unpack
 
@@ -45,7 +41,7 @@ class Drawn:
         start, length = leaf.start.at(width), leaf.length.at(width)
         if name in self.real:
             return measured_law(self.real[name].detach().narrow(dim, start, length))
-        return self.recorder.law_of_block(self.parameters[name], dim, start, length).summary()
+        return self.recorder.law_of_block(self.parameters[name], dim, start, length)
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
             return recorder
 
         def call(width: int = width, recorder: InitRecorder = recorder) -> Any:
-            with _numpy_for_reading():
+            with unwritten_numbers():
                 built, live[width] = _build(setup, width)
             drawn[width] = Drawn(recorder, dict(built.model.named_parameters(remove_duplicate=False)))
             said.update({built.said: None} if built.said else {})
@@ -132,25 +128,6 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
         _measure(setup, traces, unknown, drawn)
     traces[0].assumptions.extend(said)
     return Gathered(align(traces), live, FAKE, measured=frozenset(unknown), drawn=drawn)
-
-
-@contextmanager
-def _numpy_for_reading() -> Iterator[None]:
-    """While a setup runs on phantoms, numpy may read their numbers but not write them: the recorder of inits would
-    not see it.
-    """
-
-    def numpy(self: Phantom, *, force: bool = False) -> Any:
-        array = own(self, force=force)
-        array.flags.writeable = False
-        return array
-
-    own = Phantom.numpy
-    Phantom.numpy = numpy  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Phantom.numpy = own  # type: ignore[method-assign]
 
 
 def _measure(setup: Callable[[int], Any], traces: list[RawTrace], names: list[str], drawn: Mapping[int, Drawn]) -> None:
@@ -177,7 +154,10 @@ def _on_real_instances(setup: Callable[[int], Any], widths: tuple[int, ...], los
         drawn[width] = Drawn(recorder, dict(built.model.named_parameters(remove_duplicate=False)))
         seen.append({name: measured_law(p) for name, p in built.model.named_parameters(remove_duplicate=False)})
         measured |= _contradicted(laws, seen[-1], built.model)
-        traces.append(_record_real(built, width, laws, loss, sources=not traces))
+        trace = record_real(built.model, built.inputs, width, loss=loss, sources=not traces)
+        trace.init.update(laws)
+        trace.assumptions += [built.said] if built.said else []
+        traces.append(trace)
     for trace, laws in zip(traces, seen, strict=True):  # read in one way at all widths
         trace.init.update({name: laws[name] for name in measured})
         drawn[trace.width].real.update({name: drawn[trace.width].parameters[name] for name in measured})
@@ -198,21 +178,6 @@ def _agree(law: InitLaw, seen: InitLaw, entries: int) -> bool:
     slack = SIGMAS / math.sqrt(2 * entries)
     rms, other = math.hypot(law.std, law.mean), math.hypot(seen.std, seen.mean)
     return abs(other - rms) <= slack * rms
-
-
-def _record_real(built: Built, width: int, laws: dict[str, InitLaw], loss: Loss, sources: bool) -> RawTrace:
-    """The trace of a real model, its parameters standing still."""
-    recording = Recording(sources=sources)
-    trace = RawTrace(width, init=laws)
-    with decomposed(), seeded(), _standing_in(built.model, recording) as (weights, buffers):
-        run = _Run(recording, built.model, trace)
-        run.enter(weights, buffers)
-        output = run.forward(*_phantom_inputs(recording, _as_inputs(built.inputs)))
-        run.forward_done(output, loss)
-        run.backward(activation_grads=True)
-        run.finish()
-    trace.assumptions += [built.said] if built.said else []
-    return trace
 
 
 __all__ = ["FAKE", "REAL", "Gathered", "gather"]

@@ -1,1 +1,7 @@
-"""Hugging Face model types as targets."""
+"""Hugging Face model types as factories of models in one width."""
+
+from tpcalc.trace.hf.factory import HuggingFaceFactory, hf_factory
+from tpcalc.trace.hf.fields import settable
+from tpcalc.trace.hf.library import default_config
+
+__all__ = ["HuggingFaceFactory", "default_config", "hf_factory", "settable"]

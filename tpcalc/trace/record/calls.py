@@ -14,7 +14,6 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.utils._mode_utils import no_dispatch
 
 from tpcalc.errors import TraceError
-from tpcalc.program.raw import Ref
 from tpcalc.trace.record.inference import Inference, mapped, tensors_in
 from tpcalc.trace.record.ops import Op
 from tpcalc.trace.record.phantom import CPU, Geometry, Memory, Phantom, make_alias, make_phantom

@@ -78,7 +78,7 @@ def _all_close(calls: Calls, op: Op, args: tuple, kwargs: dict) -> bool:
 
 
 def _nominal(sized: Handler) -> Handler:
-    """Where the numbers are not known, ``sized`` gives the geometry of the result, and perhaps numbers to go on with."""
+    """Where numbers are not known, ``sized`` gives the geometry of the result, and perhaps numbers to go on with."""
 
     def handle(calls: Calls, op: Op, args: tuple, kwargs: dict) -> Any:
         return calls.record(op, args, kwargs, lambda: sized(calls, op, args, kwargs))

@@ -140,8 +140,8 @@ class Phantom(torch.Tensor):
     def data(self) -> torch.Tensor:
         return _data.__get__(self)
 
-    @data.setter
-    def data(self, source: "Phantom") -> None:  # type: ignore[override]
+    @data.setter  # type: ignore[override]
+    def data(self, source: "Phantom") -> None:
         _data.__set__(self, source)
         self.geometry, self.memory, self.version = source.geometry, source.memory, source.version
         self.ref, self.shadow = source.ref, source.shadow

@@ -1,0 +1,163 @@
+"""How the fields of a config, and of those nested in it, follow the width."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any, Optional
+
+from tpcalc.errors import TargetError
+from tpcalc.trace.hf.fields import PROPORTIONAL, first, hidden_field, mapped, settable, sizes, sub_configs
+from tpcalc.trace.hf.heads import Heads
+
+__all__ = ["Family"]
+
+
+class Family:
+    """How the fields of one config, and of those nested in it, follow the width of the outermost one.
+
+    ``unit`` is this config's own hidden size over the width, as in the default config.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        own: dict[str, Any],
+        nested: dict[str, dict[str, Any]],
+        scale: str,
+        widths: tuple[int, ...],
+        name: str,
+        reference: Optional[int] = None,
+    ) -> None:
+        self.name = name
+        self.own = own
+        self._notes: list[str] = []
+        subs = sub_configs(config)
+        hidden = hidden_field(config)
+        size = None if hidden is None else first(getattr(config, hidden))
+        if hidden in own:
+            raise TargetError(f"{hidden} is the width of {name} and can't be set; give it with --widths")
+        nested_in = reference is not None
+        if reference is None:
+            reference = size or next((s for s in map(_hidden_size, _by_importance(subs)) if s), None)
+        if reference is None:
+            raise TargetError(f"{name} has no hidden size to scale; write a factory that builds it")
+        self.ratios: dict[str, Any] = {}
+        self.fixed: dict[str, Any] = {}
+        unit = Fraction(1) if size is None else Fraction(size, reference)
+        if nested_in and size is not None:
+            unit = self._whole_unit(unit, widths)
+        self._scale_sizes(config, hidden, Fraction(size or reference) / unit, widths)
+        if size is not None:
+            self._scale_heads(config, size, unit, scale, widths)
+        self.subs = {
+            key: (
+                sub,
+                Family(sub, nested[key], {k: {} for k in sub_configs(sub)}, scale, widths, f"{name} {key}", reference),
+            )
+            for key, sub in subs.items()
+        }
+
+    def assumptions(self) -> list[str]:
+        return self._notes + [note for _, family in self.subs.values() for note in family.assumptions()]
+
+    def fields(self, width: int) -> dict[str, Any]:
+        """Constructor arguments at ``width``."""
+        fields = dict(self.fixed)
+        for field, ratio in self.ratios.items():
+            fields[field] = self._at(field, ratio, width)
+        fields.update(self.own)
+        for key, (sub, family) in self.subs.items():
+            fields[key] = {**_non_defaults(sub), **family.fields(width)}
+        return fields
+
+    def _at(self, field: str, ratio: Any, width: int) -> Any:
+        if isinstance(ratio, list):
+            return [self._at(field, item, width) for item in ratio]
+        value = ratio * width
+        if value.denominator != 1 or value < 1:
+            raise TargetError(
+                f"{field} of {self.name} would be {float(value):g} at width {width}; choose multiples of "
+                f"{ratio.denominator}, or set it: --set {field}=..."
+            )
+        return int(value)
+
+    def _scale_sizes(self, config: Any, hidden: Optional[str], reference: Fraction, widths: tuple[int, ...]) -> None:
+        for field, value in sizes(config).items():
+            if field in self.own or not (field == hidden or field in PROPORTIONAL):
+                continue
+            exact = mapped(value, lambda item: item / reference)
+            ratio = mapped(exact, lambda item: _friendly(item, widths))
+            if field == hidden and ratio != exact:
+                ratio = exact  # the width itself is never rounded: the error at that width says what fits
+            self.ratios[field] = ratio
+            if ratio != exact:
+                self._notes.append(
+                    f"{field} of {self.name} is {mapped(ratio, str)}*n (the config's own ratio is "
+                    f"{mapped(exact, lambda item: f'{float(item):.4g}')}, no whole number at these widths)"
+                )
+
+    def _whole_unit(self, unit: Fraction, widths: tuple[int, ...]) -> Fraction:
+        """The hidden size of a nested config over the width: the default's, or a simple ratio near it that is whole."""
+        if all((unit * width).denominator == 1 for width in widths):
+            return unit
+        for step in (1, 2, 4, 8, 16, 32, 64):
+            near = Fraction(max(round(unit * step), 1), step)
+            if abs(near - unit) <= unit / 6 and all((near * width).denominator == 1 for width in widths):
+                self._notes.append(
+                    f"the hidden size of {self.name} is {near}*n (the default's ratio is {float(unit):.4g}, no whole "
+                    f"number at these widths)"
+                )
+                return near
+        return unit
+
+    def _scale_heads(self, config: Any, size: int, unit: Fraction, scale: str, widths: tuple[int, ...]) -> None:
+        heads = Heads(config, size, self.own)
+        if not heads.main:
+            return
+        choice = heads.choose(scale, [unit * width for width in widths])
+        if choice is None:
+            counts = ", ".join(f"{field}={self.own.get(field, value)}" for field, value in heads.counts.items())
+            candidates = range(-(-min(widths) // 32) * 32, 8193, 32)
+            step = next((w for w in candidates if heads.choose(scale, [unit * w * k for k in (1, 2, 4)])), None)
+            fitting = f"use widths such as {step},{2 * step},{4 * step}" if step else "use other widths"
+            remedy = f"{fitting}, or fix a count: --set {list(heads.counts)[-1]}=2"
+            raise TargetError(
+                f"the heads of {self.name} ({counts}, head dimension {heads.dimension}) don't fit the widths "
+                f"{', '.join(map(str, widths))}; {remedy}"
+            )
+        grown, kept = (choice.dims, choice.counts) if choice.dims_grow else (choice.counts, choice.dims)
+        for field, value in grown.items():
+            self.ratios[field] = mapped(value, lambda item: item * unit)
+        self.fixed.update({field: mapped(value, int) for field, value in kept.items()})
+        if choice.note:
+            at = ", ".join(map(str, widths))
+            self._notes.append(f"{choice.note} in {self.name}, for two or more whole heads at widths {at}")
+
+
+def _hidden_size(config: Any) -> Optional[int]:
+    field = hidden_field(config)
+    return None if field is None else first(getattr(config, field))
+
+
+def _by_importance(subs: dict[str, Any]) -> list[Any]:
+    """Nested configs, that of the text model first."""
+    return [subs[key] for key in sorted(subs, key=lambda key: (key not in ("text_config", "decoder"), key))]
+
+
+def _non_defaults(config: Any) -> dict[str, Any]:
+    """What the outer config set in a nested one."""
+    fields = {"model_type": config.model_type}
+    for name, default in settable(config).items():
+        value = getattr(config, name, None)
+        if default not in (None, "auto") and isinstance(value, (bool, int, float, str)) and value != default:
+            fields[name] = value
+    return fields
+
+
+def _friendly(ratio: Fraction, widths: tuple[int, ...]) -> Fraction:
+    """``ratio`` if it gives whole numbers at all widths, else the nearest that does, in 64ths at finest."""
+    if all((ratio * width).denominator == 1 for width in widths):
+        return ratio
+    step = math.gcd(64, *widths)
+    return Fraction(max(round(ratio * step), 1), step)
