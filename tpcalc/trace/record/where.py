@@ -29,28 +29,30 @@ def _is_users(filename: str) -> Optional[bool]:
 
 
 class SourceLines:
-    """Finds the innermost user line of the running call, remembering what it learnt of each code object."""
+    """Finds the innermost user line of the running call, remembering what it learnt of files and code objects."""
 
     def __init__(self) -> None:
-        self._users: dict[CodeType, Optional[bool]] = {}
-        self._lines: dict[tuple[CodeType, int], str] = {}
+        self._users: dict[str, Optional[bool]] = {}
+        self._lines: dict[tuple[int, int], tuple[str, CodeType]] = {}
+        """By the id of the code, which is kept, as equal code of another file is another place."""
 
     def current(self, frame: Optional[FrameType]) -> str:
         """``"gpt.py:41"``, or an empty string."""
         users = self._users
         while frame is not None:
             code = frame.f_code
-            if code not in users:
-                users[code] = _is_users(code.co_filename)
-            users_own = users[code]
+            filename = code.co_filename
+            if filename not in users:
+                users[filename] = _is_users(filename)
+            users_own = users[filename]
             if users_own is None:
                 return ""
             if users_own:
-                key = (code, frame.f_lasti)
-                line = self._lines.get(key)
-                if line is None:
-                    line = self._lines[key] = f"{os.path.basename(code.co_filename)}:{frame.f_lineno}"
-                return line
+                key = (id(code), frame.f_lasti)
+                known = self._lines.get(key)
+                if known is None:
+                    known = self._lines[key] = f"{os.path.basename(filename)}:{frame.f_lineno}", code
+                return known[0]
             frame = frame.f_back
         return ""
 

@@ -6,7 +6,6 @@ constant or a gradient were recorded wrongly, some output or weight gradient wou
 
 from __future__ import annotations
 
-import random
 import re
 from collections import Counter
 
@@ -17,8 +16,7 @@ from torch import nn
 
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawTrace, Ref
-from tpcalc.trace.record import decomposed, find_loss, observe, op_of, primary_outputs, record
-from tpcalc.trace.record.mode import Recording
+from tpcalc.trace.record import decomposed, find_loss, observe, primary_outputs, record
 
 # -- replay ----------------------------------------------------------------------------------------
 
@@ -478,63 +476,6 @@ def test_models_made_for_a_gpu_and_kept_models():
     on_gpu = record(lambda: (nn.Linear(8, 8, device="cuda").to("cuda"), (torch.ones(2, 8).cuda(),)), 8)
     assert on_gpu.nodes == record(lambda: (kept, (torch.ones(2, 8),)), 8).nodes
     assert type(kept.weight) is nn.Parameter and kept.weight.grad is None
-
-
-def test_globals_are_restored():
-    def state():
-        return (
-            random.getstate()[1][:3], torch.get_rng_state().tolist(), torch.backends.mha.get_fastpath_enabled(),
-            torch._C._get_mkldnn_enabled(), torch.backends.opt_einsum.enabled, torch.nn.Module.__call__, torch.compile,
-            torch.backends.cuda.flash_sdp_enabled(), torch.backends.nnpack.flags, torch.cuda._lazy_init,
-        )  # fmt: skip
-
-    before = state()
-    record(PLAIN["mlp"], 16)
-    with pytest.raises(TraceError):
-        record(lambda: (nn.Linear(8, 8), (torch.ones(2, 7),)), 8)
-    assert state() == before
-
-
-aten = torch.ops.aten
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("axes", [1, 2])
-def test_layer_norm_is_laid_out_as_by_its_kernels(dtype, axes):
-    recording = Recording()
-    for x in (torch.ones(3, 4, 8), torch.ones(3, 8, 4).transpose(1, 2), torch.ones(3, 5, 8)[:, 1:]):
-        x, shape = x.to(dtype), x.shape[-axes:]
-        for weight in (None, torch.ones(shape, dtype=dtype)):
-            forward = (x, list(shape), weight, None, 1e-5)
-            _, mean, rstd = real = aten.native_layer_norm.default(*forward)
-            inferred = recording.inference.on_meta(op_of(aten.native_layer_norm.default), forward, {})
-            assert inferred == tuple(map(recording.geometry_of, real))
-            for wanted in ([True, weight is not None, False], [weight is None, weight is not None, False]):
-                backward = (x, x, list(shape), mean, rstd, weight, None, wanted)
-                real = aten.native_layer_norm_backward.default(*backward)
-                inferred = recording.inference.on_meta(op_of(aten.native_layer_norm_backward.default), backward, {})
-                laid = [recording.geometry_of(t) if want else None for t, want in zip(real, wanted, strict=True)]
-                assert list(inferred) == laid
-
-
-@pytest.mark.parametrize(
-    ("func", "args", "kwargs"),
-    [
-        (aten.empty.memory_format, ([3, 4],), {"device": torch.device("cpu"), "pin_memory": False}),
-        (aten.empty.memory_format, ([2, 4, 3, 3],), {"memory_format": torch.channels_last}),
-        (aten.arange.start_step, (1, 9, 2), {"dtype": torch.float64}),
-        (aten.full.default, ([3], 1.0), {"dtype": torch.bfloat16}),
-        (aten.scalar_tensor.default, (2.0,), {}),
-        (aten.randn.default, ([3, 4],), {}),
-    ],
-)
-def test_constructors_are_laid_out_as_for_real(func, args, kwargs):
-    recording = Recording()
-    inferred = recording.inference.on_meta(op_of(func), args, kwargs)
-    assert inferred == recording.geometry_of(func(*args, **kwargs)) == recording.inference.on_fake(func, args, kwargs)
-
-
-# -- errors ----------------------------------------------------------------------------------------
 
 
 class Branching(nn.Module):

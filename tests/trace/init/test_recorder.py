@@ -11,7 +11,6 @@ from torch.nn.init import trunc_normal_ as imported_trunc_normal_
 
 from tpcalc.program.ir import InitLaw
 from tpcalc.trace.init import InitRecorder, measured_law
-from tpcalc.trace.init.law import truncated_normal_moments
 from tpcalc.trace.record import record
 
 P = nn.Parameter
@@ -200,25 +199,6 @@ def test_the_recorder_gives_the_same_law(make):
 
 
 @pytest.mark.parametrize(
-    "make, std",
-    [
-        (lambda: nn.init.kaiming_uniform_(P(E(80, 50)), a=math.sqrt(5)), 1 / math.sqrt(3 * 50)),
-        (lambda: nn.init.xavier_normal_(P(E(80, 50))), math.sqrt(2 / 130)),
-        (lambda: nn.init.orthogonal_(P(E(80, 50)), gain=2.0), 2 / math.sqrt(80)),
-        (lambda: nn.init.trunc_normal_(P(E(80, 80)), std=0.02, a=-0.04, b=0.04), 0.02 * 0.8796256610342398),
-        (lambda: nn.init.trunc_normal_(P(E(80, 80)), std=0.02), 0.02),
-        (lambda: filled((80, 80), timm_trunc_normal), 0.02 * 0.8796256610342398),
-        (lambda: P(torch.randn(64, 80) / math.sqrt(64)), 1 / 8),
-        (lambda: filled((192, 48), thirds), 0.1),
-    ],
-)
-def test_exact_standard_deviations(make, std):
-    assert laws_of(lambda: Weight(make))["w"].std == pytest.approx(
-        std, rel=1e-4 if make.__code__.co_names[0] == "filled" else 1e-12
-    )
-
-
-@pytest.mark.parametrize(
     "make, call",
     [
         (lambda: nn.init.normal_(P(E(8, 8)), std=0.02), "normal_(std=0.02)"),
@@ -270,24 +250,6 @@ def test_nothing_is_drawn_under_fake_tensors():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("mean, std, low, high", [(0, 1, -2, 2), (0.5, 1, 0, 1), (0, 1, 5, 6), (-3, 2, -1, math.inf)])
-def test_truncated_normal_moments(mean, std, low, high):
-    x = torch.linspace(low, min(high, mean + 40 * std), 2_000_001, dtype=torch.float64)
-    density = torch.exp(-(((x - mean) / std) ** 2) / 2)
-    expected = float((x * density).sum() / density.sum())
-    spread = math.sqrt(float(((x - expected) ** 2 * density).sum() / density.sum()))
-    assert truncated_normal_moments(mean, std, low, high) == pytest.approx((expected, spread), rel=1e-3)
-
-
-def test_measured_law():
-    torch.manual_seed(0)
-    assert measured_law(torch.full((3, 3), 0.5)) == InitLaw("constant", 0.0, 0.5, "measured")
-    law = measured_law(torch.randn(200, 200) * 0.1)
-    assert (law.kind, law.mean) == ("random", 0.0) and law.std == pytest.approx(0.1, rel=0.02)
-    assert measured_law(torch.randn(200, 200) + 1).mean == pytest.approx(1, rel=0.05)
-    assert measured_law(torch.tensor([1.0, math.nan])).kind == "unknown"
-
-
 @pytest.mark.parametrize("cut", [lambda w: w.chunk(3), lambda w: w.split(8), lambda w: w.view(3, 8, 8).unbind()])
 def test_chunks_initialised_one_by_one(cut):
     """Writes through the list of views that chunk, split and unbind return."""
@@ -310,3 +272,22 @@ def test_chunks_initialised_one_by_one(cut):
     assert law.std == pytest.approx(math.sqrt(14 / 3))
     blocks = [recorder.law_of_block(built[0].w, 0, 8 * index, 8).std for index in range(3)]
     assert blocks == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    "make, std",
+    [
+        (lambda: nn.init.kaiming_uniform_(P(E(80, 50)), a=math.sqrt(5)), 1 / math.sqrt(3 * 50)),
+        (lambda: nn.init.xavier_normal_(P(E(80, 50))), math.sqrt(2 / 130)),
+        (lambda: nn.init.orthogonal_(P(E(80, 50)), gain=2.0), 2 / math.sqrt(80)),
+        (lambda: nn.init.trunc_normal_(P(E(80, 80)), std=0.02, a=-0.04, b=0.04), 0.02 * 0.8796256610342398),
+        (lambda: nn.init.trunc_normal_(P(E(80, 80)), std=0.02), 0.02),
+        (lambda: filled((80, 80), timm_trunc_normal), 0.02 * 0.8796256610342398),
+        (lambda: P(torch.randn(64, 80) / math.sqrt(64)), 1 / 8),
+        (lambda: filled((192, 48), thirds), 0.1),
+    ],
+)
+def test_exact_standard_deviations(make, std):
+    assert laws_of(lambda: Weight(make))["w"].std == pytest.approx(
+        std, rel=1e-4 if make.__code__.co_names[0] == "filled" else 1e-12
+    )
