@@ -124,12 +124,24 @@ def linear(width):
         (lambda m: (m, torch.ones(1)), tuple),
         (lambda m: (m, {"x": torch.ones(1)}), dict),
         (lambda m: (m, None), None),
+        (lambda m: (m, (torch.ones(1),), {}), dict),
     ],
 )
 def test_good_returns(returned, inputs):
     model, found = call_factory(lambda width: returned(linear(width)), 8)
     assert isinstance(model, torch.nn.Linear)
     assert found is None if inputs is None else type(found) is inputs
+
+
+def test_arguments_and_keyword_arguments_are_both_by_name():
+    class Two(torch.nn.Module):
+        def forward(self, x, y, *, scale=1):
+            return x + y * scale
+
+    model, inputs = call_factory(lambda width: (Two(), (1, 2), {"scale": 3}), 8)
+    assert inputs == {"x": 1, "y": 2, "scale": 3} and model(**inputs) == 7
+    with pytest.raises(TargetError, match="returned 3 things"):
+        call_factory(lambda width: (Two(), (1, 2, 3, 4), {}), 8)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import Any, Optional
 import torch
 from torch import nn
 
+__all__ = ["example_inputs"]
+
 #: Batch and sequence length, and the extent of an image, of inputs made here: small, and none a likely width.
 BATCH, SEQUENCE, EXTENT = 2, 8, 32
 

@@ -2,7 +2,7 @@
 
 A target is ``file.py:callable`` or ``package.module:callable``.  The callable takes the width (an int)
 and returns ``model`` or ``(model, inputs)``; ``inputs`` is a tuple of arguments or a dict of keyword
-arguments.  Everything that can go wrong here is the user's to mend, so every message names the place in
+arguments, and ``(model, args, kwargs)`` serves too.  Everything that can go wrong here is the user's to mend, so every message names the place in
 *their* code.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import sys
 import sysconfig
 import traceback
@@ -106,6 +107,7 @@ def _model_and_inputs(result: Any, call: str, expects: str) -> tuple[Any, Any]:
 
     model, inputs = result, None
     if isinstance(result, (tuple, list)):
+        result = _by_name(*result) if len(result) == 3 else result
         if len(result) != 2:
             raise TargetError(f"{call} returned {len(result)} things; return {expects}")
         model, inputs = result
@@ -125,6 +127,14 @@ def _model_and_inputs(result: Any, call: str, expects: str) -> tuple[Any, Any]:
     if isinstance(inputs, dict) and not all(isinstance(key, str) for key in inputs):
         raise TargetError(f"{call} returned inputs with keys that are not text; return a dict of keyword arguments")
     return model, inputs
+
+
+def _by_name(model: Any, args: Any, kwargs: Any) -> tuple:
+    """``(model, args, kwargs)`` as model and inputs by name, where that is what it is."""
+    names = list(inspect.signature(getattr(model, "forward", model)).parameters) if callable(model) else []
+    if not isinstance(args, (tuple, list)) or not isinstance(kwargs, dict) or len(args) > len(names):
+        return model, args, kwargs
+    return model, {**dict(zip(names, args)), **kwargs}
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -34,12 +34,13 @@ class Family:
         self._notes: list[str] = []
         subs = sub_configs(config)
         hidden = hidden_field(config)
-        size = None if hidden is None else first(getattr(config, hidden))
+        size = _hidden_size(config)
         if hidden in own:
             raise TargetError(f"{hidden} is the width of {name} and can't be set; give it with --widths")
         nested_in = reference is not None
-        if reference is None:
-            reference = size or next((s for s in map(_hidden_size, _by_importance(subs)) if s), None)
+        if reference is None:  # that of the text model first
+            order = sorted(subs, key=lambda key: (key not in ("text_config", "decoder"), key))
+            reference = next((found for found in (size, *(_hidden_size(subs[key]) for key in order)) if found), None)
         if reference is None:
             raise TargetError(f"{name} has no hidden size to scale; write a factory that builds it")
         self.ratios: dict[str, Any] = {}
@@ -138,11 +139,6 @@ class Family:
 def _hidden_size(config: Any) -> Optional[int]:
     field = hidden_field(config)
     return None if field is None else first(getattr(config, field))
-
-
-def _by_importance(subs: dict[str, Any]) -> list[Any]:
-    """Nested configs, that of the text model first."""
-    return [subs[key] for key in sorted(subs, key=lambda key: (key not in ("text_config", "decoder"), key))]
 
 
 def _non_defaults(config: Any) -> dict[str, Any]:

@@ -16,24 +16,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from tpcalc.program.ir import InitLaw
 
 __all__ = [
-    "GRID",
-    "Law",
-    "Norm",
-    "Uniform",
-    "blend",
-    "constant",
-    "independent",
-    "measured_law",
-    "mixture",
-    "normal",
-    "of_entries",
-    "of_moments",
-    "probabilities",
-    "truncated_normal",
-    "truncated_normal_moments",
-    "uniform",
-    "unknown",
-]
+    "GRID", "Law", "Norm", "Uniform", "blend", "constant", "independent", "measured_law", "mixture", "normal",
+    "of_entries", "of_moments", "probabilities", "truncated_normal", "truncated_normal_moments", "uniform", "unknown",
+]  # fmt: skip
 
 #: Points of the quantile grid on which non-affine pointwise ops are evaluated.
 GRID = 4096

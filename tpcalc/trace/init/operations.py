@@ -109,7 +109,15 @@ class Call:
             return of_entries(values, self.name)
 
 
-_LAWS: dict[str, Callable[[Call], Law]] = {}
+_LAWS: dict[str, Callable[[Call], Law]] = {
+    **dict.fromkeys(("zeros", "zero", "zeros_like", "new_zeros"), lambda call: constant(0.0, "zeros_()")),
+    **dict.fromkeys(("ones", "ones_like", "new_ones"), lambda call: constant(1.0, "ones_()")),
+    **dict.fromkeys(("rand", "rand_like"), lambda call: uniform(0.0, 1.0, "rand()")),
+    **dict.fromkeys(("randn", "randn_like"), lambda call: normal(0.0, 1.0, "randn()")),
+    **dict.fromkeys(("cat", "stack"), lambda call: mixture((part.numel(), call.law_of(part)) for part in call.args[0])),
+    **dict.fromkeys(("index_put", "_index_put_impl"), lambda call: call.operand(call.args[2])),
+    "copy": lambda call: call.operand(call.args[1]),
+}
 
 
 def _law(*names: str) -> Callable[[Callable[[Call], Law]], Callable[[Call], Law]]:
@@ -162,21 +170,11 @@ def _normal(call: Call) -> Law:
     return Law(middle.mean, total, f"normal({said(mean=middle.mean, std=total)})")
 
 
-@_law("randn", "randn_like")
-def _standard_normal(call: Call) -> Law:
-    return normal(0.0, 1.0, "randn()")
-
-
 @_law("uniform")
 def _uniform(call: Call) -> Law:
     low, high = call.named.get("from", 0.0), call.named.get("to", 1.0)
     law = uniform(low, high, "")
     return replace(law, call=_label("uniform_", law.std, a=low, b=high))
-
-
-@_law("rand", "rand_like")
-def _standard_uniform(call: Call) -> Law:
-    return uniform(0.0, 1.0, "rand()")
 
 
 @_law("randint")
@@ -219,16 +217,6 @@ def _permutation(call: Call) -> Law:
 # -- constants -------------------------------------------------------------------------------------
 
 
-@_law("zeros", "zero", "zeros_like", "new_zeros")
-def _zeros(call: Call) -> Law:
-    return constant(0.0, "zeros_()")
-
-
-@_law("ones", "ones_like", "new_ones")
-def _ones(call: Call) -> Law:
-    return constant(1.0, "ones_()")
-
-
 @_law("full", "fill", "full_like", "new_full")
 def _full(call: Call) -> Law:
     law = call.operand(call.named["fill_value"] if "fill_value" in call.named else call.named["value"])
@@ -244,22 +232,7 @@ def _eye(call: Call) -> Law:
     return Law(0.0, 1 / math.sqrt(longer), "eye_()")
 
 
-# -- copies, joins and parts -----------------------------------------------------------------------
-
-
-@_law("copy")
-def _copied(call: Call) -> Law:
-    return call.operand(call.args[1])
-
-
-@_law("index_put", "_index_put_impl")
-def _put(call: Call) -> Law:
-    return call.operand(call.args[2])
-
-
-@_law("cat", "stack")
-def _joined(call: Call) -> Law:
-    return mixture((part.numel(), call.law_of(part)) for part in call.args[0])
+# -- parts ----------------------------------------------------------------------------------------
 
 
 @_law("constant_pad_nd")

@@ -12,16 +12,6 @@ from tpcalc.trace.record.phantom import unwritten_numbers
 from tpcalc.trace.record.recorder import Observation, build, observe, record, record_real
 
 __all__ = [
-    "Observation",
-    "Op",
-    "build",
-    "decomposed",
-    "find_loss",
-    "observe",
-    "op_of",
-    "primary_outputs",
-    "record",
-    "record_real",
-    "seeded",
-    "unwritten_numbers",
-]
+    "Observation", "Op", "build", "decomposed", "find_loss", "observe", "op_of", "primary_outputs", "record",
+    "record_real", "seeded", "unwritten_numbers",
+]  # fmt: skip

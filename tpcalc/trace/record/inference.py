@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, UnsupportedOperatorException
 
 from tpcalc.errors import TraceError
-from tpcalc.trace.record.layouts import LAYOUTS
 from tpcalc.trace.record.ops import Op
 from tpcalc.trace.record.phantom import CPU
 from tpcalc.trace.record.tape import Tape
@@ -47,7 +46,7 @@ class Inference:
 
     def on_meta(self, op: Op, args: tuple, kwargs: dict) -> Any:
         """The cheap way to infer, for ops that allow it; None if it fails or gives nothing."""
-        layout = LAYOUTS.get(op.name)
+        layout = _LAYOUTS.get(op.name)
         if layout is not None:
             return layout(self.tape, args)
         if op.constructs:
@@ -131,3 +130,32 @@ def tensors_in(argument: Any) -> list[torch.Tensor]:
 
 def _is_float(tensor: Any) -> bool:
     return isinstance(tensor, torch.Tensor) and (tensor.is_floating_point() or tensor.is_complex())
+
+
+# -- layer norm ------------------------------------------------------------------------------------
+# Its geometry needs no run.  To fake and meta tensors it is a long Python decomposition, slow and, in the backward pass
+# of a permuted input, of another memory layout than what the kernel returns.
+
+
+def _layer_norm(tape: Tape, args: tuple) -> Optional[tuple]:
+    x, normalised, *parameters = args[:4]
+    over, rows = tuple(normalised), x.shape[: x.dim() - len(normalised)]
+    alike = all(p is None or (tuple(p.shape) == over and p.dtype == x.dtype) for p in parameters)
+    if not over or (*rows, *over) != tuple(x.shape) or not alike or not x.is_floating_point():
+        return None
+    kept = tape.contiguous((*rows, *(1 for _ in over)), x.dtype)
+    return tape.contiguous(x.shape, x.dtype), kept, kept
+
+
+def _layer_norm_backward(tape: Tape, args: tuple) -> tuple:
+    _, x, _, _, _, weight, bias, wanted = args
+    return tuple(
+        tape.contiguous(of.shape, of.dtype) if want and of is not None else None
+        for of, want in zip((x, weight, bias), wanted, strict=True)
+    )
+
+
+_LAYOUTS: dict[str, Callable[[Tape, tuple], Optional[tuple]]] = {
+    "aten.native_layer_norm.default": _layer_norm,
+    "aten.native_layer_norm_backward.default": _layer_norm_backward,
+}
