@@ -1,9 +1,8 @@
 """Targets: where the user's factory is found, how it is called, and what it may return.
 
-A target is ``file.py:callable`` or ``package.module:callable``.  The callable takes the width (an int)
-and returns ``model`` or ``(model, inputs)``; ``inputs`` is a tuple of arguments or a dict of keyword
-arguments, and ``(model, args, kwargs)`` serves too.  Everything that can go wrong here is the user's to mend, so every message names the place in
-*their* code.
+A target is ``file.py:callable`` or ``package.module:callable``.  The callable takes the width (an int) and returns
+``model``, ``(model, inputs)`` (a tuple of arguments or a dict of keyword arguments) or ``(model, args, kwargs)``.
+Everything that can go wrong here is the user's to mend, so every message names the place in *their* code.
 """
 
 from __future__ import annotations
