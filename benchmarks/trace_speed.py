@@ -84,7 +84,7 @@ def record(layers: int, hidden: int, sequence: int) -> int:
     from tpcalc.trace.init import InitRecorder
     from tpcalc.trace.record import record
 
-    return len(record(lambda: llama(layers, hidden, sequence), hidden, building=InitRecorder).nodes)
+    return len(record(lambda: llama(layers, hidden, sequence), hidden, building=InitRecorder()).nodes)
 
 
 def derive(layers: int, hidden: int, sequence: int) -> int:

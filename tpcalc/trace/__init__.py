@@ -38,6 +38,6 @@ def trace(
         # Source lines are the same at every width, and walking the stack for them is the slow part.
         first = not traces
         call = partial(call_factory, factory, width)
-        traces.append(record(call, width, loss=loss, building=InitRecorder, sources=first))
+        traces.append(record(call, width, loss=loss, building=InitRecorder(), sources=first))
     traces[0].assumptions[:0] = getattr(factory, "assumptions", ())
     return align(traces)

@@ -112,9 +112,6 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
     for width in widths:
         recorder = InitRecorder()
 
-        def building(recorder: InitRecorder = recorder) -> InitRecorder:
-            return recorder
-
         def call(width: int = width, recorder: InitRecorder = recorder) -> Any:
             with unwritten_numbers():
                 built, live[width] = _build(setup, width)
@@ -122,7 +119,7 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
             said.update({built.said: None} if built.said else {})
             return built.model, built.inputs
 
-        traces.append(record(call, width, loss=loss, building=building, sources=not traces))
+        traces.append(record(call, width, loss=loss, building=recorder, sources=not traces))
     unknown = sorted({name for trace in traces for name, law in trace.init.items() if law.kind == "unknown"})
     if unknown:
         _measure(setup, traces, unknown, drawn)

@@ -193,7 +193,7 @@ def test_real_tensors_give_the_same_law(make):
 
 @pytest.mark.parametrize("make", [*MADE.values()], ids=[*MADE])
 def test_the_recorder_gives_the_same_law(make):
-    recorded = record(lambda: (Weight(make), ()), 1, building=InitRecorder).init["w"]
+    recorded = record(lambda: (Weight(make), ()), 1, building=InitRecorder()).init["w"]
     fake = laws_of(lambda: Weight(make))["w"]
     assert (recorded.kind, recorded.std, recorded.mean) == (fake.kind, fake.std, fake.mean)
 
@@ -268,7 +268,7 @@ def test_chunks_initialised_one_by_one(cut):
         built.append(Weight(make))
         return built[0], ()
 
-    law = record(call, 8, building=lambda: recorder).init["w"]
+    law = record(call, 8, building=recorder).init["w"]
     assert law.std == pytest.approx(math.sqrt(14 / 3))
     blocks = [recorder.law_of_block(built[0].w, 0, 8 * index, 8).std for index in range(3)]
     assert blocks == [1.0, 2.0, 3.0]

@@ -35,7 +35,7 @@ def record(
     *,
     loss: Optional[Loss] = None,
     backward: bool = True,
-    building: Optional[Callable[[], AbstractContextManager]] = None,
+    building: Optional[AbstractContextManager] = None,
     activation_grads: bool = True,
     sources: bool = True,
 ) -> RawTrace:
@@ -43,7 +43,7 @@ def record(
 
     ``call`` returns ``(model, inputs)`` and runs on phantom tensors.  ``loss`` maps the model's output to
     a scalar; without it the model's own loss is used, or else a gradient is put on its primary outputs.
-    ``building`` makes a context manager held while ``call`` runs; its ``laws(model)`` are stored in
+    ``building`` is held while ``call`` runs, such as an ``InitRecorder``; its ``laws(model)`` are stored in
     ``RawTrace.init``.  ``activation_grads=False`` leaves out the gradients of activations,
     ``sources=False`` the source lines.
 
@@ -51,7 +51,7 @@ def record(
     """
     recording = Recording(sources=sources)
     with decomposed(), seeded(), without_gc():
-        with recording, building() if building is not None else nullcontext() as laws:
+        with recording, building if building is not None else nullcontext() as laws:
             model, inputs, said = _unpack(call(), width)
         trace = RawTrace(width, init=laws.laws(model) if laws is not None else {}, assumptions=said)
         run = Run(recording, model, trace)
