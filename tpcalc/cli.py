@@ -21,7 +21,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from tpcalc import __version__
-from tpcalc.calculus.laws import ALIGNMENTS
+from tpcalc.calculus.facts import ALIGNMENTS
 from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.derive import derive
 from tpcalc.derive.explain import explain as explained

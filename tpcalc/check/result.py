@@ -21,12 +21,10 @@ class Entry:
     """One comparison.
 
     ``quantity``: ``init`` or ``change`` of a value, ``gradient`` or own ``effect`` of a weight.  ``wanted``: the order
-    that the
-    derived rules promise; ``predicted``: what the calculus expects of the parametrization that ran (the same one for
-    ``derived``).  ``floor``: for an effect, the order it must reach.  ``sizes``: rms at each width, averaged over seeds
-    in the logarithm.
-    ``verdict``: ``ok``, ``above`` (the slope exceeds what is wanted), ``below`` (an effect that does not reach it) or
-    ``skipped``.
+    that the derived rules promise; ``predicted``: what the calculus expects of the parametrization that ran (the same
+    one for ``derived``).  ``floor``: for an effect, the order it must reach.  ``sizes``: rms at each width, averaged
+    over seeds in the logarithm.  ``verdict``: ``ok``, ``above`` (the slope exceeds what is wanted), ``below`` (an
+    effect that does not reach it) or ``skipped``.
     """
 
     quantity: str

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Optional
 
 from pydantic import Field
 
-from tpcalc.calculus.laws import ALIGNMENTS
+from tpcalc.calculus.facts import ALIGNMENTS
 from tpcalc.derive.gauge import GAUGES
 from tpcalc.derive.named import NAMED
 from tpcalc.derive.result import Parametrization, Rule

@@ -152,6 +152,3 @@ class Report(Shown):
             ran_on_reason=self.why,
             weights=[row.data() for row in self.weights.values()],
         ).data()
-
-
-__all__ = ["KINDS", "SEVERITY", "Checked", "Finding", "Report"]
