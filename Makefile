@@ -1,6 +1,7 @@
 # make demo    print the scaling table of the example GPT
 # make test    run all tests
 # make check   style and types (ruff, mypy)
+# make schema  write the JSON Schemas of the documents from their models
 # make mutants change every law, one term at a time: does a test notice? (minutes)
 #
 # They need only Python 3.10 or newer: the first run builds .venv.  To use another Python or another torch:
@@ -12,7 +13,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check mutants readme clean
+.PHONY: demo test check schema mutants readme clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -26,6 +27,11 @@ check: $(READY)
 	$(VENV)/bin/ruff check tpcalc tests benchmarks examples
 	$(VENV)/bin/ruff format --check tpcalc tests benchmarks examples
 	$(VENV)/bin/mypy
+
+schema: $(READY)
+	for document in table multipliers verify check; do \
+	    $(VENV)/bin/tpcalc schema $$document -o tpcalc/document/schemas/$$document.json || exit 1; \
+	done
 
 mutants: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.house.mutate

@@ -16,7 +16,7 @@ import pytest
 
 import tpcalc
 from tpcalc import cli
-from tpcalc.document.table import load_schema
+from tpcalc.document import DOCUMENTS, schema
 
 ROOT = Path(__file__).parents[1]
 GPT = f"{ROOT / 'examples' / 'gpt.py'}:gpt"
@@ -84,12 +84,23 @@ def test_version(run):
     assert run("--version") == (0, f"tpcalc {tpcalc.__version__}\n", "")
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_schema(run, name, tmp_path):
+    code, out, err = run("schema", name)
+    assert (code, err) == (0, "") and json.loads(out) == schema(name)
+    assert run("schema", name, "-o", str(tmp_path / "schema.json"))[0] == 0
+    assert (tmp_path / "schema.json").read_text() == out
+
+
 REFUSALS = [
     ("no target", ("table",), "Missing argument 'TARGET'; see tpcalc table --help"),
     ("no weight", ("explain", GPT), "Missing argument 'WEIGHT'; see tpcalc explain --help"),
     ("unknown command", ("tabel", GPT), "No such command 'tabel'. Did you mean 'table'"),
     ("unknown option", ("table", GPT, "--width", "1"), "No such option: --width"),
     ("unknown format", ("table", GPT, "--format", "html"), "'html' is not one of 'text', 'markdown', 'latex'"),
+    ("unknown schema", ("schema", "tabel"), "'tabel' is not one of 'table', 'multipliers', 'verify', 'check'"),
+    ("unknown gauge", ("table", GPT, "--gauge", "own"), "'own' is not one of 'init', 'mup', 'symmetric', 'ntk'"),
+    ("schema in no directory", ("schema", "table", "-o", "no/such/s.json"), "the directory no/such does not exist"),
     ("dot is no table", ("table", GPT, "--format", "dot"), "'dot' is not one of"),
     ("no value", ("table", GPT, "--optimizer"), "requires an argument"),
     ("too many arguments", ("trace", GPT, "x"), "unexpected extra argument"),
@@ -148,7 +159,7 @@ def test_table_lists_every_weight(run):
 
 def test_table_formats_agree(run):
     document = json.loads(run("table", GPT, *WIDTHS, "--format", "json")[1])
-    jsonschema.validate(document, load_schema())
+    jsonschema.validate(document, schema("table"))
     rows = list(csv.DictReader(io.StringIO(run("table", GPT, *WIDTHS, "--format", "csv")[1])))
     assert [row["name"] for row in rows] == [weight["name"] for weight in document["weights"]]
     for row, weight in zip(rows, document["weights"], strict=True):

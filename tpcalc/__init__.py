@@ -16,6 +16,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from tpcalc.show import show as _show
+
 __version__ = "0.1.0"
 
 #: Public name -> the module that defines it.
@@ -99,3 +101,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+@_show.register(object)
+def _first_shown(result: object, **options: Any) -> str:
+    """Have the report on ``result`` imported: by name and late, since a result may not know it and few are printed."""
+    importlib.import_module("tpcalc.report").register(type(result))
+    return _show(result, **options)

@@ -1,7 +1,7 @@
 """The command line: arguments only.
 
 Each verb is one function that turns its arguments into calls of the library and hands the text to
-:func:`_emit`.  The library is imported inside them, so that ``--help`` does not wait for torch.
+:func:`_emit`.  What needs torch is imported inside them, so that ``--help`` does not wait for it.
 :func:`main` turns every error into one sentence on stderr and exit code 2.
 """
 
@@ -14,18 +14,25 @@ import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Annotated, Any, Optional
 
 import typer
 
 from tpcalc import __version__
+from tpcalc.calculus.facts import ALIGNMENTS
+from tpcalc.check import PARAMETRIZATIONS
+from tpcalc.derive import derive
+from tpcalc.derive.explain import explain as explained
+from tpcalc.derive.gauge import GAUGES
+from tpcalc.derive.named import NAMED
+from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable, write_atomic
-
-if TYPE_CHECKING:
-    from tpcalc.program.ir import Program
+from tpcalc.optimizers import recipe
+from tpcalc.program.ir import Program
+from tpcalc.report import FORMATS, render
 
 EXIT_FINDINGS = 1
 EXIT_ERROR = 2
@@ -41,60 +48,19 @@ app = typer.Typer(
 )
 
 
-class TableFormat(str, Enum):
-    text = "text"
-    markdown = "markdown"
-    latex = "latex"
-    csv = "csv"
-    json = "json"
+def _one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """Parses an argument that is one of these names, as the module that has them knows them."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(repr, names))}")
+        return text
+
+    return parse
 
 
-class ProgramFormat(str, Enum):
-    text = "text"
-    dot = "dot"
-    json = "json"
-
-
-class CheckFormat(str, Enum):
-    text = "text"
-    json = "json"
-
-
-class VerifyFormat(str, Enum):
-    text = "text"
-    json = "json"
-    github = "github"
-
-
-class Gauge(str, Enum):
-    init = "init"
-    mup = "mup"
-    symmetric = "symmetric"
-    ntk = "ntk"
-
-
-class Assumed(str, Enum):
-    full = "full"
-    omega = "omega"
-    none = "none"
-
-
-class Parametrized(str, Enum):
-    derived = "derived"
-    sp = "sp"
-    ntp = "ntp"
-    mfp = "mfp"
-    mup = "mup"
-
-
-class Applied(str, Enum):
-    derived = "derived"
-    standard = "standard"
-
-
-class HeadScale(str, Enum):
-    heads = "heads"
-    head_dim = "head-dim"
+def _choice(names: Iterable[str], option: str, help: str) -> Any:
+    return typer.Option(option, help=help, parser=_one_of(names), metavar=f"<{'|'.join(names)}>")
 
 
 Target = Annotated[
@@ -111,12 +77,12 @@ Optimizer = Annotated[
         "--optimizer", help="The optimizer the model is trained with; muon+adamw: the first for hidden matrices."
     ),
 ]
-Gauged = Annotated[
-    Gauge, typer.Option("--gauge", help="Where sizes stand: in the init alone, or partly in forward multipliers.")
+Gauge = Annotated[
+    str, _choice(GAUGES, "--gauge", "Where sizes stand: in the init alone, or partly in forward multipliers.")
 ]
 Alignment = Annotated[
-    Assumed,
-    typer.Option("--alignment", help="How aligned updates and values are assumed: full, none, or omega (Everett's)."),
+    str,
+    _choice(ALIGNMENTS, "--alignment", "How aligned updates and values are assumed: full, none, or omega (Everett's)."),
 ]
 Output = Annotated[
     Optional[str], typer.Option("--output", "-o", metavar="FILE", help="Write to FILE instead of standard output.")
@@ -126,7 +92,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Set a config field (hf: targets; may be repeated)."),
 ]
 Scale = Annotated[
-    Optional[HeadScale], typer.Option("--scale", help="What grows with width in hf: targets [default: heads].")
+    Optional[str], _choice(("heads", "head-dim"), "--scale", "What grows with width in hf: targets [default: heads].")
 ]
 Loss = Annotated[
     Optional[str],
@@ -170,17 +136,19 @@ def table(
     widths: Widths = DEFAULT_WIDTHS,
     optimizer: Optimizer = "adamw",
     gauge: Annotated[
-        Optional[Gauge],
-        typer.Option("--gauge", help="Where sizes stand [default: init, or that of --parametrization]."),
+        Optional[str],
+        _choice(GAUGES, "--gauge", "Where sizes stand [default: init, or that of --parametrization]."),
     ] = None,
     parametrization: Annotated[
-        Parametrized,
-        typer.Option(
-            "--parametrization", help="Derive the init too, or take a named one and its largest stable learning rates."
+        str,
+        _choice(
+            ("derived", *NAMED),
+            "--parametrization",
+            "Derive the init too, or take a named one and its largest stable learning rates.",
         ),
-    ] = Parametrized.derived,
-    alignment: Alignment = Assumed.full,
-    format: Annotated[TableFormat, typer.Option("--format", help="How to print the table.")] = TableFormat.text,
+    ] = "derived",
+    alignment: Alignment = "full",
+    format: Annotated[str, _choice(FORMATS["table"], "--format", "How to print the table.")] = "text",
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
@@ -189,25 +157,19 @@ def table(
 ) -> None:
     """Print the scaling table of a model: one row for each weight, repeated blocks folded."""
     with _library(output):
-        from tpcalc.derive.solve import derive
-        from tpcalc.optimizers import recipe
-
         how = recipe(optimizer)  # before anything slow
-        rules = derive(
-            _trace(target, widths, overrides, scale, loss),
-            optimizer=how,
-            alignment=alignment.value,
-            gauge=None if gauge is None else gauge.value,
-            parametrization=parametrization.value,
-        )
-    _emit(_table_renderer(format, output)(rules), output)
+        program = _trace(target, widths, overrides, scale, loss)
+        rules = derive(program, how, alignment=alignment, gauge=gauge, parametrization=parametrization)
+    on_terminal = format == "text" and output is None and sys.stdout.isatty()
+    options = {"width": shutil.get_terminal_size().columns} if on_terminal else {}
+    _emit(render("table", format, rules, **options), output)
 
 
 @app.command()
 def trace(
     target: Target,
     widths: Widths = DEFAULT_WIDTHS,
-    format: Annotated[ProgramFormat, typer.Option("--format", help="How to print the program.")] = ProgramFormat.text,
+    format: Annotated[str, _choice(FORMATS["program"], "--format", "How to print the program.")] = "text",
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
@@ -217,7 +179,7 @@ def trace(
     """Print the tensor program of a model: one line for each operation, forward and backward."""
     with _library(output):
         program = _trace(target, widths, overrides, scale, loss)
-    _emit(_program_renderer(format)(program), output)
+    _emit(render("program", format, program), output)
 
 
 @app.command()
@@ -226,8 +188,8 @@ def explain(
     weight: Annotated[str, typer.Argument(metavar="WEIGHT", help="Full name of a parameter.")],
     widths: Widths = DEFAULT_WIDTHS,
     optimizer: Optimizer = "adamw",
-    gauge: Gauged = Gauge.init,
-    alignment: Alignment = Assumed.full,
+    gauge: Gauge = "init",
+    alignment: Alignment = "full",
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
@@ -236,13 +198,10 @@ def explain(
 ) -> None:
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
     with _library(output):
-        from tpcalc.derive.explain import explain as explained
-        from tpcalc.optimizers import recipe
-
         how = recipe(optimizer)
         program = _trace(target, widths, overrides, scale, loss)
-        text = explained(program, weight, optimizer=how, alignment=alignment.value, gauge=gauge.value)
-    _emit(text, output)
+        explanation = explained(program, weight, how, alignment=alignment, gauge=gauge)
+    _emit(str(explanation), output)
 
 
 @app.command()
@@ -255,7 +214,7 @@ def export(
         typer.Option("--widths", help="Widths to trace at besides --base and --target [default: 2 and 4 times base]."),
     ] = None,
     optimizer: Optimizer = "adamw",
-    gauge: Gauged = Gauge.init,
+    gauge: Gauge = "init",
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
@@ -264,20 +223,15 @@ def export(
 ) -> None:
     """Write exact multipliers for training at another width, as JSON."""
     with _library(output):
-        from tpcalc.document.table import json_text
-        from tpcalc.optimizers import recipe
         from tpcalc.scaling import scale as scaled
         from tpcalc.scaling.compute import traced_widths
-        from tpcalc.trace.target import load_target, parse_widths
+        from tpcalc.trace.target import parse_widths
 
         how = recipe(optimizer)
         traced = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
         factory = _factory(target, traced, overrides, scale)
-        function = None if loss is None else load_target(loss)
-        result = scaled(factory, base, target_width, how, traced, gauge=gauge.value, loss=function)
-    for sentence in result.sites:
-        print("warning:", sentence, file=sys.stderr)
-    _emit(json_text(result.document), output)
+        result = scaled(factory, base, target_width, how, traced, gauge=gauge, loss=_load(loss))
+    _emit(json_text(result.document), output, result.sites)
 
 
 @app.command()
@@ -292,9 +246,7 @@ def codegen(
         from tpcalc.scaling.codegen import codegen as generated
 
         result = Scaling.load(multipliers)
-    for sentence in result.sites:
-        print("warning:", sentence, file=sys.stderr)
-    _emit(generated(result), output)
+    _emit(generated(result), output, result.sites)
 
 
 @app.command()
@@ -307,8 +259,8 @@ def check(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps to train at each width.")] = 5,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds to average over.")] = 3,
     parametrization: Annotated[
-        Applied, typer.Option("--parametrization", help="Apply the derived rules, or keep the code's own.")
-    ] = Applied.derived,
+        str, _choice(PARAMETRIZATIONS, "--parametrization", "Apply the derived rules, or keep the code's own.")
+    ] = "derived",
     tolerance: Annotated[float, typer.Option("--tolerance", help="How far a slope may be off.")] = 0.15,
     lr: Annotated[Optional[float], typer.Option("--lr", help="Learning rate at the smallest width.")] = None,
     batch: Annotated[
@@ -319,7 +271,7 @@ def check(
         Optional[str],
         typer.Option("--plot", metavar="FILE", help="Draw the standard and the derived rules side by side."),
     ] = None,
-    format: Annotated[CheckFormat, typer.Option("--format", help="How to print the result.")] = CheckFormat.text,
+    format: Annotated[str, _choice(FORMATS["check"], "--format", "How to print the result.")] = "text",
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
@@ -329,31 +281,21 @@ def check(
     """Train for a few steps at several widths and compare what is measured with what is predicted."""
     with _library(output):
         from tpcalc.check import check as checked
-        from tpcalc.document.table import json_text
         from tpcalc.report.plots import check_plot, require_matplotlib
-        from tpcalc.trace.target import load_target, parse_widths
+        from tpcalc.trace.target import parse_widths
 
         if plot is not None:
             check_writable(plot)
             require_matplotlib()
         parsed = parse_widths(widths)
         factory = _factory(target, parsed, overrides, scale)
-        options = {
-            "optimizer": optimizer,
-            "steps": steps,
-            "seeds": seeds,
-            "tolerance": tolerance,
-            "lr": lr,
-            "progress": True,
-            "batch": None if batch is None else load_target(batch),
-            "loss": None if loss is None else load_target(loss),
-        }
-        result = checked(factory, parsed, parametrization=parametrization.value, **options)
+        run = partial(checked, factory, parsed, optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
+        run = partial(run, batch=_load(batch), loss=_load(loss), progress=True)
+        result = run(parametrization=parametrization)
         if plot is not None:
-            other = Applied.standard if parametrization is Applied.derived else Applied.derived
-            pair = [result, checked(factory, parsed, parametrization=other.value, **options)]
-            check_plot(sorted(pair, key=lambda r: r.parametrization, reverse=True), plot)
-    _emit(str(result) if format is CheckFormat.text else json_text(result.json()), output)
+            others = (run(parametrization=other) for other in PARAMETRIZATIONS if other != parametrization)
+            check_plot(sorted((result, *others), key=lambda r: r.parametrization, reverse=True), plot)
+    _emit(render("check", format, result), output)
     return 0 if result.ok else EXIT_FINDINGS
 
 
@@ -363,103 +305,83 @@ def verify(
         str,
         typer.Argument(
             metavar="TARGET",
-            help="The setup: file.py:callable or package.module:callable; setup(width) returns (model, optimizer[, scheduler], inputs).",
+            help=(
+                "The setup: file.py:callable or package.module:callable; "
+                "setup(width) returns (model, optimizer[, scheduler], inputs)."
+            ),
         ),
     ],
     widths: Widths = DEFAULT_WIDTHS,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too.")] = False,
-    format: Annotated[VerifyFormat, typer.Option("--format", help="How to print the report.")] = VerifyFormat.text,
+    format: Annotated[str, _choice(FORMATS["verify"], "--format", "How to print the report.")] = "text",
     loss: Loss = None,
     output: Output = None,
     debug: Debug = False,
 ) -> int:
     """Check a hand-written parametrization, someone's own init and optimizer groups, at infinite width."""
     with _library(output):
-        from tpcalc.document.table import json_text
-        from tpcalc.report.verify import report_github
-        from tpcalc.trace.target import load_target, parse_widths
+        from tpcalc.trace.target import parse_widths
         from tpcalc.verify import verify as verified
 
-        report = verified(load_target(target), parse_widths(widths), loss=None if loss is None else load_target(loss))
-    texts = {
-        VerifyFormat.text: lambda: str(report),
-        VerifyFormat.json: lambda: json_text(report.to_json()),
-        VerifyFormat.github: lambda: report_github(report, target.rpartition(":")[0]),
-    }
-    _emit(texts[format](), output)
+        report = verified(_load(target), parse_widths(widths), loss=_load(loss))
+    options = {"file": target.rpartition(":")[0]} if format == "github" else {}
+    _emit(render("verify", format, report, **options), output)
     return report.exit_code(strict)
 
 
+@app.command("schema")
+def print_schema(
+    document: Annotated[
+        str, typer.Argument(metavar="DOCUMENT", help=f"One of {', '.join(DOCUMENTS)}.", parser=_one_of(DOCUMENTS))
+    ],
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Print the JSON Schema of a document that --format json prints or export writes."""
+    if output is not None:
+        check_writable(output)
+    _emit(json_text(schema(document)), output)
+
+
 def _trace(
-    target: str, widths: str, overrides: Optional[list[str]], scale: Optional[HeadScale], loss: Optional[str]
-) -> "Program":
+    target: str, widths: str, overrides: Optional[list[str]], scale: Optional[str], loss: Optional[str]
+) -> Program:
     """The program of a target given on the command line."""
     from tpcalc.trace import trace
-    from tpcalc.trace.target import load_target, parse_widths
+    from tpcalc.trace.target import parse_widths
 
     parsed = parse_widths(widths)
-    factory = _factory(target, parsed, overrides, scale)
-    return trace(factory, parsed, loss=None if loss is None else load_target(loss))
+    return trace(_factory(target, parsed, overrides, scale), parsed, loss=_load(loss))
+
+
+def _load(target: Optional[str]) -> Any:
+    """The callable of a target, None of none."""
+    from tpcalc.trace.target import load_target
+
+    return None if target is None else load_target(target)
 
 
 def _factory(
-    target: str, widths: Sequence[int], overrides: Optional[list[str]], scale: Optional[HeadScale]
+    target: str, widths: Sequence[int], overrides: Optional[list[str]], scale: Optional[str]
 ) -> Callable[[int], Any]:
     kind, _, model_type = target.partition(":")
     if kind == "hf":
         from tpcalc.trace.hf import hf_factory
 
-        growing = "head_dim" if scale is HeadScale.head_dim else "heads"
+        growing = "head_dim" if scale == "head-dim" else "heads"
         return hf_factory(model_type, overrides=_parse_overrides(overrides or ()), scale=growing, widths=widths)
     if overrides or scale is not None:
         option = "--set" if overrides else "--scale"
         raise TpcalcError(f"{option} works only with hf: targets, not with {target}; drop it or change the factory")
-    from tpcalc.trace.target import load_target
-
-    return load_target(target)
+    return _load(target)
 
 
 def _parse_overrides(assignments: Sequence[str]) -> dict[str, str]:
     """``["num_layers=2", "act=relu"]`` -> ``{"num_layers": "2", "act": "relu"}``."""
-    overrides = {}
     for assignment in assignments:
-        field, equals, value = assignment.partition("=")
-        if not field or not equals:
+        if assignment.find("=") < 1:
             raise TpcalcError(f"--set {assignment} is no assignment; write --set field=value")
-        overrides[field] = value
-    return overrides
-
-
-def _table_renderer(format: TableFormat, output: Optional[str]) -> Callable[..., str]:
-    from tpcalc.document import table as document
-    from tpcalc.report.table import csv, latex, markdown, text
-
-    return {
-        TableFormat.text: lambda rules: text.table_text(rules, width=_terminal_width(output)),
-        TableFormat.markdown: markdown.table_markdown,
-        TableFormat.latex: latex.table_latex,
-        TableFormat.csv: csv.table_csv,
-        TableFormat.json: lambda rules: document.json_text(document.table_json(rules)),
-    }[format]
-
-
-def _program_renderer(format: ProgramFormat) -> Callable[["Program"], str]:
-    from tpcalc.document.program import program_json
-    from tpcalc.document.table import json_text
-    from tpcalc.report import dot
-
-    return {
-        ProgramFormat.text: str,
-        ProgramFormat.dot: dot.program_dot,
-        ProgramFormat.json: lambda program: json_text(program_json(program)),
-    }[format]
-
-
-def _terminal_width(output: Optional[str]) -> Optional[int]:
-    """Columns of the terminal the table goes to, None where it goes anywhere else."""
-    if output is not None or not sys.stdout.isatty():
-        return None
-    return shutil.get_terminal_size().columns
+    return dict(assignment.split("=", 1) for assignment in assignments)
 
 
 @contextlib.contextmanager
@@ -479,8 +401,10 @@ def _library(output: Optional[str]) -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _emit(text: str, output: Optional[str]) -> None:
+def _emit(text: str, output: Optional[str], warnings: Iterable[str] = ()) -> None:
     """Write a finished text, with a final newline, to ``output`` or to standard output."""
+    for sentence in warnings:
+        print("warning:", sentence, file=sys.stderr)
     text = text if text.endswith("\n") else text + "\n"
     if output is not None:
         write_atomic(output, text)
@@ -497,7 +421,7 @@ def _emit(text: str, output: Optional[str]) -> None:
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Run the command line and exit: 0 on success, 2 with one sentence on stderr otherwise."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    usage_error: type[Exception] = typer.BadParameter.__base__  # typer does not export it by name
+    usage_error: Any = typer.BadParameter.__base__  # typer does not export it by name
     try:
         code = app(args=arguments or ["--help"], prog_name="tpcalc", standalone_mode=False)
     except KeyboardInterrupt:

@@ -18,7 +18,8 @@ import tpcalc
 from tests.support.models import bare_mlp, example, program
 from tpcalc.check.slopes import fit
 from tpcalc.derive.named import NAMED
-from tpcalc.document.table import load_schema, table_json
+from tpcalc.document import schema
+from tpcalc.document.table import table_json
 
 H = Fraction(1, 2)
 GPT, MLP = example("gpt.py", "gpt"), example("mlp.py", "mlp")
@@ -97,7 +98,7 @@ def test_json_holds_what_was_asked():
     for options in ({"parametrization": "sp", "alignment": "none"}, {"gauge": "mup", "optimizer": "muon+adamw"}):
         found = rules(MLP, **options)
         document = table_json(found)
-        jsonschema.validate(document, load_schema())
+        jsonschema.validate(document, schema("table"))
         assert document["gauge"] == found.gauge and document["optimizer"] == found.optimizer
         assert document["parametrization"] == options.get("parametrization", "derived")
         assert document["alignment"] == options.get("alignment", "full")

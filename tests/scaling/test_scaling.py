@@ -22,7 +22,7 @@ from torch.optim import lr_scheduler
 
 import tpcalc
 from tpcalc.algebra.roots import power_product, tidy
-from tpcalc.document.table import load_schema
+from tpcalc.document import schema
 from tpcalc.optimizers import LAWS
 from tpcalc.scaling import ScalingError
 from tpcalc.scaling.schedules import RatioWarning, cosine_annealing, one_cycle, per_group, ratios_kept
@@ -132,7 +132,7 @@ def test_tracing_draws_nothing_and_leaves_the_generator_alone():
 def test_save_and_load(scaling, tmp_path):
     path = tmp_path / "multipliers.json"
     scaling.save(path)
-    jsonschema.validate(json.loads(path.read_text()), load_schema())
+    jsonschema.validate(json.loads(path.read_text()), schema("table"))
     loaded = tpcalc.Scaling.load(path)
     assert loaded.document == scaling.document and dict(loaded) == dict(scaling)
     assert os.listdir(tmp_path) == ["multipliers.json"], "no temporary file is left"
@@ -248,7 +248,8 @@ def test_a_missing_file_and_a_table(tmp_path):
         tpcalc.Scaling.load(tmp_path / "none.json")
     with pytest.raises(ScalingError, match="cannot read"):
         tpcalc.Scaling.load(tmp_path)
-    from tpcalc.document.table import json_text, table_json
+    from tpcalc.document import json_text
+    from tpcalc.document.table import table_json
 
     table = table_json(tpcalc.derive(tpcalc.trace(examples.gpt, (32, 64, 128))))
     (tmp_path / "table.json").write_text(json_text(table))

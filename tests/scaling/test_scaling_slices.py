@@ -116,7 +116,8 @@ import pytest  # noqa: E402
 
 import tpcalc  # noqa: E402
 from tests.scaling.test_codegen import run  # noqa: E402
-from tpcalc.document.table import load_schema, table_json  # noqa: E402
+from tpcalc.document import schema  # noqa: E402
+from tpcalc.document.table import table_json  # noqa: E402
 from tpcalc.scaling import Scaling, ScalingError  # noqa: E402
 from tpcalc.scaling.codegen import codegen  # noqa: E402
 from tpcalc.scaling.runtime import _indices_here  # noqa: E402
@@ -199,7 +200,7 @@ def test_at_base_width_everything_is_one(kind):
 
 
 def test_json(kind, scaling):
-    jsonschema.validate(scaling.document, load_schema())
+    jsonschema.validate(scaling.document, schema("table"))
     std = {"base": 0.125, "code": 0.0625}  # xavier on [3n, n]
     if kind != "MultiheadAttention":
         std = {"base": 1 / math.sqrt(3 * BASE), "code": 1 / math.sqrt(3 * TARGET)}
@@ -227,7 +228,7 @@ def test_json(kind, scaling):
 
 def test_a_table_has_no_numbers():
     table = table_json(tpcalc.derive(tpcalc.trace(factory(), (32, 64, 128))))
-    jsonschema.validate(table, load_schema())
+    jsonschema.validate(table, schema("table"))
     pieces = next(entry["slices"] for entry in table["weights"] if entry["name"] == name_of("split"))
     assert all(piece["multipliers"]["init"] is piece["start_at"]["base"] is None for piece in pieces)
 
@@ -453,7 +454,7 @@ def test_a_file_without_numbers_of_blocks_still_loads(split):
         (("dim",), -1, "breaks the schema"),
         (("start_at",), KeyError, "lacks its place"),
         (("start_at", "target"), 127, "overlaps another or lies outside"),
-        (("start_at", "target"), 128.0, "lacks its place"),
+        (("start_at", "target"), 128.0, r"at weights\[\d+\].slices\[1\].start_at.target: 128.0 is no whole number"),
         (("length_at", "target"), 300, "overlaps another or lies outside"),
         (("length_at", "target"), -1, "breaks the schema"),
         (("length_at", "target"), None, "lacks its place"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Optional
 
-from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
+from tpcalc.algebra.order import Order, order_text
 from tpcalc.check.slopes import Slope
+from tpcalc.show import Shown
 
-SCHEMA = "tpcalc.check/1"
 QUANTITIES = ("init", "change", "gradient", "effect")
 
 
@@ -19,12 +21,10 @@ class Entry:
     """One comparison.
 
     ``quantity``: ``init`` or ``change`` of a value, ``gradient`` or own ``effect`` of a weight.  ``wanted``: the order
-    that the
-    derived rules promise; ``predicted``: what the calculus expects of the parametrization that ran (the same one for
-    ``derived``).  ``floor``: for an effect, the order it must reach.  ``sizes``: rms at each width, averaged over seeds
-    in the logarithm.
-    ``verdict``: ``ok``, ``above`` (the slope exceeds what is wanted), ``below`` (an effect that does not reach it) or
-    ``skipped``.
+    that the derived rules promise; ``predicted``: what the calculus expects of the parametrization that ran (the same
+    one for ``derived``).  ``floor``: for an effect, the order it must reach.  ``sizes``: rms at each width, averaged
+    over seeds in the logarithm.  ``verdict``: ``ok``, ``above`` (the slope exceeds what is wanted), ``below`` (an
+    effect that does not reach it) or ``skipped``.
     """
 
     quantity: str
@@ -47,9 +47,14 @@ class Entry:
     @property
     def excess(self) -> Optional[float]:
         """Slope minus wanted order."""
-        if self.slope is None or self.wanted is MINUS_INFINITY:
+        if self.slope is None or not isinstance(self.wanted, Fraction):
             return None
         return self.slope.value - float(self.wanted)
+
+    def data(self) -> dict[str, Any]:
+        """What its entry in the document holds."""
+        measured = (None, None) if self.slope is None else (_number(self.slope.value), _number(self.slope.error))
+        return {**vars(self), "slope": measured[0], "error": measured[1], "rms": [_number(size) for size in self.sizes]}
 
     def __str__(self) -> str:
         slope = "none" if self.slope is None else f"{self.slope.value:+.2f} +- {self.slope.error:.2f}"
@@ -57,13 +62,13 @@ class Entry:
         text = f"{self.quantity} of {self.subject}{where}: slope {slope}, wanted {order_text(self.wanted)}"
         if self.predicted != self.wanted:
             text += f", predicted {order_text(self.predicted)}"
-        if self.verdict == "below" and self.floor != self.wanted:
+        if self.verdict == "below" and self.floor is not None and self.floor != self.wanted:
             text += f", at least {order_text(self.floor)}"
         return text + (f"; {self.reason}" if self.reason else "")
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """What a check found.  ``ok`` if no measured slope left its prediction by more than ``tolerance``.
 
     ``slower``: what all learning rates were multiplied by.
@@ -104,50 +109,20 @@ class Result:
 
     def json(self) -> dict[str, Any]:
         """The document of ``tpcalc check --format json``."""
-        return {
-            "schema": SCHEMA,
-            "ok": self.ok,
-            "parametrization": self.parametrization,
-            "optimizer": self.optimizer,
-            "widths": list(self.widths),
-            "seeds": list(self.seeds),
-            "steps": self.steps,
-            "tolerance": self.tolerance,
-            "compared": self.compared,
-            "failed": len(self.failures),
-            "skipped": len(self.skipped),
-            "slower": self.slower,
-            "losses": {str(width): [_number(loss) for loss in losses] for width, losses in self.losses.items()},
-            "entries": [_entry_json(entry) for entry in self.entries],
-            "notes": list(self.notes),
-        }
+        from tpcalc.document.check import CheckDocument
 
-    def __str__(self) -> str:
-        from tpcalc.report.check import result_text
-
-        return result_text(self)
-
-    def __repr__(self) -> str:
-        return str(self)
+        return CheckDocument.of(
+            self,
+            schema="tpcalc.check/1",
+            ok=self.ok,
+            compared=self.compared,
+            failed=len(self.failures),
+            skipped=len(self.skipped),
+            losses={str(width): [_number(loss) for loss in losses] for width, losses in self.losses.items()},
+            entries=[entry.data() for entry in self.entries],
+        ).data()
 
 
 def _number(x: float) -> Optional[float]:
-    return float(f"{x:.6g}") if x == x and abs(x) != float("inf") else None
-
-
-def _entry_json(e: Entry) -> dict[str, Any]:
-    return {
-        "quantity": e.quantity,
-        "subject": e.subject,
-        "module": e.module,
-        "where": e.where,
-        "op": e.op,
-        "predicted": order_text(e.predicted),
-        "wanted": order_text(e.wanted),
-        "floor": None if e.floor is None else order_text(e.floor),
-        "slope": None if e.slope is None else _number(e.slope.value),
-        "error": None if e.slope is None else _number(e.slope.error),
-        "rms": [_number(size) for size in e.sizes],
-        "verdict": e.verdict,
-        "reason": e.reason,
-    }
+    """Six digits; None for what JSON cannot hold."""
+    return float(f"{x:.6g}") if math.isfinite(x) else None

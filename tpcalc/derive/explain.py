@@ -1,18 +1,51 @@
-"""Explain one weight: its exponents, the constraint that binds each, the path to it, and where its gradient comes from."""
+"""Explain one weight: its exponents, what binds each, the way to that place, and where its gradient comes from."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Optional, Union
 
-from tpcalc.algebra.order import order_text
+from tpcalc.algebra.order import Order
 from tpcalc.calculus.words import chain
-from tpcalc.derive.certificate import certify
+from tpcalc.derive.certificate import Certificate, certify
+from tpcalc.derive.result import Rule
 from tpcalc.derive.solve import Solution, parametrize, solve
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Program, Weight
 from tpcalc.rules.structures import Atom, Centre, View
+from tpcalc.show import Shown
+
+
+@dataclass(frozen=True)
+class Step:
+    """A value on the way, or behind the gradient: its trained order, and the op or the law that gives it."""
+
+    value: str
+    how: str
+    order: Order
+    where: str
+    budget: Optional[Order] = None
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation(Shown):
+    """Why a weight has its exponents under ``law``.  ``print(explanation)`` tells it in plain lines.
+
+    ``certificates``: of A and C.  ``path``: from the use of the weight that binds to where the budget stands; None
+    where no output depends on the weight, empty where the budget is the weight's own.  ``gradient``: back along what
+    decides its order.
+    """
+
+    names: tuple[str, ...]
+    rule: Rule
+    law: UpdateLaw
+    gauge: str
+    certificates: tuple[Certificate, ...] = ()
+    path: Optional[tuple[Step, ...]] = None
+    gradient: tuple[Step, ...] = ()
 
 
 def find_weight(program: Program, name: str) -> Weight:
@@ -33,8 +66,8 @@ def explain(
     *,
     alignment: str = "full",
     gauge: str = "init",
-) -> str:
-    """Say in plain lines why ``weight`` has its exponents under ``optimizer`` (see :func:`tpcalc.derive.solve`).
+) -> Explanation:
+    """Say why ``weight`` has its exponents under ``optimizer`` (see :func:`tpcalc.derive.solve`).
 
     Raises DeriveError for a parameter, optimizer, alignment or gauge that does not exist.
     """
@@ -43,59 +76,27 @@ def explain(
     solution = solve(program, alignment)
     rule = parametrize(solution, how, gauge)[found.name]
     law = how.by_name[rule.optimizer]
-    lines = [f"{' = '.join(found.names)} {rule.shape_text}: {rule.role} ({rule.reason})", ""]
     needs = solution.needs_of(found)
-    need = needs[0][1] if needs else None
-    if need is None:
-        return "\n".join([*lines, "Nothing was derived: no output depends on this parameter."])
-    certificates = {c.exponent: c for c in reversed(certify(solution, found))}
-    for exponent, value, meaning, bound in (
-        ("A", rule.A, "std of W ~ n^-A", rule.init_bound),
-        ("C", rule.C, "entries of an update ~ n^-C", rule.update_bound),
-    ):
-        lines.append(f"{exponent} = {order_text(value)}   ({meaning})")
-        lines.append(f"  {bound}")
-        certificate = certificates.get(exponent)
-        if certificate is not None:
-            verdict = "above" if certificate.holds else "not above"
-            lines.append(
-                f"  smaller by 1/8, {certificate.value} would have order {order_text(certificate.found)}, {verdict} its budget {order_text(certificate.budget)}"
-            )
-    lines += ["", "From the weight to where the budget stands:"]
-    lines += [f"  {line}" for line in _path(solution, need.demand.use, need.demand.origin)]
-    lines += ["", f"Gradient: g = {order_text(rule.gradient + rule.a)}   (entries ~ n^g)"]
-    if found.grad is not None:
-        for reason in chain(solution.lowered, solution.facts, solution.alignment, found.grad):
-            where = solution.lowered.where(reason.atom) if reason.atom is not None else ""
-            lines.append(
-                f"  {solution.lowered.name(reason.value)} : n^{order_text(reason.trained)}  {reason.rule}"
-                + (f"   # {where}" if where else "")
-            )
-    lines += [
-        "",
-        f"{law.name} ({law.source}):",
-        *(
-            [
-                f"  a = {order_text(rule.a)}, b = A - a = {order_text(rule.b)}, gradient g - a = {order_text(rule.gradient)}   "
-                f"(gauge {gauge}: multiplier ~ n^-a, std ~ n^-b)"
-            ]
-            if rule.a
-            else []
-        ),
-        f"  c = C{' - a' if rule.a else ''} + u = {order_text(rule.c)}   (lr ~ n^-c)",
-        f"  weight decay ~ n^{order_text(rule.weight_decay)}: {law.decay.convention}",
-    ]
-    if law.eps is not None:
-        lines.append(f"  eps ~ n^{order_text(rule.eps)}: {law.eps.convention}")
-    if law.note:
-        lines.append(f"  note: {law.note}")
-    return "\n".join(lines)
+    if not needs:
+        return Explanation(found.names, rule, law, gauge)
+    demand = needs[0][1].demand
+    path = tuple(_path(solution, demand.use, demand.origin))
+    return Explanation(found.names, rule, law, gauge, certify(solution, found), path, tuple(_gradient(solution, found)))
 
 
-def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> list[str]:
+def _gradient(solution: Solution, weight: Weight) -> Iterator[Step]:
+    if weight.grad is None:
+        return
+    lowered = solution.lowered
+    for reason in chain(lowered, solution.facts, solution.alignment, weight.grad):
+        where = lowered.where(reason.atom) if reason.atom is not None else ""
+        yield Step(lowered.name(reason.value), reason.rule, reason.trained, where)
+
+
+def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> Iterator[Step]:
     """The forward atoms from the binding use to the place of the budget, without pass-through views."""
     if start is None:
-        return ["its value is the budget's own"]
+        return
     lowered, facts = solution.lowered, solution.facts
     previous: dict[int, Optional[int]] = {start.out: None}
     atoms = {start.out: start}
@@ -118,16 +119,10 @@ def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> lis
     while vid is not None:
         path.append(atoms[vid])
         vid = previous[vid]
-    lines = []
     for atom in reversed(path):
         if isinstance(atom.structure, (View, Centre)):
             continue
         node = lowered.node(atom)
-        fact, demand = facts[atom.out], solution.budgets.of.get(atom.out)
-        budget = f", budget {order_text(demand.change)}" if demand is not None else ""
-        name = node.short_op
-        lines.append(
-            f"{lowered.name(atom.out)} = {name}: order {order_text(fact.trained)}{budget}"
-            + (f"   # {node.where}" if node.where else "")
-        )
-    return lines
+        demand = solution.budgets.of.get(atom.out)
+        budget = None if demand is None else demand.change
+        yield Step(lowered.name(atom.out), node.short_op, facts[atom.out].trained, node.where, budget)

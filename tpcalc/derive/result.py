@@ -16,6 +16,7 @@ from typing import Optional
 from tpcalc.algebra.order import MINUS_INFINITY, Order
 from tpcalc.algebra.size import Size
 from tpcalc.derive.clipping import Clipping
+from tpcalc.show import Shown
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class Site:
     message: str
 
 
-@dataclass(frozen=True)
-class Parametrization(Mapping):
+@dataclass(frozen=True, repr=False)
+class Parametrization(Shown, Mapping[str, Rule]):
     """A mapping from weight name to :class:`Rule`; every parameter stands under its own full name
     (aliases of a tied weight share one Rule).  ``print(rules)`` is the scaling table."""
 
@@ -131,11 +132,3 @@ class Parametrization(Mapping):
 
     def __len__(self) -> int:
         return len(self.rules)
-
-    def __str__(self) -> str:
-        from tpcalc.report.table.text import table_text
-
-        return table_text(self)
-
-    def __repr__(self) -> str:
-        return str(self)

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
-import jsonschema
+from pydantic import ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
-from tpcalc.document.table import SCHEMA, load_schema
+from tpcalc.document.table import SCHEMA, TableDocument, WeightRow
 from tpcalc.errors import ScalingError
 
 _OPTIMIZER = re.compile(r"[a-z0-9_]{1,40}(\+[a-z0-9_]{1,40})?")
 _VERSION = re.compile(r"tpcalc/([0-9]{1,9})")
 #: A multiplier outside of these bounds is no multiplier of any training run.
 _SMALLEST, _LARGEST = 1e-100, 1e100
+
+
+class MultipliersDocument(TableDocument):
+    """Written by `tpcalc export`: a scaling table with all its numbers, which carry hyperparameters from one width to
+    another.
+    """
+
+    @model_validator(mode="after")
+    def _holds_multipliers(self) -> "MultipliersDocument":
+        problem = _problem(self)
+        if problem:
+            raise ValueError(problem)
+        return self
 
 
 def read(path: Union[str, Path]) -> dict[str, Any]:
@@ -37,12 +51,6 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
 
 
-@lru_cache(maxsize=1)
-def _validator() -> jsonschema.protocols.Validator:
-    schema = load_schema()
-    return jsonschema.validators.validator_for(schema)(schema)
-
-
 def check(document: Any, what: str = "the document") -> None:
     """Raise ScalingError unless ``document`` holds the multipliers of one model, in a version known here."""
     found = document.get("schema") if isinstance(document, dict) else None
@@ -51,71 +59,81 @@ def check(document: Any, what: str = "the document") -> None:
         raise ScalingError(f"{what} is not a multipliers file of tpcalc; write one with tpcalc export")
     if found != SCHEMA:
         raise ScalingError(f"{what} has version {found}, this tpcalc reads {SCHEMA}; upgrade tpcalc or export again")
-    error = jsonschema.exceptions.best_match(_validator().iter_errors(document))
-    if error is not None:
-        place = error.json_path.removeprefix("$").lstrip(".") or "top level"
-        message = " ".join(error.message.split())
-        message = message if len(message) <= 120 else message[:117] + "..."
-        raise ScalingError(f"{what} breaks the schema {SCHEMA} at {place}: {message}; export it again")
-    problem = _problem(document)
-    if problem:
-        raise ScalingError(f"{what} {problem}; write it again with tpcalc export")
+    try:
+        MultipliersDocument.model_validate(document)
+    except ValidationError as error:
+        raise ScalingError(f"{what} {_sentence(error.errors(include_url=False)[0])}") from error
 
 
-def _problem(document: dict[str, Any]) -> str:
+def _sentence(error: ErrorDetails) -> str:
+    """What is wrong, where, and the remedy."""
+    kind, place = error["type"], error["loc"]
+    if kind == "value_error":  # of _holds_multipliers
+        return f"{error['ctx']['error']}; write it again with tpcalc export"
+    shown = repr(error["input"])
+    shown = shown if len(shown) <= 40 else shown[:37] + "..."
+    if kind == "missing":
+        place, message = place[:-1], f"{place[-1]!r} is missing"
+    elif kind in ("int_type", "int_from_float"):
+        message = f"{shown} is no whole number"
+    else:
+        message = error["msg"].replace("Input", shown, 1)
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).lstrip(".")
+    return f"breaks the schema {SCHEMA} at {path or 'top level'}: {message}; export it again"
+
+
+def _problem(document: MultipliersDocument) -> str:
     """What the schema can't say; empty if all is well."""
-    if None in (document["scale"]["base"], document["scale"]["target"]):
+    if None in (document.scale.base, document.scale.target):
         return "is a scaling table and holds no multipliers"
-    for entry in (document, *document["weights"]):
-        if not _OPTIMIZER.fullmatch(entry["optimizer"] or ""):
+    for optimizer in (document.optimizer, *(entry.optimizer for entry in document.weights)):
+        if not _OPTIMIZER.fullmatch(optimizer or ""):
             return "names no optimizer"
-    lengths = [document["scale"][key] for key in ("base", "target")]
-    shapes = [shape or () for entry in document["weights"] for shape in entry["shape_at"].values()]
-    lengths += [length for shape in shapes for length in shape]
-    if not all(type(length) is int for length in lengths):
-        return "has a width or a size that is no whole number"
-    entries = {entry["name"]: entry for entry in document["weights"]}
-    if len(entries) != len(document["weights"]):
+    entries = {entry.name: entry for entry in document.weights}
+    if len(entries) != len(document.weights):
         return "names a parameter twice"
     for name, entry in entries.items():
         if not all(name.split(".")):
             return f"names a parameter {name!r}, which no model can have"
-        numbers = {key: value for key, value in entry["multipliers"].items() if key != "eps" or value is not None}
-        if any(value is None or not _SMALLEST < value < _LARGEST for value in numbers.values()):
+        numbers = entry.multipliers.model_dump(exclude_unset=True)
+        if not all(_positive(number) or (key == "eps" and number is None) for key, number in numbers.items()):
             return f"has a multiplier of {name!r} that is missing or no positive number"
-        if document.get("gauge", "init") != "init" and "forward" not in numbers:
+        if document.gauge != "init" and "forward" not in numbers:
             return f"lacks the forward multiplier of {name!r}"
-        if entry["init_law"] is None or None in entry["shape_at"].values():
+        if entry.init_law is None or None in (entry.shape_at.base, entry.shape_at.target):
             return f"lacks the sizes or the init law of {name!r}"
-        if None in (entry["init_std"]["target"], entry["init_mean"]["target"]):
+        if None in (entry.init_std.target, entry.init_mean.target):
             return f"lacks the wanted init of {name!r}"
-        problem = _slices_problem(entry)
+        problem = _slices_problem(entry, entry.shape_at.target or ())
         if problem:
             return f"has a block of {name!r} that {problem}"
-        first = entries.get(entry["tied_to"] or name)
-        if first is None or first["tied_to"] is not None:
+        first = entries.get(entry.tied_to or name)
+        if first is None or first.tied_to is not None:
             return f"ties {name!r} to a parameter that is not there"
-        if {first["name"], *first["aliases"]} != {name, *entry["aliases"]} or not entries.keys() >= {*entry["aliases"]}:
-            return f"gives {name!r} other ties than {first['name']!r}"
-        if any(first[key] != entry[key] for key in ("multipliers", "shape_at", "slices")):
-            return f"gives {name!r} other numbers than {first['name']!r}, to which it is tied"
+        if {first.name, *first.aliases} != {name, *entry.aliases} or not entries.keys() >= {*entry.aliases}:
+            return f"gives {name!r} other ties than {first.name!r}"
+        if any(getattr(first, key) != getattr(entry, key) for key in ("multipliers", "shape_at", "slices")):
+            return f"gives {name!r} other numbers than {first.name!r}, to which it is tied"
     return ""
 
 
-def _slices_problem(entry: dict[str, Any]) -> str:
+def _positive(number: Optional[float]) -> bool:
+    return number is not None and _SMALLEST < number < _LARGEST
+
+
+def _slices_problem(entry: WeightRow, shape: Sequence[int]) -> str:
     """What is wrong with the blocks of one parameter; their numbers are optional."""
-    pieces = [piece for piece in entry["slices"] if "multipliers" in piece]
-    if pieces and (len(pieces) < len(entry["slices"]) or len({piece["dim"] for piece in pieces}) > 1):
+    pieces = [piece for piece in entry.slices if "multipliers" in piece.model_fields_set]
+    if pieces and (len(pieces) < len(entry.slices) or len({piece.dim for piece in pieces}) > 1):
         return "lacks what the others have"
-    shape, end = entry["shape_at"]["target"], 0
+    end = 0
     for piece in pieces:
-        init = piece["multipliers"]["init"]
-        if init is None or not _SMALLEST < init < _LARGEST:
+        if not _positive(piece.multipliers.init):
             return "has a multiplier that is missing or no positive number"
-        start, length = (piece.get(key, {}).get("target") for key in ("start_at", "length_at"))
-        if type(start) is not int or type(length) is not int:
+        start, length = piece.start_at.target, piece.length_at.target
+        if start is None or length is None:
             return "lacks its place"
-        if piece["dim"] >= len(shape) or start < end or start + length > shape[piece["dim"]]:
+        if piece.dim >= len(shape) or start < end or start + length > shape[piece.dim]:
             return "overlaps another or lies outside of it"
         end = start + length
     return ""

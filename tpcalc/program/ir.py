@@ -21,6 +21,7 @@ import networkx as nx
 
 from tpcalc.algebra.size import Scalar, Size
 from tpcalc.errors import ProgramError
+from tpcalc.show import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,8 @@ class Weight:
         return (self.name, *self.aliases)
 
 
-@dataclass(frozen=True)
-class Program:
+@dataclass(frozen=True, repr=False)
+class Program(Shown):
     """An immutable tensor program.  Built by :func:`tpcalc.trace`; checked on construction."""
 
     widths: tuple[int, ...]
@@ -225,40 +226,3 @@ class Program:
         producer = self.producers.get(vid)
         letter = "g" if producer is not None and producer.phase == "backward" else "h" if producer is not None else "x"
         return f"{letter}{vid}"
-
-    def _arg_text(self, arg: Any) -> str:
-        if isinstance(arg, Ref):
-            return f"{self.value_name(arg.id)} : {self.values[arg.id].type_text}"
-        if isinstance(arg, tuple):
-            return "[" + ", ".join(self._arg_text(item) for item in arg) + "]"
-        if isinstance(arg, float):
-            return f"{arg:g}"
-        return str(arg)
-
-    def node_text(self, node: Node) -> str:
-        """One line of the listing."""
-        outs = ", ".join(
-            "_" if out is None else f"{self.value_name(out)} : {self.values[out].type_text}" for out in node.outputs
-        )
-        args = [self._arg_text(arg) for arg in node.args]
-        args += [f"{key}={self._arg_text(value)}" for key, value in node.kwargs]
-        line = f"{outs} = {node.short_op}({', '.join(args)})"
-        return f"{line}   # {node.where}" if node.where else line
-
-    def __str__(self) -> str:
-        lines = [f"# widths {', '.join(map(str, self.widths))}; {len(self.weights)} weights, {len(self.nodes)} nodes"]
-        for weight in self.weights:
-            value = self.values[weight.value]
-            lines.append(f"{weight.name} : {value.type_text} = weight[{', '.join(map(str, weight.shape))}]")
-        phase = ""
-        for node in self.nodes:
-            if node.phase != phase:
-                phase = node.phase
-                lines.append(f"# {phase}")
-            lines.append(self.node_text(node))
-        lines.extend(f"# return {path} {self.value_name(vid)}".rstrip() for path, vid in self.outputs)
-        lines.extend(f"# assumption: {text}" for text in self.assumptions)
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        return str(self)

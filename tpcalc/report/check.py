@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from io import StringIO
-from typing import Optional
-
-from rich.box import Box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Iterator, Sequence
 
 from tpcalc.check.result import QUANTITIES, Entry, Result
+from tpcalc.report.grid import itemized, ruled
 
-_HEAD_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-_WIDEST = 100_000
 #: Failures listed one by one.
 LISTED = 20
 
@@ -21,37 +14,18 @@ LISTED = 20
 def result_text(result: Result) -> str:
     """Rows show the slope that is furthest above its wanted order (of effects: furthest off either way)."""
     widths = ", ".join(map(str, result.widths))
+    failures = [f"{e.verdict}: {e}" for e in result.failures[:LISTED]]
+    if len(result.failures) > LISTED:
+        failures.append(f"and {len(result.failures) - LISTED} more (--format json lists all)")
     lines = [
         f"Check of the {result.parametrization} parametrization with {result.optimizer}: widths {widths}, "
         f"{len(result.seeds)} seeds, {result.steps} steps",
         "",
+        *ruled(("module", "slopes", *QUANTITIES, "verdict"), list(_rows(result.entries))),
+        "",
+        "each cell: measured slope (wanted order) of the value furthest off",
+        *itemized(("failures", failures), ("notes", result.notes)),
     ]
-    table = Table(box=_HEAD_RULE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="")
-    for column in ("module", "slopes", *QUANTITIES, "verdict"):
-        table.add_column(column, no_wrap=True)
-    modules = dict.fromkeys(e.module for e in result.entries)
-    for module in modules:
-        own = [e for e in result.entries if e.module == module]
-        cells = [_worst([e for e in own if e.quantity == quantity]) for quantity in QUANTITIES]
-        failed = sum(e.failed for e in own)
-        counted = sum(e.verdict != "skipped" for e in own)
-        if counted:
-            table.add_row(
-                *(
-                    Text(cell)
-                    for cell in (module or "(top)", str(counted), *cells, f"{failed} failed" if failed else "ok")
-                )
-            )
-    stream = StringIO()
-    Console(file=stream, width=_WIDEST, color_system=None, force_terminal=False, legacy_windows=False).print(table)
-    lines += [line.rstrip() for line in stream.getvalue().splitlines()]
-    lines += ["", "each cell: measured slope (wanted order) of the value furthest off"]
-    if result.failures:
-        lines += ["", "failures:", *(f"  - {e.verdict}: {e}" for e in result.failures[:LISTED])]
-        if len(result.failures) > LISTED:
-            lines.append(f"  - and {len(result.failures) - LISTED} more (--format json lists all)")
-    if result.notes:
-        lines += ["", "notes:", *(f"  - {note}" for note in result.notes)]
     unsure = sum(e.verdict == "ok" and bool(e.reason) for e in result.entries)
     if unsure:
         lines += [
@@ -66,9 +40,21 @@ def result_text(result: Result) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _worst(entries: list[Entry]) -> str:
-    measured = [e for e in entries if e.excess is not None]
+def _rows(entries: Sequence[Entry]) -> Iterator[tuple[str, ...]]:
+    """One for each module of which a slope counts."""
+    for module in dict.fromkeys(e.module for e in entries):
+        own = [e for e in entries if e.module == module]
+        cells = [_worst([e for e in own if e.quantity == quantity]) for quantity in QUANTITIES]
+        failed = sum(e.failed for e in own)
+        counted = sum(e.verdict != "skipped" for e in own)
+        if counted:
+            yield module or "(top)", str(counted), *cells, f"{failed} failed" if failed else "ok"
+
+
+def _worst(entries: Sequence[Entry]) -> str:
+    measured = [(e.excess, e) for e in entries if e.excess is not None]
     if not measured:
         return "-"
-    worst: Optional[Entry] = max(measured, key=lambda e: abs(e.excess) if e.quantity == "effect" else e.excess)
+    _, worst = max(measured, key=lambda pair: abs(pair[0]) if pair[1].quantity == "effect" else pair[0])
+    assert worst.slope is not None  # it has an excess
     return f"{worst.slope.value:+.2f} ({worst.wanted})"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Union
 
 from tpcalc.algebra.order import MINUS_INFINITY
 from tpcalc.errors import TpcalcError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _TITLES = {
     "init": "value at init",
@@ -41,13 +39,12 @@ def require_matplotlib() -> None:
     _pyplot()
 
 
-def check_plot(results: Sequence[Any], path: "str | Path") -> None:
+def check_plot(results: Sequence[Any], path: Union[str, Path]) -> None:
     """Small multiples of one or more :class:`tpcalc.check.Result`: one column each, one row a quantity, one line a
     value.
 
     Each line is the rms over what the derived rules predict, relative to the smallest width: a flat line scales as
-    predicted,
-    a rising one grows faster.  The wedge is the tolerance.
+    predicted, a rising one grows faster.  The wedge is the tolerance.
     """
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(
@@ -96,6 +93,3 @@ def _panel(axes: Any, result: Any, quantity: str) -> None:
     axes.minorticks_off()
     failed = sum(e.failed for e in drawn)
     axes.text(0.03, 0.05, f"{failed} of {len(drawn)} fail", transform=axes.transAxes, fontsize=7)
-
-
-__all__ = ["check_plot", "require_matplotlib"]

@@ -1,44 +1,22 @@
-"""The report as text, JSON and GitHub annotations."""
+"""What a verification found, as text and as GitHub annotations."""
 
 from __future__ import annotations
 
 import textwrap
 from fractions import Fraction
-from typing import Any, Optional
+from typing import Optional
 
 from tpcalc.algebra.order import order_text
 from tpcalc.program.names import fold
-from tpcalc.verify.findings import Checked, Report
+from tpcalc.report.grid import aligned
+from tpcalc.verify.findings import Report
 
-SCHEMA = "tpcalc.verify/1"
 LINE = 118
-
-SUMMARY = {
-    "unstable": "some values grow without bound with the width",
-    "trivial": "the outputs do not move",
-    "kernel": "the outputs move, the features do not",
-    "feature learning": "stable, features move; not every weight moves as much as it could",
-    "maximal": "stable, and every weight moves as much as it can",
-}
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def summary(report: Report) -> str:
-    """``FAIL, unstable: some values grow without bound with the width; 2 errors, 1 warning``."""
-    verdict = "FAIL" if not report.ok else "ok with warnings" if report.findings else "ok"
-    drift = f" (features move by n^-{report.r})" if report.regime == "kernel" and report.r is not None else ""
-    counts = ", ".join(
-        _count(len(found), word) for found, word in ((report.errors, "error"), (report.warnings, "warning"))
-    )
-    return f"{verdict}, {report.regime}: {SUMMARY[report.regime]}{drift}; {counts}"
 
 
 def report_text(report: Report) -> str:
     widths = ", ".join(map(str, report.widths))
-    lines = [f"{report.name} at widths {widths}, on {report.how}", summary(report)]
+    lines = [f"{report.name} at widths {widths}, on {report.how}", report.summary]
     for finding in report.findings:
         lines += [
             "",
@@ -65,8 +43,7 @@ def _table(report: Report) -> list[str]:
     }
     table = [("weight", "role", "init std", "lr", "weight decay", "eps", "")]
     table += [(folded.name, *cells[folded.names[0]]) for folded in fold(cells.items())]
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    return aligned(table)
 
 
 def _n(exponent: Optional[Fraction], sign: int = 1) -> str:
@@ -74,64 +51,6 @@ def _n(exponent: Optional[Fraction], sign: int = 1) -> str:
         return "0"
     text = order_text(sign * exponent)
     return "1" if text == "0" else "n" if text == "1" else f"n^{text}"
-
-
-def _text(exponent: Any) -> Optional[str]:
-    return None if exponent is None else order_text(exponent)
-
-
-def report_json(report: Report) -> dict[str, Any]:
-    """The report as plain data.  ``found`` and ``needed`` are each x in "quantity ~ n^x"; ``b``, ``c``, ``A``, ``C``
-    each x in "~ n^-x".
-    """
-    return {
-        "schema": SCHEMA,
-        "ok": report.ok,
-        "regime": report.regime,
-        "r": _text(report.r),
-        "summary": summary(report),
-        "widths": list(report.widths),
-        "ran_on": report.how,
-        "ran_on_reason": report.why,
-        "findings": [
-            {
-                "kind": f.kind,
-                "severity": f.severity,
-                "subject": f.subject,
-                "quantity": f.quantity,
-                "found": _text(f.found),
-                "needed": _text(f.needed),
-                "effect": _text(f.effect),
-                "where": f.where,
-                "message": f.message,
-                "weights": list(f.weights),
-            }
-            for f in report.findings
-        ],
-        "weights": [_weight_json(row) for row in report.weights.values()],
-        "notes": list(report.notes),
-        "assumptions": list(report.assumptions),
-    }
-
-
-def _weight_json(row: Checked) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "shape": row.shape,
-        "role": row.role,
-        "optimizer": row.optimizer or None,
-        "a": "0",
-        "b": _text(row.b),
-        "c": _text(row.c),
-        "weight_decay": _text(row.weight_decay),
-        "eps": _text(row.eps),
-        "A": _text(row.A),
-        "C": _text(row.C),
-        "gradient": _text(row.gradient),
-        "needed": None if row.needed is None else {"A": _text(row.needed[0]), "C": _text(row.needed[1])},
-        "findings": list(row.kinds),
-        **({"blocks": [{"name": name, "b": _text(b)} for name, b in row.blocks]} if row.blocks else {}),
-    }
 
 
 def report_github(report: Report, file: Optional[str] = None) -> str:
@@ -146,7 +65,7 @@ def report_github(report: Report, file: Optional[str] = None) -> str:
             f"{key}={_escape(value, True)}" for key, value in (*place, ("title", f"tpcalc: {finding.kind}"))
         )
         lines.append(f"::{finding.severity} {properties}::{_escape(f'{finding.subject}: {finding.message}')}")
-    lines.append(f"::notice title=tpcalc verify::{_escape(summary(report))}")
+    lines.append(f"::notice title=tpcalc verify::{_escape(report.summary)}")
     return "\n".join(lines)
 
 
@@ -163,6 +82,3 @@ def _place(where: str, file: Optional[str]) -> list[tuple[str, str]]:
 def _escape(text: str, inside: bool = False) -> str:
     text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     return text.replace(":", "%3A").replace(",", "%2C") if inside else text
-
-
-__all__ = ["report_github", "report_json", "report_text", "summary"]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Union
 
+from tpcalc.document import json_text
 from tpcalc.document.multipliers import check, read
-from tpcalc.document.table import json_text
 from tpcalc.errors import ScalingError
 from tpcalc.files import write_atomic
-from tpcalc.program.names import fold
 from tpcalc.scaling.runtime import Multipliers, Weight
+from tpcalc.show import Shown
 
 
-class Scaling(Multipliers, Mapping):
+class Scaling(Shown, Multipliers, Mapping[str, Weight]):
     """A mapping from parameter name to :class:`~tpcalc.scaling.runtime.Weight`; a tied weight stands under each name.
 
     Its ``init``, ``lr``, ``weight_decay``, ``eps``, ``clip`` and ``forward`` are the multipliers.  The blocks of a
@@ -72,9 +71,6 @@ class Scaling(Multipliers, Mapping):
         """Read ``multipliers.json``, executing nothing; a file of another kind or version raises ScalingError."""
         return cls(read(path))
 
-    def __str__(self) -> str:
-        return scaling_text(self)
-
     def __repr__(self) -> str:
         return f"<Scaling {self.optimizer}, width {self.base} -> {self.target}, {len(self)} parameters>"
 
@@ -106,34 +102,3 @@ def _weight(entry: Mapping[str, Any]) -> Weight:
 
 def _block(piece: Mapping[str, Any]) -> tuple[int, int, int, float]:
     return piece["dim"], piece["start_at"]["target"], piece["length_at"]["target"], float(piece["multipliers"]["init"])
-
-
-def scaling_text(scaling: Scaling) -> str:
-    """The multipliers as a plain table, repeated blocks folded, and what the model itself still needs."""
-    multiplied = any(w.forward != 1.0 for w in weights(scaling.document))
-    head = ("weight", "shape", *(("multiplier",) if multiplied else ()), "init", "lr", "weight decay", "eps", "clip")
-    items = {" = ".join((w.name, *w.aliases)): w for w in weights(scaling.document)}
-    rows = []
-    slices = []
-    for row in fold((name, replace(w, name="", draw=("", 0.0, 0.0), aliases=())) for name, w in items.items()):
-        w = items[row.names[0]]
-        numbers = ["-" if x is None else f"{x:.6g}" for x in (w.init, w.lr, w.weight_decay, w.eps, w.clip)]
-        if w.slices:
-            numbers[0] = "below"
-        for dim, start, length, init in w.slices:
-            slices.append(f"{row.name}[{':, ' * dim}{start} : {start + length}]: {init:.6g}")
-        rows.append((row.name, str(list(w.shape)), *((f"{w.forward:.6g}",) if multiplied else ()), *numbers))
-    sizes = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [f"Multipliers for {scaling.optimizer}, width {scaling.base} -> {scaling.target}", ""]
-    for row in (head, tuple("-" * size for size in sizes), *rows):
-        lines.append("  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip())
-    for heading, sentences in (
-        ("init of each block", slices),
-        ("the model itself needs", scaling.sites),
-        ("assumptions", scaling.document["assumptions"]),
-        ("notes", scaling.document["notes"]),
-        ("conventions", scaling.document["conventions"]),
-    ):
-        if sentences:
-            lines += ["", f"{heading}:", *(f"  - {sentence}" for sentence in sentences)]
-    return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any, Optional
 
 from tpcalc.algebra.order import Order
+from tpcalc.show import Shown
 
 ERROR, WARNING = "error", "warning"
 
@@ -71,9 +72,28 @@ class Checked:
     aliases: tuple[str, ...] = ()
     blocks: tuple[tuple[str, Optional[Fraction]], ...] = ()
 
+    def data(self) -> dict[str, Any]:
+        """What its entry in the document holds."""
+        return {
+            **vars(self),
+            "optimizer": self.optimizer or None,
+            "needed": None if self.needed is None else dict(zip("AC", self.needed, strict=True)),
+            "findings": self.kinds,
+            "blocks": [{"name": name, "b": b} for name, b in self.blocks],
+        }
+
+
+_LIMITS = {
+    "unstable": "some values grow without bound with the width",
+    "trivial": "the outputs do not move",
+    "kernel": "the outputs move, the features do not",
+    "feature learning": "stable, features move; not every weight moves as much as it could",
+    "maximal": "stable, and every weight moves as much as it can",
+}
+
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class Report(Shown):
     """The outcome of :func:`tpcalc.verify`.  ``ok``: no errors.  ``print(report)`` is the report.
 
     ``regime``: what the infinite-width limit does.  ``weights``: a mapping from parameter name (every tied one) to
@@ -108,17 +128,27 @@ class Report:
         """0 clean or warnings only, 1 errors (with ``strict`` warnings too)."""
         return int(bool(self.findings if strict else self.errors))
 
+    @property
+    def summary(self) -> str:
+        """``FAIL, unstable: some values grow without bound with the width; 2 errors, 1 warning``."""
+        verdict = "FAIL" if not self.ok else "ok with warnings" if self.findings else "ok"
+        drift = f" (features move by n^-{self.r})" if self.regime == "kernel" and self.r is not None else ""
+        counts = (
+            f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
+            for found, word in ((self.errors, "error"), (self.warnings, "warning"))
+        )
+        return f"{verdict}, {self.regime}: {_LIMITS[self.regime]}{drift}; {', '.join(counts)}"
+
     def to_json(self) -> dict[str, Any]:
-        from tpcalc.report.verify import report_json
+        """The document of ``tpcalc verify --format json``."""
+        from tpcalc.document.verify import VerifyDocument
 
-        return report_json(self)
-
-    def __repr__(self) -> str:
-        from tpcalc.report.verify import report_text
-
-        return report_text(self)
-
-    __str__ = __repr__
-
-
-__all__ = ["KINDS", "SEVERITY", "Checked", "Finding", "Report"]
+        return VerifyDocument.of(
+            self,
+            schema="tpcalc.verify/1",
+            ok=self.ok,
+            summary=self.summary,
+            ran_on=self.how,
+            ran_on_reason=self.why,
+            weights=[row.data() for row in self.weights.values()],
+        ).data()

@@ -9,7 +9,7 @@ import csv
 from io import StringIO
 
 from tpcalc.derive.result import Parametrization
-from tpcalc.document.table import weight_json
+from tpcalc.document.table import weight_row
 
 COLUMNS = (
     *("name", "shape", "role"),
@@ -25,7 +25,7 @@ def table_csv(parametrization: Parametrization) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     for name, rule in parametrization.rules.items():
-        entry = weight_json(name, rule)
+        entry = weight_row(name, rule).data()
         entry |= {"shape": rule.shape_text, "trainable": str(rule.trainable).lower()}
         writer.writerow("" if entry[column] is None else entry[column] for column in COLUMNS)
     return stream.getvalue()

@@ -80,8 +80,8 @@ def clipping_text(clipping: Clipping, symbol: str) -> tuple[str, ...]:
     names = fold_names(clipping.dominated_by)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"the global norm of the gradient ~ {Power(symbol, clipping.norm)}, made by {', '.join(names[:3])}{more}: scale a "
-        f"plain threshold alike, or clip with clip_grad_norm_ of the exported multipliers",
+        f"the global norm of the gradient ~ {Power(symbol, clipping.norm)}, made by {', '.join(names[:3])}{more}: "
+        f"scale a plain threshold alike, or clip with clip_grad_norm_ of the exported multipliers",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Union
 
 from tpcalc.program.ir import Node, Program
+from tpcalc.report.program.text import value_text
 
 _PHASE_STYLE = {"forward": "solid", "backward": "dashed"}
 
@@ -16,7 +17,9 @@ def program_dot(program: Program) -> str:
     lines += [f"  {_id(key)} [{_attributes(_node(program, key, data))}];" for key, data in graph.nodes(data=True)]
     outputs = {vid: path for path, vid in program.outputs}
     for source, target, data in graph.edges(data=True):
-        lines.append(f"  {_id(source)} -> {_id(target)} [{_attributes({'label': _value(program, data['value'])})}];")
+        lines.append(
+            f"  {_id(source)} -> {_id(target)} [{_attributes({'label': value_text(program, data['value'])})}];"
+        )
     for number, (vid, path) in enumerate(outputs.items()):
         producer = program.producers.get(vid)
         source = _id(producer.index if producer else ("value", vid))
@@ -24,7 +27,7 @@ def program_dot(program: Program) -> str:
             continue
         label = {"label": f"return {path}".rstrip(), "shape": "plaintext"}
         lines.append(f"  out{number} [{_attributes(label)}];")
-        lines.append(f"  {source} -> out{number} [{_attributes({'label': _value(program, vid)})}];")
+        lines.append(f"  {source} -> out{number} [{_attributes({'label': value_text(program, vid)})}];")
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -35,16 +38,12 @@ def _id(key: Union[int, tuple[str, int]]) -> str:
 def _node(program: Program, key: Union[int, tuple[str, int]], data: dict[str, Any]) -> dict[str, str]:
     if isinstance(key, tuple):
         style = "bold" if key[1] in program.weight_of_value else "solid"
-        return {"label": _value(program, key[1]), "shape": "ellipse", "style": style}
+        return {"label": value_text(program, key[1]), "shape": "ellipse", "style": style}
     node: Node = data["node"]
     return {
         "label": f"{node.short_op}\n{node.where}" if node.where else node.short_op,
         "style": _PHASE_STYLE.get(node.phase, "solid"),
     }
-
-
-def _value(program: Program, vid: int) -> str:
-    return f"{program.value_name(vid)} : {program.values[vid].type_text}"
 
 
 def _attributes(attributes: dict[str, str]) -> str:

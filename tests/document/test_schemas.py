@@ -1,0 +1,98 @@
+"""Schemas: up to date, valid, and true of the documents that are made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from pkgutil import resolve_name
+
+import jsonschema
+import pytest
+
+import tpcalc
+from tests.report.made import checked, small_gpt, verified
+from tests.support.models import MODELS
+from tpcalc.document import DOCUMENTS, json_text, schema
+from tpcalc.document.table import table_json
+
+SCHEMAS = Path(__file__).parents[2] / "tpcalc" / "document" / "schemas"
+
+
+def made(name: str) -> list[dict]:
+    """Documents of each kind, of several models."""
+    factories = [MODELS[name] for name in sorted(MODELS)[::9]]
+    if name == "table":
+        programs = [tpcalc.trace(factory, (64, 128, 256)) for factory in factories]
+        tables = [tpcalc.derive(program, optimizer) for program in programs for optimizer in ("sgd", "muon+adamw")]
+        named = tpcalc.derive(programs[0], parametrization="sp", alignment="omega")
+        return [table_json(rules) for rules in (small_gpt(), named, *tables)]
+    if name == "multipliers":
+        return [
+            tpcalc.scale(factory, 64, 256, gauge=gauge).document
+            for factory in factories[:2]
+            for gauge in ("init", "mup")
+        ]
+    return [verified().to_json()] if name == "verify" else [checked().json()]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_file_is_up_to_date(name):
+    text = (SCHEMAS / f"{name}.json").read_text(encoding="utf-8")
+    assert text == json_text(schema(name)), "run make schema"
+    jsonschema.Draft202012Validator.check_schema(json.loads(text))
+
+
+def test_there_is_no_other_file():
+    assert {path.stem for path in SCHEMAS.iterdir()} == set(DOCUMENTS)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents_meet_their_schema_and_read_back(name):
+    """The schema and the model agree on what is made, and reading it back changes no byte."""
+    model = resolve_name(DOCUMENTS[name])
+    for document in made(name):
+        text = json_text(document)
+        jsonschema.validate(json.loads(text), schema(name))
+        assert json_text(model.model_validate(json.loads(text)).data()) == text
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_schema_and_model_refuse_alike(name):
+    """Every key that is required, every other type, everywhere in a document."""
+    model, validator = resolve_name(DOCUMENTS[name]), jsonschema.Draft202012Validator(schema(name))
+    document = made(name)[0]
+    refused = 0
+    for path in places(document):
+        for value in (KeyError, None, 7, "1/0", [], {}):
+            broken = json.loads(json.dumps(document))
+            *above, last = path
+            place = broken
+            for key in above:
+                place = place[key]
+            if value is not KeyError:
+                place[last] = value
+            elif isinstance(last, str):
+                del place[last]
+            accepted = not refuses(model, broken)
+            if validator.is_valid(broken):
+                assert accepted or name == "multipliers", path  # whose numbers must fit together
+            else:
+                assert not accepted, (path, value)
+                refused += 1
+    assert refused > 20
+
+
+def refuses(model, document) -> bool:
+    try:
+        model.model_validate(document)
+    except ValueError:
+        return True
+    return False
+
+
+def places(value, path=()):
+    """Paths to everything in a document, of lists the first item."""
+    items = value.items() if isinstance(value, dict) else list(enumerate(value))[:1] if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from places(item, (*path, key))

@@ -1,0 +1,128 @@
+"""Results made by hand, for reports of them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO
+from tpcalc.algebra.size import Scalar, Size
+from tpcalc.check.result import Entry, Result
+from tpcalc.check.slopes import Slope
+from tpcalc.derive.result import Parametrization, Rule, Site, SliceRule
+from tpcalc.program.ir import InitLaw, Node, Program, Ref, Value, Weight
+from tpcalc.verify.findings import Checked, Finding, Report
+
+N, VOCABULARY = Size.linear(), Size.constant(96)
+
+
+SCALE = Scalar(2.0, Fraction(-1, 2))
+
+
+def make_rule(name, shape, role, b, c, a=0, eps=0, gradient=ZERO, **more) -> Rule:
+    a, b, c = Fraction(a), Fraction(b), Fraction(c)
+    eps = None if eps is None else Fraction(eps)
+    return Rule(name, shape, role, a, b, c, weight_decay=c, eps=eps, A=a + b, C=a + c, gradient=gradient, **more)
+
+
+def make(*rules: Rule, **more) -> Parametrization:
+    """As a derivation builds it: a tied weight's Rule stands under each of its names."""
+    by_name = {name: rule for rule in rules for name in (rule.name, *rule.aliases)}
+    return Parametrization(by_name, "adamw", (128, 256, 512), **more)
+
+
+def small_gpt() -> Parametrization:
+    """Tied embeddings, two equal blocks, a third that differs, packed weights, a site and notes."""
+    rules = [make_rule("wte.weight", (VOCABULARY, N), "input", 0, 0, eps=-1, aliases=("head.weight",), reason="lookup")]
+    for block in range(3):
+        where = f"gives h{block + 7} (blocks.{block}.q, gpt.py:41)"
+        rules.append(make_rule(f"blocks.{block}.attn.q.weight", (N, N), "hidden", "1/2", 1, reason=where))
+        slices = (
+            SliceRule(0, Size.constant(0), N, Fraction(1, 2), Fraction(1), "hidden", Fraction(1, 2), Fraction(1)),
+            SliceRule(0, N, Size.constant(32), Fraction(1), Fraction(1), "output"),
+        )
+        rules.append(
+            make_rule(
+                f"blocks.{block}.attn.kv.weight",
+                (Size.linear(1, 32), N),
+                *("hidden", 1, 1),
+                reason="packed",
+                slices=slices if block == 2 else (),
+            )
+        )
+    rules.append(make_rule("old.bias", (N,), "frozen", 0, 0, trainable=False, gradient=MINUS_INFINITY, reason="frozen"))
+    return make(
+        *rules,
+        sites=tuple(
+            Site("bmm", f"blocks.{block}.attn", "gpt.py:44", Fraction(1, 2), ZERO, f"divide blocks.{block}.attn by d")
+            for block in range(2)
+        ),
+        assumptions=("tokens are uniform & independent",),
+        notes=("a_b|c*d is 50% <odd>",),
+        conventions=("Weight decay is decoupled.",),
+    )
+
+
+def small_program() -> Program:
+    values = {
+        0: Value(0, (VOCABULARY, N), "float32", "weight", 'odd "name"\\w'),
+        1: Value(1, (N, Size.constant(4)), "float32", "input", "x", Scalar.of(2.0)),
+        2: Value(2, (VOCABULARY, Size.constant(4)), "float32"),
+        3: Value(3, (VOCABULARY, Size.constant(4)), "float32"),
+        4: Value(4, (VOCABULARY, N), "float32"),
+    }
+    nodes = (
+        Node(0, "aten.mm.default", (Ref(0), Ref(1)), (), (2,), "head", "gpt.py:41"),
+        Node(1, "aten.mul.Scalar", (Ref(2), SCALE), (("x", float("-inf")),), (3,), "", "gpt.py:42"),
+        Node(2, "aten.expand.default", (Ref(3), (N, 4, True, None)), (), (4, None), phase="backward"),
+    )
+    init = tuple((width, InitLaw("random", 0.02, 0.0, "normal_(std=0.02)")) for width in (128, 256, 512))
+    weight = Weight('odd "name"\\w', 0, (VOCABULARY, N), grad=4, aliases=("tied",), module_type="Linear", init=init)
+    return Program((128, 256, 512), nodes, values, (weight,), (1,), (("logits", 3),), grads={0: 4}, assumptions=("x",))
+
+
+def entry(subject: str, verdict: str, quantity: str = "init", slope: float = 0.1, **more) -> Entry:
+    measured = None if verdict == "skipped" else Slope(slope, 0.02, 4)
+    given = {"module": "", "where": "", "predicted": ZERO, "wanted": ZERO, "sizes": (1.0, float("nan"), 0.1234567)}
+    return Entry(quantity, subject, slope=measured, verdict=verdict, **{**given, **more})
+
+
+def checked() -> Result:
+    """Two failures, one slope that passes, one skipped."""
+    entries = (
+        entry("h3", "above", slope=0.5, module="fc", where="fc, net.py:4", predicted=Fraction(1, 2), op="mm"),
+        entry("fc.weight", "ok", "effect", module="fc", floor=ZERO),
+        entry("w", "below", "effect", slope=-0.6, floor=Fraction(-1, 4)),
+        entry("h4", "skipped", reason="zero", wanted=MINUS_INFINITY),
+    )
+    losses = {64: (2.5, float("inf")), 128: (2.5, 1.23456789)}
+    return Result(entries, "derived", "adamw", (64, 128, 256), (0, 1), 5, 0.15, 1.0, losses, ("one note",))
+
+
+def verified() -> Report:
+    """An error in both blocks, a warning elsewhere; one block is packed."""
+    half, one = Fraction(1, 2), Fraction(1)
+    names = ("l.0.w", "l.1.w")
+    exponents = {"b": half, "c": ZERO, "weight_decay": one, "eps": -one, "A": half, "C": ZERO}
+    checked = {
+        name: Checked(
+            *(name, "[n, n]", "hidden", "adamw"),
+            **exponents,
+            gradient=-one,
+            needed=(half, one),
+            kinds=("explodes",),
+            blocks=(("l.1.w[0 : n]", half), ("l.1.w[n : 2*n]", None)) if name == "l.1.w" else (),
+        )
+        for name in names
+    }
+    zero = {"b": None, "c": one, "weight_decay": ZERO, "eps": ZERO, "A": None, "C": one}
+    checked["b"] = Checked("b", "[n]", "input", "", **zero, gradient=MINUS_INFINITY, needed=None)
+    findings = (
+        Finding(
+            *("explodes", "error", "l.{0,1}.w", "lr", ZERO, -one, "l.0, net.py:4", "too large, at 100%"),
+            weights=names,
+            effect=one,
+        ),
+        Finding("eps drift", "warning", "b", "eps", None, ZERO, "", "too small", ("b",)),
+    )
+    more = {"r": half, "notes": ("a note",), "assumptions": ("an assumption",), "why": "it reads numbers"}
+    return Report(findings, checked, "kernel", (64, 128, 256), "fake tensors", **more)

@@ -1,0 +1,82 @@
+"""Why a weight has its exponents, byte by byte for hand-made data, and from real programs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+from torch import nn
+
+import tpcalc
+from tests.report.made import N, make_rule
+from tpcalc.algebra.order import ZERO
+from tpcalc.derive.certificate import Certificate
+from tpcalc.derive.explain import Explanation, Step
+from tpcalc.derive.result import Bound
+from tpcalc.optimizers import recipe
+from tpcalc.report.explain import explanation_text
+
+LAW = replace(recipe("adamw").by_name["adamw"], source="a paper", note="a warning")
+
+TEXT = """\
+w = v [n, n]: hidden (because)
+
+A = 1/2   (std of W ~ n^-A)
+  law 1 at h3 (fc, net.py:4)
+  smaller by 1/8, h3 would have order 1/8, above its budget 0
+C = 1   (entries of an update ~ n^-C)
+  law 3 at h3
+
+From the weight to where the budget stands:
+  h3 = mm: order 0, budget 0   # fc, net.py:4
+  h4 = relu: order 0
+
+Gradient: g = -1   (entries ~ n^g)
+  g9 : n^-1  orders add
+
+adamw (a paper):
+  c = C + u = 1   (lr ~ n^-c)
+  weight decay ~ n^1: {decay}
+  eps ~ n^-1: {eps}
+  note: a warning"""
+
+
+def explanation() -> Explanation:
+    bounds = {"init_bound": Bound("h3", "law 1", "fc, net.py:4"), "update_bound": Bound("h3", "law 3")}
+    rule = make_rule("w", (N, N), "hidden", "1/2", 1, eps=-1, gradient=Fraction(-1), reason="because", **bounds)
+    certificates = tuple(Certificate("w", "A", f"h{i}", "", Fraction(1, 8), ZERO) for i in (3, 7))
+    path = (Step("h3", "mm", ZERO, "fc, net.py:4", ZERO), Step("h4", "relu", ZERO, ""))
+    return Explanation(("w", "v"), rule, LAW, "init", certificates, path, (Step("g9", "orders add", Fraction(-1), ""),))
+
+
+def test_text():
+    text = TEXT.format(decay=LAW.decay.convention, eps=LAW.eps.convention)
+    assert explanation_text(explanation()) == text
+    assert str(explanation()) == repr(explanation()) == text
+
+
+def test_a_multiplier_is_told():
+    half = Fraction(1, 2)
+    text = explanation_text(replace(explanation(), rule=replace(explanation().rule, a=half, b=ZERO), gauge="ntk"))
+    assert "  a = 1/2, b = A - a = 0, gradient g - a = -1   (gauge ntk: multiplier ~ n^-a, std ~ n^-b)\n" in text
+    assert "  c = C - a + u = 1   (lr ~ n^-c)\n" in text and "Gradient: g = -1/2 " in text
+
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.used, self.unused = nn.Linear(8, width), nn.Linear(width, 4)
+        self.given = nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        return self.used(x), self.given
+
+
+def test_weights_at_the_edges():
+    program = tpcalc.trace(lambda width: (Net(width), (torch.ones(2, 8),)), (64, 128, 256))
+    unused, given = (tpcalc.explain(program, name) for name in ("unused.weight", "given"))
+    assert unused.path is None and str(unused).endswith("Nothing was derived: no output depends on this parameter.")
+    assert given.path == () and "\n  its value is the budget's own\n" in str(given)
+    used = tpcalc.explain(program, "used.weight")
+    assert used.path and used.path[-1].where.startswith("used, test_explain.py:") and used.rule.b == 0

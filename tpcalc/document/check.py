@@ -1,0 +1,56 @@
+"""What ``tpcalc check --format json`` prints."""
+
+from __future__ import annotations
+
+from typing import Literal, Optional
+
+from pydantic import Field
+
+from tpcalc.document.model import Count, Number, OrderText, Row, Several
+
+
+class EntryRow(Row):
+    """one comparison of a measured slope with an order"""
+
+    quantity: Literal["init", "change", "gradient", "effect"]
+    """init or change of a value, gradient or effect of a weight"""
+    subject: str
+    module: str
+    where: str
+    """module and source line"""
+    op: str
+    predicted: OrderText
+    """what the calculus expects of the parametrization that ran"""
+    wanted: OrderText
+    """what the derived rules promise"""
+    floor: Optional[OrderText]
+    """order that an effect must reach"""
+    slope: Number
+    error: Number
+    rms: list[Number]
+    """at each width"""
+    verdict: Literal["ok", "above", "below", "skipped"]
+    reason: str
+
+
+class CheckDocument(Row):
+    """Printed by `tpcalc check --format json`. Orders are exact rationals as text, measured numbers have six digits."""
+
+    version: Literal["tpcalc.check/1"] = Field(alias="schema")
+    ok: bool
+    """no measured slope left its prediction"""
+    parametrization: str
+    optimizer: str
+    widths: Several[int]
+    seeds: Several[int]
+    steps: Count
+    tolerance: float
+    compared: Count
+    failed: Count
+    skipped: Count
+    slower: float
+    """what all learning rates were multiplied by"""
+    losses: dict[str, list[Number]]
+    """at each width"""
+    entries: list[EntryRow]
+    notes: Several[str]

@@ -1,0 +1,1 @@
+"""A tensor program as text and as a graph."""
