@@ -101,7 +101,7 @@ class Order:
         return self._differences[other]
 
     def __rsub__(self, other: Exact) -> Order:
-        return Order(other) - self
+        return Order(other) - self if isinstance(other, (Fraction, int)) else NotImplemented
 
     def __mul__(self, other: Exact) -> Order:
         return self._products[other]
@@ -112,7 +112,7 @@ class Order:
         return self._quotients[other]
 
     def __rtruediv__(self, other: Exact) -> Order:
-        return Order(other) / self
+        return Order(other) / self if isinstance(other, (Fraction, int)) else NotImplemented
 
     def __neg__(self) -> Order:
         return self._products[-1]
