@@ -227,7 +227,11 @@ def order_text(value: Exact) -> str:
 
 def max_order(*values: Order) -> Order:
     """The order of a sum of terms that do not cancel; of no terms: minus infinity."""
-    return max(values, default=MINUS_INFINITY)
+    best = MINUS_INFINITY
+    for value in values:
+        if value > best:
+            best = value
+    return best
 
 
 def min_order(first: Order, *others: Order) -> Order:

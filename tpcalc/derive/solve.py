@@ -18,7 +18,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Optional, Union
 
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, fraction, max_order, order_text
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order, order_text
 from tpcalc.algebra.size import Size
 from tpcalc.calculus.demands import Budgets, Demand, budgets
 from tpcalc.calculus.facts import ALIGNMENTS, Alignment, Fact, WeightOrders, roles
@@ -495,13 +495,13 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
         name=weight.name,
         shape=weight.shape,
         role=role,
-        a=fraction(a),
-        b=fraction(A - a),
-        c=fraction(c),
-        weight_decay=fraction(decay),
-        eps=None if law.eps is None else fraction(finite(law.eps.exponent(least))),
-        A=fraction(A),
-        C=fraction(C),
+        a=a,
+        b=A - a,
+        c=c,
+        weight_decay=decay,
+        eps=None if law.eps is None else finite(law.eps.exponent(least)),
+        A=A,
+        C=C,
         gradient=gradient - a,
         reason=reason(solution, need, role) + ("" if weight.trainable else "; frozen"),
         init_bound=_bound(lowered, need, init_law_text(facts, solution.alignment, need)) if need else None,
@@ -632,11 +632,11 @@ def _slices(solution: Solution, found: list[tuple[Leaf, Need]], law: UpdateLaw, 
                 dim=leaf.dim,
                 start=leaf.start,
                 length=leaf.length,
-                A=fraction(need.A),
-                C=fraction(need.C),
+                A=need.A,
+                C=need.C,
                 role=role_of(leaf.shape, need),
-                b=fraction(need.A - a),
-                c=fraction(law.c(need.C, view.at(a), a)),
+                b=need.A - a,
+                c=law.c(need.C, view.at(a), a),
             )
         )
     return tuple(result) if len({(s.A, s.C, s.c) for s in result}) > 1 else ()

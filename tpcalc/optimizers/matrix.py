@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Optional
 
-from tpcalc.algebra.order import HALF, ZERO, Order
+from tpcalc.algebra.order import HALF, ZERO, Order, max_order
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers.law import (
     BESIDE_GRADIENT,
@@ -36,7 +36,7 @@ def _unit_norm(w: WeightView) -> Order:
 MUON = register(
     UpdateLaw(
         "muon",
-        lambda w: max(ZERO, w.rows - w.columns) / 2 + _unit_norm(w),
+        lambda w: max_order(ZERO, w.rows - w.columns) / 2 + _unit_norm(w),
         DECOUPLED,
         BESIDE_NORM,
         "Jordan et al. 2024 (Muon), torch's adjust_lr_fn='original': the orthogonal factor of the momentum times "
@@ -50,7 +50,7 @@ MUON = register(
 MUON_MATCH_RMS = register(
     UpdateLaw(
         "muon_match_rms_adamw",
-        lambda w: max(w.rows, w.columns) / 2 + _unit_norm(w),
+        lambda w: max_order(w.rows, w.columns) / 2 + _unit_norm(w),
         DECOUPLED,
         BESIDE_NORM,
         "Liu et al. 2025 (Moonlight), torch's adjust_lr_fn='match_rms_adamw': the orthogonal factor times "

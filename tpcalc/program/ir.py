@@ -21,6 +21,8 @@ import networkx as nx
 from tpcalc.program.checker import check
 from tpcalc.program.nodes import InitLaw, Node, Ref, Value, Weight, references
 
+__all__ = ["InitLaw", "Node", "Program", "Ref", "Value", "Weight", "references"]
+
 
 @dataclass(frozen=True)
 class Program:
@@ -132,6 +134,3 @@ class Program:
 
     def __repr__(self) -> str:
         return str(self)
-
-
-__all__ = ["InitLaw", "Node", "Program", "Ref", "Value", "Weight", "references"]
