@@ -20,7 +20,7 @@ from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, Optional
 
-HALF = Fraction(1, 2)
+from tpcalc.algebra.order import HALF, Order
 
 
 class Mutant(NamedTuple):
@@ -139,13 +139,13 @@ class Subject:
     def of_value(self, value: Any, annotation: str) -> Iterator[tuple[str, Callable[[], Any]]]:
         if isinstance(value, bool):
             yield f"{value} -> {not value}", lambda: not value
-        elif isinstance(value, Fraction):
+        elif isinstance(value, (Fraction, Order)):
             other = value / 2 if value else HALF
             yield f"{value} -> {other}", lambda: other
         elif isinstance(value, int):
             for number in {value + 1, max(value - 1, 0)} - {value}:
                 yield f"{value} -> {number}", lambda number=number: number
-        elif value is None and "Fraction" in annotation and "Callable" not in annotation:
+        elif value is None and ("Fraction" in annotation or "Order" in annotation) and "Callable" not in annotation:
             yield "None -> 1/2", lambda: HALF
         elif isinstance(value, FunctionType):
             if value.__closure__ or not value.__module__.startswith(self.module.__name__.partition(".")[0]):

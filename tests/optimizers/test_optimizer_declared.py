@@ -220,12 +220,18 @@ def test_names_that_are_no_optimizer(name, message):
         recipe(name)
 
 
-def test_a_law_must_be_exact():
-    def rough(w):
-        return w.gradient * 0.5
-
+@pytest.mark.parametrize(
+    "rough, words",
+    [
+        (lambda w: -0.5, "gives -0.5 for an order"),
+        (lambda w: float(w.gradient) / 2, "gives .*0.. for an order"),
+        (lambda w: w.gradient * 0.5, r"gives no exact order \(unsupported operand .* 'float'\)"),
+        (lambda w: max(w.gradient, 0.5), r"gives no exact order \(.* 'float' and .*\)"),
+    ],
+)
+def test_a_law_must_be_exact(rough, words):
     law = UpdateLaw("rough", rough, LAWS["adamw"].decay, None, "a mistake")
-    with pytest.raises(DeriveError, match="the update law 'rough' gives -0.5 for an order; return an exact one"):
+    with pytest.raises(DeriveError, match=f"the update law 'rough' {words}; return an exact one"):
         tpcalc.derive(tpcalc.trace(mlp, WIDTHS), law)
 
 

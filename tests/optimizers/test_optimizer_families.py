@@ -306,7 +306,7 @@ def test_decay_keeps_its_share_as_scaled_and_loses_it_as_a_constant(name, view):
     assert abs(slope_of(share(exponent))) <= 0.1
     if exponent:
         constant = slope_of(share(Fraction(0)))
-        assert constant * exponent < 0 and abs(constant) >= 0.15
+        assert constant * float(exponent) < 0 and abs(constant) >= 0.15
         if not of_update:
             assert abs(constant + float(exponent)) <= 0.05
 

@@ -1,5 +1,7 @@
-"""Exponents of the numbers in a setup: exact where they are powers of the width, or of the weight's own rounded
-sizes.
+"""Exponents of numbers known at a few widths: hyperparameters, initial sizes, measurements.
+
+:mod:`tpcalc.algebra.fit` finds the exact function of the width.  Here only its exponent is wanted, so more is
+accepted: a power of the (rounded) axes of a weight, what settles only asymptotically, what was measured and is noisy.
 """
 
 from __future__ import annotations
@@ -9,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import product
 
-from tpcalc.algebra.fit import fit_scalar
+from tpcalc.algebra.fit import fit_scalar, slopes
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order
-from tpcalc.algebra.size import Size
+from tpcalc.algebra.size import Scalar, Size
 from tpcalc.errors import FitError
 
 #: Width -> number.
-Samples = Mapping[int, float]
+ByWidth = Mapping[int, float]
 
 #: Measured standard deviations are noisy: their slope is snapped to a multiple of 1/2 that lies this near.
 SNAP = 0.2
@@ -26,7 +28,7 @@ NEAR = 0.08
 FLAT = 0.25
 
 
-def power(samples: Samples, what: str, shape: Sequence[Size] = ()) -> Order:
+def power(samples: ByWidth, what: str, shape: Sequence[Size] = ()) -> Order:
     """The exponent of a hyperparameter, which may be a power of the axes of its weight (``lr / fan_in``).
 
     Raises FitError for one that follows no power: different rules gave it at different widths.
@@ -49,7 +51,7 @@ def power(samples: Samples, what: str, shape: Sequence[Size] = ()) -> Order:
     )
 
 
-def initial_size(samples: Samples, what: str, shape: Sequence[Size] = ()) -> Order:
+def initial_size(samples: ByWidth, what: str, shape: Sequence[Size] = ()) -> Order:
     """The exponent of an initial size, which may settle only asymptotically (xavier's ``sqrt(2 / (n + V))``)."""
     values = list(samples.values())
     if _same(values):
@@ -62,7 +64,7 @@ def initial_size(samples: Samples, what: str, shape: Sequence[Size] = ()) -> Ord
         raise
 
 
-def snapped(samples: Samples, what: str, near: float = SNAP) -> Order:
+def snapped(samples: ByWidth, what: str, near: float = SNAP) -> Order:
     """The exponent of measured sizes, a multiple of 1/2.
 
     Raises FitError where their slope is not near one.
@@ -79,19 +81,16 @@ def snapped(samples: Samples, what: str, near: float = SNAP) -> Order:
             f"{what}, measured on real instances, grows like n^{slope:.2f}, which is no clear power; initialise it "
             f"with torch.nn.init so that it can be read exactly"
         )
-    return nearest
+    return Order(nearest)
 
 
-def is_flat(samples: Samples) -> bool:
+def is_flat(samples: ByWidth) -> bool:
     """Whether a size that follows no power changes so little that it counts as order 0."""
-    points = sorted(samples.items())
-    if any(value <= 0 for _, value in points):
-        return False
-    pairs = zip(points, points[1:], strict=False)
-    return all(abs(math.log(v1 / v0) / math.log(w1 / w0)) < FLAT for (w0, v0), (w1, v1) in pairs)
+    found = slopes(sorted(samples.items()))
+    return found is not None and all(abs(slope) < FLAT for slope in found)
 
 
-def _passes(scalar, samples: Samples) -> bool:
+def _passes(scalar: Scalar, samples: ByWidth) -> bool:
     return all(math.isclose(scalar.at(width), value, rel_tol=1e-6) for width, value in samples.items())
 
 
@@ -99,7 +98,7 @@ def _same(values: Sequence[float]) -> bool:
     return all(math.isclose(value, values[0], rel_tol=1e-9) for value in values)
 
 
-def _powers_of_axes(samples: Samples, shape: Sequence[Size]) -> Iterator[Order]:
+def _powers_of_axes(samples: ByWidth, shape: Sequence[Size]) -> Iterator[Order]:
     """Exponents under which the samples are a constant times powers of one or two axes (rounded to whole multiples)."""
     if any(value <= 0 for value in samples.values()):
         return
@@ -114,4 +113,4 @@ def _powers_of_axes(samples: Samples, shape: Sequence[Size]) -> Iterator[Order]:
             yield sum((p * size.growth for p, size in choice), ZERO)
 
 
-__all__ = ["NEAR", "Samples", "initial_size", "is_flat", "power", "snapped"]
+__all__ = ["NEAR", "ByWidth", "initial_size", "is_flat", "power", "snapped"]

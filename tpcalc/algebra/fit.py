@@ -24,28 +24,27 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Optional
 
-from tpcalc.algebra.order import HALF, ONE, ZERO
-from tpcalc.algebra.size import Scalar, Size
+from tpcalc.algebra.order import HALF, ONE, ZERO, Order
+from tpcalc.algebra.size import Samples, Scalar, Size, rational_power
 from tpcalc.errors import FitError
 
-__all__ = ["fit_scalar", "fit_size"]
+__all__ = ["fit_scalar", "fit_size", "slope", "slopes"]
 
-TWO = Fraction(2)
+TWO, THREE = Order(2), Order(3)
 
 #: Powers tried for ``k * n^p + d``.
-OFFSET_POWERS = (ONE, TWO, HALF, -ONE, -HALF, Fraction(3), Fraction(3, 2), -TWO)
+OFFSET_POWERS = (ONE, TWO, HALF, -ONE, -HALF, THREE, Order("3/2"), -TWO)
 #: Powers tried for ``k1 * n^p + k2 * n^q``: flattened products of a mixed size and a pure one.
-POWER_PAIRS = ((TWO, ONE), (ONE, HALF), (Fraction(3), TWO))
+POWER_PAIRS = ((TWO, ONE), (ONE, HALF), (THREE, TWO))
 #: Growths a rounded size may have.
-ROUNDED_POWERS = (ONE, TWO, HALF, Fraction(3))
+ROUNDED_POWERS = (ONE, TWO, HALF, THREE)
 #: A rounded square root grows so slowly that these must be ruled out besides.
-NEAR_HALF = (Fraction(1, 4), Fraction(3, 10), Fraction(1, 3), Fraction(2, 5), Fraction(3, 5), Fraction(2, 3))
+NEAR_HALF = tuple(map(Order, ("1/4", "3/10", "1/3", "2/5", "3/5", "2/3")))
 #: Largest denominator of the exponent of a pure power: of a size, of a float.
 SIZE_DENOMINATOR, SCALAR_DENOMINATOR = 4, 12
 #: Relative tolerances for floats: double round-off first, then constants once rounded to float32.
 TOLERANCES = (1e-9, 1e-6)
 
-Samples = tuple[tuple[int, int], ...]
 FloatSamples = tuple[tuple[int, float], ...]
 
 
@@ -85,6 +84,19 @@ def fit_scalar(samples: Sequence[tuple[int, float]], what: str = "constant", rou
     return scalar
 
 
+def slope(first: tuple[int, float], last: tuple[int, float]) -> float:
+    """Of ``log value`` against ``log width``, between two samples of one sign."""
+    (n0, v0), (n1, v1) = first, last
+    return math.log(v1 / v0) / math.log(n1 / n0)
+
+
+def slopes(samples: Sequence[tuple[int, float]]) -> Optional[list[float]]:
+    """Between neighbouring samples; None where they are not all positive and finite."""
+    if any(value <= 0 or not math.isfinite(value) for _, value in samples):
+        return None
+    return [slope(first, last) for first, last in zip(samples, samples[1:])]
+
+
 def _refusal(what: str, samples: Sequence[tuple[int, float]]) -> str:
     values = ", ".join(f"{value:.9g}" if isinstance(value, float) else str(value) for _, value in samples)
     widths = ", ".join(str(width) for width, _ in samples)
@@ -112,14 +124,14 @@ def _pure_power(samples: Samples) -> Optional[Size]:
     (n0, s0), (n1, s1) = samples[0], samples[-1]
     if s0 == 0 or s1 == 0 or (s0 < 0) != (s1 < 0):
         return None
-    slope = math.log(Fraction(s1, s0)) / math.log(Fraction(n1, n0))
-    p = Fraction(slope).limit_denominator(SIZE_DENOMINATOR)
-    if p == 0 or abs(float(p) - slope) > 1e-6:
+    raw = slope((n0, s0), (n1, s1))
+    p = Order(Fraction(raw).limit_denominator(SIZE_DENOMINATOR))
+    if p == 0 or abs(float(p) - raw) > 1e-6:
         return None
     for width, value in samples[1:]:
         if Fraction(value, s0) ** p.denominator != Fraction(width, n0) ** p.numerator:
             return None
-    root = _power(n0, p)
+    root = rational_power(n0, p)
     if root is not None:
         return Size(((p, s0 / root),))
     approximate = Fraction(s0 / float(n0) ** float(p)).limit_denominator(1000)
@@ -139,7 +151,7 @@ def _exact_sum(samples: Samples) -> Optional[Size]:
     return None
 
 
-def _families(points: int) -> Iterator[tuple[Fraction, ...]]:
+def _families(points: int) -> Iterator[tuple[Order, ...]]:
     for p in OFFSET_POWERS:
         yield (p, ZERO)
     yield from POWER_PAIRS
@@ -147,19 +159,19 @@ def _families(points: int) -> Iterator[tuple[Fraction, ...]]:
         yield (TWO, ONE, ZERO)
 
 
-def _solve(samples: Samples, powers: tuple[Fraction, ...]) -> Optional[list[Fraction]]:
+def _solve(samples: Samples, powers: tuple[Order, ...]) -> Optional[list[Fraction]]:
     """Coefficients of ``sum k_i n^powers_i`` through all samples, or None."""
-    rows = []
+    rows: list[list[Fraction]] = []
     for width, value in samples:
-        row = [_power(width, p) for p in powers]
-        if any(entry is None for entry in row):
+        row = [power for p in powers if (power := rational_power(width, p)) is not None]
+        if len(row) < len(powers):
             return None
-        rows.append(row + [Fraction(value)])
+        rows.append([*row, Fraction(value)])
     coefficients = _gauss(rows[: len(powers)])
     if coefficients is None:
         return None
-    for *row, value in rows[len(powers) :]:
-        if sum(k * entry for k, entry in zip(coefficients, row)) != value:
+    for *row, wanted in rows[len(powers) :]:
+        if sum((k * entry for k, entry in zip(coefficients, row)), Fraction(0)) != wanted:
             return None
     return coefficients
 
@@ -177,15 +189,6 @@ def _gauss(rows: list[list[Fraction]]) -> Optional[list[Fraction]]:
             if j != i and rows[j][i] != 0:
                 rows[j] = [x - rows[j][i] * y for x, y in zip(rows[j], rows[i])]
     return [row[-1] for row in rows]
-
-
-@lru_cache(maxsize=4096)
-def _power(width: int, p: Fraction) -> Optional[Fraction]:
-    """``width^p`` exactly, or None where it is irrational."""
-    if p.denominator == 1:
-        return Fraction(width) ** p.numerator
-    root = round(width ** (1 / p.denominator))
-    return Fraction(root) ** p.numerator if root**p.denominator == width else None
 
 
 def _rounded(samples: Samples) -> Optional[Size]:
@@ -218,7 +221,7 @@ def _divisors(number: int) -> list[int]:
     return sorted({*small, *(number // d for d in small)})
 
 
-def _rounds_to(samples: Samples, p: Fraction, multiple: int) -> Optional[Fraction]:
+def _rounds_to(samples: Samples, p: Order, multiple: int) -> Optional[Fraction]:
     """Some simple ``k`` such that ``k * n^p`` rounded to ``multiple`` gives every sample, in one of the usual ways.
 
     The ways, as intervals around the sample in units of ``multiple``: up, down, nearest, and
@@ -265,8 +268,7 @@ def _float_power(samples: FloatSamples, tolerance: float, denominator: int = SCA
     (n0, v0), (n1, v1) = samples[0], samples[-1]
     if v0 == 0 or v1 == 0 or (v0 < 0) != (v1 < 0):
         return None
-    slope = math.log(v1 / v0) / math.log(n1 / n0)
-    p = Fraction(slope).limit_denominator(denominator)
+    p = Order(Fraction(slope((n0, v0), (n1, v1))).limit_denominator(denominator))
     k = v0 / float(n0) ** float(p)
     if p == 0 or any(abs(k * float(n) ** float(p) - v) > tolerance * abs(v) for n, v in samples):
         return None
@@ -282,7 +284,7 @@ def _float_sum(samples: FloatSamples, tolerance: float) -> Optional[Scalar]:
     return None
 
 
-def _float_solve(samples: FloatSamples, p: Fraction, q: Fraction, tolerance: float) -> Optional[tuple[float, float]]:
+def _float_solve(samples: FloatSamples, p: Order, q: Order, tolerance: float) -> Optional[tuple[float, float]]:
     """``(k, d)`` of ``k n^p + d n^q`` through the outer samples if it passes through the inner ones too.
 
     The misfit is held against the values (round-off) *and* against their variation, so that a

@@ -1,4 +1,4 @@
-"""Products of rational powers, evaluated once: exact where the result is rational, else correctly rounded."""
+"""Products of rational powers as floats, evaluated once: exact where the result is rational, else correctly rounded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import math
 from collections.abc import Iterable
 from decimal import Context, Decimal
 from fractions import Fraction
+from typing import Optional
+
+from tpcalc.algebra.order import HALF, ONE, Exact
 
 #: A ratio of sizes and the exponent it enters with.
-Factor = tuple[Fraction, Fraction]
+Factor = tuple[Fraction, Exact]
 
 _DIGITS = Context(prec=60)
 
@@ -19,7 +22,7 @@ def power_product(factors: Iterable[Factor]) -> float:
     degree = math.lcm(*(exponent.denominator for _, exponent in factors))
     radicand = Fraction(1)
     for ratio, exponent in factors:
-        radicand *= ratio ** int(exponent * degree)
+        radicand *= ratio ** (exponent * degree).numerator
     return _root(radicand, degree)
 
 
@@ -33,7 +36,7 @@ def _root(x: Fraction, degree: int) -> float:
     return float(_DIGITS.power(quotient, _DIGITS.divide(Decimal(1), Decimal(degree))))
 
 
-def _whole_root(x: int, degree: int) -> "int | None":
+def _whole_root(x: int, degree: int) -> Optional[int]:
     if x == 0:
         return 0
     low, high = 1, 1 << (x.bit_length() // degree + 1)
@@ -50,5 +53,5 @@ def tidy(x: float) -> Factor:
     """A ratio of two computed stds as a factor: the root of a simple fraction where only the last digits differ."""
     square = Fraction(x * x).limit_denominator(1 << 16)
     if square > 0 and abs(_root(square, 2) - x) <= 4e-15 * x:
-        return square, Fraction(1, 2)
-    return Fraction(x), Fraction(1)
+        return square, HALF
+    return Fraction(x), ONE

@@ -1,61 +1,76 @@
 """Sizes and constants as exact functions of the width ``n``.
 
-A :class:`Size` is an axis length fitted over the traced widths: ``128``, ``4*n``, ``n/16 + 32``, or
-a rounded one (``~8/3*n``: a feed-forward dimension rounded up to a multiple of 256) whose growth is
-exact while its value at each width is kept as sampled.  A :class:`Scalar` is a float constant
-``k * n^p + d``; its exponent ``p`` is an exact rational, ``k`` and ``d`` are plain numbers.
+A :class:`Size` is an axis length fitted over the traced widths: ``128``, ``4*n``, ``n/16 + 32``, or a rounded one
+(``~8/3*n``: a feed-forward dimension rounded up to a multiple of 256) whose growth is exact while its value at each
+width is kept as sampled.  A :class:`Scalar` is a float constant ``k * n^p + d``; its exponent ``p`` is exact, ``k`` and
+``d`` are plain numbers.
 
-``growth`` is the exponent of the leading term: 1 for ``d_model``, 0 for a vocabulary.
+A model has thousands of axes and a few dozen distinct sizes: equal ones are one object.  ``expr`` is the formula as a
+sympy expression, made when asked for: importing sympy takes longer than deriving the rules of a model.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from fractions import Fraction
-from functools import cached_property
+from functools import lru_cache
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Optional, Union
 
-from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order
+from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Exact, Order
+from tpcalc.algebra.text import power_text, term_text
 from tpcalc.errors import FitError
 
+if TYPE_CHECKING:
+    import sympy
 
-def _term_text(coefficient: Fraction, power: Fraction) -> str:
-    if power == 0:
-        return str(coefficient)
-    base = "n" if power == 1 else f"n^({power})" if power.denominator != 1 or power < 0 else f"n^{power}"
-    numerator = "" if coefficient.numerator == 1 else f"{coefficient.numerator}*"
-    denominator = "" if coefficient.denominator == 1 else f"/{coefficient.denominator}"
-    return f"{numerator}{base}{denominator}"
+#: ``((p, k), ...)``: a sum of ``k * n^p``.
+Terms = tuple[tuple[Order, Fraction], ...]
+Samples = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
 class Size:
-    """An axis length ``sum of k * n^p``.
+    """An axis length ``sum of k * n^p``.  Equal sizes are one object.
 
-    ``terms`` is ``((p, k), ...)`` with descending powers and nonzero coefficients.  When ``rounded``
-    the single term holds the growth and an approximate coefficient (the text shows it after ``~``),
-    and ``samples`` ``((width, length), ...)`` hold the true lengths.
+    ``terms`` is ``((p, k), ...)`` with descending powers and nonzero coefficients, ``growth`` the exponent of the
+    leading one: 1 for ``d_model``, 0 for a vocabulary.  When ``rounded`` the single term holds the growth and an
+    approximate coefficient (the text shows it after ``~``), and ``samples`` ``((width, length), ...)`` hold the true
+    lengths.
+
+    ``+ - * /`` of sizes and ints are exact; they raise FitError where there is no exact size: of rounded ones, and of
+    quotients that are no sum of powers.
     """
 
-    terms: tuple[tuple[Fraction, Fraction], ...]
-    rounded: bool = False
-    samples: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    __slots__ = ("_hash", "growth", "rounded", "samples", "terms")
+    _known: ClassVar[dict[object, Size]] = {}
+
+    terms: Terms
+    rounded: bool
+    samples: Samples
+    growth: Order
+    _hash: int
+
+    def __new__(
+        cls, terms: Iterable[tuple[Exact, Union[Fraction, int]]], rounded: bool = False, samples: Samples = ()
+    ) -> Size:
+        exact = tuple((Order(power), Fraction(coefficient)) for power, coefficient in terms)
+        key = exact, rounded, samples
+        known = cls._known.get(key)
+        if known is None:
+            new = object.__new__(cls)
+            _set(new, terms=exact, rounded=rounded, samples=samples, _hash=hash(key))
+            _set(new, growth=exact[0][0] if exact else ZERO)
+            known = cls._known.setdefault(key, new)
+        return known
 
     @staticmethod
-    def constant(value: int) -> "Size":
-        return Size(((ZERO, Fraction(value)),) if value else ())
+    def constant(value: int) -> Size:
+        return Size(((ZERO, value),) if value else ())
 
     @staticmethod
-    def linear(coefficient: "int | Fraction" = 1, offset: "int | Fraction" = 0) -> "Size":
+    def linear(coefficient: Union[int, Fraction] = 1, offset: Union[int, Fraction] = 0) -> Size:
         """``coefficient * n + offset``."""
-        terms = [(ONE, Fraction(coefficient))]
-        if offset:
-            terms.append((ZERO, Fraction(offset)))
-        return Size(tuple(terms))
-
-    @cached_property
-    def growth(self) -> Fraction:
-        """Exponent of the leading term; 0 for a constant."""
-        return self.terms[0][0] if self.terms else ZERO
+        return Size(((ONE, coefficient), (ZERO, offset)) if offset else ((ONE, coefficient),))
 
     @property
     def is_constant(self) -> bool:
@@ -65,6 +80,11 @@ class Size:
     def is_mixed(self) -> bool:
         """True for sizes such as ``n/16 + 32`` whose parts grow differently."""
         return len(self.terms) > 1
+
+    @property
+    def expr(self) -> sympy.Expr:
+        """The formula in the positive symbol n; of a rounded size, the approximate one."""
+        return _expr(self)
 
     def at(self, width: int) -> int:
         """The length at ``width``; for a rounded size only at a sampled width.
@@ -79,59 +99,201 @@ class Size:
                 f"the rounded size {self} is known only at widths {[w for w, _ in self.samples]}, not at {width}; "
                 f"trace at that width too"
             )
-        total = Fraction(0)
-        for power, coefficient in self.terms:
-            if power.denominator != 1:
-                root = round(width ** (1 / power.denominator))
-                if root**power.denominator != width:
-                    raise FitError(f"size {self} is not a whole number at width {width}; choose another width")
-                total += coefficient * Fraction(root) ** power.numerator
-            else:
-                total += coefficient * Fraction(width) ** power.numerator
-        if total.denominator != 1:
+        powers = [(rational_power(width, power), coefficient) for power, coefficient in self.terms]
+        total = sum((power * coefficient for power, coefficient in powers if power is not None), Fraction(0))
+        if total.denominator != 1 or any(power is None for power, _ in powers):
             raise FitError(f"size {self} is not a whole number at width {width}; choose another width")
         return int(total)
+
+    def __add__(self, other: Union[Size, int]) -> Size:
+        return _added(self, _size(other))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Union[Size, int]) -> Size:
+        return _added(self, _size(other) * -1)
+
+    def __rsub__(self, other: int) -> Size:
+        return _size(other) - self
+
+    def __mul__(self, other: Union[Size, int]) -> Size:
+        return _multiplied(self, _size(other))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Union[Size, int]) -> Size:
+        return _divided(self, _size(other))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         if not self.terms:
             return "0"
-        text = _term_text(self.terms[0][1], self.terms[0][0])
+        text = term_text(self.terms[0][1], self.terms[0][0])
         for power, coefficient in self.terms[1:]:
-            text += (" + " if coefficient > 0 else " - ") + _term_text(abs(coefficient), power)
+            text += (" + " if coefficient > 0 else " - ") + term_text(abs(coefficient), power)
         return f"~{text}" if self.rounded else text
 
+    def __repr__(self) -> str:
+        return f"Size({self})"
 
-@dataclass(frozen=True)
+    def __reduce__(self) -> tuple[type[Size], tuple[Terms, bool, Samples]]:
+        return Size, (self.terms, self.rounded, self.samples)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"a size can't be changed: {name} of {self}")
+
+
 class Scalar:
-    """A constant ``k * n^p + d`` met as a Python number or a zero-dimensional tensor.
+    """A constant ``k * n^p + d`` met as a Python number or a zero-dimensional tensor.  Equal ones are one object.
 
-    Only the exponent ``p`` must be exact; ``k`` and ``d`` stay floats.  ``Scalar.of(x)`` is a
-    constant that does not depend on the width (``k = 0``).
+    Only the exponent ``p`` must be exact; ``k`` and ``d`` stay floats.  ``Scalar.of(x)`` is a constant that does not
+    depend on the width (``k = 0``).  ``order``: exponent of the leading term; minus infinity for the constant zero.
     """
 
+    __slots__ = ("d", "k", "order", "p")
+    _known: ClassVar[dict[object, Scalar]] = {}
+
     k: float
-    p: Fraction
-    d: float = 0.0
+    p: Order
+    d: float
+    order: Order
+
+    def __new__(cls, k: float, p: Exact, d: float = 0.0) -> Scalar:
+        # 0.0 and -0.0 are equal but not the same, nan is the same but not equal
+        key = float(k).hex(), Order(p), float(d).hex()
+        known = cls._known.get(key)
+        if known is None:
+            constant = k == 0 or (d != 0 and p < 0)
+            new = object.__new__(cls)
+            _set(new, k=float(k), p=Order(p), d=float(d))
+            _set(new, order=(ZERO if d else MINUS_INFINITY) if constant else new.p)
+            known = cls._known.setdefault(key, new)
+        return known
 
     @staticmethod
-    def of(value: float) -> "Scalar":
-        return Scalar(0.0, ZERO, float(value))
+    def of(value: float) -> Scalar:
+        return Scalar(0.0, ZERO, value)
 
     @property
-    def order(self) -> Order:
-        """Exponent of the leading term; minus infinity for the constant zero."""
-        if self.k == 0:
-            return ZERO if self.d else MINUS_INFINITY
-        if self.d and self.p < 0:
-            return ZERO
-        return self.p
+    def expr(self) -> sympy.Expr:
+        """The formula in the positive symbol n; whole numbers are exact, others floats."""
+        return _expr(self)
 
     def at(self, width: int) -> float:
-        return self.k * float(width) ** float(self.p) + self.d
+        power: float = float(width) ** float(self.p)
+        return self.k * power + self.d
 
     def __str__(self) -> str:
         if self.k == 0:
             return f"{self.d:g}"
-        power = "n" if self.p == 1 else f"n^{self.p}" if self.p.denominator == 1 and self.p > 0 else f"n^({self.p})"
+        power = power_text(self.p, style="brackets")
         text = power if self.k == 1 else f"{self.k:g}*{power}"
         return text if not self.d else f"{text} {'+' if self.d > 0 else '-'} {abs(self.d):g}"
+
+    def __repr__(self) -> str:
+        return f"Scalar({self})"
+
+    def __hash__(self) -> int:
+        return hash((self.k, self.p, self.d))
+
+    def __reduce__(self) -> tuple[type[Scalar], tuple[float, Order, float]]:
+        return Scalar, (self.k, self.p, self.d)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"a constant can't be changed: {name} of {self}")
+
+
+def _set(thing: Union[Size, Scalar], **values: object) -> None:
+    for name, value in values.items():
+        object.__setattr__(thing, name, value)
+
+
+@lru_cache(maxsize=None)
+def rational_power(width: int, power: Order) -> Optional[Fraction]:
+    """``width^power`` exactly, or None where it is irrational."""
+    root = width if power.denominator == 1 else round(width ** (1 / power.denominator))
+    return Fraction(root) ** power.numerator if root**power.denominator == width else None
+
+
+@lru_cache(maxsize=None)
+def _expr(thing: Union[Size, Scalar]) -> sympy.Expr:
+    import sympy
+
+    n = sympy.Symbol("n", positive=True)
+    terms = thing.terms if isinstance(thing, Size) else ((thing.p, thing.k), (ZERO, thing.d))
+    return sympy.Add(*(_number(k) * n ** sympy.Rational(p.numerator, p.denominator) for p, k in terms))
+
+
+def _number(value: Union[Fraction, float]) -> sympy.Expr:
+    import sympy
+
+    if isinstance(value, Fraction):
+        return sympy.Rational(value.numerator, value.denominator)
+    return sympy.Integer(value) if value.is_integer() else sympy.Float(value)
+
+
+# -- arithmetic of sizes -----------------------------------------------------------------------------
+
+
+def _size(value: Union[Size, int]) -> Size:
+    return value if isinstance(value, Size) else Size.constant(value)
+
+
+def _collected(terms: Iterable[tuple[Order, Fraction]]) -> Size:
+    total: dict[Order, Fraction] = {}
+    for power, coefficient in terms:
+        total[power] = total.get(power, Fraction(0)) + coefficient
+    return Size(sorted(((p, k) for p, k in total.items() if k), reverse=True))
+
+
+def _refuse_rounded(x: Size, y: Size, what: str) -> None:
+    if x.rounded or y.rounded:
+        raise FitError(f"the {what} of {x} and {y} has no exact size: a rounded size is known at sampled widths only")
+
+
+@lru_cache(maxsize=None)
+def _added(x: Size, y: Size) -> Size:
+    _refuse_rounded(x, y, "sum")
+    return _collected((*x.terms, *y.terms))
+
+
+@lru_cache(maxsize=None)
+def _multiplied(x: Size, y: Size) -> Size:
+    _refuse_rounded(x, y, "product")
+    return _collected((p + q, k * m) for p, k in x.terms for q, m in y.terms)
+
+
+@lru_cache(maxsize=None)
+def _divided(x: Size, y: Size) -> Size:
+    _refuse_rounded(x, y, "quotient")
+    if len(y.terms) != 1 or any(power < y.growth for power, _ in x.terms):
+        raise FitError(f"the quotient of {x} and {y} is no sum of powers of n")
+    ((power, coefficient),) = y.terms
+    return Size((p - power, k / coefficient) for p, k in x.terms)
+
+
+def size_sum(sizes: Iterable[Size]) -> Optional[Size]:
+    """The exact sum; None when one of them is rounded."""
+    sizes = tuple(sizes)
+    return None if any(size.rounded for size in sizes) else sum(sizes, Size(()))
+
+
+def size_product(sizes: Iterable[Size]) -> Optional[Size]:
+    """The exact product; None when one of them is rounded."""
+    sizes = tuple(sizes)
+    return None if any(size.rounded for size in sizes) else prod(sizes, start=Size.constant(1))
+
+
+def size_difference(x: Size, y: Size) -> Optional[Size]:
+    """The exact difference; None when one of them is rounded."""
+    return None if x.rounded or y.rounded else x - y
+
+
+def size_quotient(size: Size, by: Size) -> Optional[Size]:
+    """The exact quotient of a size by one with a single term; None where it is none."""
+    try:
+        return size / by
+    except FitError:
+        return None

@@ -11,7 +11,6 @@ other keeps budget 0 (:mod:`tpcalc.calculus.freedom`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from fractions import Fraction
 from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
@@ -41,7 +40,7 @@ class Demand(NamedTuple):
     origin: Optional[Atom] = None
     use: Optional[Atom] = None
     partner: Optional[int] = None
-    excess: Fraction = ZERO
+    excess: Order = ZERO
     excess_at: Optional[Atom] = None
     meets_weight: bool = False
 
@@ -70,7 +69,7 @@ class Walk:
     """One reverse pass.  Mutable while it runs, discarded afterwards."""
 
     def __init__(
-        self, lowered: Lowered, facts: Facts, free: Freedom, alignment: Alignment, caps: Mapping[int, Fraction]
+        self, lowered: Lowered, facts: Facts, free: Freedom, alignment: Alignment, caps: Mapping[int, Order]
     ) -> None:
         self.lowered = lowered
         self.facts = facts
@@ -83,11 +82,10 @@ class Walk:
         self.result = Budgets({}, {}, [])
 
     def run(self) -> Budgets:
-        program = self.lowered.program
-        outputs = [program.loss] if program.loss is not None else [vid for _, vid in program.outputs]
-        for vid in outputs:
+        ends = self.lowered.program.ends
+        for vid in ends:
             self.ask(vid, Demand(ZERO, ZERO, True, OUTPUT))
-        self.live.update(outputs)
+        self.live.update(ends)
         back(DEMANDS, self.lowered, self)
         for leaf in self.lowered.leaves:
             self.result.weights[leaf.value] = self.demands.pop(leaf.value, [])
@@ -290,7 +288,7 @@ def weight_use(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom,
     walk.ask(s.y if x_weight else s.x, entering)
 
 
-def share(s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom, K: Fraction) -> None:
+def share(s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom, K: Order) -> None:
     """Two values meet: the absorber takes what the budget leaves, the other keeps budget 0."""
     facts, hops = walk.facts, walk.hops
     x, y = facts[s.x].trained, facts[s.y].trained
@@ -328,9 +326,7 @@ def share(s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom, K
 DEMANDS.complete()
 
 
-def budgets(
-    lowered: Lowered, facts: Facts, free: Freedom, alignment: Alignment, caps: Mapping[int, Fraction]
-) -> Budgets:
+def budgets(lowered: Lowered, facts: Facts, free: Freedom, alignment: Alignment, caps: Mapping[int, Order]) -> Budgets:
     """Walk the forward atoms backwards and return every value's budget.
 
     ``facts``: orders of the values under the present guess.  ``caps``: contraction -> how much below 0 the value that

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
@@ -77,18 +76,18 @@ class Alignment:
     """
 
     name: str
-    update: Fraction = ONE
-    initial: Optional[Fraction] = None
+    update: Order = ONE
+    initial: Optional[Order] = None
 
-    def weight_change(self, K: Fraction) -> Fraction:
+    def weight_change(self, K: Order) -> Order:
         return self.update * K
 
-    def initial_on_change(self, K: Fraction, R: Fraction) -> Fraction:
+    def initial_on_change(self, K: Order, R: Order) -> Order:
         if self.initial is not None:
             return self.initial * K
         return max(K / 2, K - R / 2)
 
-    def values(self, K: Fraction) -> Fraction:
+    def values(self, K: Order) -> Order:
         return self.update * K
 
 
@@ -169,8 +168,8 @@ class WeightOrders:
     for a constant such as a norm's gain).
     """
 
-    A: Optional[Fraction]
-    C: Optional[Fraction]
+    A: Optional[Order]
+    C: Optional[Order]
     random: bool = True
 
 

@@ -14,7 +14,6 @@ Yang et al. 2022 (TP5, Appendix J) and Yang, Simon & Bernstein 2023 (spectral co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
@@ -176,7 +175,7 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     return deviating(fact, product_deviation(x, y) + K / 2, x.apart | y.apart)
 
 
-def K_update(alignment: Alignment, K: Fraction, other: Fact, other_weight: bool, on_change: Fraction) -> Order:
+def K_update(alignment: Alignment, K: Order, other: Fact, other_weight: bool, on_change: Order) -> Order:
     """What the other operand contributes to the effect of a change: its initial part by law 2, its own change by law 3.
 
     For a value, law 4: all of it, aligned.
@@ -197,7 +196,7 @@ def reduce(s: st.Reduce, facts: Facts, alignment: Alignment) -> Fact:
     return x._replace(init=init, change=change, trained=trained, gathered=False, deviation=left)
 
 
-def _power(order: Order, k: Fraction) -> Order:
+def _power(order: Order, k: Order) -> Order:
     if order is MINUS_INFINITY:
         return MINUS_INFINITY if k > 0 else ZERO
     return order * k

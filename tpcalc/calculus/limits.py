@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, Optional
 from tpcalc.calculus.facts import Fact, Facts, roles
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Lowered
-from tpcalc.program.ir import Program
 from tpcalc.program.queries import trail
 from tpcalc.rules import structures as st
 from tpcalc.rules.structures import Atom
@@ -116,14 +115,7 @@ def limits(lowered: Lowered, facts: Mapping[int, Fact], but: tuple[str, ...] = (
             yield from (
                 x for x in law(atom.structure, atom, facts, lowered) if facts[x.value].data and x.why not in but
             )
-    yield from (Limit(vid, OUTPUT, None) for vid in outputs(lowered.program) if facts[vid].data)
-
-
-def outputs(program: Program) -> tuple[int, ...]:
-    """What leaves the program: its outputs, else the loss."""
-    if program.loss is not None and not program.outputs:
-        return (program.loss,)
-    return tuple(vid for _, vid in program.outputs)
+    yield from (Limit(vid, OUTPUT, None) for vid in lowered.program.results if facts[vid].data)
 
 
 def passes(lowered: Lowered) -> Callable[[int], bool]:
@@ -150,5 +142,4 @@ __all__ = [
     "Limit",
     "base",
     "limits",
-    "outputs",
 ]

@@ -21,7 +21,7 @@ from fractions import Fraction
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.effects import EFFECTS
 from tpcalc.calculus.facts import Alignment, Fact, roles
-from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits, outputs
+from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits
 from tpcalc.dynamics.given import Analysis, gradient_order
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.rules.structures import Atom, Contract, Gather, View, operands
@@ -80,7 +80,7 @@ def features(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[int, ...]:
     """
     found: dict[int, None] = {}
     seen: set[int] = set()
-    stack = list(outputs(lowered.program))
+    stack = list(lowered.program.results)
     while stack:
         vid = stack.pop()
         atom = lowered.maker.get(vid)
@@ -166,7 +166,7 @@ def regime(analysis: Analysis) -> Regime:
             break
     last = features(lowered, facts)
     moved = max_order(*(relative_change(facts[vid]) for vid in last))
-    ends = [facts[vid] for vid in outputs(lowered.program)]
+    ends = [facts[vid] for vid in lowered.program.results]
     out_init, out_change = max_order(*(f.init for f in ends)), max_order(*(f.change for f in ends))
     per_weight = {
         name: min((_status(analysis, facts, leaf, bool(broken)) for leaf in leaves), key=WORST.index)

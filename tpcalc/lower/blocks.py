@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any, Optional
 
-from tpcalc.algebra.size import Size
+from tpcalc.algebra.size import Size, size_difference, size_product, size_quotient, size_sum
 from tpcalc.errors import FitError
 from tpcalc.program.ir import Node, Program, Ref, Value
 
@@ -36,31 +35,6 @@ def base_name(node: Node) -> str:
         return node.op
     name = node.op[5:].rpartition(".")[0]
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name
-
-
-def size_sum(sizes: Sequence[Size]) -> Optional[Size]:
-    """The exact sum; None when one of them is rounded."""
-    terms: dict[Fraction, Fraction] = {}
-    for size in sizes:
-        if size.rounded:
-            return None
-        for power, coefficient in size.terms:
-            terms[power] = terms.get(power, Fraction(0)) + coefficient
-    return Size(tuple(sorted(((p, k) for p, k in terms.items() if k), reverse=True)))
-
-
-def size_product(sizes: Sequence[Size]) -> Optional[Size]:
-    """The exact product; None when one of them is rounded."""
-    total: dict[Fraction, Fraction] = {Fraction(0): Fraction(1)}
-    for size in sizes:
-        if size.rounded:
-            return None
-        step: dict[Fraction, Fraction] = {}
-        for p, k in total.items():
-            for q, m in size.terms:
-                step[p + q] = step.get(p + q, Fraction(0)) + k * m
-        total = step
-    return Size(tuple(sorted(((p, k) for p, k in total.items() if k), reverse=True)))
 
 
 UNIT = Size.constant(1)
@@ -90,18 +64,6 @@ def _mapped(shape_in: Sequence[Size], shape_out: Sequence[Size], dim: int) -> Op
         if shape_in[-d] != shape_out[-d]:
             return None
     return dim
-
-
-def size_quotient(size: Size, by: Size) -> Optional[Size]:
-    """The exact quotient of a size by one with a single term; None where it is none."""
-    if size.rounded or by.rounded or len(by.terms) != 1:
-        return None
-    (power, coefficient), terms = by.terms[0], []
-    for p, k in size.terms:
-        if p < power:
-            return None
-        terms.append((p - power, k / coefficient))
-    return Size(tuple(terms))
 
 
 def _viewed(shape_in: Sequence[Size], shape_out: Sequence[Size], cut: Cut) -> Optional[Cut]:
@@ -199,11 +161,6 @@ def _between(ends: "set[Size]", widths: Sequence[int]) -> Optional[tuple[Size, .
     except FitError:
         return None
     return tuple(lengths)
-
-
-def size_difference(a: Size, b: Size) -> Optional[Size]:
-    """The exact difference; None when one of them is rounded."""
-    return None if b.rounded else size_sum((a, Size(tuple((p, -k) for p, k in b.terms))))
 
 
 def plan(program: Program) -> dict[int, Cut]:

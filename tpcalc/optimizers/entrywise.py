@@ -12,8 +12,9 @@ from tpcalc.optimizers.law import BESIDE_GRADIENT, COUPLED, DECOUPLED, Decay, Ep
 
 _CLASS = "Yang & Littwin 2023 (TP4b), Section 2: an entrywise update of degree 0 in the gradient"
 _TWO_REGIMES = (
-    "radam takes its first steps (5 of them at beta2 = 0.999) as SGD with momentum: the learning rates here are for the "
-    "adaptive steps after them; in the first ones updates are smaller by the order g of the gradient, and larger where g > 0"
+    "radam takes its first steps (5 of them at beta2 = 0.999) as SGD with momentum: the learning rates here are for "
+    "the adaptive steps after them; in the first ones updates are smaller by the order g of the gradient, and larger "
+    "where g > 0"
 )
 
 

@@ -16,13 +16,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Optional
+from typing import Any, Optional, Union
 
-from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order
+from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Exact, Order
+from tpcalc.algebra.roots import Factor
 from tpcalc.errors import DeriveError
-
-#: Factors of a quantity in true sizes: (base, exponent) each.
-Factors = Sequence[tuple[Fraction, Fraction]]
 
 
 @dataclass(frozen=True)
@@ -36,24 +34,24 @@ class WeightView:
     """
 
     gradient: Order
-    size: Fraction
-    axes: tuple[Fraction, ...] = ()
-    fan_in: Fraction = ZERO
+    size: Order
+    axes: tuple[Order, ...] = ()
+    fan_in: Order = ZERO
     inputs: Order = ZERO
     zero: bool = False
 
     @property
-    def rows(self) -> Fraction:
+    def rows(self) -> Order:
         """Growth of the first axis."""
         return self.axes[0] if self.axes else ZERO
 
     @property
-    def columns(self) -> Fraction:
+    def columns(self) -> Order:
         """Growth of all other axes together."""
         return sum(self.axes[1:], ZERO)
 
     @property
-    def entries(self) -> Fraction:
+    def entries(self) -> Order:
         """Growth of the number of entries."""
         return self.rows + self.columns
 
@@ -62,7 +60,7 @@ class WeightView:
         """Order of the Frobenius norm of the gradient."""
         return self.gradient + self.entries / 2
 
-    def at(self, a: Fraction) -> "WeightView":
+    def at(self, a: Order) -> "WeightView":
         """The same weight behind a multiplier ``n^-a`` more: ``w`` is n^a times larger, its gradient as much
         smaller."""
         return replace(self, gradient=self.gradient - a, size=self.size - a)
@@ -72,7 +70,7 @@ class WeightView:
 class Decay:
     """How the weight-decay coefficient enters an update.  ``exponent(w, c)``: x in "weight decay ~ n^x"."""
 
-    exponent: Callable[[WeightView, Fraction], Fraction]
+    exponent: Callable[[WeightView, Order], Order]
     convention: str
 
 
@@ -86,8 +84,8 @@ class Epsilon:
 
     exponent: Callable[[WeightView], Order]
     convention: str
-    power: Fraction = ONE
-    below: Fraction = ZERO
+    power: Order = ONE
+    below: Order = ZERO
 
 
 @dataclass(frozen=True)
@@ -102,36 +100,37 @@ class UpdateLaw:
     """
 
     name: str
-    update: Callable[[WeightView], Order]
+    update: Callable[[WeightView], Exact]
     decay: Decay
     eps: Optional[Epsilon]
     source: str
     note: str = ""
-    shape: Optional[Callable[[int, int], Factors]] = None
+    shape: Optional[Callable[[int, int], Sequence[Factor]]] = None
     least: Optional[Callable[[WeightView], Order]] = None
 
-    def c(self, C: Fraction, w: WeightView, a: Fraction = ZERO) -> Fraction:
-        """Learning-rate exponent (lr ~ n^-c) that gives effective updates of order ``C``; ``w`` as in the gauge ``a``."""
+    def c(self, C: Order, w: WeightView, a: Order = ZERO) -> Order:
+        """Exponent of the learning rate (~ n^-c) that gives updates of order ``C``; ``w`` as in the gauge ``a``."""
         return C - a + self.unit(w)
 
-    def C(self, c: Fraction, w: WeightView, a: Fraction = ZERO, eps: Optional[Fraction] = None) -> Fraction:
+    def C(self, c: Order, w: WeightView, a: Order = ZERO, eps: Optional[Order] = None) -> Order:
         """Effective update order under lr ``~ n^-c`` and, if given, epsilon ``~ n^eps``."""
         return a + c - self.unit(w) + self.held_back(w, eps)
 
-    def unit(self, w: WeightView) -> Fraction:
+    def unit(self, w: WeightView) -> Order:
         """``u`` as an exact number; a zero gradient counts as order 0.
 
         Raises DeriveError where the law (a user's own) gives no exact order.
         """
-        u = self.update(replace(w, gradient=finite(w.gradient)))
-        if u is not MINUS_INFINITY and not isinstance(u, (int, Fraction)):
-            raise DeriveError(
-                f"the update law {self.name!r} gives {u!r} for an order; return an exact one, such as w.gradient / 2 or "
-                f"Fraction(1, 2)"
-            )
-        return Fraction(finite(u))
+        remedy = "return an exact one, such as w.gradient / 2 or Fraction(1, 2)"
+        try:
+            u = self.update(replace(w, gradient=finite(w.gradient)))
+        except TypeError as error:
+            raise DeriveError(f"the update law {self.name!r} gives no exact order ({error}); {remedy}") from error
+        if not isinstance(u, (Order, Fraction, int)):
+            raise DeriveError(f"the update law {self.name!r} gives {u!r} for an order; {remedy}")
+        return finite(Order(u))
 
-    def held_back(self, w: WeightView, eps: Optional[Fraction]) -> Fraction:
+    def held_back(self, w: WeightView, eps: Optional[Order]) -> Order:
         """By how much an epsilon ``~ n^eps`` makes the update smaller, as an exponent."""
         if eps is None or self.eps is None:
             return ZERO
@@ -139,7 +138,7 @@ class UpdateLaw:
         return off * self.eps.power if off > 0 else -off * self.eps.below
 
     @property
-    def shift(self) -> Fraction:
+    def shift(self) -> Order:
         """How far ``c`` moves down per unit of ``a`` along the abc orbit: 2 for SGD, 1 for Adam, 0 for LAMB."""
         w = WeightView(ZERO, ZERO)
         return self.c(ZERO, w) - self.c(ZERO, w.at(ONE), ONE)
@@ -148,14 +147,14 @@ class UpdateLaw:
     def relative(self) -> bool:
         """Whether the update is proportional to the weight itself: at a rate above 1 it would grow without end."""
         w = WeightView(ZERO, ZERO)
-        return self.update(w) - self.update(replace(w, size=ONE)) == 1
+        return self.unit(w) - self.unit(replace(w, size=ONE)) == 1
 
     @property
     def follows_others(self) -> bool:
         """Whether the update hangs on the size of the gradient or of the weight (SGD, LAMB), and so on other
         weights."""
         w = WeightView(ZERO, ZERO)
-        return not (self.update(w) == self.update(replace(w, gradient=ONE)) == self.update(replace(w, size=ONE)))
+        return not (self.unit(w) == self.unit(replace(w, gradient=ONE)) == self.unit(replace(w, size=ONE)))
 
     @property
     def conventions(self) -> tuple[str, ...]:
@@ -163,8 +162,8 @@ class UpdateLaw:
         return (self.decay.convention, *((self.eps.convention,) if self.eps is not None else ()))
 
 
-def finite(order: Order) -> Fraction:
-    """An order as a number; a zero gradient counts as order 0."""
+def finite(order: Order) -> Order:
+    """An order that is a number; a zero gradient counts as order 0."""
     return ZERO if order is MINUS_INFINITY else order
 
 
@@ -177,7 +176,8 @@ LINEAR = Decay(
 )
 COUPLED = Decay(
     lambda w, c: finite(w.gradient) + w.size,
-    "weight decay enters the gradient before it is normalised (wd*W): wd ~ n^(g+b) keeps it in proportion to the gradient",
+    "weight decay enters the gradient before it is normalised (wd*W): wd ~ n^(g+b) keeps it in proportion to the "
+    "gradient",
 )
 AFTER_NORMALISING = Decay(
     lambda w, c: w.size,
@@ -201,7 +201,7 @@ BESIDE_SQUARE = Epsilon(
     lambda w: w.gradient * 2,
     "eps stands beside the squared gradient, inside the root, and also starts the update: eps ~ n^(2g)",
     ZERO,
-    Fraction(1, 2),
+    HALF,
 )
 BESIDE_NORM = Epsilon(
     lambda w: w.norm,
@@ -209,9 +209,9 @@ BESIDE_NORM = Epsilon(
 )
 BESIDE_GRAM = Epsilon(
     lambda w: w.norm * 2,
-    "eps is added to the sums of G G^T and G^T G, whose largest eigenvalue is the squared Frobenius norm of the gradient: "
-    "eps ~ n^(2g + entries)",
-    Fraction(1, 2),
+    "eps is added to the sums of G G^T and G^T G, whose largest eigenvalue is the squared Frobenius norm of the "
+    "gradient: eps ~ n^(2g + entries)",
+    HALF,
 )
 
 # -- the registry ------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def plain_name(name: str) -> str:
     return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
-def _same_place(one: Callable, other: Callable) -> bool:
+def _same_place(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
     """The same lines of the same file, imported twice (a plugin that is also the target)."""
     a, b = getattr(one, "__code__", None), getattr(other, "__code__", None)
     return a is not None and b is not None and (a.co_filename, a.co_firstlineno) == (b.co_filename, b.co_firstlineno)
@@ -250,11 +250,11 @@ def register(law: UpdateLaw) -> UpdateLaw:
 def optimizer(
     name: str,
     *,
-    decay: "str | Decay" = "decoupled",
-    eps: "str | Epsilon | None" = None,
+    decay: Union[str, Decay] = "decoupled",
+    eps: Union[str, Epsilon, None] = None,
     source: str = "declared by the user",
     note: str = "",
-) -> Callable[[Callable[[WeightView], Order]], UpdateLaw]:
+) -> Callable[[Callable[[WeightView], Exact]], UpdateLaw]:
     """Decorator that declares the update law of an optimizer: a function from a :class:`WeightView` to the order ``u``.
 
     ::
@@ -274,7 +274,7 @@ def optimizer(
         if isinstance(word, str) and word not in known:
             raise DeriveError(f"{what}={word!r} means nothing here; choose one of {', '.join(map(repr, known))}")
 
-    def declare(update: Callable[[WeightView], Order]) -> UpdateLaw:
+    def declare(update: Callable[[WeightView], Exact]) -> UpdateLaw:
         return register(
             UpdateLaw(
                 name,

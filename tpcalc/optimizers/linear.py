@@ -21,14 +21,15 @@ ASGD = register(
         LINEAR,
         None,
         "Polyak & Juditsky 1992: SGD whose iterates are averaged; " + SGD.source,
-        "lambd is a weight decay too (torch subtracts lr*lambd*W, 1e-4 by default): scale it as weight decay, or set it to 0",
+        "lambd is a weight decay too (torch subtracts lr*lambd*W, 1e-4 by default): scale it as weight decay, or set "
+        "it to 0",
     )
 )
 ADADELTA = register(
     UpdateLaw(
-        # sqrt(mean of updates^2 + eps) / sqrt(mean of g^2 + eps) * g is homogeneous of degree 1 in (g, sqrt(eps)): with eps
-        # ~ n^2g it is g times a function of what does not scale.  It is no law of degree 0: the numerator starts at sqrt(eps).
-        # Decay adds wd*W to the gradient alone, so it must stay in proportion to it, as under Adam.
+        # sqrt(mean of updates^2 + eps) / sqrt(mean of g^2 + eps) * g is homogeneous of degree 1 in (g, sqrt(eps)): with
+        # eps ~ n^2g it is g times a function of what does not scale.  It is no law of degree 0: the numerator starts at
+        # sqrt(eps).  Decay adds wd*W to the gradient alone, so it must stay in proportion to it, as under Adam.
         "adadelta",
         lambda w: w.gradient,
         COUPLED,

@@ -6,9 +6,11 @@ largest singular value.  Divided by that, entries that act on aligned inputs are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Optional
 
-from tpcalc.algebra.order import HALF, ONE, ZERO, Order
+from tpcalc.algebra.order import HALF, ZERO, Order, max_order
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers.law import (
     BESIDE_GRADIENT,
@@ -25,7 +27,7 @@ from tpcalc.optimizers.law import (
 _SPECTRAL = "Yang, Simon & Bernstein 2023 (spectral condition)"
 
 
-def _unit_norm(w: WeightView) -> Fraction:
+def _unit_norm(w: WeightView) -> Order:
     return -w.entries / 2
 
 
@@ -34,18 +36,21 @@ def _unit_norm(w: WeightView) -> Fraction:
 MUON = register(
     UpdateLaw(
         "muon",
-        lambda w: max(ZERO, w.rows - w.columns) / 2 + _unit_norm(w),
+        lambda w: max_order(ZERO, w.rows - w.columns) / 2 + _unit_norm(w),
         DECOUPLED,
         BESIDE_NORM,
         "Jordan et al. 2024 (Muon), torch's adjust_lr_fn='original': the orthogonal factor of the momentum times "
         "sqrt(max(1, rows/columns)); " + _SPECTRAL,
-        shape=lambda rows, columns: [(Fraction(rows * columns), -HALF), (max(ONE, Fraction(rows, columns)), HALF)],
+        shape=lambda rows, columns: [
+            (Fraction(rows * columns), -HALF),
+            (max(Fraction(1), Fraction(rows, columns)), HALF),
+        ],
     )
 )
 MUON_MATCH_RMS = register(
     UpdateLaw(
         "muon_match_rms_adamw",
-        lambda w: max(w.rows, w.columns) / 2 + _unit_norm(w),
+        lambda w: max_order(w.rows, w.columns) / 2 + _unit_norm(w),
         DECOUPLED,
         BESIDE_NORM,
         "Liu et al. 2025 (Moonlight), torch's adjust_lr_fn='match_rms_adamw': the orthogonal factor times "
@@ -68,7 +73,7 @@ MUON_SPECTRAL = register(
 MUON_FACTORS = {"original": MUON, "match_rms_adamw": MUON_MATCH_RMS}
 
 
-def muon_law(adjust: "str | None") -> UpdateLaw:
+def muon_law(adjust: Optional[str]) -> UpdateLaw:
     """The law of ``torch.optim.Muon(adjust_lr_fn=adjust)``; raises DeriveError for a factor that it does not know."""
     law = MUON_FACTORS.get(adjust or "original")
     if law is None:
@@ -80,15 +85,15 @@ def muon_law(adjust: "str | None") -> UpdateLaw:
 
 SHAMPOO = register(
     UpdateLaw(
-        # order k: the k preconditioners, sums of squared unfoldings, to the power -1/(2k) each, divide the gradient by its
-        # norm.  Decay is decoupled as in Shi et al. 2023 (Distributed Shampoo).  In the gradient (wd*W) it would be
+        # order k: the k preconditioners, sums of squared unfoldings, to the power -1/(2k) each, divide the gradient by
+        # its norm.  Decay is decoupled as in Shi et al. 2023 (Distributed Shampoo).  In the gradient (wd*W) it would be
         # normalised in the gradient's null space, too, and its size there would not depend on wd.
         "shampoo",
         _unit_norm,
         DECOUPLED,
         BESIDE_GRAM,
-        "Gupta, Koren & Singer 2018, Algorithm 2, with the decoupled decay of Shi et al. 2023; Ishikawa & Karakida 2024 "
-        "(e_A = e_B = 1/2)",
+        "Gupta, Koren & Singer 2018, Algorithm 2, with the decoupled decay of Shi et al. 2023; Ishikawa & Karakida "
+        "2024 (e_A = e_B = 1/2)",
         shape=lambda rows, columns: [(Fraction(rows * columns), -HALF)],
     )
 )
@@ -111,7 +116,7 @@ SOAP = register(
 )
 
 
-def _kronecker(e_inputs: int, e_outputs: int):
+def _kronecker(e_inputs: int, e_outputs: int) -> Callable[[WeightView], Order]:
     """``B^-e G A^-e`` with A the second moment of inputs, B that of gradients of outputs (Ishikawa & Karakida 2024)."""
 
     def update(w: WeightView) -> Order:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Optional, Union
 
+from tpcalc.algebra.order import Order
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers.law import LAWS, UpdateLaw, plain_name
 
@@ -56,7 +56,7 @@ class Recipe:
     def by_name(self) -> dict[str, UpdateLaw]:
         return {law.name: law for law in self.laws}
 
-    def law_for(self, role: str, axes: Sequence[Fraction]) -> UpdateLaw:
+    def law_for(self, role: str, axes: Sequence[Order]) -> UpdateLaw:
         """The law of a weight with this role and these growths of its axes."""
         hidden_matrix = role == "hidden" and len(axes) == 2 and all(growth > 0 for growth in axes)
         return self.matrices if self.matrices is not None and hidden_matrix else self.rest
@@ -70,8 +70,8 @@ def update_law(name: str) -> UpdateLaw:
         close = difflib.get_close_matches(plain, [*LAWS, *ALIASES], n=2)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise DeriveError(
-            f"optimizer {name!r} has no update law here; {hint}choose one of {', '.join(sorted(LAWS))}, a recipe such as "
-            f"muon+adamw, or declare your own with tpcalc.optimizer"
+            f"optimizer {name!r} has no update law here; {hint}choose one of {', '.join(sorted(LAWS))}, a recipe such "
+            f"as muon+adamw, or declare your own with tpcalc.optimizer"
         )
     return law
 

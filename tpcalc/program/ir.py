@@ -7,133 +7,22 @@ axes (``S`` scalar, ``V`` vector, ``M`` matrix, ``T`` tensor)::
 
     h3 : V[n] = mm(x2 : V[n], blocks.0.q.weight : M[n, n])   # blocks.0.q, gpt.py:41
 
-:func:`Program.check` runs after every construction and raises ProgramError on a broken invariant.
+:func:`tpcalc.program.checker.check` runs after every construction and raises ProgramError on a broken invariant.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
-from typing import Any, Iterator, Optional
+from typing import Any, Optional
 
 import networkx as nx
 
-from tpcalc.algebra.size import Scalar, Size
-from tpcalc.errors import ProgramError
+from tpcalc.program.checker import check
+from tpcalc.program.nodes import InitLaw, Node, Ref, Value, Weight, references
 from tpcalc.show import Shown
 
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """A tensor argument of a node: the id of a :class:`Value`."""
-
-    id: int
-
-
-@dataclass(frozen=True, slots=True)
-class InitLaw:
-    """How the code itself initialises a weight, read at one width.
-
-    ``kind``: ``random`` (zero-mean entries of standard deviation ``std``), ``constant`` (all entries equal
-    ``mean``, ``std`` 0) or ``unknown``.  ``call`` says where it was read: ``"normal_(std=0.02)"``.
-    """
-
-    kind: str
-    std: float = 0.0
-    mean: float = 0.0
-    call: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A tensor.  ``kind`` as in :class:`tpcalc.program.raw.RawValue`; ``magnitude`` is the largest
-    absolute entry as a function of the width where the content was computed for real, else None."""
-
-    id: int
-    shape: tuple[Size, ...]
-    dtype: str
-    kind: str = "op"
-    name: str = ""
-    magnitude: Optional[Scalar] = None
-
-    @property
-    def growths(self) -> tuple:
-        """Growth of each axis."""
-        return tuple(size.growth for size in self.shape)
-
-    @property
-    def growth(self) -> Fraction:
-        """Total growth of its axes."""
-        return sum(self.growths, Fraction(0))
-
-    @property
-    def type_text(self) -> str:
-        """``V[n]``: S, V, M or T by the number of growing axes, with the growing sizes."""
-        growing = [str(size) for size in self.shape if size.growth > 0]
-        return "SVMT"[min(len(growing), 3)] + (f"[{', '.join(growing)}]" if growing else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One ATen call.  Arguments are Ref, Size, Scalar, int, float, bool, str, None or nested tuples."""
-
-    index: int
-    op: str
-    args: tuple[Any, ...]
-    kwargs: tuple[tuple[str, Any], ...]
-    outputs: tuple[Optional[int], ...]
-    module: str = ""
-    source: str = ""
-    phase: str = "forward"
-
-    @property
-    def refs(self) -> Iterator[int]:
-        """Ids of every tensor argument, in order."""
-        yield from references(self.args)
-        for _, value in self.kwargs:
-            yield from references(value)
-
-    @property
-    def short_op(self) -> str:
-        """``add`` for ``aten.add.Tensor``; the namespace of other libraries stays."""
-        return self.op.removeprefix("aten.").rsplit(".", 1)[0]
-
-    @property
-    def where(self) -> str:
-        """``"attn.q, gpt.py:41"``: module and source line, whichever are known."""
-        return ", ".join(part for part in (self.module, self.source) if part)
-
-
-def references(arg: Any) -> Iterator[int]:
-    """Ids of every tensor in an argument of a node."""
-    if isinstance(arg, Ref):
-        yield arg.id
-    elif isinstance(arg, tuple):
-        for item in arg:
-            yield from references(item)
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """A parameter.  Tied parameters are one Weight with several ``aliases`` and several uses.
-
-    ``grad`` is the value id of its gradient, None where autograd gave none.
-    ``init`` holds the code's own init law at each traced width, empty where it was not read.
-    """
-
-    name: str
-    value: int
-    shape: tuple[Size, ...]
-    trainable: bool = True
-    grad: Optional[int] = None
-    aliases: tuple[str, ...] = ()
-    module_type: str = ""
-    init: tuple[tuple[int, InitLaw], ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name, *self.aliases)
+__all__ = ["InitLaw", "Node", "Program", "Ref", "Value", "Weight", "references"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,38 +42,21 @@ class Program(Shown):
     symbol: str = "n"
 
     def __post_init__(self) -> None:
-        self.check()
+        check(self.nodes, self.values, self.weights, self.outputs)
 
-    def check(self) -> None:
-        """Raise ProgramError unless every value is defined once and before it is used."""
-        defined = {vid for vid, value in self.values.items() if value.kind != "op"}
-        for node in self.nodes:
-            for ref in node.refs:
-                if ref not in self.values:
-                    raise ProgramError(f"node {node.index} ({node.op}, {node.where}) uses the unknown value {ref}")
-                if ref not in defined:
-                    raise ProgramError(
-                        f"node {node.index} ({node.op}, {node.where}) uses value {ref} before it is made"
-                    )
-            for out in node.outputs:
-                if out is None:
-                    continue
-                if out in defined:
-                    raise ProgramError(f"node {node.index} ({node.op}, {node.where}) redefines value {out}")
-                if out not in self.values:
-                    raise ProgramError(f"node {node.index} ({node.op}, {node.where}) makes the unknown value {out}")
-                defined.add(out)
-        names = [name for weight in self.weights for name in weight.names]
-        if len(set(names)) != len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise ProgramError(f"weight name {twice[0]} appears twice")
-        for weight in self.weights:
-            for vid in (weight.value, weight.grad):
-                if vid is not None and vid not in defined:
-                    raise ProgramError(f"weight {weight.name} refers to the undefined value {vid}")
-        for _, vid in self.outputs:
-            if vid not in defined:
-                raise ProgramError(f"output value {vid} is never made")
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Where the backward pass starts: the loss, or without one the outputs."""
+        return self._outputs if self.loss is None else (self.loss,)
+
+    @property
+    def results(self) -> tuple[int, ...]:
+        """What the model computes: its outputs, or the loss where it gives nothing else."""
+        return self._outputs if self.outputs or self.loss is None else (self.loss,)
+
+    @property
+    def _outputs(self) -> tuple[int, ...]:
+        return tuple(vid for _, vid in self.outputs)
 
     @cached_property
     def weight_of_value(self) -> dict[int, Weight]:
@@ -208,9 +80,9 @@ class Program(Shown):
         """The forward nodes that read ``weight`` directly."""
         return tuple(node for node in self.consumers.get(weight.value, ()) if node.phase == "forward")
 
-    def graph(self) -> "nx.DiGraph":
+    def graph(self) -> "nx.DiGraph[Any]":
         """Data flow as a networkx graph over node indices, leaves as ``("value", id)``."""
-        graph = nx.DiGraph()
+        graph: nx.DiGraph[Any] = nx.DiGraph()
         for node in self.nodes:
             graph.add_node(node.index, node=node)
             for ref in node.refs:

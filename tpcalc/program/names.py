@@ -81,7 +81,7 @@ def _patterns(table: dict[Index, Hashable], star: bool) -> list[_Pattern]:
     behind: dict[int, dict[Index, Hashable]] = {}
     for index, key in table.items():
         behind.setdefault(index[0], {})[index[1:]] = key
-    merged: dict[tuple, dict[int, _Pattern]] = {}
+    merged: dict[tuple[tuple[str, ...], Hashable], dict[int, _Pattern]] = {}
     for first, rest in behind.items():
         for pattern in _patterns(rest, star):
             merged.setdefault((pattern.texts, pattern.key), {})[first] = pattern

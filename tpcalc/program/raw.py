@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from tpcalc.program.ir import InitLaw, Ref
+from tpcalc.program.nodes import InitLaw, Ref
 
 __all__ = ["InitLaw", "RawNode", "RawTrace", "RawValue", "RawWeight", "Ref"]
 

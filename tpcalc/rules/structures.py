@@ -10,7 +10,6 @@ Growths (``K``, ``rest``) are exponents of axis sizes in the width: 1 for ``d_mo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import Order
@@ -89,9 +88,9 @@ class Contract(Structure):
 
     x: Operand
     y: Operand
-    K: Fraction
-    rest_x: Fraction
-    rest_y: Fraction
+    K: Order
+    rest_x: Order
+    rest_y: Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class Reduce(Structure):
     """Sum over axes of total growth ``K``: a contraction with ones."""
 
     x: Operand
-    K: Fraction
+    K: Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ class Power(Structure):
     """
 
     x: Operand
-    k: Fraction
+    k: Order
     parity: str = "none"
 
 
@@ -174,7 +173,7 @@ class Softmax(Structure):
     """softmax over an axis of growth ``growth``: entries n^-growth; ``log``: log_softmax."""
 
     x: Operand
-    growth: Fraction
+    growth: Order
     log: bool = False
 
 
@@ -183,7 +182,7 @@ class Normalise(Structure):
     """``x`` divided by a norm of itself: order ``shift`` whatever the order of ``x`` (0 for rms)."""
 
     x: Operand
-    shift: Fraction
+    shift: Order
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,48 @@
+"""Powers of the width as text."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tpcalc.algebra.order import MINUS_INFINITY, Order
+from tpcalc.algebra.text import power_text, term_text
+
+TABLE = {
+    "-oo": ("0", "0", "0", "0"),
+    "0": ("1", "1", "n^0", "1"),
+    "1": ("n", "n", "n^1", "n"),
+    "2": ("n^2", "n^2", "n^2", "n^{2}"),
+    "1/2": ("n^1/2", "n^(1/2)", "n^(1/2)", "n^{1/2}"),
+    "-1": ("n^-1", "n^(-1)", "n^(-1)", "n^{-1}"),
+    "-3/2": ("n^-3/2", "n^(-3/2)", "n^(-3/2)", "n^{-3/2}"),
+}
+
+
+@pytest.mark.parametrize("exponent", TABLE)
+def test_styles(exponent):
+    texts = tuple(power_text(Order(exponent), style=style) for style in ("plain", "brackets", "full", "latex"))
+    assert texts == TABLE[exponent]
+    if exponent != "-oo":
+        assert power_text(Fraction(exponent)) == texts[0]
+        assert power_text(Order(exponent), "L", "full") == texts[2].replace("n", "L")
+
+
+def test_plain_is_the_default():
+    assert power_text(Order("-1/2")) == "n^-1/2" and power_text(MINUS_INFINITY) == "0" and power_text(1, "d") == "d"
+
+
+rationals = st.fractions(min_value=-3, max_value=3, max_denominator=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rationals.filter(bool), rationals)
+def test_terms_read_back(coefficient, power):
+    n = sympy.Symbol("n", positive=True)
+    text = term_text(coefficient, Order(power))
+    value = sympy.sympify(text.replace("^", "**"), {"n": n}, rational=True)
+    assert sympy.simplify(value - sympy.Rational(coefficient) * n ** sympy.Rational(power)) == 0

@@ -1,0 +1,33 @@
+"""Powers and multiples of the width as text."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+from tpcalc.algebra.order import MINUS_INFINITY, Exact
+
+#: ``plain``: ``n^-1/2`` (tables).  ``brackets``: ``n^(-1/2)`` (formulas).  ``full``: in brackets, and exponents 0 and 1
+#: are written, too: ``n^1`` (sentences).  ``latex``: ``n^{-1/2}``.
+Style = Literal["plain", "brackets", "full", "latex"]
+
+
+def power_text(exponent: Exact, symbol: str = "n", style: Style = "plain") -> str:
+    """A power of the width; ``1`` and ``n`` for the exponents 0 and 1, ``0`` for the order of zero."""
+    if exponent is MINUS_INFINITY:
+        return "0"
+    if style != "full" and exponent in (0, 1):
+        return symbol if exponent else "1"
+    text = str(exponent)
+    if style == "latex":
+        return f"{symbol}^{{{text}}}"
+    return f"{symbol}^({text})" if style != "plain" and not text.isdecimal() else f"{symbol}^{text}"
+
+
+def term_text(coefficient: Fraction, power: Exact) -> str:
+    """``43*n/16``: a rational multiple of a power of n."""
+    if power == 0:
+        return str(coefficient)
+    numerator = "" if coefficient.numerator == 1 else f"{coefficient.numerator}*"
+    denominator = "" if coefficient.denominator == 1 else f"/{coefficient.denominator}"
+    return f"{numerator}{power_text(power, style='brackets')}{denominator}"

@@ -1,0 +1,125 @@
+"""What a program is made of: values, the nodes that make them, and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from tpcalc.algebra.order import ZERO, Order
+from tpcalc.algebra.size import Scalar, Size
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A tensor argument of a node: the id of a :class:`Value`."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class InitLaw:
+    """How the code itself initialises a weight, read at one width.
+
+    ``kind``: ``random`` (zero-mean entries of standard deviation ``std``), ``constant`` (all entries equal
+    ``mean``, ``std`` 0) or ``unknown``.  ``call`` says where it was read: ``"normal_(std=0.02)"``.
+    """
+
+    kind: str
+    std: float = 0.0
+    mean: float = 0.0
+    call: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor.  ``kind`` as in :class:`tpcalc.program.raw.RawValue`; ``magnitude`` is the largest
+    absolute entry as a function of the width where the content was computed for real, else None."""
+
+    id: int
+    shape: tuple[Size, ...]
+    dtype: str
+    kind: str = "op"
+    name: str = ""
+    magnitude: Optional[Scalar] = None
+
+    @property
+    def growths(self) -> tuple[Order, ...]:
+        """Growth of each axis."""
+        return tuple(size.growth for size in self.shape)
+
+    @property
+    def growth(self) -> Order:
+        """Total growth of its axes."""
+        return sum(self.growths, ZERO)
+
+    @property
+    def type_text(self) -> str:
+        """``V[n]``: S, V, M or T by the number of growing axes, with the growing sizes."""
+        growing = [str(size) for size in self.shape if size.growth > 0]
+        return "SVMT"[min(len(growing), 3)] + (f"[{', '.join(growing)}]" if growing else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One ATen call.  Arguments are Ref, Size, Scalar, int, float, bool, str, None or nested tuples."""
+
+    index: int
+    op: str
+    args: tuple[Any, ...]
+    kwargs: tuple[tuple[str, Any], ...]
+    outputs: tuple[Optional[int], ...]
+    module: str = ""
+    source: str = ""
+    phase: str = "forward"
+
+    @property
+    def refs(self) -> Iterator[int]:
+        """Ids of every tensor argument, in order."""
+        yield from references(self.args)
+        for _, value in self.kwargs:
+            yield from references(value)
+
+    @property
+    def short_op(self) -> str:
+        """``add`` for ``aten.add.Tensor``; the namespace of other libraries stays."""
+        return self.op.removeprefix("aten.").rsplit(".", 1)[0]
+
+    @property
+    def where(self) -> str:
+        """``"attn.q, gpt.py:41"``: module and source line, whichever are known."""
+        return ", ".join(part for part in (self.module, self.source) if part)
+
+
+def references(arg: Any) -> Iterator[int]:
+    """Ids of every tensor in an argument of a node."""
+    if isinstance(arg, Ref):
+        yield arg.id
+    elif isinstance(arg, tuple):
+        for item in arg:
+            yield from references(item)
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A parameter.  Tied parameters are one Weight with several ``aliases`` and several uses.
+
+    ``grad`` is the value id of its gradient, None where autograd gave none.
+    ``init`` holds the code's own init law at each traced width, empty where it was not read.
+    """
+
+    name: str
+    value: int
+    shape: tuple[Size, ...]
+    trainable: bool = True
+    grad: Optional[int] = None
+    aliases: tuple[str, ...] = ()
+    module_type: str = ""
+    init: tuple[tuple[int, InitLaw], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.aliases)
+
+
+__all__ = ["InitLaw", "Node", "Ref", "Value", "Weight", "references"]
