@@ -189,7 +189,7 @@ def table(
 ) -> None:
     """Print the scaling table of a model: one row for each weight, repeated blocks folded."""
     with _library(output):
-        from tpcalc.derive.solve import derive
+        from tpcalc.derive import derive
         from tpcalc.optimizers import recipe
 
         how = recipe(optimizer)  # before anything slow

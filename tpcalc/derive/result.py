@@ -103,7 +103,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Parametrization(Mapping):
+class Parametrization(Mapping[str, Rule]):
     """A mapping from weight name to :class:`Rule`; every parameter stands under its own full name
     (aliases of a tied weight share one Rule).  ``print(rules)`` is the scaling table."""
 
@@ -119,7 +119,7 @@ class Parametrization(Mapping):
     gauge: str = "init"
     """The representative of the abc orbit (:mod:`tpcalc.derive.gauge`)."""
     parametrization: str = "derived"
-    """``derived``, or the name of a given one (:mod:`tpcalc.derive.named`)."""
+    """``derived``, or the name of a given one (:mod:`tpcalc.derive.parametrizations`)."""
     alignment: str = "full"
     clipping: Clipping = Clipping(MINUS_INFINITY, ())
 

@@ -22,7 +22,8 @@ from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.effects import EFFECTS
 from tpcalc.calculus.facts import Alignment, Fact, roles
 from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits, outputs
-from tpcalc.dynamics.given import Analysis, gradient_order
+from tpcalc.calculus.weights import entries, gradient_order
+from tpcalc.dynamics.training import Analysis
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.rules.structures import Atom, Contract, Gather, View, operands
 
@@ -146,8 +147,7 @@ def _status(analysis: Analysis, facts: Mapping[int, Fact], leaf: Leaf, unstable:
     if change is MINUS_INFINITY:
         return "frozen"
     # <gradient, update> summed over the entries, aligned: what the update does to the outputs to first order
-    entries = sum((size.growth for size in leaf.shape), ZERO)
-    on_outputs = gradient_order(leaf.grad, facts) + change + entries
+    on_outputs = gradient_order(leaf.grad, facts) + change + entries(leaf)
     if on_outputs > ZERO and unstable:
         return "unstable"
     if on_outputs < ZERO:
@@ -184,19 +184,3 @@ def regime(analysis: Analysis) -> Regime:
     else:
         name = LEARNING
     return Regime(name, r, per_weight, out_init, out_change, broken, step, last)
-
-
-__all__ = [
-    "KERNEL",
-    "LEARNING",
-    "MAXIMAL",
-    "TRIVIAL",
-    "UNSTABLE",
-    "Excess",
-    "Regime",
-    "excesses",
-    "features",
-    "own_effect",
-    "regime",
-    "relative_change",
-]

@@ -1,9 +1,9 @@
 """What a *given* parametrization does: from init and learning-rate exponents to the orders of all values.
 
-Where :mod:`tpcalc.derive.solve` asks which exponents a program needs, this module takes exponents as they are (a paper's
-table, someone's optimizer groups) and follows training.  The update of a weight may depend on its gradient (SGD), the
-gradient on the updates of other weights: after one step ``W_out`` is ``W_out + dW_out``, and what flows back through
-``dW_out`` can be larger than what flowed back at init.  So training is followed step by step:
+Exponents are taken as they are (a paper's table, someone's optimizer groups, what was derived), and training is
+followed.  The update of a weight may depend on its gradient (SGD), the gradient on the updates of other weights: after
+one step ``W_out`` is ``W_out + dW_out``, and what flows back through ``dW_out`` can be larger than what flowed back at
+init.  So training is followed step by step:
 
 * step 0: nothing has moved; gradients are those at init;
 * step t: the updates are those of the largest gradients seen so far, the values and gradients follow from them.
@@ -19,16 +19,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Optional, Union
+from typing import Optional, TypeVar, Union
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.facts import FULL, Alignment, Fact, WeightOrders
 from tpcalc.calculus.laws import propagate
-from tpcalc.derive.solve import is_random, weight_view
+from tpcalc.calculus.weights import at_largest, gradient_order, weight_orders, weight_view
 from tpcalc.errors import DeriveError
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.optimizers import UpdateLaw, WeightView
 from tpcalc.program.ir import Weight
+
+Entry = TypeVar("Entry")
 
 #: Steps followed at most.  Zero-initialised layers in a row wake up one a step.
 STEPS = 8
@@ -108,14 +110,6 @@ class Analysis:
         return self.facts[vid]
 
 
-Laws = Union[UpdateLaw, Mapping[str, UpdateLaw]]
-
-
-def gradient_order(grad: Optional[int], facts: Mapping[int, Fact]) -> Order:
-    """Order of a gradient (or another value) at init or later, whichever is larger; minus infinity without one."""
-    return MINUS_INFINITY if grad is None else max_order(facts[grad].init, facts[grad].trained)
-
-
 def view_of(lowered: Lowered, leaf: Leaf, given: Given, facts: Mapping[int, Fact]) -> WeightView:
     """What an update law sees of the parameter ``w`` behind the effective weight ``W = n^-a w`` of a leaf.
 
@@ -125,7 +119,7 @@ def view_of(lowered: Lowered, leaf: Leaf, given: Given, facts: Mapping[int, Fact
     largest = max_order(*(facts[block.value].trained for block in lowered.leaves_of[leaf.weight.name]))
     zero = largest is MINUS_INFINITY
     size = ZERO if zero else -largest
-    return weight_view(lowered, leaf, lambda vid: gradient_order(vid, facts), size, zero).at(given.a)
+    return weight_view(lowered, leaf, facts, size, at_largest, zero).at(given.a)
 
 
 def update_order(given: Given, law: UpdateLaw, view: WeightView) -> Optional[Fraction]:
@@ -139,7 +133,11 @@ def update_order(given: Given, law: UpdateLaw, view: WeightView) -> Optional[Fra
 
 
 def analyse(
-    lowered: Lowered, given: Mapping[str, Given], law: Laws, alignment: Alignment = FULL, steps: int = STEPS
+    lowered: Lowered,
+    given: Mapping[str, Given],
+    law: Union[UpdateLaw, Mapping[str, UpdateLaw]],
+    alignment: Alignment = FULL,
+    steps: int = STEPS,
 ) -> Analysis:
     """Follow ``steps`` training steps of ``lowered`` under ``given`` (a weight's name or any of its aliases -> Given;
     the name of a block of a packed weight for what is its own).
@@ -165,7 +163,7 @@ def analyse(
     return Analysis(lowered, exponents, alignment, tuple(trail), settled)
 
 
-def _of(weight: Weight, table: Mapping, what: str):
+def _of(weight: Weight, table: Mapping[str, Entry], what: str) -> Entry:
     for name in weight.names:
         if name in table:
             return table[name]
@@ -190,12 +188,7 @@ def _smallest(*values: Optional[Fraction]) -> Optional[Fraction]:
 def _orders(
     lowered: Lowered, given: Mapping[str, Given], C: Mapping[str, Optional[Fraction]]
 ) -> dict[str, WeightOrders]:
-    orders = {}
-    for leaf in lowered.leaves:
-        own = given[leaf.name]
-        random = is_random(leaf.weight) if own.random is None else own.random
-        orders[leaf.name] = WeightOrders(own.A, C[leaf.name], random)
-    return orders
-
-
-__all__ = ["STEPS", "Analysis", "Given", "Laws", "Step", "analyse", "gradient_order", "update_order", "view_of"]
+    return {
+        leaf.name: weight_orders(leaf.weight, given[leaf.name].A, C[leaf.name], given[leaf.name].random)
+        for leaf in lowered.leaves
+    }
