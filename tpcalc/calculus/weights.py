@@ -6,7 +6,6 @@ Orders of a value are read at a *moment*: at init, after training, or at whichev
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Optional, Union
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
@@ -30,12 +29,12 @@ def at_largest(fact: Fact) -> Order:
     return max_order(fact.init, fact.trained)
 
 
-def growths(weight: Union[Weight, Leaf]) -> tuple[Fraction, ...]:
+def growths(weight: Union[Weight, Leaf]) -> tuple[Order, ...]:
     """Growth of each axis of a weight or block."""
     return tuple(size.growth for size in weight.shape)
 
 
-def entries(weight: Union[Weight, Leaf]) -> Fraction:
+def entries(weight: Union[Weight, Leaf]) -> Order:
     """Growth of the number of entries."""
     return sum(growths(weight), ZERO)
 
@@ -49,7 +48,7 @@ def is_random(weight: Weight) -> bool:
 
 
 def weight_orders(
-    weight: Weight, A: Optional[Fraction], C: Optional[Fraction], random: Optional[bool] = None
+    weight: Weight, A: Optional[Order], C: Optional[Order], random: Optional[bool] = None
 ) -> WeightOrders:
     """The orders of ``weight``, which has no ``C`` where it is frozen.  ``random`` None: as its init call says."""
     return WeightOrders(A, C if weight.trainable else None, is_random(weight) if random is None else random)
@@ -64,7 +63,7 @@ def weight_view(
     lowered: Lowered,
     leaf: Leaf,
     facts: Mapping[int, Fact],
-    size: Fraction,
+    size: Order,
     moment: Moment = trained,
     zero: bool = False,
 ) -> WeightView:

@@ -18,10 +18,9 @@ As derived: under full alignment, which is 0 for input, 1/2 for hidden and 1 for
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from typing import Optional, Union
 
-from tpcalc.algebra.order import ZERO
+from tpcalc.algebra.order import ZERO, Order
 from tpcalc.calculus.facts import Alignment
 from tpcalc.derive.largest import largest_updates
 from tpcalc.derive.solve import Need, Solution, alignment_called, as_trained, solve
@@ -52,14 +51,14 @@ def named_solution(program: Program, name: str, alignment: Union[str, Alignment]
     return Solution(lowered, assumed, orders, needs, facts, derived.budgets, (), applied)
 
 
-def _init(name: str, leaf: Leaf, derived: Solution) -> Fraction:
+def _init(name: str, leaf: Leaf, derived: Solution) -> Order:
     need = derived.needs.get(leaf.name)
     if need is None:
         return ZERO
     return need.contracted / 2 if name in _BY_FAN_IN else need.A
 
 
-def _need(need: Need, A: Fraction, C: Optional[Fraction]) -> Need:
+def _need(need: Need, A: Order, C: Optional[Order]) -> Need:
     """The need as given: nothing is absorbed for anything else."""
     demand = need.demand._replace(change=-need.contracted, excess=ZERO, excess_at=None)
     return Need(A, ZERO if C is None else C, demand)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Union
 
-from tpcalc.algebra.order import ZERO
+from tpcalc.algebra.order import ZERO, Order
 from tpcalc.calculus.weights import gradient_order, growths, trained, weight_view
 from tpcalc.derive.clipping import clipping
 from tpcalc.derive.gauge import check_gauge, multiplier_exponent
@@ -87,7 +86,7 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
     )
 
 
-def _slices(solution: Solution, weight: Weight, law: UpdateLaw, a: Fraction) -> tuple[SliceRule, ...]:
+def _slices(solution: Solution, weight: Weight, law: UpdateLaw, a: Order) -> tuple[SliceRule, ...]:
     """The blocks of a packed weight, where they differ."""
     result = []
     for leaf, need in solution.blocks_of(weight):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from typing import NamedTuple, Optional
 
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
 from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.weights import Moment, at_init, gradient_order, growths, trained, weight_view
 from tpcalc.derive.solve import Need, Solution
@@ -21,12 +20,12 @@ Blocks = list[tuple[Leaf, Need]]
 class Rates(NamedTuple):
     """Of one parameter: lr ~ n^-c, weight decay ~ n^weight_decay, eps ~ n^eps (None: there is none)."""
 
-    c: Fraction
-    weight_decay: Fraction
-    eps: Optional[Fraction]
+    c: Order
+    weight_decay: Order
+    eps: Optional[Order]
 
 
-def rates(solution: Solution, weight: Weight, law: UpdateLaw, a: Fraction) -> Rates:
+def rates(solution: Solution, weight: Weight, law: UpdateLaw, a: Order) -> Rates:
     """The rates of ``weight`` behind a multiplier ``n^-a``.
 
     One parameter has one of each: the largest learning rate that keeps every block within its budget, and the smallest
@@ -61,7 +60,7 @@ def moments(solution: Solution, facts: Mapping[int, Fact], found: Blocks) -> lis
     return [*views(solution, facts, found), *views(solution, facts, found, at_init)]
 
 
-def safe_rate(law: UpdateLaw, seen: Iterable[tuple[Need, WeightView]], a: Fraction = ZERO) -> Fraction:
+def safe_rate(law: UpdateLaw, seen: Iterable[tuple[Need, WeightView]], a: Order = ZERO) -> Order:
     """The learning rate, ~ n^-c, that keeps each need with what the law has ``seen`` of it, under multiplier n^-a.
 
     A relative law's rate never grows: an update larger than the weight would make it, and so the next update, grow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from tpcalc.algebra.order import Order, order_text
-from tpcalc.calculus.facts import roles
+from tpcalc.calculus.facts import Facts, roles
 from tpcalc.derive.result import Bound
 from tpcalc.derive.solve import Need, Solution
 from tpcalc.rules.structures import Contract, Gather, Product
@@ -62,7 +62,8 @@ def _init_law(solution: Solution, need: Need) -> str:
     if isinstance(s, Contract):
         if s.K == 0:
             return "law 1: nothing growing is contracted"
-        x_weight, _ = roles(s, solution.facts[s.x], solution.facts[s.y])
+        facts: Facts = solution.facts
+        x_weight, _ = roles(s, facts[s.x], facts[s.y])
         R = s.rest_x if x_weight else s.rest_y
         order = solution.alignment.initial_on_change(s.K, R)
         return f"law 2: initial weight x changed value over growth {s.K} with R = {R}: {order}"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
 from typing import Optional, Union
 
@@ -40,8 +39,8 @@ ROUNDS = 16
 class Need:
     """What one use asks of a weight: ``A`` and ``C``, with the demand that says why."""
 
-    A: Fraction
-    C: Fraction
+    A: Order
+    C: Order
     demand: Demand
 
     @property
@@ -50,7 +49,7 @@ class Need:
         return None if self.demand.use is None else self.demand.use.structure
 
     @property
-    def contracted(self) -> Fraction:
+    def contracted(self) -> Order:
         """Growth that the weight contracts there."""
         return self.structure.K if isinstance(self.structure, Contract) else ZERO
 
@@ -130,7 +129,7 @@ class _Solver:
         blank = {w.name: WeightOrders(ZERO, ZERO, is_random(w)) for w in lowered.program.weights}
         self.free = freedom(lowered, blank, alignment)
         self.sites = Sites(lowered)
-        self.caps: dict[int, Fraction] = {}
+        self.caps: dict[int, Order] = {}
         self.capped_in: dict[int, int] = {}
         self.round = 0
         self.given_up: set[int] = set()
@@ -157,7 +156,7 @@ class _Solver:
     def settle(self) -> tuple[Budgets, dict[str, Need], dict[str, WeightOrders], dict[int, Fact]]:
         """Iterate until needs and facts agree."""
         facts = self.free.facts
-        previous: dict[str, tuple[Fraction, Fraction]] = {}
+        previous: dict[str, tuple[Order, Order]] = {}
         before = previous
         for self.round in range(ROUNDS):
             if not self.pushing:
@@ -178,7 +177,7 @@ class _Solver:
             f"apply them one after the other"
         )
 
-    def orders(self, found: Mapping[str, tuple[Fraction, Fraction]]) -> dict[str, WeightOrders]:
+    def orders(self, found: Mapping[str, tuple[Order, Order]]) -> dict[str, WeightOrders]:
         return {
             leaf.name: weight_orders(leaf.weight, *found.get(leaf.name, (ZERO, ZERO))) for leaf in self.lowered.leaves
         }
@@ -202,7 +201,7 @@ class _Solver:
             result[leaf.name] = Need(-binding.init, -most, binding)
         return result, pushed
 
-    def push(self, leaf: Leaf, demand: Demand, excess: Fraction, facts: Mapping[int, Fact]) -> bool:
+    def push(self, leaf: Leaf, demand: Demand, excess: Order, facts: Mapping[int, Fact]) -> bool:
         """Lower the cap of what ``leaf`` meets at this use; where nothing there can absorb it, report the site."""
         use = demand.use
         if use is None or use.out in self.given_up:
@@ -220,7 +219,7 @@ class _Solver:
         self.capped_in[use.out] = self.round
         return True
 
-    def can_push(self, leaf: Leaf, use: Atom, met: Optional[int], cap: Fraction, facts: Mapping[int, Fact]) -> bool:
+    def can_push(self, leaf: Leaf, use: Atom, met: Optional[int], cap: Order, facts: Mapping[int, Fact]) -> bool:
         """Whether the value ``met`` at ``use`` follows another weight, and has followed the cap that it has."""
         if not self.pushing or met is None or not isinstance(use.structure, Contract):
             return False
