@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Optional
 
+from tpcalc.algebra.order import order
 from tpcalc.derive.rates import Blocks, views
 from tpcalc.derive.reasons import power_text
 from tpcalc.derive.result import Rule
@@ -72,7 +73,8 @@ def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw)
     """What the blocks share, which ones are slow for it, the remedy; None where the common rate is maximal for all."""
     found = solution.blocks_of(weight)
     seen = views(solution, solution.applied, found)
-    slow = {id(need) for need, view in seen if law.C(rule.c, view.at(rule.a), rule.a) > need.C}
+    c, a = order(rule.c), order(rule.a)
+    slow = {id(need) for need, view in seen if law.C(c, view.at(a), a) > need.C}
 
     def spans(pairs: Blocks) -> str:
         texts = [leaf.name.removeprefix(weight.name) for leaf, _ in pairs]

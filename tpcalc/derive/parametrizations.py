@@ -43,10 +43,11 @@ def named_solution(program: Program, name: str, alignment: Union[str, Alignment]
         raise DeriveError(f"parametrization {name!r} is unknown; choose one of derived, {', '.join(WRITTEN_IN)}")
     derived = solve(program)
     lowered = derived.lowered
-    orders = {leaf.name: replace(derived.orders[leaf.name], A=_init(name, leaf, derived)) for leaf in lowered.leaves}
+    A = {leaf.name: _init(name, leaf, derived) for leaf in lowered.leaves}
+    orders = {leaf: replace(own, A=A[leaf]) for leaf, own in derived.orders.items()}
     C, facts = largest_updates(lowered, orders, assumed)
     orders = {leaf: replace(own, C=C[leaf]) for leaf, own in orders.items()}
-    needs = {leaf: _need(need, orders[leaf].A, C[leaf]) for leaf, need in derived.needs.items()}
+    needs = {leaf: _need(need, A[leaf], C[leaf]) for leaf, need in derived.needs.items()}
     applied = as_trained(lowered, orders, facts, assumed)
     return Solution(lowered, assumed, orders, needs, facts, derived.budgets, (), applied)
 

@@ -22,6 +22,7 @@ from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.effects import EFFECTS
 from tpcalc.calculus.facts import Alignment, Fact, Facts, roles
 from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits, outputs
+from tpcalc.calculus.reading import Id
 from tpcalc.calculus.weights import entries, gradient_order
 from tpcalc.dynamics.training import Analysis
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -38,7 +39,7 @@ class Excess:
     order: Order
     at_init: bool
     why: str
-    atom: "Atom | None" = None
+    atom: Optional[Atom] = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Regime:
         return not self.excesses
 
 
-def _values_met(s: Contract, facts: Facts) -> Optional[tuple[int, ...]]:
+def _values_met(s: Contract, facts: Facts) -> Optional[tuple[Id, ...]]:
     """The values that a weight contraction contracts a weight with; None for a contraction of values only."""
     x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
     if not (x_weight or y_weight):
