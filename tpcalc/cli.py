@@ -26,7 +26,7 @@ from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.derive import derive
 from tpcalc.derive.explain import explain as explained
 from tpcalc.derive.gauge import GAUGES
-from tpcalc.derive.named import NAMED
+from tpcalc.derive.parametrizations import WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable, write_atomic
@@ -142,7 +142,7 @@ def table(
     parametrization: Annotated[
         str,
         _choice(
-            ("derived", *NAMED),
+            ("derived", *WRITTEN_IN),
             "--parametrization",
             "Derive the init too, or take a named one and its largest stable learning rates.",
         ),

@@ -33,8 +33,8 @@ from tests.support.networks import (
 from tpcalc.algebra.order import ZERO
 from tpcalc.check.result import Entry
 from tpcalc.check.slopes import fit
-from tpcalc.dynamics.given import Given, analyse
 from tpcalc.dynamics.regime import regime
+from tpcalc.dynamics.training import Given, analyse
 from tpcalc.lower.flatten import lower
 from tpcalc.optimizers import LAWS
 

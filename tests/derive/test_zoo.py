@@ -11,7 +11,8 @@ from torch import nn
 
 import tpcalc
 from tests.support.zoo import EXCEPT, ZOO, Net, entry, points, readout
-from tpcalc.derive.solve import parametrize, solve
+from tpcalc.derive.parametrize import parametrize
+from tpcalc.derive.solve import solve
 from tpcalc.errors import UnsupportedOpError
 from tpcalc.optimizers import ADAMW, SGD
 from tpcalc.trace.hf import hf_factory
@@ -84,8 +85,9 @@ def test_decompositions_of_growing_matrices_are_refused(decompose):
 
 
 def test_what_follows_a_norm_is_not_made_larger_by_its_start():
-    """A norm right behind a growing-to-finite weight: at init it makes n^-1/2 into 1, and its gradient n^1/2 times larger;
-    after the first step the value is of order 1, and epsilon follows the gradients that remain."""
+    """A norm right behind a growing-to-finite weight: at init it makes n^-1/2 into 1, and its gradient n^1/2 times
+    larger; after the first step the value is of order 1, and epsilon follows the gradients that remain.
+    """
 
     def factory(n):
         def run(s, x):
@@ -100,7 +102,7 @@ def test_what_follows_a_norm_is_not_made_larger_by_its_start():
     }  # fmt: skip
 
 
-# --- Hugging Face ---------------------------------------------------------------------------------------------------------
+# --- Hugging Face --------------------------------------------------------------------------------------------------
 
 #: The final norm before a tied readout makes up for the n of its contraction.
 TIED = (1, 1, 1, 0)
@@ -109,8 +111,8 @@ ROOT = ("1/2", "1/2", 0, "-1/2")
 #: Keys and values of finite size, the state's inputs and outputs: rows that need the readout's init.
 PACKED = (1, 1, 1, -1)
 
-#: Model type -> where its rules differ from those by shape (see :data:`zoo.EXCEPT`).  Everything else is hidden (1/2, 1, 0),
-#: input (0, 0, -1) or readout (1, 1, 1).
+#: Model type -> where its rules differ from those by shape (see :data:`zoo.EXCEPT`).  Everything else is hidden
+#: (1/2, 1, 0), input (0, 0, -1) or readout (1, 1, 1).
 HUGGING_FACE: dict[str, dict] = {
     "gpt2": {"ln_f.weight": TIED, "ln_f.bias": TIED},
     "gpt_neo": {"ln_f.weight": TIED, "ln_f.bias": TIED},
@@ -129,9 +131,10 @@ HUGGING_FACE: dict[str, dict] = {
     "electra": {"generator_predictions.LayerNorm.weight": TIED, "generator_predictions.LayerNorm.bias": TIED},
     "deberta-v2": {"transform.LayerNorm.weight": TIED, "transform.LayerNorm.bias": TIED},
     "t5": {"decoder.final_layer_norm.weight": ROOT},
-    "bart": {"model.decoder.layers.0.final_layer_norm.weight": TIED, "model.decoder.layers.0.final_layer_norm.bias": TIED},
+    "bart": {f"model.decoder.layers.0.final_layer_norm.{part}": TIED for part in ("weight", "bias")},
     "whisper": {
-        "model.decoder.layer_norm.weight": TIED, "model.decoder.layer_norm.bias": TIED, "encoder.embed_positions.weight": (0, 0, 0, 0),
+        "model.decoder.layer_norm.weight": TIED, "model.decoder.layer_norm.bias": TIED,
+        "encoder.embed_positions.weight": (0, 0, 0, 0),
     },
     "vit": {"cls_token": "input", "position_embeddings": "input"},
     "deit": {"cls_token": "input", "distillation_token": "input", "position_embeddings": "input"},
@@ -172,8 +175,8 @@ def test_hugging_face_with_growing_heads(model_type):
     options = SHALLOW.get(model_type, {"num_hidden_layers": "1"})
     rules = tpcalc.derive(tpcalc.trace(hf_factory(model_type, overrides=options, scale="head_dim"), (128, 256, 512)))
     query = {
-        "gpt2": "h.0.attn.c_attn.weight", "llama": "layers.0.self_attn.q_proj.weight", "bert": "layer.0.attention.self.query.weight",
-        "t5": "encoder.block.0.layer.0.SelfAttention.q.weight",
+        "gpt2": "h.0.attn.c_attn.weight", "llama": "layers.0.self_attn.q_proj.weight",
+        "bert": "layer.0.attention.self.query.weight", "t5": "encoder.block.0.layer.0.SelfAttention.q.weight",
     }[model_type]  # fmt: skip
     (found,) = [rule for name, rule in rules.items() if name.endswith(query)]
     parts = {(s.b, s.c) for s in found.slices} or {(found.b, found.c)}

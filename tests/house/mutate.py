@@ -40,7 +40,7 @@ import pytest  # noqa: E402
 from _pytest.runner import runtestprotocol  # noqa: E402
 
 import tpcalc.calculus  # noqa: E402
-import tpcalc.dynamics.given  # noqa: E402
+import tpcalc.dynamics.training  # noqa: E402
 import tpcalc.lower  # noqa: E402
 import tpcalc.optimizers  # noqa: E402
 from tests.house.mutants import Mutant, Subject  # noqa: E402
@@ -76,7 +76,7 @@ def package(module: ModuleType, skip: Mapping[str, str], but: Collection[str] = 
 SUBJECTS = (
     *package(tpcalc.calculus, {}, but=NO_READING),
     *package(tpcalc.lower, LOOK_UP),
-    Subject(tpcalc.dynamics.given, {"_of": "looks up a weight's entry", "Given.of": "reads text"}),
+    Subject(tpcalc.dynamics.training, {"_of": "looks up a weight's entry", "Given.of": "reads text"}),
     *package(tpcalc.optimizers, NO_LAW),
 )
 
@@ -85,14 +85,19 @@ QUICK = (
     "calculus/test_laws.py",
     "calculus/test_budgets.py",
     "calculus/test_readings.py",
-    "dynamics/test_given.py",
+    "calculus/test_weights.py",
+    "dynamics/test_training.py",
     "optimizers/test_update_laws.py",
 )
 SLOW = (
     "calculus/test_propagate.py",
     "calculus/test_parity.py",
     "papers/test_papers.py",
-    "derive/test_derive.py",
+    "derive/test_parametrize.py",
+    "derive/test_solve.py",
+    "derive/test_sites.py",
+    "derive/test_rates.py",
+    "derive/test_certificate.py",
     "papers/test_mup_oracle.py",
     "lower/test_slices.py",
     "house/test_layers.py",

@@ -41,7 +41,8 @@ SHARED = (
     "demands.Walk.asked_of demands.Walk.settle demands.Walk.ask demands.capped freedom.freedom freedom.absorbers "
     "allowed.Allowance.limit allowed.Allowance.past allowed.Allowance.relative causes.of_two_values "
     "causes.Search.step causes.Search.of_weight causes.Search.suspect limits.limits "
-    "given.analyse given.gradient_order given.update_order"
+    "weights.gradient_order weights.is_random weights.weight_orders weights.weight_view "
+    "training.analyse training.update_order"
 ).split()
 READINGS = {
     module.__name__.rpartition(".")[2]: module for module in (allowed, causes, demands, effects, freedom, limits)

@@ -17,9 +17,8 @@ from torch import nn
 import tpcalc
 from tests.support.models import example
 from tpcalc.cli import main
-from tpcalc.errors import DeriveError
+from tpcalc.errors import DeriveError, SetupError
 from tpcalc.optimizers import LAWS, Recipe, UpdateLaw, recipe
-from tpcalc.errors import SetupError
 from tpcalc.verify.optimizers import DECLARED
 
 HALF = Fraction(1, 2)

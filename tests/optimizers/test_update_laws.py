@@ -13,10 +13,10 @@ import pytest
 
 law_module = pytest.importorskip("tpcalc.optimizers.law")
 
-from tests.dynamics.test_given import HIDDEN, IDLE, W1, given, two_layers  # noqa: E402
+from tests.dynamics.test_training import HIDDEN, IDLE, W1, given, two_layers  # noqa: E402
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO  # noqa: E402
 from tpcalc.calculus.facts import Fact  # noqa: E402
-from tpcalc.dynamics.given import analyse  # noqa: E402
+from tpcalc.dynamics.training import analyse  # noqa: E402
 from tpcalc.errors import DeriveError  # noqa: E402
 from tpcalc.optimizers import LAWS, Decay, Epsilon, Recipe, WeightView, update_law  # noqa: E402
 from tpcalc.optimizers.law import (  # noqa: E402
@@ -241,7 +241,7 @@ def test_a_law_that_looks_at_inputs_sees_what_the_weight_meets():
 
 def test_a_law_that_looks_at_inputs_sees_their_largest_size():
     """The factors are running means: what was large once is still in them."""
-    from tpcalc.dynamics.given import view_of
+    from tpcalc.dynamics.training import view_of
 
     lowered = two_layers()
     facts = dict(analyse(lowered, {"first": IDLE, "last": given(0, 1, 0)}, update_law("foof")).facts)

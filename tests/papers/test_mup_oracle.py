@@ -21,8 +21,8 @@ from torch import Tensor, nn
 import tpcalc
 from tests.papers.test_papers import same_orbit
 from tests.support.models import example, images, points, tokens
-from tpcalc.dynamics.given import Given, analyse
 from tpcalc.dynamics.regime import MAXIMAL, UNSTABLE, regime
+from tpcalc.dynamics.training import Given, analyse
 from tpcalc.lower.flatten import lower
 from tpcalc.optimizers import LAWS
 from tpcalc.program.ir import Program

@@ -25,10 +25,13 @@ from torch import nn
 import tpcalc
 from tests.support.models import example, program
 from tpcalc.calculus.facts import ALIGNMENTS, FULL, NONE, WeightOrders
+from tpcalc.calculus.weights import weight_view
+from tpcalc.derive.gauge import GAUGES
 from tpcalc.derive.largest import largest_updates
+from tpcalc.derive.parametrizations import named_solution
 from tpcalc.derive.solve import solve
-from tpcalc.dynamics.given import Given, analyse, view_of
 from tpcalc.dynamics.regime import KERNEL, UNSTABLE, excesses, regime
+from tpcalc.dynamics.training import Given, analyse, view_of
 from tpcalc.lower.flatten import lower
 from tpcalc.optimizers import ADAM, DECOUPLED, UpdateLaw, WeightView, update_law
 from tpcalc.optimizers.law import BESIDE_GRADIENT
@@ -180,7 +183,7 @@ def derived(alignment: str = "full"):
 
 def view(solution, name: str) -> WeightView:
     leaf = next(leaf for leaf in solution.lowered.leaves if leaf.name == name)
-    return tpcalc.derive.view_of(solution, solution.facts, leaf, solution.orders[name].A)
+    return weight_view(solution.lowered, leaf, solution.facts, solution.orders[name].A)
 
 
 def is_derived(row: Row) -> None:
@@ -192,8 +195,6 @@ def is_derived(row: Row) -> None:
 
 def named(row: Row, name: str, alignment: str = "full", eps: bool = True) -> None:
     """The row has the largest stable learning rate of a named parametrization."""
-    from tpcalc.derive.named import named_solution
-
     solution, weight = named_solution(net(), name, alignment), PARAMETER[row.param_class]
     orders, law = solution.orders[weight], law_of(row)
     C = max(orders.C, orders.A) if law.relative else orders.C
@@ -207,7 +208,7 @@ def everett(row: Row) -> None:
     alignment = "omega" if "full alignment" in row.table else "none"
     named(row, NAMES[row.parametrization], alignment, eps=False)
     if row.exp("eps") is not None:  # theirs is the gradient at init; ours, which may be larger, the largest (D17)
-        solution = tpcalc.derive.named.named_solution(net(), NAMES[row.parametrization], alignment)
+        solution = named_solution(net(), NAMES[row.parametrization], alignment)
         leaf = next(leaf for leaf in solution.lowered.leaves if leaf.name == PARAMETER[row.param_class])
         assert row.exp("eps") == solution.facts[leaf.grad].init - row.a
         assert row.exp("eps") <= solution.facts[leaf.grad].trained - row.a
@@ -559,7 +560,7 @@ def program_of(depth: int):
 
 def formula_tp4b(text: str) -> None:
     """Faithful: d_l = a_l + a_out + b_out, d_out = a_out, in every gauge."""
-    for gauge in tpcalc.derive.gauge.GAUGES:
+    for gauge in GAUGES:
         rules = tpcalc.derive(net(), "adam", gauge=gauge)
         out = rules["output.weight"]
         assert -out.eps == out.a
@@ -706,7 +707,7 @@ def effective(role: str) -> tuple[Fraction, WeightView]:
 
 def test_d17_a_gradient_may_grow_after_init():
     """Everett's muP without alignment: the readout's update, n^(-1/2), outgrows its init, and so do the gradients."""
-    solution = tpcalc.derive.named.named_solution(program_of(2), "mup", "none")
+    solution = named_solution(program_of(2), "mup", "none")
     leaf = solution.lowered.leaves[0]
     assert (solution.facts[leaf.grad].init, solution.facts[leaf.grad].trained) == (-1, -H)
 
@@ -715,7 +716,7 @@ def test_no_value_is_too_large_under_a_named_parametrization():
     """Largest means stable, and an eighth more of any one is not."""
     for alignment in ALIGNMENTS:
         for name in ("sp", "mup"):
-            solution = tpcalc.derive.named.named_solution(program_of(3), name, alignment)
+            solution = named_solution(program_of(3), name, alignment)
             assert not excesses(solution.lowered, solution.facts)
             for leaf in solution.lowered.leaves:
                 own = solution.orders[leaf.name]

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from tests.support.models import bare_mlp, program, solution
 from tpcalc.calculus.facts import ALIGNMENTS, OMEGA
-from tpcalc.derive.solve import derive
-from tpcalc.dynamics.given import Given, analyse
+from tpcalc.derive import derive
 from tpcalc.dynamics.regime import KERNEL, LEARNING, MAXIMAL, TRIVIAL, UNSTABLE, Regime, regime
+from tpcalc.dynamics.training import Given, analyse
 from tpcalc.lower.flatten import lower
 from tpcalc.optimizers import ADAM, ADAMW, SGD, UpdateLaw
 

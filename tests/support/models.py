@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 import tpcalc
+from tpcalc.derive.parametrize import parametrize
+from tpcalc.derive.result import Parametrization
 from tpcalc.derive.solve import Solution, solve
 from tpcalc.program.ir import Program
 from tpcalc.trace.target import load_target
@@ -56,6 +58,12 @@ def program(factory: Callable) -> Program:
 @lru_cache(maxsize=None)
 def solution(factory: Callable) -> Solution:
     return solve(program(factory))
+
+
+@lru_cache(maxsize=None)
+def derived(name: str, optimizer: str = "adam") -> Parametrization:
+    """The rules of one of the :data:`MODELS`."""
+    return parametrize(solution(MODELS[name]), optimizer)
 
 
 def points() -> tuple[Tensor]:

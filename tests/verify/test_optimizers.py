@@ -14,9 +14,10 @@ import tpcalc
 from tests.optimizers.test_optimizer_families import small_gpt
 from tests.support.models import MODELS, program
 from tests.support.verify_setups import BASE, LR, MLP, mup_init, x_inputs
+from tpcalc.calculus.weights import weight_view
 from tpcalc.check import reference
 from tpcalc.check.optimizers import BUILT
-from tpcalc.derive.solve import solve, view_of
+from tpcalc.derive.solve import solve
 from tpcalc.optimizers import LAWS
 from tpcalc.verify import Report, SetupError
 from tpcalc.verify.optimizers import law_of
@@ -374,7 +375,7 @@ def test_rates_follow_the_larger_update_of_start_and_later():
     later = {}
     for leaf in solution.lowered.leaves:
         need = solution.needs[leaf.name]
-        later[leaf.name] = LAWS["kfac"].c(need.C, view_of(solution, solution.facts, leaf, need.A))
+        later[leaf.name] = LAWS["kfac"].c(need.C, weight_view(solution.lowered, leaf, solution.facts, need.A))
     names = {f"blocks.{block}.attn.proj.weight" for block in (0, 1)}
     assert all(rules[name].c == later[name] + HALF for name in names)
     assert all(rules[name].c >= c for name, c in later.items())

@@ -13,8 +13,9 @@ from typing import Any, Iterator, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.algebra.size import Size
-from tpcalc.calculus.facts import Fact, WeightOrders
+from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.laws import propagate
+from tpcalc.calculus.weights import weight_orders
 from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.check.effects import Use, binding, predicted, uses
 from tpcalc.check.optimizers import NEGLIGIBLE, Build, built
@@ -22,9 +23,10 @@ from tpcalc.check.rates import BENT, STRAIGHT, bearable
 from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope, fit
 from tpcalc.check.training import Batch, Exponents, Loss, Probe, Recipe, Run, Trained, Trainer
+from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization
-from tpcalc.derive.solve import Solution, is_random, parametrize, solve
-from tpcalc.dynamics.given import Given, analyse
+from tpcalc.derive.solve import Solution, solve
+from tpcalc.dynamics.training import Given, analyse
 from tpcalc.errors import TpcalcError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.optimizers import Recipe as Optimizers
@@ -200,10 +202,7 @@ def _bar(wanted: bool, total: int) -> Iterator[Callable[[], None]]:
 
 def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
     """Facts under the rules as applied: each block of a packed weight has its own init, all share the safe update."""
-    orders = {
-        w.name: WeightOrders(rules[w.name].A, rules[w.name].C if w.trainable else None, is_random(w))
-        for w in lowered.program.weights
-    }
+    orders = {w.name: weight_orders(w, rules[w.name].A, rules[w.name].C) for w in lowered.program.weights}
     for leaf in lowered.leaves:
         for piece in rules[leaf.weight.name].slices:
             if leaf.start == piece.start:

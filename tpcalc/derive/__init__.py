@@ -1,5 +1,7 @@
 """From budgets to rules: the maximal parametrization of a program, explained and certified."""
 
-from tpcalc.derive.solve import Need, Solution, derive, is_random, parametrize, solve, view_of, weight_view
+from tpcalc.derive.api import derive
+from tpcalc.derive.parametrize import parametrize
+from tpcalc.derive.solve import Need, Solution, solve
 
-__all__ = ["Need", "Solution", "derive", "is_random", "parametrize", "solve", "view_of", "weight_view"]
+__all__ = ["Need", "Solution", "derive", "parametrize", "solve"]

@@ -10,8 +10,9 @@ from typing import Optional, Union
 from tpcalc.algebra.order import Order
 from tpcalc.calculus.words import chain
 from tpcalc.derive.certificate import Certificate, certify
+from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Rule
-from tpcalc.derive.solve import Solution, parametrize, solve
+from tpcalc.derive.solve import Solution, solve
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Program, Weight
@@ -98,27 +99,20 @@ def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> Ite
     if start is None:
         return
     lowered, facts = solution.lowered, solution.facts
-    previous: dict[int, Optional[int]] = {start.out: None}
-    atoms = {start.out: start}
-    queue = [start]
-    goal = start
-    while queue:
-        atom = queue.pop(0)
+    before: dict[int, Optional[Atom]] = {start.out: None}
+    queue, goal = [start], start
+    for atom in queue:  # which grows on the way
+        goal = atom if end is None or atom.out == end.out else goal
         if end is not None and atom.out == end.out:
-            goal = atom
             break
         for consumer in lowered.forward_uses.get(atom.out, ()):
-            if consumer.out not in previous and (end is None or consumer.out <= end.out or consumer.node <= end.node):
-                previous[consumer.out] = atom.out
-                atoms[consumer.out] = consumer
+            if consumer.out not in before and (end is None or consumer.out <= end.out or consumer.node <= end.node):
+                before[consumer.out] = atom
                 queue.append(consumer)
-        if end is None:
-            goal = atom
-    path = []
-    vid: Optional[int] = goal.out
-    while vid is not None:
-        path.append(atoms[vid])
-        vid = previous[vid]
+    path, last = [goal], before[goal.out]
+    while last is not None:
+        path.append(last)
+        last = before[last.out]
     for atom in reversed(path):
         if isinstance(atom.structure, (View, Centre)):
             continue

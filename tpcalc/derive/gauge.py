@@ -12,9 +12,7 @@ gauge makes that choice for every weight:
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-from tpcalc.algebra.order import HALF, ZERO
+from tpcalc.algebra.order import HALF, ZERO, Order
 from tpcalc.errors import DeriveError
 
 GAUGES = ("init", "mup", "symmetric", "ntk")
@@ -27,7 +25,7 @@ def check_gauge(gauge: str) -> str:
     return gauge
 
 
-def multiplier_exponent(gauge: str, A: Fraction, role: str, K: Fraction, grows: bool) -> Fraction:
+def multiplier_exponent(gauge: str, A: Order, role: str, K: Order, grows: bool) -> Order:
     """``a`` of a weight (its forward multiplier ~ n^-a) of effective init order ``A``.
 
     ``K``: growth that it contracts where its rule binds; ``grows``: whether any of its axes does.

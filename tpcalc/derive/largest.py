@@ -9,10 +9,10 @@ orders, where the solution is unique: what one weight may do does not depend on 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
+from dataclasses import replace
 from typing import Optional
 
-from tpcalc.algebra.order import order_text
+from tpcalc.algebra.order import Order, order_text
 from tpcalc.calculus.allowed import allowed_changes
 from tpcalc.calculus.facts import Alignment, Fact, WeightOrders
 from tpcalc.calculus.laws import propagate
@@ -26,7 +26,7 @@ ROUNDS = 16
 
 def largest_updates(
     lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Alignment
-) -> tuple[dict[str, Optional[Fraction]], dict[int, Fact]]:
+) -> tuple[dict[str, Optional[Order]], dict[int, Fact]]:
     """Leaf name -> the smallest stable ``C``, and the facts that follow.
 
     None for a leaf that nothing limits, or that does not train.
@@ -35,7 +35,7 @@ def largest_updates(
     move by as much as the other leaves it, and the guess shares that out.  Raises DeriveError where the init alone is
     unstable.
     """
-    C: dict[str, Optional[Fraction]] = dict.fromkeys(orders)
+    C: dict[str, Optional[Order]] = dict.fromkeys(orders)
     facts = _facts(lowered, orders, C, alignment)
     for excess in excesses(lowered, facts):
         where = f" ({lowered.where(excess.atom)})" if excess.atom is not None else ""
@@ -52,7 +52,7 @@ def largest_updates(
             for leaf in lowered.leaves
         }
         if found == C:
-            return C, propagate(lowered, _with(orders, C), alignment)
+            return C, _facts(lowered, orders, C, alignment, backward=True)
         C = found
         facts = _facts(lowered, orders, C, alignment)
     raise DeriveError(
@@ -60,9 +60,12 @@ def largest_updates(
     )
 
 
-def _with(orders: Mapping[str, WeightOrders], C: Mapping[str, Optional[Fraction]]) -> dict[str, WeightOrders]:
-    return {name: WeightOrders(own.A, C[name], own.random) for name, own in orders.items()}
-
-
-def _facts(lowered: Lowered, orders, C, alignment: Alignment) -> dict[int, Fact]:
-    return propagate(lowered, _with(orders, C), alignment, backward=False)
+def _facts(
+    lowered: Lowered,
+    orders: Mapping[str, WeightOrders],
+    C: Mapping[str, Optional[Order]],
+    alignment: Alignment,
+    backward: bool = False,
+) -> dict[int, Fact]:
+    trained = {name: replace(own, C=C[name]) for name, own in orders.items()}
+    return propagate(lowered, trained, alignment, backward=backward)

@@ -133,7 +133,7 @@ class Parametrization(Shown, Mapping[str, Rule]):
     gauge: str = "init"
     """The representative of the abc orbit (:mod:`tpcalc.derive.gauge`)."""
     parametrization: str = "derived"
-    """``derived``, or the name of a given one (:mod:`tpcalc.derive.named`)."""
+    """``derived``, or the name of a given one (:mod:`tpcalc.derive.parametrizations`)."""
     alignment: str = "full"
     clipping: Clipping = Clipping(MINUS_INFINITY, ())
 

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
+from typing import Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.effects import EFFECTS
-from tpcalc.calculus.facts import Alignment, Fact, roles
-from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits
-from tpcalc.dynamics.given import Analysis, gradient_order
+from tpcalc.calculus.facts import Alignment, Fact, Facts, roles
+from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits, outputs
+from tpcalc.calculus.reading import Id
+from tpcalc.calculus.weights import entries, gradient_order
+from tpcalc.dynamics.training import Analysis
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.rules.structures import Atom, Contract, Gather, View, operands
 
@@ -37,7 +39,7 @@ class Excess:
     order: Order
     at_init: bool
     why: str
-    atom: "Atom | None" = None
+    atom: Optional[Atom] = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Regime:
     """
 
     name: str
-    r: "Fraction | None"
+    r: Optional[Order]
     per_weight: Mapping[str, str]
     output_init: Order = ZERO
     output_change: Order = ZERO
@@ -66,7 +68,7 @@ class Regime:
         return not self.excesses
 
 
-def _values_met(s: Contract, facts: Mapping[int, Fact]) -> "tuple[int, ...] | None":
+def _values_met(s: Contract, facts: Facts) -> Optional[tuple[Id, ...]]:
     """The values that a weight contraction contracts a weight with; None for a contraction of values only."""
     x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
     if not (x_weight or y_weight):
@@ -74,7 +76,7 @@ def _values_met(s: Contract, facts: Mapping[int, Fact]) -> "tuple[int, ...] | No
     return tuple(v for v, is_weight in ((s.x, x_weight), (s.y, y_weight)) if not is_weight)
 
 
-def features(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[int, ...]:
+def features(lowered: Lowered, facts: Facts) -> tuple[int, ...]:
     """The last hidden features: values that a weight contracts over a growing axis on the way to an output, with no
     such weight after it.
     """
@@ -95,7 +97,7 @@ def features(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def excesses(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[Excess, ...]:
+def excesses(lowered: Lowered, facts: Facts) -> tuple[Excess, ...]:
     """What is larger than O(1) and must not be, each value once."""
     found: dict[int, Excess] = {}
     for limit in limits(lowered, facts, but=(NORM, STREAM)):
@@ -114,7 +116,7 @@ def relative_change(fact: Fact) -> Order:
     return ZERO if fact.init is MINUS_INFINITY else fact.change - fact.init
 
 
-def own_effect(lowered: Lowered, alignment: Alignment, facts: Mapping[int, Fact], vid: int) -> Order:
+def own_effect(lowered: Lowered, alignment: Alignment, facts: Facts, vid: int) -> Order:
     """The change that a weight's own update makes where it enters, relative to the size of the result; the largest use.
 
     Views and products with constants are followed until the weight meets a value.  What other weights blow up does not
@@ -141,13 +143,12 @@ def own_effect(lowered: Lowered, alignment: Alignment, facts: Mapping[int, Fact]
 WORST = ("unstable", "vanishing", "lazy", "frozen", "maximal")
 
 
-def _status(analysis: Analysis, facts: Mapping[int, Fact], leaf: Leaf, unstable: bool) -> str:
+def _status(analysis: Analysis, facts: Facts, leaf: Leaf, unstable: bool) -> str:
     change = facts[leaf.value].change
     if change is MINUS_INFINITY:
         return "frozen"
     # <gradient, update> summed over the entries, aligned: what the update does to the outputs to first order
-    entries = sum((size.growth for size in leaf.shape), ZERO)
-    on_outputs = gradient_order(leaf.grad, facts) + change + entries
+    on_outputs = gradient_order(leaf.grad, facts) + change + entries(leaf)
     if on_outputs > ZERO and unstable:
         return "unstable"
     if on_outputs < ZERO:
@@ -184,19 +185,3 @@ def regime(analysis: Analysis) -> Regime:
     else:
         name = LEARNING
     return Regime(name, r, per_weight, out_init, out_change, broken, step, last)
-
-
-__all__ = [
-    "KERNEL",
-    "LEARNING",
-    "MAXIMAL",
-    "TRIVIAL",
-    "UNSTABLE",
-    "Excess",
-    "Regime",
-    "excesses",
-    "features",
-    "own_effect",
-    "regime",
-    "relative_change",
-]

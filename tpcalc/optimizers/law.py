@@ -30,7 +30,7 @@ class WeightView:
     ``gradient``: ``g``, entries of its gradient ~ n^g.  ``size``: ``b``, its entries ~ n^-b.  ``axes``: growths of its
     axes as the optimizer sees them.  ``fan_in``: growth of the axes contracted where it meets values, ``inputs``: the
     order of those values (for laws that look at activations, K-FAC).  ``zero``: it starts at zero, and ``size`` says
-    nothing (only a given parametrization says so, :mod:`tpcalc.dynamics.given`).
+    nothing (only a given parametrization says so, :mod:`tpcalc.dynamics.training`).
     """
 
     gradient: Order

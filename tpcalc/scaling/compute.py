@@ -10,8 +10,9 @@ from fractions import Fraction
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.roots import Factor, power_product
+from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization, Rule
-from tpcalc.derive.solve import Need, Solution, parametrize, solve
+from tpcalc.derive.solve import Need, Solution, solve
 from tpcalc.document.table import table_json
 from tpcalc.errors import ScalingError
 from tpcalc.lower.lowered import Leaf

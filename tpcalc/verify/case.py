@@ -10,9 +10,11 @@ from typing import Optional
 
 from tpcalc.algebra.order import ZERO, Order
 from tpcalc.calculus.facts import FULL, Fact
-from tpcalc.derive.solve import Need, Solution, moments, role_of, safe_rate, solve, view_of
-from tpcalc.dynamics.given import analyse, gradient_order
+from tpcalc.calculus.weights import gradient_order, weight_view
+from tpcalc.derive.rates import moments, safe_rate
+from tpcalc.derive.solve import Need, Solution, solve
 from tpcalc.dynamics.regime import Regime, regime
+from tpcalc.dynamics.training import analyse
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.optimizers import SGD, WeightView
 from tpcalc.program.ir import Program, Weight
@@ -79,8 +81,7 @@ class Case:
         return self.solution.needs.get(leaf.name)
 
     def role(self, weight: Weight) -> str:
-        found = self.solution.needs_of(weight)
-        return role_of(found[0][0].shape, found[0][1]) if found else "unused"
+        return self.solution.role(weight)
 
     def group(self, weight: Weight) -> str:
         """Weights of one role fail together; a readout or a router stands for itself."""
@@ -115,7 +116,7 @@ class Case:
         """What the update law sees of a weight as given; of a packed one as a whole."""
         size = self.given[weight.name].b
         leaf = self.lowered.leaves_of[weight.name][0]
-        return replace(view_of(self.solution, self.mended, leaf, ZERO if size is None else size), gradient=gradient)
+        return replace(weight_view(self.lowered, leaf, self.mended, ZERO if size is None else size), gradient=gradient)
 
     # -- learning rates --------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, max_order
-from tpcalc.dynamics.given import gradient_order
+from tpcalc.calculus.weights import gradient_order
 from tpcalc.optimizers import COUPLED, DECOUPLED, LINEAR, UpdateLaw, finite
 from tpcalc.program.ir import Weight
 from tpcalc.verify import words

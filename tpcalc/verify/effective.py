@@ -10,7 +10,8 @@ from typing import Optional
 
 from tpcalc.algebra.exponents import NEAR, initial_size, is_flat, power, snapped
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
-from tpcalc.dynamics.given import Given
+from tpcalc.calculus.weights import growths
+from tpcalc.dynamics.training import Given
 from tpcalc.errors import FitError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.optimizers import UpdateLaw
@@ -99,7 +100,7 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
             return Effective(b, None, None, None, None, random=random, why=why, assumption=assumption)
         settings[width] = own
     first = next(iter(settings.values()))
-    law = first.law_for(tuple(size.growth for size in weight.shape))
+    law = first.law_for(growths(weight))
 
     def fitted(samples: Mapping[int, float], quantity: str) -> Order:
         return power(samples, f"the {quantity} of {weight.name} ({first.place})", weight.shape)

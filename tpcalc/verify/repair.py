@@ -21,7 +21,7 @@ from tpcalc.calculus.facts import Alignment, Fact, WeightOrders, leaf_facts, wei
 from tpcalc.calculus.laws import interpret
 from tpcalc.calculus.limits import Limit
 from tpcalc.calculus.limits import limits as all_limits
-from tpcalc.dynamics.given import STEPS, update_order, view_of
+from tpcalc.dynamics.training import STEPS, update_order, view_of
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.rules.structures import Atom
 from tpcalc.verify.effective import Effective

@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Optional
 
 from tpcalc.algebra.order import ONE, ZERO
+from tpcalc.calculus.weights import entries, gradient_order
 from tpcalc.derive.solve import Need
-from tpcalc.dynamics.given import gradient_order
 from tpcalc.dynamics.regime import KERNEL, TRIVIAL, own_effect
 from tpcalc.lower.lowered import Leaf
 from tpcalc.rules.structures import (
@@ -107,8 +107,7 @@ def _small_update(case: Case, slow: Slow, value: str, text: str) -> Item:
 
 def _has_no_effect(case: Case, leaf: Leaf, C: Fraction) -> bool:
     """By propagation, whatever the gauge: the update moves its result, or through it the outputs, vanishingly."""
-    entries = sum((size.growth for size in leaf.shape), ZERO)
-    on_outputs = gradient_order(leaf.grad, case.mended) - C + entries
+    on_outputs = gradient_order(leaf.grad, case.mended) - C + entries(leaf)
     return on_outputs < ZERO or own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value) < ZERO
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tpcalc.algebra.fit import fit_scalar
 from tpcalc.algebra.order import Order
+from tpcalc.calculus.weights import growths
 from tpcalc.program.ir import Weight
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
@@ -51,7 +52,7 @@ def missed(case: Case, found: Sequence[Item]) -> list[Item]:
 def _are_twins(case: Case, x: Weight, y: Weight) -> bool:
     """Whether two weights have the same growing axes, role and optimizer."""
     return (
-        tuple(size.growth for size in x.shape) == tuple(size.growth for size in y.shape)
+        growths(x) == growths(y)
         and case.role(x) == case.role(y)
         and case.given[x.name].optimizer == case.given[y.name].optimizer
     )

@@ -9,7 +9,7 @@ pytest.importorskip("transformers")
 
 import torch
 
-from tpcalc.derive.solve import derive
+from tpcalc.derive import derive
 from tpcalc.errors import TargetError
 from tpcalc.trace import trace
 from tpcalc.trace.hf import hf_factory

@@ -13,8 +13,8 @@ import pytest
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO
 from tpcalc.algebra.size import Size
-from tpcalc.calculus.facts import FULL, NONE, Fact, constant
-from tpcalc.dynamics.given import Analysis, Given, Step, analyse, gradient_order
+from tpcalc.calculus.facts import FULL, NONE, constant
+from tpcalc.dynamics.training import Analysis, Given, Step, analyse
 from tpcalc.errors import DeriveError
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.optimizers import ADAM, SGD, update_law
@@ -177,9 +177,3 @@ def test_whether_entries_are_random_is_given_or_as_the_code_says(random, odd):
     assert follow(first, IDLE, ADAM).facts[HIDDEN].odd == odd
     ones = two_layers(init=((64, InitLaw("constant", mean=1.0)),))
     assert follow(first, IDLE, ADAM, ones).facts[HIDDEN].odd == (1 if random else 0)
-
-
-def test_a_gradient_is_as_large_as_it_ever_was():
-    facts = {0: Fact(H, ZERO, H), 1: Fact(ZERO, H, H)}
-    assert gradient_order(0, facts) == H == gradient_order(1, facts)
-    assert gradient_order(None, facts) is OO

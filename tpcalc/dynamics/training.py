@@ -1,9 +1,9 @@
 """What a *given* parametrization does: from init and learning-rate exponents to the orders of all values.
 
-Where :mod:`tpcalc.derive.solve` asks which exponents a program needs, this module takes exponents as they are (a paper's
-table, someone's optimizer groups) and follows training.  The update of a weight may depend on its gradient (SGD), the
-gradient on the updates of other weights: after one step ``W_out`` is ``W_out + dW_out``, and what flows back through
-``dW_out`` can be larger than what flowed back at init.  So training is followed step by step:
+Exponents are taken as they are (a paper's table, someone's optimizer groups, what was derived), and training is
+followed.  The update of a weight may depend on its gradient (SGD), the gradient on the updates of other weights: after
+one step ``W_out`` is ``W_out + dW_out``, and what flows back through ``dW_out`` can be larger than what flowed back at
+init.  So training is followed step by step:
 
 * step 0: nothing has moved; gradients are those at init;
 * step t: the updates are those of the largest gradients seen so far, the values and gradients follow from them.
@@ -19,16 +19,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Optional, Union
+from typing import Optional, TypeVar, Union
 
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order, order
 from tpcalc.calculus.facts import FULL, Alignment, Fact, WeightOrders
 from tpcalc.calculus.laws import propagate
-from tpcalc.derive.solve import is_random, weight_view
+from tpcalc.calculus.weights import at_largest, gradient_order, weight_orders, weight_view
 from tpcalc.errors import DeriveError
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.optimizers import UpdateLaw, WeightView
 from tpcalc.program.ir import Weight
+
+Entry = TypeVar("Entry")
+Exponent = Union[str, int, Fraction]
 
 #: Steps followed at most.  Zero-initialised layers in a row wake up one a step.
 STEPS = 8
@@ -43,19 +46,19 @@ class Given:
     along with the gradient.  ``random``: zero-mean entries at init; None: as the program's own init says.
     """
 
-    a: Fraction
-    b: Optional[Fraction]
-    c: Optional[Fraction]
-    eps: Optional[Fraction] = None
+    a: Order
+    b: Optional[Order]
+    c: Optional[Order]
+    eps: Optional[Order] = None
     random: Optional[bool] = None
 
     @staticmethod
-    def of(a: "str | int | Fraction", b: "str | int | Fraction | None", c: "str | int | Fraction | None") -> "Given":
+    def of(a: Exponent, b: Optional[Exponent], c: Optional[Exponent]) -> Given:
         """``Given.of("1/2", 0, 0)``: exponents as text, whole numbers or fractions."""
-        return Given(Fraction(a), None if b is None else Fraction(b), None if c is None else Fraction(c))
+        return Given(order(a), None if b is None else order(b), None if c is None else order(c))
 
     @property
-    def A(self) -> Optional[Fraction]:
+    def A(self) -> Optional[Order]:
         """Effective init order."""
         return None if self.b is None else self.a + self.b
 
@@ -67,7 +70,7 @@ class Step:
     A leaf is a weight, or one block of a packed weight (:class:`tpcalc.lower.lowered.Leaf`).
     """
 
-    C: Mapping[str, Optional[Fraction]]
+    C: Mapping[str, Optional[Order]]
     facts: Mapping[int, Fact]
 
 
@@ -90,13 +93,13 @@ class Analysis:
         return self.trail[-1].facts
 
     @cached_property
-    def C(self) -> dict[str, Optional[Fraction]]:
+    def C(self) -> dict[str, Optional[Order]]:
         """Weight name -> effective update order (of blocks: the largest update); None for a weight that never moves."""
         C = self.trail[-1].C
         return {name: _smallest(*(C[leaf.name] for leaf in leaves)) for name, leaves in self.lowered.leaves_of.items()}
 
     @cached_property
-    def A(self) -> dict[str, Optional[Fraction]]:
+    def A(self) -> dict[str, Optional[Order]]:
         return {name: given.A for name, given in self.given.items()}
 
     @cached_property
@@ -108,14 +111,6 @@ class Analysis:
         return self.facts[vid]
 
 
-Laws = Union[UpdateLaw, Mapping[str, UpdateLaw]]
-
-
-def gradient_order(grad: Optional[int], facts: Mapping[int, Fact]) -> Order:
-    """Order of a gradient (or another value) at init or later, whichever is larger; minus infinity without one."""
-    return MINUS_INFINITY if grad is None else max_order(facts[grad].init, facts[grad].trained)
-
-
 def view_of(lowered: Lowered, leaf: Leaf, given: Given, facts: Mapping[int, Fact]) -> WeightView:
     """What an update law sees of the parameter ``w`` behind the effective weight ``W = n^-a w`` of a leaf.
 
@@ -125,10 +120,10 @@ def view_of(lowered: Lowered, leaf: Leaf, given: Given, facts: Mapping[int, Fact
     largest = max_order(*(facts[block.value].trained for block in lowered.leaves_of[leaf.weight.name]))
     zero = largest is MINUS_INFINITY
     size = ZERO if zero else -largest
-    return weight_view(lowered, leaf, lambda vid: gradient_order(vid, facts), size, zero).at(given.a)
+    return weight_view(lowered, leaf, facts, size, at_largest, zero).at(given.a)
 
 
-def update_order(given: Given, law: UpdateLaw, view: WeightView) -> Optional[Fraction]:
+def update_order(given: Given, law: UpdateLaw, view: WeightView) -> Optional[Order]:
     """Effective order ``C`` of one update: entries of dW ~ n^-C.
 
     ``view``: the parameter as the law sees it, behind its multiplier.  None for a weight that does not move.
@@ -139,7 +134,11 @@ def update_order(given: Given, law: UpdateLaw, view: WeightView) -> Optional[Fra
 
 
 def analyse(
-    lowered: Lowered, given: Mapping[str, Given], law: Laws, alignment: Alignment = FULL, steps: int = STEPS
+    lowered: Lowered,
+    given: Mapping[str, Given],
+    law: Union[UpdateLaw, Mapping[str, UpdateLaw]],
+    alignment: Alignment = FULL,
+    steps: int = STEPS,
 ) -> Analysis:
     """Follow ``steps`` training steps of ``lowered`` under ``given`` (a weight's name or any of its aliases -> Given;
     the name of a block of a packed weight for what is its own).
@@ -153,7 +152,7 @@ def analyse(
         exponents[weight.name] = _of(weight, given, "exponents")
         laws[weight.name] = law if isinstance(law, UpdateLaw) else _of(weight, law, "update law")
     own = {leaf.name: given.get(leaf.name, exponents[leaf.weight.name]) for leaf in lowered.leaves}
-    C: dict[str, Optional[Fraction]] = {leaf.name: None for leaf in lowered.leaves}
+    C: dict[str, Optional[Order]] = {leaf.name: None for leaf in lowered.leaves}
     trail = [Step(C, propagate(lowered, _orders(lowered, own, C), alignment))]
     settled = False
     while not settled and len(trail) <= steps:
@@ -165,7 +164,7 @@ def analyse(
     return Analysis(lowered, exponents, alignment, tuple(trail), settled)
 
 
-def _of(weight: Weight, table: Mapping, what: str):
+def _of(weight: Weight, table: Mapping[str, Entry], what: str) -> Entry:
     for name in weight.names:
         if name in table:
             return table[name]
@@ -174,28 +173,21 @@ def _of(weight: Weight, table: Mapping, what: str):
 
 def _update(
     lowered: Lowered, leaf: Leaf, given: Mapping[str, Given], laws: Mapping[str, UpdateLaw], facts: Mapping[int, Fact]
-) -> Optional[Fraction]:
+) -> Optional[Order]:
     if not leaf.weight.trainable:
         return None
     own = given[leaf.name]
     return update_order(own, laws[leaf.weight.name], view_of(lowered, leaf, own, facts))
 
 
-def _smallest(*values: Optional[Fraction]) -> Optional[Fraction]:
+def _smallest(*values: Optional[Order]) -> Optional[Order]:
     """The largest update: C counts downwards, None is no update."""
     present = [value for value in values if value is not None]
     return min(present) if present else None
 
 
-def _orders(
-    lowered: Lowered, given: Mapping[str, Given], C: Mapping[str, Optional[Fraction]]
-) -> dict[str, WeightOrders]:
-    orders = {}
-    for leaf in lowered.leaves:
-        own = given[leaf.name]
-        random = is_random(leaf.weight) if own.random is None else own.random
-        orders[leaf.name] = WeightOrders(own.A, C[leaf.name], random)
-    return orders
-
-
-__all__ = ["STEPS", "Analysis", "Given", "Laws", "Step", "analyse", "gradient_order", "update_order", "view_of"]
+def _orders(lowered: Lowered, given: Mapping[str, Given], C: Mapping[str, Optional[Order]]) -> dict[str, WeightOrders]:
+    return {
+        leaf.name: weight_orders(leaf.weight, given[leaf.name].A, C[leaf.name], given[leaf.name].random)
+        for leaf in lowered.leaves
+    }

@@ -12,10 +12,11 @@ import tpcalc
 from tests.scaling.test_scaling_slices import factory as packed
 from tests.support.models import MODELS, WIDTHS, program, solution
 from tpcalc.derive.gauge import GAUGES
+from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization, Rule
-from tpcalc.derive.solve import parametrize, solve
-from tpcalc.dynamics.given import Given, analyse
+from tpcalc.derive.solve import solve
 from tpcalc.dynamics.regime import MAXIMAL, regime
+from tpcalc.dynamics.training import Given, analyse
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers import LAWS, WeightView, finite, recipe
 

@@ -1,14 +1,10 @@
-"""Named parametrizations and the command line's gauges, alignments and recipes."""
+"""Parametrizations of the literature: inits, largest rates, gauges; and a rate measured."""
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
-import sys
 from fractions import Fraction
 
-import jsonschema
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,9 +13,7 @@ from torch import nn
 import tpcalc
 from tests.support.models import bare_mlp, example, program
 from tpcalc.check.slopes import fit
-from tpcalc.derive.named import NAMED
-from tpcalc.document import schema
-from tpcalc.document.table import table_json
+from tpcalc.derive.parametrizations import WRITTEN_IN
 
 H = Fraction(1, 2)
 GPT, MLP = example("gpt.py", "gpt"), example("mlp.py", "mlp")
@@ -29,11 +23,11 @@ def rules(factory=GPT, **options):
     return tpcalc.derive(program(factory), **{"optimizer": "adam", **options})
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", WRITTEN_IN)
 @pytest.mark.parametrize("gauge", ["init", "mup", "symmetric", "ntk", None])
 def test_every_gauge_writes_the_same_parametrization(name, gauge):
     found = rules(parametrization=name, gauge=gauge)
-    assert (found.parametrization, found.gauge) == (name, gauge or NAMED[name])
+    assert (found.parametrization, found.gauge) == (name, gauge or WRITTEN_IN[name])
     other = rules(parametrization=name, gauge="init")
     for weight, rule in found.items():
         assert (rule.A, rule.C) == (rule.a + rule.b, rule.C) == (other[weight].A, other[weight].C)
@@ -64,69 +58,12 @@ def test_mup_is_what_is_derived():
         }
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"parametrization": "muP"}, "parametrization 'muP' is unknown; choose one of derived, sp, ntp, mfp, mup"),
-        (
-            {"parametrization": "sp", "alignment": "half"},
-            "alignment 'half' is unknown; choose one of full, none, omega",
-        ),
-        ({"alignment": "half"}, "alignment 'half' is unknown"),
-        ({"gauge": "tp5"}, "gauge 'tp5' is unknown; choose one of init, mup, symmetric, ntk"),
-        ({"optimizer": "adamm"}, "optimizer 'adamm' has no update law here; did you mean adam"),
-        ({"optimizer": "adamw+muon"}, r"write it first: muon\+adamw"),
-        ({"optimizer": "muon+"}, "is no recipe; write two names"),
-        ({"optimizer": 3}, "optimizer 3 is no name and no UpdateLaw"),
-    ],
-    ids=str,
-)
-def test_wrong_words(options, message):
-    with pytest.raises(tpcalc.DeriveError, match=message):
-        rules(MLP, **options)
-
-
 def test_an_init_that_is_unstable_is_refused():
     """A tied embedding of std 1 read as logits: n^(1), as it meets what it made itself."""
     with pytest.raises(
         tpcalc.DeriveError, match=r"unstable before any update: h\d+, which leaves as an output, grows like n"
     ):
         rules(example("gpt.py", "gpt_tied"), parametrization="sp")
-
-
-def test_json_holds_what_was_asked():
-    for options in ({"parametrization": "sp", "alignment": "none"}, {"gauge": "mup", "optimizer": "muon+adamw"}):
-        found = rules(MLP, **options)
-        document = table_json(found)
-        jsonschema.validate(document, schema("table"))
-        assert document["gauge"] == found.gauge and document["optimizer"] == found.optimizer
-        assert document["parametrization"] == options.get("parametrization", "derived")
-        assert document["alignment"] == options.get("alignment", "full")
-    by_name = {entry["name"]: entry for entry in document["weights"]}
-    assert (by_name["hidden.weight"]["optimizer"], by_name["output.weight"]["optimizer"]) == ("muon", "adamw")
-    assert document["clipping"] == {"norm": "0", "dominated_by": ["hidden.weight", "output.bias"]}
-
-
-def tpcalc_command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "tpcalc", *arguments], capture_output=True, text=True)
-
-
-def test_command_line():
-    run = tpcalc_command(
-        "table", "examples/mlp.py:mlp", "--parametrization", "ntp", "--optimizer", "sgd", "--format", "json"
-    )
-    document = json.loads(run.stdout)
-    assert (document["parametrization"], document["gauge"]) == ("ntp", "ntk")
-    rows = {e["name"]: (e["a"], e["b"], e["c"]) for e in document["weights"]}
-    assert rows["hidden.weight"] == ("1/2", "0", "0")
-    run = tpcalc_command("table", "examples/mlp.py:mlp", "--optimizer", "adamm")
-    assert run.returncode == 2 and run.stdout == "" and "did you mean adam" in run.stderr
-    run = tpcalc_command("table", "examples/mlp.py:mlp", "--gauge", "tp5")
-    assert run.returncode == 2 and "tp5" in run.stderr and "see tpcalc table --help" in run.stderr
-    run = tpcalc_command("explain", "examples/mlp.py:mlp", "hidden.weight", "--optimizer", "muon+adamw")
-    assert "c = C + u = 0" in run.stdout and "muon (Jordan et al. 2024" in run.stdout
-    run = tpcalc_command("explain", "examples/mlp.py:mlp", "output.weight", "--gauge", "mup")
-    assert "a = 1, b = A - a = 0, gradient g - a = -1" in run.stdout
 
 
 # --- measured ---------------------------------------------------------------------------------------------------------

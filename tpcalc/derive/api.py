@@ -1,0 +1,44 @@
+"""``derive``: from a traced program to the rules of every weight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Optional, Union
+
+from tpcalc.derive.parametrizations import WRITTEN_IN, named_solution
+from tpcalc.derive.parametrize import parametrize
+from tpcalc.derive.result import Parametrization
+from tpcalc.derive.solve import solve
+from tpcalc.optimizers import Recipe, UpdateLaw, recipe
+from tpcalc.program.ir import Program
+
+
+def derive(
+    program: Program,
+    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
+    *,
+    alignment: str = "full",
+    gauge: Optional[str] = None,
+    parametrization: str = "derived",
+) -> Parametrization:
+    """Derive how init, learning rate, weight decay and epsilon of every weight must scale with width.
+
+    ``optimizer``: the name of an update law (``adamw``, ``sgd``, ``lion``, ...), a recipe (``muon+adamw``: the first
+    for hidden matrices), or an :class:`~tpcalc.optimizers.UpdateLaw` of one's own.  ``alignment``: ``full``, ``omega``
+    or ``none`` (:class:`tpcalc.calculus.facts.Alignment`).  ``parametrization``: ``derived``, or one whose init is
+    given, with the largest learning rates that stay stable under that alignment: ``sp``, ``ntp``, ``mfp`` or ``mup``
+    (:mod:`tpcalc.derive.parametrizations`).  ``gauge``: where the sizes stand, ``init`` (no forward multipliers),
+    ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.derive.gauge`); by default that in which the parametrization is
+    written, ``init`` for ``derived``.
+
+    Returns a mapping from parameter name to Rule; exponents follow the conventions of :mod:`tpcalc.derive.result`.
+
+    Raises UnsupportedOpError for an op without a rule, DeriveError for an unknown name or where the uses of a weight
+    have no common solution.
+    """
+    how = recipe(optimizer)
+    if parametrization == "derived":
+        return parametrize(solve(program, alignment), how, gauge or "init")
+    solution = named_solution(program, parametrization, alignment)
+    rules = parametrize(solution, how, gauge or WRITTEN_IN[parametrization])
+    return replace(rules, parametrization=parametrization)

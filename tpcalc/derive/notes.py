@@ -1,0 +1,99 @@
+"""The sentences under the table: what was assumed, what could not be told apart, what shares a rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Optional
+
+from tpcalc.algebra.order import order
+from tpcalc.derive.rates import Blocks, views
+from tpcalc.derive.reasons import power_text
+from tpcalc.derive.result import Rule
+from tpcalc.derive.solve import Solution
+from tpcalc.optimizers import UpdateLaw
+from tpcalc.program.ir import Weight
+
+
+def notes(solution: Solution, rules: Mapping[str, Rule], laws: Sequence[UpdateLaw]) -> tuple[str, ...]:
+    """All of them; ``laws``: those that train some weight."""
+    weights, leaves = solution.lowered.program.weights, solution.lowered.leaves_of
+    whole = [w.name for w in weights if len(leaves[w.name]) == 1 and any(size.is_mixed for size in w.shape)]
+    blurred = [
+        w.name
+        for w in weights
+        if w.grad is not None and len(leaves[w.name]) > 1 and all(leaf.grad == w.grad for leaf in leaves[w.name])
+    ]
+    sites = "gradients, and so the eps column, count on the multipliers that the sites above ask for"
+    return (
+        *([sites] if solution.sites else []),
+        *(
+            f"{name} has a packed axis whose blocks could not be told apart; it is treated as one block"
+            for name in whole
+        ),
+        *_shared_rates(solution, rules, laws),
+        *(
+            f"the gradients of the blocks of {name} could not be told apart: eps, and gradients upstream, are those of "
+            f"the largest"
+            for name in blurred
+        ),
+        *(
+            f"{name} has no path to an output: its exponents are 0 and nothing was derived"
+            for name in sorted(solution.unused)
+        ),
+        *(law.note for law in laws if law.note),
+    )
+
+
+def conventions(laws: Sequence[UpdateLaw]) -> tuple[str, ...]:
+    """How decay and epsilon are meant; of several laws with the name of each."""
+    told: dict[str, list[str]] = {}
+    for law in laws:
+        for sentence in law.conventions:
+            told.setdefault(sentence, []).append(law.name)
+    return tuple(
+        sentence if len(names) == len(laws) else f"{', '.join(names)}: {sentence}" for sentence, names in told.items()
+    )
+
+
+def _shared_rates(solution: Solution, rules: Mapping[str, Rule], laws: Sequence[UpdateLaw]) -> Iterator[str]:
+    """One sentence for all packed weights whose blocks stand alike."""
+    by_name = {law.name: law for law in laws}
+    alike: dict[str, list[str]] = {}
+    for weight in solution.lowered.program.weights:
+        rule = rules[weight.name]
+        sentence = _shared_rate(solution, weight, rule, by_name[rule.optimizer]) if rule.slices else None
+        if sentence is not None and weight.trainable:
+            alike.setdefault(sentence, []).append(weight.name)
+    for sentence, names in alike.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield f"{', '.join(names[:3])}{more}: {sentence}"
+
+
+def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw) -> Optional[str]:
+    """What the blocks share, which ones are slow for it, the remedy; None where the common rate is maximal for all."""
+    found = solution.blocks_of(weight)
+    seen = views(solution, solution.applied, found)
+    c, a = order(rule.c), order(rule.a)
+    slow = {id(need) for need, view in seen if law.C(c, view.at(a), a) > need.C}
+
+    def spans(pairs: Blocks) -> str:
+        texts = [leaf.name.removeprefix(weight.name) for leaf, _ in pairs]
+        return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
+
+    behind = [pair for pair in found if id(pair[1]) in slow]
+    if not behind:
+        return None
+    shared = "weight decay" if rule.eps is None else "eps and weight decay"
+    text = (
+        f"the blocks {spans(found)} have each their own init but share one learning rate, the smallest (and {shared}), "
+        f"so that {spans(behind)} learn{'s' * (len(behind) == 1)} slower than maximal; split the parameter to give "
+        f"each its own"
+    )
+    largest = max((need for _, need in found), key=lambda need: need.C)
+    site = largest.demand.excess_at
+    if site is not None and largest.shift < 0:
+        text += (
+            f", or multiply the result of {solution.lowered.node(site).short_op} by n^{power_text(largest.shift)} in "
+            f"the forward pass (attention logits: 1/d for 1/sqrt(d))"
+        )
+    return text

@@ -1,0 +1,98 @@
+"""Effective orders as rules: (a, b, c), decay and eps of every weight for one optimizer or recipe, in one gauge."""
+
+from __future__ import annotations
+
+from typing import Union
+
+from tpcalc.algebra.order import ZERO, Order
+from tpcalc.calculus.weights import gradient_order, growths, trained, weight_view
+from tpcalc.derive.clipping import clipping
+from tpcalc.derive.gauge import check_gauge, multiplier_exponent
+from tpcalc.derive.notes import conventions, notes
+from tpcalc.derive.rates import rates
+from tpcalc.derive.reasons import init_bound, reason, update_bound
+from tpcalc.derive.result import Parametrization, Rule, SliceRule
+from tpcalc.derive.solve import Solution
+from tpcalc.optimizers import Recipe, UpdateLaw, WeightView, recipe
+from tpcalc.program.ir import Weight
+
+
+def parametrize(solution: Solution, optimizer: Union[str, UpdateLaw, Recipe], gauge: str = "init") -> Parametrization:
+    """Turn effective orders into (a, b, c), decay and eps for one optimizer or recipe, in one gauge.
+
+    Raises DeriveError for an optimizer or a gauge that does not exist.
+    """
+    how, gauge = recipe(optimizer), check_gauge(gauge)
+    program = solution.lowered.program
+    rules: dict[str, Rule] = {}
+    for weight in program.weights:
+        rules.update(dict.fromkeys(weight.names, _rule(solution, weight, how, gauge)))
+    used = [law for law in how.laws if any(rule.optimizer == law.name for rule in rules.values())] or [*how.laws]
+    trainable = [w for w in program.weights if w.trainable]
+    norms = ((w.name, WeightView(rules[w.name].gradient, ZERO, growths(w)).norm) for w in trainable)
+    return Parametrization(
+        rules=rules,
+        optimizer=how.name,
+        widths=program.widths,
+        sites=solution.sites,
+        assumptions=program.assumptions,
+        notes=notes(solution, rules, used),
+        symbol=program.symbol,
+        conventions=conventions(used),
+        gauge=gauge,
+        alignment=solution.alignment.name,
+        clipping=clipping(norms),
+    )
+
+
+def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
+    """The rule of one weight.  Blocks with different needs share the safe, largest exponents; their own in ``slices``.
+
+    Only the init can be made for each block: the learning rate, epsilon and decay of one parameter are one number, and
+    the safe one keeps every block within its budget.
+    """
+    found = solution.needs_of(weight)
+    need = found[0][1] if found else None
+    role, axes = solution.role(weight), growths(weight)
+    # a packed matrix is trained as one: a block that is hidden makes it so
+    hidden = any(own.role(leaf) == "hidden" for leaf, own in found)
+    law = how.law_for("hidden" if hidden else role, axes)
+    A = max((own.A for _, own in found), default=ZERO)
+    C = max((own.C for _, own in found), default=ZERO)
+    if law.relative:  # an update larger than the weight would make it, and so the next update, grow without end
+        C = max(C, A)
+    contracted = need.contracted if need is not None else ZERO
+    a = multiplier_exponent(gauge, A, role, contracted, any(growth > 0 for growth in axes))
+    c, decay, eps = rates(solution, weight, law, a)
+    return Rule(
+        name=weight.name,
+        shape=weight.shape,
+        role=role,
+        a=a,
+        b=A - a,
+        c=c,
+        weight_decay=decay,
+        eps=eps,
+        A=A,
+        C=C,
+        gradient=gradient_order(weight.grad, solution.applied, trained) - a,
+        reason=reason(solution, need, role) + ("" if weight.trainable else "; frozen"),
+        init_bound=init_bound(solution, need) if need is not None else None,
+        update_bound=update_bound(solution, need) if need is not None else None,
+        aliases=weight.aliases,
+        slices=_slices(solution, weight, law, a),
+        trainable=weight.trainable,
+        optimizer=law.name,
+    )
+
+
+def _slices(solution: Solution, weight: Weight, law: UpdateLaw, a: Order) -> tuple[SliceRule, ...]:
+    """The blocks of a packed weight, where they differ."""
+    result = []
+    for leaf, need in solution.blocks_of(weight):
+        if leaf.dim is None or leaf.start is None or leaf.length is None:
+            return ()  # it is whole
+        c = law.c(need.C, weight_view(solution.lowered, leaf, solution.facts, need.A).at(a), a)
+        block = SliceRule(leaf.dim, leaf.start, leaf.length, need.A, need.C, need.role(leaf), need.A - a, c)
+        result.append(block)
+    return tuple(result) if len({(block.A, block.C, block.c) for block in result}) > 1 else ()
