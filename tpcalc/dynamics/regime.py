@@ -21,7 +21,7 @@ from typing import Optional
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.effects import EFFECTS
 from tpcalc.calculus.facts import Alignment, Fact, Facts, roles
-from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits, outputs
+from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits
 from tpcalc.calculus.reading import Id
 from tpcalc.calculus.weights import entries, gradient_order
 from tpcalc.dynamics.training import Analysis
