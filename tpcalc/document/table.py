@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tpcalc.calculus.facts import ALIGNMENTS
 from tpcalc.derive.gauge import GAUGES
-from tpcalc.derive.named import NAMED
+from tpcalc.derive.parametrizations import WRITTEN_IN
 from tpcalc.derive.result import Parametrization, Rule
 from tpcalc.document.model import Count, Exponent, Number, OneOf, OrderText, Row, Several, SizeText
 
@@ -166,7 +166,7 @@ class TableDocument(Row):
     """an update law, or a recipe such as muon+adamw"""
     gauge: Annotated[str, OneOf(GAUGES)] = "init"
     """representative of the abc orbit; init: no forward multipliers"""
-    parametrization: Annotated[str, OneOf(("derived", *NAMED))] = "derived"
+    parametrization: Annotated[str, OneOf(("derived", *WRITTEN_IN))] = "derived"
     """derived, or the given init under which learning rates are the largest stable ones"""
     alignment: Annotated[str, OneOf(tuple(ALIGNMENTS))] = "full"
     scale: ScaleRow
