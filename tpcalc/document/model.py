@@ -10,13 +10,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchem
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
-from tpcalc.algebra.order import MINUS_INFINITY
+from tpcalc.algebra.order import Order
 from tpcalc.algebra.size import Size
 
 
 def _exact_text(value: Any) -> Any:
     """Exact numbers of the calculus are written as text; nothing that JSON holds is one."""
-    return str(value) if isinstance(value, (Fraction, Size)) or value is MINUS_INFINITY else value
+    return str(value) if isinstance(value, (Fraction, Order, Size)) else value
 
 
 Model = TypeVar("Model", bound="Row")
