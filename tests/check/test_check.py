@@ -17,6 +17,7 @@ from torch import nn
 
 import tpcalc
 from tests.support.models import example
+from tpcalc.check import run as checks
 from tpcalc.check.slopes import fit, quantile
 from tpcalc.errors import TpcalcError
 
@@ -193,9 +194,7 @@ def hidden_rate(parametrization, c):
 
 @pytest.mark.parametrize("c, verdict", [("1/2", "above"), ("3/2", "below")])
 def test_a_wrong_exponent_fails(monkeypatch, c, verdict):
-    from tpcalc.check import compare
-
-    monkeypatch.setattr(compare, "parametrize", hidden_rate(compare.parametrize, c))
+    monkeypatch.setattr(checks, "parametrize", hidden_rate(checks.parametrize, c))
     result = tpcalc.check(MODELS["mlp"][0], seeds=2)
     (effect,) = result.of("effect", "hidden.weight")
     assert effect.verdict == verdict and not result.ok

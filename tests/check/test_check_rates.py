@@ -12,7 +12,7 @@ from torch import nn
 import tpcalc
 from tests.check.test_check import hidden_rate
 from tests.support.zoo import ZOO
-from tpcalc.check import compare
+from tpcalc.check import run
 from tpcalc.check.rates import BENT, bearable
 from tpcalc.check.slopes import fit
 from tpcalc.check.training import Trainer
@@ -154,7 +154,7 @@ def test_a_crowded_update_is_not_judged():
 
 
 def test_a_crowd_hides_no_wrong_rate(monkeypatch):
-    monkeypatch.setattr(compare, "parametrize", hidden_rate(compare.parametrize, "3/2"))
+    monkeypatch.setattr(run, "parametrize", hidden_rate(run.parametrize, "3/2"))
     effect = own(tpcalc.check(crowd, (16, 32, 64), seeds=3, steps=2))
     assert effect.verdict == "below" and effect.floor == 0
 
@@ -164,7 +164,7 @@ def test_a_crowd_hides_no_wrong_rate(monkeypatch):
 
 def test_orders_beside_an_infinitesimal_rate():
     from tpcalc.algebra.order import MINUS_INFINITY
-    from tpcalc.check.compare import INFINITESIMAL, in_width
+    from tpcalc.check.predict import INFINITESIMAL, in_width
 
     for power in (-2, -1, 0, 1, 2):
         for order in (Fraction(-3), Fraction(1, 2), Fraction(0), Fraction(7, 4)):

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
 from tpcalc.check.slopes import Slope
+from tpcalc.optimizers import finite
 
 SCHEMA = "tpcalc.check/1"
 QUANTITIES = ("init", "change", "gradient", "effect")
@@ -49,7 +50,7 @@ class Entry:
         """Slope minus wanted order."""
         if self.slope is None or self.wanted is MINUS_INFINITY:
             return None
-        return self.slope.value - float(self.wanted)
+        return self.slope.value - float(finite(self.wanted))
 
     def __str__(self) -> str:
         slope = "none" if self.slope is None else f"{self.slope.value:+.2f} +- {self.slope.error:.2f}"

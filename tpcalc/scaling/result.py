@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Union
 
+from tpcalc.derive.result import Parametrization
 from tpcalc.document.multipliers import check, read
 from tpcalc.document.table import json_text
 from tpcalc.errors import ScalingError
@@ -79,6 +80,31 @@ class Scaling(Multipliers, Mapping):
         return f"<Scaling {self.optimizer}, width {self.base} -> {self.target}, {len(self)} parameters>"
 
 
+class Unscaled(Multipliers):
+    """Every multiplier 1: the code's own init, and one learning rate for all weights at every width."""
+
+    error = ScalingError
+
+    def __init__(self, rules: Parametrization, width: int) -> None:
+        super().__init__(
+            Weight(
+                name=rule.name,
+                blocks=(),
+                shape=tuple(size.at(width) for size in rule.shape),
+                init=1.0,
+                lr=1.0,
+                weight_decay=1.0,
+                eps=None if rule.eps is None else 1.0,
+                clip=1.0,
+                draw=("other", 0.0, 0.0),
+                optimizer=rule.optimizer,
+                aliases=rule.aliases,
+            )
+            for name, rule in rules.items()
+            if name == rule.name
+        )
+
+
 def weights(document: Mapping[str, Any]) -> list[Weight]:
     """One Weight for each parameter of the document; a tied one once, with its other names as aliases."""
     return [_weight(entry) for entry in document["weights"] if entry["tied_to"] is None]
@@ -125,8 +151,8 @@ def scaling_text(scaling: Scaling) -> str:
         rows.append((row.name, str(list(w.shape)), *((f"{w.forward:.6g}",) if multiplied else ()), *numbers))
     sizes = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [f"Multipliers for {scaling.optimizer}, width {scaling.base} -> {scaling.target}", ""]
-    for row in (head, tuple("-" * size for size in sizes), *rows):
-        lines.append("  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip())
+    for line in (head, tuple("-" * size for size in sizes), *rows):
+        lines.append("  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip())
     for heading, sentences in (
         ("init of each block", slices),
         ("the model itself needs", scaling.sites),
