@@ -151,8 +151,8 @@ def scaling_text(scaling: Scaling) -> str:
         rows.append((row.name, str(list(w.shape)), *((f"{w.forward:.6g}",) if multiplied else ()), *numbers))
     sizes = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [f"Multipliers for {scaling.optimizer}, width {scaling.base} -> {scaling.target}", ""]
-    for line in (head, tuple("-" * size for size in sizes), *rows):
-        lines.append("  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip())
+    for row in (head, tuple("-" * size for size in sizes), *rows):
+        lines.append("  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip())
     for heading, sentences in (
         ("init of each block", slices),
         ("the model itself needs", scaling.sites),
