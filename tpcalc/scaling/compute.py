@@ -128,8 +128,9 @@ def _fans(solution: Solution, found: Sequence[tuple[Leaf, Need]], base: int, tar
     if not found:
         return None
     fastest, largest = max(found, key=lambda pair: pair[1].C), min(found, key=lambda pair: pair[1].A)
-    init, update, size = (fan_of(solution, leaf.name, base, target) for leaf, _ in (found[0], fastest, largest))
-    return _Fans(init, update, size, largest[1].A)
+    init, update, size = (leaf.name for leaf, _ in (found[0], fastest, largest))
+    fans = {name: fan_of(solution, name, base, target) for name in {init, update, size}}
+    return _Fans(fans[init], fans[update], fans[size], largest[1].A)
 
 
 def _numbers(

@@ -472,7 +472,10 @@ def _weighed_norm(found: Sequence[tuple[Any, float]], norm_type: float) -> Tenso
     for layout, members in layouts.items():
         here = [(_local(grad), clip) for grad, clip in members]
         norm = _stacked_norm(here, norm_type)
-        norms.append(norm if layout is None else _reduced(norm, *layout, norm_type=norm_type))
+        if layout is not None:
+            mesh, placements = layout
+            norm = _reduced(norm, mesh, placements, norm_type)
+        norms.append(norm)
     if len(norms) == 1:
         return norms[0]
     device = norms[0].device
