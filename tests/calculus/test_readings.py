@@ -73,9 +73,9 @@ def made(kind: type[Structure], rng: random.Random) -> Structure:
             fields[f.name] = rng.random() < 0.5
         elif text == "str":
             fields[f.name] = rng.choice(("odd", "even", "none"))
-        elif text == "Order":
+        elif text == "Order" and f.name in ("order",):
             fields[f.name] = rng.choice(ORDERS)
-        elif text == "Fraction":  # growths are no less than 0; a degree, a shift may be
+        elif text in ("Order", "Fraction"):  # growths are no less than 0; a degree, a shift may be
             signed = f.name in ("k", "shift")
             fields[f.name] = rng.choice((-1, -HALF, *GROWTHS) if signed else GROWTHS) * ONE
         else:

@@ -31,6 +31,7 @@ from tests.support.networks import (
     still_above,
 )
 from tpcalc.algebra.order import ZERO
+from tpcalc.check import predict
 from tpcalc.check.result import Entry
 from tpcalc.check.slopes import fit
 from tpcalc.dynamics.regime import regime
@@ -91,15 +92,13 @@ def test_what_is_drawn_holds_every_kind_of_step():
 
 def test_a_program_that_exceeds_is_told(monkeypatch):
     """Predictions that are too small by n^1/2 are exceeded, by the loss of the first program that is run."""
-    import tpcalc.check.compare as compare
-
-    plain = compare.derived_facts
+    plain = predict.derived_facts
 
     def smaller(lowered, rules):
         facts = plain(lowered, rules)
         return {vid: fact._replace(init=fact.init - 1, change=fact.change - 1) for vid, fact in facts.items()}
 
-    monkeypatch.setattr(compare, "derived_facts", smaller)
+    monkeypatch.setattr(predict, "derived_facts", smaller)
     tally = Tally()
     assert not tally.run((("linear", True), ("relu",)), "adamw")
     assert str(tally).startswith("1 random programs: 0 trained") and len(tally.failed) == 1

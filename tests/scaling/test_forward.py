@@ -564,39 +564,3 @@ def test_names_that_torch_cannot_parametrize_are_refused(name):
 
     with pytest.raises(ScalingError, match=rf"{name} is called as an attribute of nn\.ModuleDict \({name}\)"):
         tpcalc.scale(lambda width: (Named(width), (tokens(),)), BASE, TARGET, gauge="mup")
-
-
-class Kept(nn.Module):
-    """Keeps its readout's parameter itself, in one of several ways."""
-
-    def __init__(self, width: int, how: str):
-        super().__init__()
-        self.embed, self.readout = nn.Embedding(VOCABULARY, width), nn.Linear(width, VOCABULARY, bias=False)
-        weight = self.readout.weight
-        self.how, self.flat, self.closure = how, [weight], lambda x: F.linear(x, weight)
-
-    def forward(self, t: Tensor) -> Tensor:
-        x = torch.tanh(self.embed(t))
-        if self.how == "closure":
-            return self.closure(x)
-        if self.how == "list":
-            return x @ self.flat[0].T
-        if self.how == "times":
-            return F.linear(x, self.flat[0] * 2.0)
-        y = self.readout(x)
-        return y if self.how == "module" else y + sum((p**2).sum() for p in self.parameters())
-
-
-@pytest.mark.filterwarnings("ignore::tpcalc.scaling.SiteWarning")
-@pytest.mark.parametrize("how, op", [("closure", "t"), ("list", "permute"), ("times", "mul"), ("walk", "pow")])
-def test_code_that_keeps_the_parameter_itself_is_refused(how, op):
-    """It would train another model without a word: seen in a trace with the multipliers on."""
-
-    def factory(width):
-        return Kept(width, how), (tokens(),)
-
-    message = rf"readout\.weight is read past its multiplier by aten\.{op}\..* in test_forward\.py:\d+, where the code"
-    with pytest.raises(ScalingError, match=message):
-        tpcalc.scale(factory, BASE, TARGET, gauge="mup")
-    tpcalc.scale(factory, BASE, TARGET)
-    tpcalc.scale(lambda width: (Kept(width, "module"), (tokens(),)), BASE, TARGET, gauge="mup")

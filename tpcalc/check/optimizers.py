@@ -66,7 +66,7 @@ def _transformers(rate: float, **options: Any) -> Built:
 
 #: RAdam adapts from its sixth step on (rho > 5; Liu et al. 2020, Algorithm 2), and at first by a small factor that
 #: grows fast only under a small beta2.
-RADAM = {"betas": (0.9, 0.9), "warm_up": 7}
+RADAM: dict[str, Any] = {"betas": (0.9, 0.9), "warm_up": 7}
 #: Adadelta's updates start at the root of epsilon, so this one is no formality (torch's default).
 ADADELTA_EPS = 1e-6
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
-if TYPE_CHECKING:
-    from tpcalc.check.training import Trainer
+from tpcalc.check.training import Trainer
 
 #: How far the loss may leave what its gradients foretell, as a part of that: where slopes are to stay below their
 #: orders, and where one rate serves all widths and slopes are to be those of the first order.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tpcalc.errors import TpcalcError
 
-State = dict[str, Any]
+State = dict[Any, Any]
 Group = Mapping[str, Any]
 
 
@@ -29,7 +29,9 @@ class Reference(torch.optim.Optimizer):
     DEFAULTS: Mapping[str, Any] = {}
 
     def __init__(self, groups: Sequence[Group], **defaults: Any) -> None:
-        super().__init__(groups, {"lr": 1e-3, "weight_decay": 0.0, **self.DEFAULTS, **defaults})
+        super().__init__(
+            [dict(group) for group in groups], {"lr": 1e-3, "weight_decay": 0.0, **self.DEFAULTS, **defaults}
+        )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

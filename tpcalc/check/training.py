@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from itertools import cycle
 from typing import Any, Optional, Union
 
@@ -15,12 +14,13 @@ import torch.nn.functional as F
 from torch.utils._pytree import tree_map
 
 from tpcalc.check.effects import Use, measured, overwrites
-from tpcalc.check.optimizers import Make
+from tpcalc.check.optimizers import Built
+from tpcalc.check.settings import Settings
 from tpcalc.check.sizes import Sizes, arrangements, rms
-from tpcalc.derive.result import SliceRule
 from tpcalc.errors import TpcalcError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Program
+from tpcalc.scaling.runtime import Multipliers
 from tpcalc.trace.record import decomposed, find_loss, observe, primary_outputs
 from tpcalc.trace.target import call_factory
 
@@ -35,45 +35,36 @@ Loss = Callable[[Any], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Exponents:
-    """Of one weight: std ``~ n^-b`` (relative to the code's own at the base width), lr ``~ n^-c``, decay and eps ``~
-    n^x``."""
+class Training:
+    """How every run trains: as a user of the ``multipliers`` (of each width) does who tuned at the smallest width.
 
-    b: Fraction
-    c: Fraction
-    weight_decay: Fraction
-    eps: Optional[Fraction]
-    slices: tuple[SliceRule, ...] = ()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The optimizer of one weight: its law, its learning rate and epsilon (None: it has none) at the base width."""
-
-    law: str
-    lr: float
-    eps: Optional[float]
-    make: Make
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How every run trains.  ``exponents`` None: the code's own init and one learning rate at every width.
-
-    ``lr`` or ``eps`` None: that of each optimizer.  ``warm_up``: as many of the ``steps`` come before those of
-    interest.
+    ``makers``: by the name of an update law, how its optimizer is made.  ``slower``: every learning rate times this.
     """
 
-    trained_by: Mapping[str, Trained]
-    lr: Optional[float]
-    weight_decay: float
-    eps: Optional[float]
-    steps: int
-    base: int
-    exponents: Optional[Mapping[str, Exponents]]
-    warm_up: int = 0
+    multipliers: Mapping[int, Multipliers]
+    makers: Mapping[str, Built]
+    settings: Settings
     slower: float = 1.0
-    """Every learning rate times this."""
+
+    @property
+    def warm_up(self) -> int:
+        """How many of the ``steps`` come before those of interest."""
+        return max(maker.warm_up for maker in self.makers.values())
+
+    @property
+    def steps(self) -> int:
+        return self.settings.steps + self.warm_up
+
+    def optimizers(self, model: torch.nn.Module, width: int) -> list[torch.optim.Optimizer]:
+        """One for each law that trains a parameter."""
+        given, found = self.settings, []
+        for law, maker in self.makers.items():
+            lr = (maker.rate if given.lr is None else given.lr) * self.slower
+            eps = maker.eps if given.eps is None else given.eps
+            groups = self.multipliers[width].param_groups(model, lr, given.weight_decay, eps, optimizer=law)
+            if groups:
+                found.append(maker.make(groups, model))
+        return found
 
 
 @dataclass
@@ -134,59 +125,6 @@ def default_loss(program: Program, seed: int) -> Loss:
     return loss
 
 
-def initialise(model: torch.nn.Module, program: Program, recipe: Recipe, width: int) -> None:
-    """Turn the code's own init at ``width`` into the wanted one, in place."""
-    if recipe.exponents is None:
-        return
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    with torch.no_grad():
-        for weight in program.weights:
-            laws = dict(weight.init)
-            here, base = laws.get(width), laws.get(recipe.base)
-            if here is None or base is None or "unknown" in (here.kind, base.kind):
-                raise TpcalcError(
-                    f"the init of {weight.name} can't be read from the code at widths {recipe.base} and {width}; "
-                    f"initialise it with "
-                    f"torch.nn.init"
-                )
-            own, wanted = math.hypot(here.std, here.mean), math.hypot(base.std, base.mean)
-            if own:
-                exponents = recipe.exponents[weight.name]
-                blocks = [(parameters[weight.name], exponents.b)]
-                if exponents.slices:
-                    blocks = [
-                        (parameters[weight.name].narrow(s.dim, s.start.at(width), s.length.at(width)), s.A)
-                        for s in exponents.slices
-                    ]
-                for block, b in blocks:
-                    block.mul_((width / recipe.base) ** -float(b) * wanted / own)
-
-
-def make_optimizers(
-    model: torch.nn.Module, program: Program, recipe: Recipe, width: int
-) -> list[torch.optim.Optimizer]:
-    """One optimizer for each law, with one group for each set of equal hyperparameters."""
-    ratio = width / recipe.base
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    groups: dict[str, dict[tuple, dict[str, Any]]] = {}
-    for weight in program.weights:
-        parameter, trained = parameters[weight.name], recipe.trained_by[weight.name]
-        if not parameter.requires_grad:
-            continue
-        lr = (trained.lr if recipe.lr is None else recipe.lr) * recipe.slower
-        decay, eps = recipe.weight_decay, trained.eps if recipe.eps is None else recipe.eps
-        if recipe.exponents is not None:
-            own = recipe.exponents[weight.name]
-            lr *= ratio ** -float(own.c)
-            decay *= ratio ** float(own.weight_decay)
-            if eps is not None:
-                eps *= ratio ** float(own.eps or 0)
-        group = {"params": [], "lr": lr, "weight_decay": decay, **({} if trained.eps is None else {"eps": eps})}
-        groups.setdefault(trained.law, {}).setdefault((lr, decay, eps), group)["params"].append(parameter)
-    makes = {trained.law: trained.make for trained in recipe.trained_by.values()}
-    return [makes[law](list(own.values()), model) for law, own in groups.items()]
-
-
 def take_fused_kernels(optimizer: torch.optim.Optimizer) -> None:
     """Let a new optimizer that has a fused kernel use it: the same rule in one pass over memory, up to rounding."""
     if optimizer.state or optimizer.defaults.get("fused", False) is not None:
@@ -226,9 +164,14 @@ class Trainer:
     """Runs of one factory.  Inputs are those of the smallest width wherever they have the same shape."""
 
     def __init__(
-        self, factory: Callable[[int], Any], probe: Probe, recipe: Recipe, batch: Optional[Batch], loss: Optional[Loss]
+        self,
+        factory: Callable[[int], Any],
+        probe: Probe,
+        training: Training,
+        batch: Optional[Batch],
+        loss: Optional[Loss],
     ) -> None:
-        self.factory, self.probe, self.recipe, self.batch, self.loss = factory, probe, recipe, batch, loss
+        self.factory, self.probe, self.training, self.batch, self.loss = factory, probe, training, batch, loss
         self._listed = None if batch is None or callable(batch) else [_as_inputs(item) for item in batch]
         if self._listed is not None and not self._listed:
             raise TpcalcError("batch= is empty; give at least one batch of inputs")
@@ -284,11 +227,11 @@ class Trainer:
         return {name: rms(parameter.grad) for name, parameter in parameters if parameter.grad is not None}
 
     def _start(self, width: int, seed: int) -> tuple[torch.nn.Module, list[Any], Loss]:
-        """A model with the init of the recipe, its batches and its loss."""
+        """A model with the wanted init, its batches and its loss."""
         with _seeded(seed):
             model, own = call_factory(self.factory, width)
         batches = self.inputs(width, own)
-        initialise(model, self.probe.program, self.recipe, width)
+        self.training.multipliers[width].init_(model)
         return model, batches, self.loss or default_loss(self.probe.program, seed)
 
     def _small(self, width: int) -> bool:
@@ -297,26 +240,23 @@ class Trainer:
         return all(math.prod(size.at(width) for size in shape) <= most for shapes, most in limits for shape in shapes)
 
     def _run(self, width: int, seed: int) -> Run:
-        program, recipe = self.probe.program, self.recipe
+        program, training = self.probe.program, self.training
         model, batches, loss = self._start(width, seed)
         parameters = dict(model.named_parameters(remove_duplicate=False))
         before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
         run = Run()
         sizes = Sizes(self._arranged, self._copied, self.probe.lowered.centred_inside)
         self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
-        optimizers = make_optimizers(model, program, recipe, width)
+        optimizers = training.optimizers(model, width)
         for optimizer in optimizers:
             take_fused_kernels(optimizer)
-        split = -recipe.warm_up % len(batches)  # so that the first batch, the probe, is new when it counts
-        for step, inputs in zip(range(recipe.steps), cycle(batches[split:] + batches[:split])):
+        split = -training.warm_up % len(batches)  # so that the first batch, the probe, is new when it counts
+        for step, inputs in zip(range(training.steps), cycle(batches[split:] + batches[:split])):
             model.zero_grad(set_to_none=True)
             with _seeded(10_000 * seed + step):
                 value = loss(_apply(model, inputs))
             value.backward()
-            if step in (
-                0,
-                recipe.steps - 1,
-            ):  # of the first and the last the larger: at the end little may be left to learn
+            if step in (0, training.steps - 1):  # the larger of both: at the end little may be left to learn
                 for weight in program.weights:
                     grad, key = parameters[weight.name].grad, ("gradient", weight.name)
                     run.sizes[key] = max(run.sizes.get(key, 0.0), 0.0 if grad is None else rms(grad))
@@ -343,14 +283,14 @@ class Trainer:
         return run
 
     def descent(self, slower: float, width: int, seed: int) -> tuple[float, float, float]:
-        """With learning rates times ``slower``, summed over the steps of a run: how far the loss of its batch falls, how
-        far its gradients say that it falls, and how large it is."""
-        recipe = replace(self.recipe, slower=slower)
+        """With learning rates times ``slower``, summed over the steps of a run: how far the loss of its batch falls,
+        how far its gradients say that it falls, and how large it is."""
+        training = replace(self.training, slower=slower)
         model, batches, loss = self._start(width, seed)
-        optimizers = make_optimizers(model, self.probe.program, recipe, width)
+        optimizers = training.optimizers(model, width)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         fell = foretold = size = 0.0
-        for step, inputs in zip(range(recipe.steps), cycle(batches)):
+        for step, inputs in zip(range(training.steps), cycle(batches)):
             before = [parameter.detach().clone() for parameter in parameters]
             buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
             model.zero_grad(set_to_none=True)

@@ -18,9 +18,10 @@ from tpcalc.errors import ScalingError
 from tpcalc.lower.lowered import Leaf
 from tpcalc.optimizers import Recipe, UpdateLaw, finite, recipe
 from tpcalc.scaling.fans import Fan, fan_of
-from tpcalc.scaling.initial import Initial, block_initials, initials
+from tpcalc.scaling.initial import Initial, Inits
 from tpcalc.scaling.reached import check_reached
 from tpcalc.scaling.result import Scaling
+from tpcalc.trace import trace
 
 
 class SiteWarning(UserWarning):
@@ -40,26 +41,20 @@ def scale(
     """Exact multipliers that carry hyperparameters tuned at width ``base`` to width ``target``.
 
     ``factory(width)`` is traced under fake tensors at ``base``, at ``target`` and at other ``widths`` (by default twice
-    and four times ``base``).  ``optimizer`` and ``gauge`` are those of :func:`tpcalc.derive.solve`; in any gauge but ``init``
-    the model also needs :meth:`~tpcalc.scaling.runtime.Multipliers.forward_`, which puts multipliers on its weights.
+    and four times ``base``).  ``optimizer`` and ``gauge`` are those of :func:`tpcalc.derive.derive`; in any gauge but
+    ``init`` the model also needs :meth:`~tpcalc.scaling.runtime.Multipliers.forward_`, which puts multipliers on its
+    weights.
 
     Warns with SiteWarning of places that need a forward multiplier.  Raises ScalingError where the code's own init
     can't be read or measured exactly, or where the forward pass reads a weight past the multiplier that the gauge puts
-    on it; and what :func:`tpcalc.trace` and :func:`tpcalc.derive.solve` raise.
+    on it; and what :func:`tpcalc.trace` and :func:`tpcalc.derive` raise.
     """
-    from tpcalc.trace import trace
-
-    program = trace(factory, traced_widths(base, target, widths), loss=loss)
-    solution = solve(program)
+    solution = solve(trace(factory, traced_widths(base, target, widths), loss=loss))
     how = recipe(optimizer)
     rules = parametrize(solution, how, gauge)
-    clips = clip_orders(rules, parametrize(solution, how, CLIPPED_AS))
-    laws = initials(factory, program, base, target)
-    cut = [leaf for weight in program.weights if rules[weight.name].slices for leaf, _ in solution.needs_of(weight)]
-    laws.update(block_initials(factory, cut, laws, base, target))
+    scaling = Scalings(factory, solution, rules, how).between(base, target)
     for site in rules.sites:
         warnings.warn(f"{site.message} (no multiplier of a weight replaces this)", SiteWarning, stacklevel=2)
-    scaling = Scaling(_document(solution, rules, how, laws, clips, base, target))
     check_reached(scaling, factory, loss)
     return scaling
 
@@ -73,38 +68,43 @@ def traced_widths(base: int, target: int, widths: Optional[Sequence[int]] = None
     return tuple(sorted({base, target, *others}))
 
 
-def _document(
-    solution: Solution,
-    rules: Parametrization,
-    how: Recipe,
-    laws: dict[str, Initial],
-    clips: dict[str, Fraction],
-    base: int,
-    target: int,
-) -> dict[str, Any]:
-    """The document of :func:`tpcalc.document.table.table_json` with its numbers filled in."""
-    document = table_json(rules)
-    document["scale"].update(base=base, target=target)
-    found = {weight.name: solution.needs_of(weight) for weight in solution.lowered.program.weights}
-    for entry in document["weights"]:
-        rule = rules[entry["name"]]
-        shapes = [[size.at(width) for size in rule.shape] for width in (base, target)]
-        law = laws[rule.name]
-        fans = _fans(solution, found[rule.name], base, target)
-        numbers = _numbers(rule, fans, law, how.by_name[rule.optimizer], shapes, clips[rule.name])
-        entry["shape_at"] = {"base": shapes[0], "target": shapes[1]}
-        entry["init_law"] = law.draw
-        entry.update(_init_sizes(law, numbers["init"]))
-        entry["multipliers"] = numbers
-        for piece, shown in zip(rule.slices, entry["slices"], strict=True):
-            leaf = next(leaf for leaf, _ in found[rule.name] if leaf.start == piece.start)
-            law = laws[leaf.name]
-            init = _init(leaf.name, law, fan_of(solution, leaf.name, base, target), piece.A, rule.a)
-            shown["start_at"] = {"base": leaf.start.at(base), "target": leaf.start.at(target)}
-            shown["length_at"] = {"base": leaf.length.at(base), "target": leaf.length.at(target)}
-            shown.update(_init_sizes(law, init))
-            shown["multipliers"] = {"init": init}
-    return document
+class Scalings:
+    """The multipliers of one model under derived ``rules``, between any two of the widths at which it was traced."""
+
+    def __init__(self, factory: Callable[[int], Any], solution: Solution, rules: Parametrization, how: Recipe) -> None:
+        weights = solution.lowered.program.weights
+        self._solution, self._rules, self._how = solution, rules, how
+        self._blocks = {weight.name: solution.needs_of(weight) for weight in weights}
+        cut = [leaf for weight in weights if rules[weight.name].slices for leaf, _ in self._blocks[weight.name]]
+        self._inits = Inits(factory, solution.lowered.program, cut)
+        self._clips = clip_orders(rules, parametrize(solution, how, CLIPPED_AS))
+
+    def between(self, base: int, target: int) -> Scaling:
+        """Raises ScalingError where the code's own init is not known exactly."""
+        return Scaling(self._document(self._inits.between(base, target), base, target))
+
+    def _document(self, laws: dict[str, Initial], base: int, target: int) -> dict[str, Any]:
+        """The document of :func:`tpcalc.document.table.table_json` with its numbers filled in."""
+        document = table_json(self._rules)
+        document["scale"].update(base=base, target=target)
+        for entry in document["weights"]:
+            rule = self._rules[entry["name"]]
+            found, law = self._blocks[rule.name], laws[rule.name]
+            shapes = [[size.at(width) for size in rule.shape] for width in (base, target)]
+            fans = _fans(self._solution, found, base, target)
+            numbers = _numbers(rule, fans, law, self._how.by_name[rule.optimizer], shapes, self._clips[rule.name])
+            entry["shape_at"] = {"base": shapes[0], "target": shapes[1]}
+            entry["init_law"] = law.draw
+            entry.update(_init_sizes(law, numbers["init"]))
+            entry["multipliers"] = numbers
+            for piece, shown in zip(rule.slices, entry["slices"], strict=True):
+                name = next(leaf.name for leaf, _ in found if leaf.start == piece.start)
+                init = _init(name, laws[name], fan_of(self._solution, name, base, target), piece.A, rule.a)
+                shown["start_at"] = {"base": piece.start.at(base), "target": piece.start.at(target)}
+                shown["length_at"] = {"base": piece.length.at(base), "target": piece.length.at(target)}
+                shown.update(_init_sizes(laws[name], init))
+                shown["multipliers"] = {"init": init}
+        return document
 
 
 def _init_sizes(law: Initial, init: float) -> dict[str, Any]:
@@ -128,8 +128,10 @@ def _fans(solution: Solution, found: Sequence[tuple[Leaf, Need]], base: int, tar
     """From the blocks of a weight and their needs; None for a weight without a path to an output."""
     if not found:
         return None
-    binding = found[0], max(found, key=lambda pair: pair[1].C), min(found, key=lambda pair: pair[1].A)
-    return _Fans(*(fan_of(solution, leaf.name, base, target) for leaf, _ in binding), binding[2][1].A)
+    fastest, largest = max(found, key=lambda pair: pair[1].C), min(found, key=lambda pair: pair[1].A)
+    init, update, size = (leaf.name for leaf, _ in (found[0], fastest, largest))
+    fans = {name: fan_of(solution, name, base, target) for name in {init, update, size}}
+    return _Fans(fans[init], fans[update], fans[size], largest[1].A)
 
 
 def _numbers(
@@ -139,8 +141,8 @@ def _numbers(
     trained_by: UpdateLaw,
     shapes: Sequence[Sequence[int]],
     clip: Fraction,
-) -> dict[str, Optional[float]]:
-    """The multipliers of one weight.  Each is evaluated once, from exact ratios."""
+) -> dict[str, Any]:
+    """The multipliers of one weight (eps: None where its optimizer has none), each evaluated once from exact ratios."""
     if fans is None:
         ones = dict.fromkeys(("init", "lr", "weight_decay", "eps", "clip", "forward"), 1.0)
         return {**ones, "eps": None if rule.eps is None else 1.0}

@@ -7,12 +7,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Optional
+
+import torch
 
 from tpcalc.algebra.roots import Factor, power_product, tidy
 from tpcalc.errors import ScalingError
 from tpcalc.lower.lowered import Leaf
 from tpcalc.program.ir import InitLaw, Program, Weight
+from tpcalc.trace.init import InitRecorder, measured_law
+from tpcalc.trace.record import build
+from tpcalc.trace.target import call_factory
 
 #: Entries of the largest model that is built for real to measure an init that can't be read.
 LARGEST_MEASURED = 1 << 26
@@ -49,65 +54,75 @@ class Initial:
         return "normal" if "normal" in name or name in ("randn", "randn_like", "orthogonal_") else "other"
 
 
-def initials(factory: Callable[[int], Any], program: Program, base: int, target: int) -> dict[str, Initial]:
-    """The Initial of every weight, by its first name.
+class Inits:
+    """The code's own init of every weight, and of the ``blocks`` of packed ones: it may draw q otherwise than k and v.
 
-    Read from the init calls recorded while tracing; where these say ``unknown``, measured on small real instances.
-    Raises ScalingError, naming the weight, where neither gives an exact answer.
+    Read from the init calls: of weights as they were recorded while tracing, of blocks in a construction of their own.
+    Weights whose calls say ``unknown`` are measured on small real instances, and such a block starts as its weight.
+    What has to be built is built once, for whatever widths are asked for.
     """
-    known, unknown = {}, []
-    for weight in program.weights:
-        laws = dict(weight.init)
-        at_base, at_target = laws.get(base), laws.get(target)
-        if at_base is None or at_target is None or "unknown" in (at_base.kind, at_target.kind):
-            unknown.append(weight)
-        else:
-            known[weight.name] = _exact(weight, at_base, at_target, base, target)
-    if unknown:
-        known.update(_measured(factory, program, unknown, base, target))
-    return known
 
+    def __init__(self, factory: Callable[[int], Any], program: Program, blocks: Sequence[Leaf] = ()) -> None:
+        self._factory, self._program, self._blocks = factory, program, blocks
+        self._block_laws: dict[int, dict[str, InitLaw]] = {}
+        self._samples: dict[int, dict[str, tuple[InitLaw, int]]] = {}
 
-def block_initials(
-    factory: Callable[[int], Any], blocks: Sequence[Leaf], whole: dict[str, Initial], base: int, target: int
-) -> dict[str, Initial]:
-    """The Initial of each block of the packed weights, by its name: the code may draw q otherwise than k and v.
+    def between(self, base: int, target: int) -> dict[str, Initial]:
+        """By the first name of a weight and the name of a block.
 
-    Read from the init calls of the construction; where they don't say, that of the whole weight.
-    """
-    laws = {width: _block_laws(factory, blocks, width) for width in (base, target)} if blocks else {}
-    found = {}
-    for leaf in blocks:
-        at_base, at_target = laws[base].get(leaf.name), laws[target].get(leaf.name)
-        if at_base is None or at_target is None or "unknown" in (at_base.kind, at_target.kind):
-            found[leaf.name] = whole[leaf.weight.name]
-        else:
+        Raises ScalingError, naming the weight, where there is no exact answer.
+        """
+        found, unknown = {}, []
+        for weight in self._program.weights:
+            laws = dict(weight.init)
+            read = _read(weight, laws.get(base), laws.get(target), base, target)
+            if read is None:
+                unknown.append(weight)
+            else:
+                found[weight.name] = read
+        found.update((weight.name, _snapped(weight, self._measured(unknown), base, target)) for weight in unknown)
+        for leaf in self._blocks:
+            at_base, at_target = (self._laws_at(width)[leaf.name] for width in (base, target))
             named = replace(leaf.weight, name=leaf.name, shape=leaf.shape)
-            found[leaf.name] = _exact(named, at_base, at_target, base, target)
-    return found
+            found[leaf.name] = _read(named, at_base, at_target, base, target) or found[leaf.weight.name]
+        return found
 
+    def _laws_at(self, width: int) -> dict[str, InitLaw]:
+        """The laws of the blocks at ``width``."""
+        if width not in self._block_laws:
+            recorder, laws = InitRecorder(), self._block_laws.setdefault(width, {})
+            model, _ = build(lambda: call_factory(self._factory, width), recorder)
+            parameters = dict(model.named_parameters(remove_duplicate=False))
+            for leaf in self._blocks:
+                assert leaf.dim is not None and leaf.start is not None and leaf.length is not None
+                place = leaf.dim, leaf.start.at(width), leaf.length.at(width)
+                laws[leaf.name] = recorder.law_of_block(parameters[leaf.weight.name], *place)
+        return self._block_laws[width]
 
-def _block_laws(factory: Callable[[int], Any], blocks: Sequence[Leaf], width: int) -> dict[str, InitLaw]:
-    from tpcalc.trace.init import InitRecorder
-    from tpcalc.trace.record import build
-    from tpcalc.trace.target import call_factory
-
-    recorder = InitRecorder()
-    model, _ = build(lambda: call_factory(factory, width), recorder)
-    weights = dict(model.named_parameters(remove_duplicate=False))
-    return {
-        leaf.name: recorder.law_of_block(
-            weights[leaf.weight.name], leaf.dim, leaf.start.at(width), leaf.length.at(width)
-        )
-        for leaf in blocks
-    }
+    def _measured(self, unknown: Sequence[Weight]) -> dict[int, dict[str, tuple[InitLaw, int]]]:
+        """By width, of small real instances: the law of each weight and how many entries say so."""
+        if not self._samples:
+            widths = _small_widths(self._program)
+            if len(widths) < 3:
+                raise ScalingError(
+                    f"the init of {', '.join(weight.name for weight in unknown[:3])} can't be read from the code "
+                    f"({_why(unknown[0])}) and the model is too large to measure it; initialise it with torch.nn.init, "
+                    f"or give smaller --widths"
+                )
+            self._samples = {width: _measure(self._factory, width) for width in widths[:4]}
+        return self._samples
 
 
 def _rms(law: InitLaw) -> float:
     return math.hypot(law.std, law.mean) if law.mean else law.std
 
 
-def _exact(weight: Weight, base: InitLaw, target: InitLaw, base_width: int, target_width: int) -> Initial:
+def _read(
+    weight: Weight, base: Optional[InitLaw], target: Optional[InitLaw], base_width: int, target_width: int
+) -> Optional[Initial]:
+    """From what the init calls say at both widths; None where they say nothing."""
+    if base is None or target is None or "unknown" in (base.kind, target.kind):
+        return None
     at_base, at_target = _rms(base), _rms(target)
     if at_base == at_target:
         return Initial(base, target)
@@ -133,44 +148,20 @@ def _without_noise(ratio: float, weight: Weight, base: int, target: int) -> Fact
     return (width, power) if abs(ratio / snapped - 1) <= SIGMAS * noise < 0.2 else tidy(ratio)
 
 
-def _measured(
-    factory: Callable[[int], Any], program: Program, weights: Sequence[Weight], base: int, target: int
-) -> dict[str, Initial]:
-    widths = _small_widths(program, base)
-    names = ", ".join(weight.name for weight in weights[:3])
-    samples = {}
-    for width in widths:
-        samples[width] = _measure(factory, width)
-        if len(samples) == 4:
-            break
-    if len(samples) < 3:
-        raise ScalingError(
-            f"the init of {names} can't be read from the code ({_why(weights[0])}) and the model is too large to "
-            f"measure it; initialise it with torch.nn.init, or give smaller --widths"
-        )
-    return {weight.name: _snapped(weight, samples, base, target) for weight in weights}
-
-
 def _why(weight: Weight) -> str:
     return next((law.call for _, law in weight.init if law.kind == "unknown"), "") or "no init call was seen"
 
 
-def _small_widths(program: Program, base: int) -> list[int]:
-    """The largest traced widths at which a real model is small."""
-    fitting = []
-    for width in sorted(program.widths, reverse=True):
-        entries = sum(math.prod(size.at(width) for size in weight.shape) for weight in program.weights)
-        if entries <= LARGEST_MEASURED:
-            fitting.append(width)
-    return fitting
+def _small_widths(program: Program) -> list[int]:
+    """The traced widths at which a real model is small, the largest first."""
+
+    def entries(width: int) -> int:
+        return sum(math.prod(size.at(width) for size in weight.shape) for weight in program.weights)
+
+    return [width for width in sorted(program.widths, reverse=True) if entries(width) <= LARGEST_MEASURED]
 
 
 def _measure(factory: Callable[[int], Any], width: int) -> dict[str, tuple[InitLaw, int]]:
-    import torch
-
-    from tpcalc.trace.init import measured_law
-    from tpcalc.trace.target import call_factory
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, _ = call_factory(factory, width)

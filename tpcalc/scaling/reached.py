@@ -11,15 +11,14 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from tpcalc.errors import ScalingError
+from tpcalc.program.ir import references
 from tpcalc.scaling.result import Scaling
+from tpcalc.trace.record import record
+from tpcalc.trace.target import call_factory
 
 
 def check_reached(scaling: Scaling, factory: Callable[[int], Any], loss: Optional[Callable[..., Any]]) -> None:
     """Raise ScalingError, naming the weight and the place, where the forward pass reads one past its multiplier."""
-    from tpcalc.program.ir import references
-    from tpcalc.trace.record import record
-    from tpcalc.trace.target import call_factory
-
     multipliers = {name: weight.forward for name, weight in scaling.items() if weight.forward != 1.0}
     if not multipliers:
         return

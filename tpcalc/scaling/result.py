@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Union
 
+from tpcalc.derive.result import Parametrization
 from tpcalc.document import json_text
 from tpcalc.document.multipliers import check, read
 from tpcalc.errors import ScalingError
@@ -73,6 +74,31 @@ class Scaling(Shown, Multipliers, Mapping[str, Weight]):
 
     def __repr__(self) -> str:
         return f"<Scaling {self.optimizer}, width {self.base} -> {self.target}, {len(self)} parameters>"
+
+
+class Unscaled(Multipliers):
+    """Every multiplier 1: the code's own init, and one learning rate for all weights at every width."""
+
+    error = ScalingError
+
+    def __init__(self, rules: Parametrization, width: int) -> None:
+        super().__init__(
+            Weight(
+                name=rule.name,
+                blocks=(),
+                shape=tuple(size.at(width) for size in rule.shape),
+                init=1.0,
+                lr=1.0,
+                weight_decay=1.0,
+                eps=None if rule.eps is None else 1.0,
+                clip=1.0,
+                draw=("other", 0.0, 0.0),
+                optimizer=rule.optimizer,
+                aliases=rule.aliases,
+            )
+            for name, rule in rules.items()
+            if name == rule.name
+        )
 
 
 def weights(document: Mapping[str, Any]) -> list[Weight]:

@@ -1,7 +1,7 @@
 """Multipliers applied to a real model: torch only, no import of tpcalc.
 
-:mod:`tpcalc.scaling.codegen` copies everything below the marker into the files it generates, so what the package does and what
-a generated file does is one and the same code.
+:mod:`tpcalc.scaling.codegen` copies everything below the marker into the files it generates, so what the package does
+and what a generated file does is one and the same code.
 """
 
 from __future__ import annotations
@@ -401,7 +401,7 @@ def _scale_slices(parameter: Tensor, weight: Weight) -> None:
         parameter.narrow(dim, start, length).mul_(init)
 
 
-def _slice_factors(parameter: Tensor, weight: Weight) -> Tensor:
+def _slice_factors(parameter: Any, weight: Weight) -> Tensor:
     """The multipliers of a shard of a packed weight, entry by entry along its axis."""
     here, dim = _local(parameter.detach()), weight.slices[0][0]
     dtype = torch.float64 if here.dtype == torch.float64 else torch.float32
@@ -464,7 +464,7 @@ def _weighed_norm(found: Sequence[tuple[Any, float]], norm_type: float) -> Tenso
         return torch.tensor(0.0)
     layouts: dict[Any, list[tuple[Tensor, float]]] = {}
     for grad, clip in found:
-        layout = None
+        layout: Any = None
         if hasattr(grad, "placements"):
             layout = (grad.device_mesh, tuple(grad.placements))
         layouts.setdefault(layout, []).append((grad, clip))
@@ -472,7 +472,10 @@ def _weighed_norm(found: Sequence[tuple[Any, float]], norm_type: float) -> Tenso
     for layout, members in layouts.items():
         here = [(_local(grad), clip) for grad, clip in members]
         norm = _stacked_norm(here, norm_type)
-        norms.append(norm if layout is None else _reduced(norm, *layout, norm_type))
+        if layout is not None:
+            mesh, placements = layout
+            norm = _reduced(norm, mesh, placements, norm_type)
+        norms.append(norm)
     if len(norms) == 1:
         return norms[0]
     device = norms[0].device

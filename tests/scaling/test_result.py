@@ -1,4 +1,4 @@
-"""Scaling as data: exact numbers, the JSON file and what is refused, the command line, schedules."""
+"""Multipliers as data: the mapping, the JSON file and what is refused, the command line; multipliers of 1."""
 
 from __future__ import annotations
 
@@ -9,23 +9,16 @@ import os
 import pickle
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 
 import jsonschema
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import nn
-from torch.optim import lr_scheduler
 
 import tpcalc
-from tpcalc.algebra.roots import power_product, tidy
 from tpcalc.document import schema
-from tpcalc.optimizers import LAWS
 from tpcalc.scaling import ScalingError
-from tpcalc.scaling.schedules import RatioWarning, cosine_annealing, one_cycle, per_group, ratios_kept
+from tpcalc.scaling.result import Unscaled
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -42,72 +35,6 @@ def scaling() -> tpcalc.Scaling:
 # -- exact numbers ----------------------------------------------------------------------------------
 
 
-def test_powers_are_exact_where_they_are_rational():
-    four, half = Fraction(4), Fraction(1, 2)
-    assert power_product([(four, half)]) == 2.0 and power_product([(four, -half)]) == 0.5
-    assert power_product([(Fraction(3), half), (Fraction(3), -half)]) == 1.0
-    assert power_product([(Fraction(2), half), (Fraction(8), half)]) == 4.0
-    assert power_product([(Fraction(1), Fraction(7, 12))]) == 1.0 and power_product([]) == 1.0
-    assert power_product([(Fraction(3), half)]) == math.sqrt(3)
-
-
-@given(st.fractions(min_value="1/1000", max_value=1000), st.fractions(min_value=-3, max_value=3, max_denominator=6))
-def test_powers_are_close_to_floats_and_invert(ratio, exponent):
-    value = power_product([(ratio, exponent)])
-    assert value == pytest.approx(float(ratio) ** float(exponent), rel=1e-13)
-    assert power_product([(ratio, exponent), (ratio, -exponent)]) == 1.0
-
-
-@given(st.integers(1, 200), st.integers(1, 200))
-def test_tidy_takes_off_the_last_digits_only(a, b):
-    exact = math.sqrt(Fraction(a, b))
-    assert tidy(exact * (1 + 2e-16)) == (Fraction(a, b), Fraction(1, 2))
-    assert power_product([tidy(1.2345678901234567)]) == 1.2345678901234567
-
-
-def test_multipliers_compose():
-    """32 -> 64 -> 128 is 32 -> 128; and back again is 1."""
-    up, on, through, back = (
-        tpcalc.scale(examples.gpt_growing_heads, *widths) for widths in ((32, 64), (64, 128), (32, 128), (128, 32))
-    )
-    for name in through:
-        for key in ("init", "lr", "weight_decay", "eps", "clip"):
-            first, second, all_, inverse = (getattr(s[name], key) for s in (up, on, through, back))
-            assert first * second == pytest.approx(all_, rel=1e-14), (name, key)
-            assert all_ * inverse == pytest.approx(1, rel=1e-14), (name, key)
-
-
-@pytest.mark.parametrize("optimizer", [*LAWS, "shampoo+adamw", "lion+sgd"])
-def test_numbers_are_the_exponents_evaluated(optimizer):
-    """Where all sizes are multiples of the width, every number is a power of the ratio, whatever the optimizer."""
-    scaling = tpcalc.scale(examples.gpt_growing_heads, 32, 128, optimizer)
-    for entry in scaling.document["weights"]:
-        numbers = entry["multipliers"]
-        for key, exponent in (("lr", "c"), ("weight_decay", "weight_decay"), ("eps", "eps")):
-            if entry[exponent] is None:
-                assert numbers[key] is None
-                continue
-            power = Fraction(entry[exponent]) * (-1 if key == "lr" else 1)
-            assert numbers[key] == pytest.approx(4 ** float(power), rel=1e-15), (entry["name"], key)
-    same = tpcalc.scale(examples.gpt_growing_heads, 32, 32, optimizer)
-    for weight in same.values():
-        assert {weight.init, weight.lr, weight.weight_decay, weight.clip, weight.eps or 1.0} == {1.0}
-
-
-def test_a_width_that_is_no_multiple():
-    scaling = tpcalc.scale(examples.gpt, 64, 96, widths=(128, 192))
-    assert scaling["blocks.0.attn.q.weight"].lr == 2 / 3
-    assert scaling["head.weight"].init == math.sqrt(2 / 3)
-
-
-def test_widths_are_checked():
-    for base, target in ((0, 64), (64, -1), (64.0, 128), (True, 64)):
-        with pytest.raises(ScalingError, match="no positive whole number|not a positive whole number"):
-            tpcalc.scale(examples.gpt, base, target)
-    with pytest.raises(tpcalc.TpcalcError, match="too few"):
-        tpcalc.scale(examples.gpt, 64, 64, widths=(64,))
-
-
 def test_it_is_a_mapping(scaling):
     assert len(scaling) == len(list(scaling)) == len(dict(scaling))
     assert "head.weight" in scaling and "nothing" not in scaling
@@ -117,13 +44,6 @@ def test_it_is_a_mapping(scaling):
     assert "width 32 -> 128" in text and "blocks.*.attn.q.weight" in text and "token.weight = head.weight" in text
     assert repr(scaling) == "<Scaling adamw, width 32 -> 128, 29 parameters>"
     assert scaling == tpcalc.Scaling(scaling.document)
-
-
-def test_tracing_draws_nothing_and_leaves_the_generator_alone():
-    torch.manual_seed(5)
-    state = torch.get_rng_state()
-    tpcalc.scale(examples.gpt, 32, 64)
-    assert torch.equal(torch.get_rng_state(), state)
 
 
 # -- the file ---------------------------------------------------------------------------------------
@@ -302,96 +222,20 @@ def test_export_tells_of_sites(tmp_path):
     assert result.stderr.startswith("warning: ") and "# The model itself needs: " in result.stdout
 
 
-# -- schedules --------------------------------------------------------------------------------------
+# -- multipliers of one -----------------------------------------------------------------------------
 
 
-def optimizer_of(scaling) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(scaling.param_groups(examples.gpt_tied(TARGET)[0], lr=1e-3, weight_decay=0.1))
-
-
-def ratios(optimizer) -> list[float]:
-    return [group["lr"] / group["lr_multiplier"] for group in optimizer.param_groups]
-
-
-def run_schedule(optimizer, scheduler, steps=20) -> list[list[float]]:
-    history = []
-    for _ in range(steps):
-        history.append(ratios(optimizer))
-        optimizer.step()
-        scheduler.step()
-    return history
-
-
-def test_one_cycle_keeps_the_ratios(scaling):
-    optimizer = optimizer_of(scaling)
-    scheduler = one_cycle(optimizer, 1e-2, total_steps=25)
-    assert ratios_kept(optimizer, scheduler)
-    reference = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=1e-3)
-    plain = lr_scheduler.OneCycleLR(reference, 1e-2, total_steps=25)
-    for values in run_schedule(optimizer, scheduler):
-        assert values == pytest.approx([reference.param_groups[0]["lr"]] * len(values))
-        reference.step()
-        plain.step()
-
-
-def test_cosine_annealing_is_the_torch_one_in_each_group(scaling):
-    optimizer = optimizer_of(scaling)
-    scheduler = cosine_annealing(optimizer, T_max=15, eta_min=1e-4)
-    assert ratios_kept(optimizer, scheduler)
-    reference = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=1e-3)
-    plain = lr_scheduler.CosineAnnealingLR(reference, 15, eta_min=1e-4)
-    for values in run_schedule(optimizer, scheduler, 16):
-        assert values == pytest.approx([reference.param_groups[0]["lr"]] * len(values), rel=1e-9)
-        reference.step()
-        plain.step()
-
-
-ERASING = [
-    (lambda o: lr_scheduler.OneCycleLR(o, max_lr=1e-2, total_steps=10), "max_lr .* use .*one_cycle"),
-    (lambda o: lr_scheduler.CosineAnnealingLR(o, 10, eta_min=1e-4), "eta_min .* use .*cosine_annealing"),
-    (lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 10, eta_min=1e-4), "eta_min .* use .*cosine_annealing"),
-    (lambda o: lr_scheduler.ReduceLROnPlateau(o, min_lr=1e-5), "min_lr .* give min_lr="),
-    (lambda o: lr_scheduler.CyclicLR(o, 1e-4, 1e-3, cycle_momentum=False), "max_lr .* give max_lr="),
-    (
-        lambda o: lr_scheduler.SequentialLR(
-            o, [lr_scheduler.LinearLR(o), lr_scheduler.CosineAnnealingLR(o, 10, eta_min=1e-4)], [3]
-        ),
-        "eta_min",
-    ),
-]
-
-
-@pytest.mark.parametrize("make, message", ERASING)
-def test_schedules_that_erase_the_ratios_are_warned_of(scaling, make, message):
-    optimizer = optimizer_of(scaling)
-    scheduler = make(optimizer)
-    with pytest.warns(RatioWarning, match=message):
-        assert not ratios_kept(optimizer, scheduler)
-
-
-KEEPING = [
-    lambda o: lr_scheduler.CosineAnnealingLR(o, 10),
-    lambda o: lr_scheduler.StepLR(o, 3),
-    lambda o: lr_scheduler.LambdaLR(o, lambda step: 1 / (1 + step)),
-    lambda o: lr_scheduler.ReduceLROnPlateau(o),
-    lambda o: lr_scheduler.ReduceLROnPlateau(o, min_lr=per_group(o, 1e-5)),
-    lambda o: lr_scheduler.OneCycleLR(o, per_group(o, 1e-2), total_steps=10),
-    lambda o: lr_scheduler.CyclicLR(o, per_group(o, 1e-4), per_group(o, 1e-3), cycle_momentum=False),
-    lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.LinearLR(o), lr_scheduler.CosineAnnealingLR(o, 10)], [3]),
-]
-
-
-@pytest.mark.parametrize("make", KEEPING)
-def test_schedules_that_keep_the_ratios_are_not(scaling, make, recwarn):
-    optimizer = optimizer_of(scaling)
-    assert ratios_kept(optimizer, make(optimizer))
-    assert not [w for w in recwarn if issubclass(w.category, RatioWarning)]
-
-
-def test_ratios_lost_already_are_found(scaling):
-    optimizer = optimizer_of(scaling)
-    assert ratios_kept(optimizer)
-    for group in optimizer.param_groups:
-        group["lr"] = 1e-3
-    with pytest.warns(RatioWarning, match="the optimizer has the groups lr = 0.001"):
-        assert not ratios_kept(optimizer)
+def test_unscaled_multiplies_nothing():
+    rules = tpcalc.derive(tpcalc.trace(examples.gpt_tied, (32, 64, 128)), "lion+adamw")
+    model = examples.gpt_tied(TARGET)[0]
+    before, plain = copy.deepcopy(model.state_dict()), Unscaled(rules, TARGET)
+    plain.init_(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    groups = [group for law in ("lion", "adamw") for group in plain.param_groups(model, 0.1, 0.2, 0.3, optimizer=law)]
+    assert [(group["lr"], group["weight_decay"], group.get("eps")) for group in groups] == [
+        (0.1, 0.2, None),
+        (0.1, 0.2, 0.3),
+    ]
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    with pytest.raises(ScalingError, match="build the model at the target width"):
+        plain.init_(examples.gpt_tied(BASE)[0])

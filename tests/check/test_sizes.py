@@ -11,7 +11,8 @@ from torch import nn
 
 import tpcalc
 from tests.support.models import example
-from tpcalc.check import compare, effects, sizes, training
+from tpcalc.check import effects, sizes, training
+from tpcalc.check import run as checks
 from tpcalc.check.sizes import MASKING, rms
 
 GPT, WIDTHS = example("gpt.py", "gpt"), (32, 64, 128)
@@ -157,9 +158,9 @@ def writer(n: int, inplace: bool = True):
 
 def runs_of(monkeypatch, factory, widths, **options) -> dict:
     seen: dict = {}
-    inner = compare._run_all
+    inner = checks._run_all
     with monkeypatch.context() as patch:
-        patch.setattr(compare, "_run_all", lambda *arguments: seen.update(inner(*arguments)) or seen)
+        patch.setattr(checks, "_run_all", lambda *arguments: seen.update(inner(*arguments)) or seen)
         tpcalc.check(factory, widths, seeds=2, steps=2, **options)
     return seen
 

@@ -1,16 +1,18 @@
-"""Models on which rules by shape or by attribute go wrong: each must come out right, in numbers."""
+"""Numbers are exponents and true sizes evaluated; models on which rules by shape or by attribute go wrong."""
 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import tpcalc
+from tests.support.models import example
+from tpcalc.optimizers import LAWS
 from tpcalc.scaling import ScalingError
 
 BASE, TARGET = 64, 256
@@ -365,76 +367,6 @@ def test_hugging_face_gpt2():
     assert model(input_ids=tokens, labels=tokens).loss < first
 
 
-# -- inits that are hard to read --------------------------------------------------------------------
-
-
-class Opaque(nn.Module):
-    """Drawn by numpy and read as data, or thinned out through a random mask, which no recorder can follow."""
-
-    def __init__(self, width, power, masked, wobble=0.0):
-        super().__init__()
-        generator = np.random.default_rng(0)
-        std = width**power * (1 + wobble * math.sin(width))
-        self.first = nn.Linear(8, width)
-        self.second = nn.Linear(width, width)
-        self.out = nn.Linear(width, 4)
-        if masked:
-            nn.init.normal_(self.second.weight, std=std)
-            with torch.no_grad():
-                self.second.weight[torch.rand(width, width) < 0.5] = 0.0
-        else:
-            self.second.weight = nn.Parameter(torch.from_numpy(generator.normal(0, std, (width, width))).float())
-
-    def forward(self, x):
-        return self.out(self.second(self.first(x).relu()).relu())
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("power, wanted", [(-0.5, 1.0), (0.0, 0.5), (-1.0, 2.0)])
-def test_an_init_that_cannot_be_read_is_measured_and_snapped(power, wanted, masked):
-    scaling = tpcalc.scale(lambda width: (Opaque(width, power, masked), (torch.randn(2, 8),)), BASE, TARGET)
-    assert scaling["second.weight"].init == wanted
-
-
-def test_a_measured_init_that_is_no_power_is_refused():
-    with pytest.raises(ScalingError, match="second.weight can't be read .* no clear power"):
-        tpcalc.scale(lambda width: (Opaque(width, -0.5, True, wobble=0.3), (torch.randn(2, 8),)), BASE, TARGET)
-
-
-def test_data_that_is_no_power_counts_as_it_is():
-    scaling = tpcalc.scale(lambda width: (Opaque(width, -0.5, False, wobble=0.3), (torch.randn(2, 8),)), BASE, TARGET)
-    exact = (1 + 0.3 * math.sin(BASE)) / (1 + 0.3 * math.sin(TARGET))
-    assert scaling["second.weight"].init == pytest.approx(exact, rel=0.03)
-
-
-def test_an_init_that_starts_at_zero_only_at_one_width_is_refused():
-    def factory(width):
-        model = nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4))
-        if width > 100:
-            nn.init.zeros_(model[2].weight)
-        return model, (torch.randn(2, 8),)
-
-    with pytest.raises(ScalingError, match="2.weight is initialised to zero at the target width"):
-        tpcalc.scale(factory, BASE, TARGET)
-
-
-def test_in_place_scaling_and_depth_scaled_residuals():
-    """GPT-2's 1/sqrt(2L) on the residual projections is part of the code's own std."""
-
-    def build(width):
-        model = Net(width, nn.Linear(width, width, bias=False))
-        nn.init.normal_(model.middle.weight, std=0.02)
-        with torch.no_grad():
-            model.middle.weight.mul_(24**-0.5)
-        return model
-
-    scaling, values = scaled(build)
-    entry = next(e for e in scaling.document["weights"] if e["name"] == "middle.weight")
-    assert entry["init_std"]["base"] == pytest.approx(0.02 * 24**-0.5)
-    assert scaling["middle.weight"].init == 1 / 2
-    assert values["middle.weight"].std().item() == pytest.approx(0.01 * 24**-0.5, rel=0.02)
-
-
 # -- Muon -------------------------------------------------------------------------------------------
 
 
@@ -510,3 +442,57 @@ def test_a_site_is_warned_of_and_carried():
         scaling, _ = scaled(lambda width: Net(width, QKNorm(width)))
     assert len(scaling.sites) == 1 and "the model itself needs" in str(scaling)
     assert "multiply it by n^(-1/2) in the forward pass" in scaling.sites[0]
+
+
+# -- numbers and exponents -------------------------------------------------------------------------
+
+
+def test_multipliers_compose():
+    """32 -> 64 -> 128 is 32 -> 128; and back again is 1."""
+    up, on, through, back = (
+        tpcalc.scale(example("gpt.py", "gpt_growing_heads"), *widths)
+        for widths in ((32, 64), (64, 128), (32, 128), (128, 32))
+    )
+    for name in through:
+        for key in ("init", "lr", "weight_decay", "eps", "clip"):
+            first, second, all_, inverse = (getattr(s[name], key) for s in (up, on, through, back))
+            assert first * second == pytest.approx(all_, rel=1e-14), (name, key)
+            assert all_ * inverse == pytest.approx(1, rel=1e-14), (name, key)
+
+
+@pytest.mark.parametrize("optimizer", [*LAWS, "shampoo+adamw", "lion+sgd"])
+def test_numbers_are_the_exponents_evaluated(optimizer):
+    """Where all sizes are multiples of the width, every number is a power of the ratio, whatever the optimizer."""
+    scaling = tpcalc.scale(example("gpt.py", "gpt_growing_heads"), 32, 128, optimizer)
+    for entry in scaling.document["weights"]:
+        numbers = entry["multipliers"]
+        for key, exponent in (("lr", "c"), ("weight_decay", "weight_decay"), ("eps", "eps")):
+            if entry[exponent] is None:
+                assert numbers[key] is None
+                continue
+            power = Fraction(entry[exponent]) * (-1 if key == "lr" else 1)
+            assert numbers[key] == pytest.approx(4 ** float(power), rel=1e-15), (entry["name"], key)
+    same = tpcalc.scale(example("gpt.py", "gpt_growing_heads"), 32, 32, optimizer)
+    for weight in same.values():
+        assert {weight.init, weight.lr, weight.weight_decay, weight.clip, weight.eps or 1.0} == {1.0}
+
+
+def test_a_width_that_is_no_multiple():
+    scaling = tpcalc.scale(example("gpt.py", "gpt"), 64, 96, widths=(128, 192))
+    assert scaling["blocks.0.attn.q.weight"].lr == 2 / 3
+    assert scaling["head.weight"].init == math.sqrt(2 / 3)
+
+
+def test_widths_are_checked():
+    for base, target in ((0, 64), (64, -1), (64.0, 128), (True, 64)):
+        with pytest.raises(ScalingError, match="no positive whole number|not a positive whole number"):
+            tpcalc.scale(example("gpt.py", "gpt"), base, target)
+    with pytest.raises(tpcalc.TpcalcError, match="too few"):
+        tpcalc.scale(example("gpt.py", "gpt"), 64, 64, widths=(64,))
+
+
+def test_tracing_draws_nothing_and_leaves_the_generator_alone():
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    tpcalc.scale(example("gpt.py", "gpt"), 32, 64)
+    assert torch.equal(torch.get_rng_state(), state)

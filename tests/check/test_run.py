@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from torch import nn
 
 import tpcalc
 from tests.support.models import example
-from tpcalc.check.slopes import fit, quantile
 from tpcalc.errors import TpcalcError
 
 ROOT = Path(__file__).parents[2]
@@ -174,33 +172,6 @@ def test_json_holds_what_the_text_says(name, parametrization):
     )
 
 
-# -- a wrong rule is noticed -----------------------------------------------------------------------
-
-
-def hidden_rate(parametrization, c):
-    """The rules with another learning-rate exponent for the hidden layer."""
-    from dataclasses import replace
-    from fractions import Fraction
-
-    def changed(*arguments):
-        rules = parametrization(*arguments)
-        table = dict(rules.rules)
-        table["hidden.weight"] = replace(table["hidden.weight"], c=Fraction(c))
-        return replace(rules, rules=table)
-
-    return changed
-
-
-@pytest.mark.parametrize("c, verdict", [("1/2", "above"), ("3/2", "below")])
-def test_a_wrong_exponent_fails(monkeypatch, c, verdict):
-    from tpcalc.check import compare
-
-    monkeypatch.setattr(compare, "parametrize", hidden_rate(compare.parametrize, c))
-    result = tpcalc.check(MODELS["mlp"][0], seeds=2)
-    (effect,) = result.of("effect", "hidden.weight")
-    assert effect.verdict == verdict and not result.ok
-
-
 # -- data, loss, arguments -------------------------------------------------------------------------
 
 
@@ -234,40 +205,6 @@ def test_dropout_and_batch_norm_are_measured_alike():
     assert result.ok, str(result)
 
 
-class Shifted(nn.Module):
-    """The bias in front of the batch norm has a gradient of zero, and no code can say so but in exact numbers."""
-
-    def __init__(self, n: int, dtype: torch.dtype = None):
-        super().__init__()
-        self.first, self.hidden, self.norm = nn.Linear(8, n), nn.Linear(n, n), nn.BatchNorm1d(n)
-        self.last, self.dtype = nn.Linear(n, 4), dtype
-
-    def forward(self, x):
-        return self.last(torch.relu(self.norm(self.hidden(torch.relu(self.first(x.to(self.dtype or x.dtype)))))))
-
-
-@pytest.mark.parametrize("dtype, verdict", [(None, "skipped"), (torch.float32, "above")])
-def test_gradients_of_rounding_are_no_failures(monkeypatch, dtype, verdict):
-    """Noise that happens to grow is told from a gradient that does, where the code can be run in float64."""
-    from tpcalc.check.training import Trainer
-
-    trained = Trainer.run
-
-    def grown(trainer, width, seed):
-        run = trained(trainer, width, seed)
-        for name in ("hidden.bias", "last.bias"):
-            run.sizes["gradient", name] *= (width / 64) ** 2
-        return run
-
-    monkeypatch.setattr(Trainer, "run", grown)
-    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
-    result = tpcalc.check(lambda n: (Shifted(n, dtype), (x,)), (64, 128, 256))
-    verdicts = {entry.subject: entry.verdict for entry in result.of("gradient")}
-    assert verdicts["hidden.bias"] == verdict and verdicts["last.bias"] == "above"
-    assert all(verdicts[name] == "ok" for name in verdicts if name not in ("hidden.bias", "last.bias"))
-    assert torch.get_default_dtype() == torch.float32
-
-
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -286,41 +223,6 @@ def test_wrong_arguments(options, message):
 def test_a_model_that_blows_up_is_reported():
     result = tpcalc.check(MODELS["mlp"][0], (32, 64, 128), seeds=1, steps=8, optimizer="sgd", lr=1e12)
     assert not result.ok and any("not finite" in e.reason for e in result.failures)
-
-
-# -- slopes ----------------------------------------------------------------------------------------
-
-
-def test_slope_and_error():
-    widths = (64, 128, 256)
-    exact = fit(widths, [[3 * n**-0.5 for n in widths]])
-    assert math.isclose(exact.value, -0.5) and exact.error < 1e-9
-    # each point is 0.1 log(2) off the line at one end or the other: 4 points, 3 degrees of freedom
-    noisy = fit(widths, [[n**0.9 for n in widths], [n**1.1 for n in widths]])
-    assert math.isclose(noisy.value, 1.0) and noisy.freedom == 3
-    assert math.isclose(noisy.error, math.sqrt(4 * 0.01 / 3 / 4))
-    levels = fit(widths, [[n**0.9 for n in widths], [50 * n**1.1 for n in widths]])
-    assert math.isclose(levels.value, 1.0) and math.isclose(levels.error, noisy.error)
-    curved = fit(widths, [[1.0, 2.0, 1.0]] * 100)
-    assert math.isclose(curved.error, fit(widths, [[1.0, 2.0, 1.0]]).error)
-    assert fit(widths, [[1.0, 0.0, 1.0]]) is None and fit(widths, [[1.0, math.inf, 1.0]]) is None
-
-
-def test_students_t():
-    """Tables of the 99th percentile (Abramowitz & Stegun, 26.10)."""
-    table = {1: 31.821, 2: 6.965, 3: 4.541, 4: 3.747, 5: 3.365, 10: 2.764, 11: 2.718, 30: 2.457, 120: 2.358}
-    assert all(math.isclose(quantile(freedom), t, abs_tol=5e-4) for freedom, t in table.items())
-
-
-@pytest.mark.parametrize("seeds, widths", [(1, 4), (2, 3), (3, 3), (3, 4)])
-def test_a_true_slope_is_inside_its_margin(seeds, widths):
-    """But for one noisy measurement in a hundred."""
-    noise = torch.randn(2000, seeds, widths, generator=torch.Generator().manual_seed(0))
-    level = torch.randn(2000, seeds, 1, generator=torch.Generator().manual_seed(1))
-    sizes = (0.2 * noise + level).exp().tolist()
-    slopes = [fit([64 * 2**i for i in range(widths)], rows) for rows in sizes]
-    above = sum(slope.value - slope.margin > 0 for slope in slopes)
-    assert 0 < above <= 20 + 3 * math.sqrt(20)
 
 
 # -- command line ----------------------------------------------------------------------------------

@@ -1,0 +1,107 @@
+"""What a check expects: orders of every value, gradient and effect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Optional
+
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.calculus.facts import Fact
+from tpcalc.calculus.laws import propagate
+from tpcalc.calculus.weights import weight_orders
+from tpcalc.check.effects import Use, binding, predicted, uses
+from tpcalc.derive.result import Parametrization
+from tpcalc.dynamics.training import Given, analyse
+from tpcalc.lower.lowered import Lowered
+from tpcalc.optimizers import UpdateLaw, finite
+from tpcalc.program.ir import Weight
+
+#: A learning rate of n to minus this is smaller than any power of n that the calculus makes.
+INFINITESIMAL = Fraction(10**6)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Orders under one parametrization: of every value, and of the effect of each weight, by its name."""
+
+    facts: Mapping[int, Fact]
+    effects: Mapping[str, Order]
+
+    def gradient(self, weight: Weight) -> Fact:
+        """Of the gradient of a weight that has one."""
+        assert weight.grad is not None
+        return self.facts[weight.grad]
+
+
+def wanted(lowered: Lowered, rules: Parametrization) -> tuple[Prediction, dict[str, list[Use]]]:
+    """What the derived rules promise, and the uses at which each weight has its largest effect."""
+    facts = derived_facts(lowered, rules)
+    bound = binding(lowered, facts, uses(lowered, facts))
+    chosen = {name: found for name, (_, found) in bound.items()}
+    return Prediction(facts, {name: order for name, (order, _) in bound.items()}), chosen
+
+
+def standard(lowered: Lowered, laws: Mapping[str, UpdateLaw], chosen: Mapping[str, list[Use]]) -> Prediction:
+    """What the code's own init and one learning rate do, in powers of n."""
+    facts = standard_facts(lowered, laws)
+    effects = {name: max(predicted(lowered, facts, use) for use in found) for name, found in chosen.items()}
+    return Prediction(
+        {vid: _fact_in_width(fact) for vid, fact in facts.items()},
+        {name: in_width(order) for name, order in effects.items()},
+    )
+
+
+def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
+    """Facts under the rules as applied: each block of a packed weight has its own init, all share the safe update."""
+    orders = {w.name: weight_orders(w, rules[w.name].A, rules[w.name].C) for w in lowered.program.weights}
+    for leaf in lowered.leaves:
+        for piece in rules[leaf.weight.name].slices:
+            if leaf.start == piece.start:
+                orders[leaf.name] = replace(orders[leaf.weight.name], A=piece.A)
+    return propagate(lowered, orders)
+
+
+def standard_facts(lowered: Lowered, laws: Mapping[str, UpdateLaw]) -> Mapping[int, Fact]:
+    """Facts under the code's own init and a small learning rate that does not depend on the width.
+
+    Small: smaller than any power of n.  The trained order of what starts at zero, and every change, is then that of
+    its lowest power of the learning rate, and goes together with a multiple of ``INFINITESIMAL``.
+    """
+    given = {w.name: Given(ZERO, own_init_order(w), INFINITESIMAL) for w in lowered.program.weights}
+    return analyse(lowered, given, laws).facts
+
+
+def in_width(order: Order) -> Order:
+    """The power of n of an order that holds a power of an infinitesimal learning rate."""
+    return order - round(finite(order) / INFINITESIMAL) * INFINITESIMAL
+
+
+def _fact_in_width(fact: Fact) -> Fact:
+    return fact._replace(
+        init=in_width(fact.init),
+        trained=in_width(fact.trained),
+        change=in_width(fact.change),
+        deviation=None if fact.deviation is None else in_width(fact.deviation),
+    )
+
+
+def own_init_order(weight: Weight) -> Optional[Fraction]:
+    """``b`` of the code's own init, to the nearest half; None for a zero init."""
+    sizes = [(width, math.hypot(law.std, law.mean)) for width, law in weight.init]
+    if not sizes or any(size == 0 for _, size in sizes):
+        return None if sizes else ZERO
+    (n0, s0), (n1, s1) = sizes[-2], sizes[-1]
+    return Fraction(-round(2 * math.log(s1 / s0) / math.log(n1 / n0)), 2)
+
+
+def compared(lowered: Lowered, facts: Mapping[int, Fact]) -> Iterator[int]:
+    """Forward values that depend on weights and data, and have numbers to average."""
+    program = lowered.program
+    for out in (out for node in program.nodes if node.phase == "forward" for out in node.outputs if out is not None):
+        fact, dtype = facts[out], program.values[out].dtype
+        follows_weights = bool(fact.depends) or fact.change is not MINUS_INFINITY
+        if ("float" in dtype or "complex" in dtype) and fact.data and follows_weights:
+            yield out

@@ -1,0 +1,143 @@
+"""A check: derive, predict, train at every width and seed with the exported multipliers, measure, judge."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Optional, Union
+
+from tpcalc.check.optimizers import Build, built
+from tpcalc.check.predict import compared, standard, wanted
+from tpcalc.check.rates import BENT, STRAIGHT, bearable
+from tpcalc.check.result import Result
+from tpcalc.check.settings import TOLERANCE, WIDTHS, Settings
+from tpcalc.check.training import Batch, Loss, Probe, Run, Trainer, Training
+from tpcalc.check.verdicts import Judge
+from tpcalc.derive.parametrize import parametrize
+from tpcalc.derive.solve import solve
+from tpcalc.optimizers import Recipe, UpdateLaw, recipe
+from tpcalc.scaling.compute import Scalings
+from tpcalc.scaling.result import Unscaled
+from tpcalc.scaling.runtime import Multipliers
+from tpcalc.trace import trace
+
+
+def check(
+    factory: Callable[[int], Any],
+    widths: Sequence[int] = WIDTHS,
+    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
+    *,
+    steps: int = 5,
+    seeds: Union[int, Sequence[int]] = 3,
+    parametrization: str = "derived",
+    tolerance: float = TOLERANCE,
+    lr: Optional[float] = None,
+    weight_decay: float = 0.0,
+    eps: Optional[float] = None,
+    batch: Optional[Batch] = None,
+    loss: Optional[Loss] = None,
+    build: Optional[Build] = None,
+    progress: bool = False,
+) -> Result:
+    """Train ``factory(width)`` for ``steps`` steps at each width and seed, and compare slopes with predictions.
+
+    ``parametrization``: ``derived`` trains with the multipliers that :func:`tpcalc.scale` gives from the smallest width
+    to each; ``standard`` keeps the code's own init and one learning rate, and is judged by what the derived rules
+    promise.  ``lr``, ``weight_decay`` and ``eps`` are those at the smallest width; by default lr and eps are each
+    optimizer's.  ``batch``: ``batch(width)`` gives the inputs, or an iterable of inputs, cycled through; by default the
+    factory's own.  ``loss(output)``: by default the model's own, or cross-entropy against fixed random classes (on an
+    output that grows, the squared distance to random numbers, averaged).  ``optimizer`` is one of
+    :func:`tpcalc.derive`; ``build(groups)`` makes it from param groups with lr, weight_decay and eps, by default
+    torch's or a small one of ours (:mod:`tpcalc.check.reference`).  ``progress``: a bar on stderr, if that is a
+    terminal.
+
+    Raises TpcalcError where the model can't be traced or trained, or an argument is wrong.
+    """
+    how = recipe(optimizer)
+    each = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    settings = Settings(tuple(widths), how, steps, each, parametrization, tolerance, lr, weight_decay, eps)
+    makers = {law.name: built(law.name, build) for law in how.laws}  # before anything slow
+    program = trace(factory, settings.widths, loss=loss)
+    settings = replace(settings, widths=program.widths)
+    base = program.widths[0]
+    solution = solve(program)
+    rules = parametrize(solution, how)
+    laws = {weight.name: how.by_name[rules[weight.name].optimizer] for weight in program.weights}
+    used = {law.name: law for law in laws.values()}
+    promised, chosen = wanted(solution.lowered, rules)
+    multipliers: dict[int, Multipliers]
+    if settings.derived:
+        expected = promised
+        scalings = Scalings(factory, solution, rules, how)
+        multipliers = {width: scalings.between(base, width) for width in program.widths}
+    else:
+        expected = standard(solution.lowered, laws, chosen)
+        multipliers = {width: Unscaled(rules, width) for width in program.widths}
+    training = Training(multipliers, {name: makers[name] for name in used}, settings)
+    values = frozenset(compared(solution.lowered, promised.facts))
+    trainer = Trainer(factory, Probe(solution.lowered, values, chosen), training, batch, loss)
+    if lr is None:
+        # under the derived rules the base model speaks for all; one rate for all widths is hardest on the widest
+        tried, astray = ((base,), BENT) if settings.derived else ((base, program.widths[-1]), STRAIGHT)
+        slower = bearable(trainer, tried, settings.seeds[0], astray)
+        trainer.training = training = replace(training, slower=slower)
+    runs = _run_all(trainer, settings, progress)
+    judge = Judge(solution, laws, settings, promised, expected, chosen, runs, trainer.rounding)
+    notes = [f"a site needs a multiplier in the code: {site.message}" for site in rules.sites]
+    notes += [law.note for law in used.values() if law.note]
+    if training.warm_up:
+        notes.append(
+            f"steps before those asked for: {training.warm_up}; the first ones of {how.name} do not follow its law"
+        )
+    if training.slower != 1:
+        notes.append(
+            f"learning rates are 1/{1 / training.slower:g} of the usual ones: at larger ones the loss leaves its "
+            f"gradient"
+        )
+    return Result(
+        entries=tuple(judge.entries()),
+        parametrization=parametrization,
+        optimizer=how.name,
+        widths=program.widths,
+        seeds=settings.seeds,
+        steps=training.steps,
+        tolerance=tolerance,
+        slower=training.slower,
+        losses=_losses(runs, program.widths),
+        notes=tuple(notes),
+    )
+
+
+def _losses(runs: Mapping[tuple[int, int], Run], widths: tuple[int, ...]) -> dict[int, tuple[float, ...]]:
+    """Loss at each step, averaged over the seeds."""
+    table = {}
+    for width in widths:
+        rows = [run.losses for (w, _), run in runs.items() if w == width]
+        table[width] = tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
+    return table
+
+
+def _run_all(trainer: Trainer, settings: Settings, progress: bool) -> dict[tuple[int, int], Run]:
+    runs = {}
+    with _bar(progress, len(settings.widths) * len(settings.seeds)) as advance:
+        for width in settings.widths:
+            for seed in settings.seeds:
+                runs[width, seed] = trainer.run(width, seed)
+                advance()
+    return runs
+
+
+@contextmanager
+def _bar(wanted: bool, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr, where that is a terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("training", total=total)
+        yield lambda: progress.advance(task)

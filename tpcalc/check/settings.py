@@ -1,0 +1,44 @@
+"""What a check is run with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from tpcalc.errors import TpcalcError
+from tpcalc.optimizers import Recipe
+
+WIDTHS = (64, 128, 256, 512)
+TOLERANCE = 0.15
+PARAMETRIZATIONS = ("derived", "standard")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of :func:`tpcalc.check`, in order: widths ascending, one seed a run.
+
+    ``lr``, ``weight_decay`` and ``eps`` are those at the smallest width; ``lr`` or ``eps`` None: each optimizer's own.
+    """
+
+    widths: tuple[int, ...]
+    optimizers: Recipe
+    steps: int
+    seeds: tuple[int, ...]
+    parametrization: str
+    tolerance: float
+    lr: Optional[float]
+    weight_decay: float
+    eps: Optional[float]
+
+    def __post_init__(self) -> None:
+        if self.parametrization not in PARAMETRIZATIONS:
+            raise TpcalcError(
+                f"parametrization {self.parametrization!r} is unknown; choose one of {', '.join(PARAMETRIZATIONS)}"
+            )
+        if self.steps < 1 or not self.seeds:
+            raise TpcalcError("a check needs at least one step and one seed")
+
+    @property
+    def derived(self) -> bool:
+        """Whether the derived rules are applied."""
+        return self.parametrization == "derived"
