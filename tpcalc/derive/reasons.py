@@ -34,10 +34,11 @@ def reason(solution: Solution, need: Optional[Need], role: str) -> str:
     if site is not None and need.shift < 0:
         node = solution.lowered.node(site)
         where = f" ({node.source})" if node.source else ""
-        return f"{text}; absorbs {power_text(need.shift, style='full')} for {node.short_op} in {node.module or '(top)'}{where}"
-    return (
-        text if need.shift == 0 else f"{text}; a constant {power_text(-need.shift, style='full')} follows in the code"
-    )
+        what = f"{node.short_op} in {node.module or '(top)'}{where}"
+        return f"{text}; absorbs {power_text(need.shift, style='full')} for {what}"
+    if need.shift == 0:
+        return text
+    return f"{text}; a constant {power_text(-need.shift, style='full')} follows in the code"
 
 
 def init_bound(solution: Solution, need: Need) -> Bound:
