@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 from typing import Any, Optional
 
-from tpcalc.algebra.order import Order, order_text
+from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
 from tpcalc.check.slopes import Slope
 from tpcalc.show import Shown
 
@@ -47,7 +46,7 @@ class Entry:
     @property
     def excess(self) -> Optional[float]:
         """Slope minus wanted order."""
-        if self.slope is None or not isinstance(self.wanted, Fraction):
+        if self.slope is None or self.wanted is MINUS_INFINITY:
             return None
         return self.slope.value - float(self.wanted)
 
