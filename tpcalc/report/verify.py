@@ -6,7 +6,7 @@ import textwrap
 from fractions import Fraction
 from typing import Optional
 
-from tpcalc.algebra.order import order_text
+from tpcalc.algebra.text import power_text
 from tpcalc.program.names import fold
 from tpcalc.report.grid import aligned
 from tpcalc.verify.findings import Report
@@ -47,10 +47,7 @@ def _table(report: Report) -> list[str]:
 
 
 def _n(exponent: Optional[Fraction], sign: int = 1) -> str:
-    if exponent is None:
-        return "0"
-    text = order_text(sign * exponent)
-    return "1" if text == "0" else "n" if text == "1" else f"n^{text}"
+    return "0" if exponent is None else power_text(sign * exponent)
 
 
 def report_github(report: Report, file: Optional[str] = None) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Union
 
-from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
+from tpcalc.algebra.order import Order
+from tpcalc.algebra.text import power_text
 
 NUMBERS = "{quantity} ~ {found}, needs {needed}: "
 # too large
@@ -71,13 +72,7 @@ MEASURED = "init measured on real instances, not read: {names}"
 
 
 def say(sentence: str, **parts: Union[str, int, Order]) -> str:
-    texts = {name: part if isinstance(part, (str, int)) else power_text(part) for name, part in parts.items()}
+    texts = {
+        name: part if isinstance(part, (str, int)) else power_text(part, style="full") for name, part in parts.items()
+    }
     return sentence.format(**texts)
-
-
-def power_text(exponent: Order) -> str:
-    """``n^(-1/2)``, ``n^1``; ``0`` for the order of zero."""
-    if exponent is MINUS_INFINITY:
-        return "0"
-    text = order_text(exponent)
-    return f"n^({text})" if "/" in text or text.startswith("-") else f"n^{text}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tpcalc.algebra.order import MINUS_INFINITY
+from tpcalc.algebra.text import power_text
 from tpcalc.derive.result import Parametrization
 from tpcalc.report.table.rows import Cell, Code, Power, table_of
 
@@ -52,9 +52,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _power(power: Power) -> str:
-    if power.exponent is MINUS_INFINITY or power.exponent in (0, 1):
-        return f"${power}$"
-    return f"${power.symbol}^{{{power.exponent}}}$"
+    return f"${power_text(power.exponent, power.symbol, 'latex')}$"
 
 
 def escape(text: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Union
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order
-from tpcalc.algebra.size import Size
+from tpcalc.algebra.size import Size, size_sum
+from tpcalc.algebra.text import power_text
 from tpcalc.derive.clipping import Clipping
 from tpcalc.derive.result import Parametrization, Rule, Site, SliceRule
 from tpcalc.program.names import Folded, fold, fold_names, mask_indices
@@ -28,11 +29,7 @@ class Power:
     exponent: Order
 
     def __str__(self) -> str:
-        if self.exponent is MINUS_INFINITY:
-            return "0"
-        if self.exponent == 0:
-            return "1"
-        return self.symbol if self.exponent == 1 else f"{self.symbol}^{self.exponent}"
+        return power_text(self.exponent, self.symbol)
 
 
 Cell = Union[str, Code, Power]
@@ -180,9 +177,4 @@ def slice_text(name: str, piece: SliceRule, symbol: str, trainable: bool = True)
 
 def _end(start: Size, length: Size) -> str:
     """The sum of two sizes as text."""
-    if start.rounded or length.rounded:
-        return f"{start} + {length}"
-    terms = dict(start.terms)
-    for power, coefficient in length.terms:
-        terms[power] = terms.get(power, 0) + coefficient
-    return str(Size(tuple(sorted(((p, k) for p, k in terms.items() if k), reverse=True))))
+    return str(size_sum((start, length)) or f"{start} + {length}")
