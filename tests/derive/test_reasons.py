@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from tests.support.models import derived
-from tpcalc.derive.reasons import power_text
+from tpcalc.derive.reasons import exponent_text
 
 SAID = [
     ("mlp", "input.weight", "contraction, finite to growing"),
@@ -76,4 +76,4 @@ def test_where_it_binds():
 
 @pytest.mark.parametrize("power, text", [(0, "0"), (1, "1"), (-1, "(-1)"), ("1/2", "(1/2)"), ("-3/2", "(-3/2)")])
 def test_powers(power, text):
-    assert power_text(Fraction(power)) == text
+    assert exponent_text(Fraction(power)) == text

@@ -7,7 +7,7 @@ from typing import Optional
 
 from tpcalc.algebra.order import order
 from tpcalc.derive.rates import Blocks, views
-from tpcalc.derive.reasons import power_text
+from tpcalc.derive.reasons import exponent_text
 from tpcalc.derive.result import Rule
 from tpcalc.derive.solve import Solution
 from tpcalc.optimizers import UpdateLaw
@@ -93,7 +93,7 @@ def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw)
     site = largest.demand.excess_at
     if site is not None and largest.shift < 0:
         text += (
-            f", or multiply the result of {solution.lowered.node(site).short_op} by n^{power_text(largest.shift)} in "
+            f", or multiply the result of {solution.lowered.node(site).short_op} by n^{exponent_text(largest.shift)} in "
             f"the forward pass (attention logits: 1/d for 1/sqrt(d))"
         )
     return text

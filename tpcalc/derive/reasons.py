@@ -34,8 +34,8 @@ def reason(solution: Solution, need: Optional[Need], role: str) -> str:
     if site is not None and need.shift < 0:
         node = solution.lowered.node(site)
         where = f" ({node.source})" if node.source else ""
-        return f"{text}; absorbs n^{power_text(need.shift)} for {node.short_op} in {node.module or '(top)'}{where}"
-    return text if need.shift == 0 else f"{text}; a constant n^{power_text(-need.shift)} follows in the code"
+        return f"{text}; absorbs n^{exponent_text(need.shift)} for {node.short_op} in {node.module or '(top)'}{where}"
+    return text if need.shift == 0 else f"{text}; a constant n^{exponent_text(-need.shift)} follows in the code"
 
 
 def init_bound(solution: Solution, need: Need) -> Bound:
@@ -74,7 +74,7 @@ def _init_law(solution: Solution, need: Need) -> str:
     return "law of sums" if s is None else "sum: the order is the max"
 
 
-def power_text(p: Order) -> str:
+def exponent_text(p: Order) -> str:
     """The exponent of ``n^...``, in parentheses where it needs them."""
     text = order_text(p)
     return f"({text})" if "/" in text or text.startswith("-") else text
