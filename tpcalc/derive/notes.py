@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Optional
 
 from tpcalc.algebra.order import order
+from tpcalc.algebra.text import power_text
 from tpcalc.derive.rates import Blocks, views
-from tpcalc.derive.reasons import exponent_text
 from tpcalc.derive.result import Rule
 from tpcalc.derive.solve import Solution
 from tpcalc.optimizers import UpdateLaw
@@ -92,8 +92,6 @@ def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw)
     largest = max((need for _, need in found), key=lambda need: need.C)
     site = largest.demand.excess_at
     if site is not None and largest.shift < 0:
-        text += (
-            f", or multiply the result of {solution.lowered.node(site).short_op} by n^{exponent_text(largest.shift)} in "
-            f"the forward pass (attention logits: 1/d for 1/sqrt(d))"
-        )
+        op, power = solution.lowered.node(site).short_op, power_text(largest.shift, style="full")
+        text += f", or multiply the result of {op} by {power} in the forward pass (attention logits: 1/d for 1/sqrt(d))"
     return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from tpcalc.algebra.order import Order, order_text
+from tpcalc.algebra.text import power_text
 from tpcalc.calculus.facts import Facts, roles
 from tpcalc.derive.result import Bound
 from tpcalc.derive.solve import Need, Solution
@@ -34,8 +34,11 @@ def reason(solution: Solution, need: Optional[Need], role: str) -> str:
     if site is not None and need.shift < 0:
         node = solution.lowered.node(site)
         where = f" ({node.source})" if node.source else ""
-        return f"{text}; absorbs n^{exponent_text(need.shift)} for {node.short_op} in {node.module or '(top)'}{where}"
-    return text if need.shift == 0 else f"{text}; a constant n^{exponent_text(-need.shift)} follows in the code"
+        power = power_text(need.shift, style="full")
+        return f"{text}; absorbs {power} for {node.short_op} in {node.module or '(top)'}{where}"
+    if need.shift == 0:
+        return text
+    return f"{text}; a constant {power_text(-need.shift, style='full')} follows in the code"
 
 
 def init_bound(solution: Solution, need: Need) -> Bound:
@@ -72,9 +75,3 @@ def _init_law(solution: Solution, need: Need) -> str:
     if isinstance(s, Product):
         return "entrywise product: orders add"
     return "law of sums" if s is None else "sum: the order is the max"
-
-
-def exponent_text(p: Order) -> str:
-    """The exponent of ``n^...``, in parentheses where it needs them."""
-    text = order_text(p)
-    return f"({text})" if "/" in text or text.startswith("-") else text
