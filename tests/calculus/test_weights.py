@@ -65,7 +65,9 @@ def test_orders():
 
 
 @pytest.mark.parametrize(
-    "moment, earlier, later", [(at_init, H, ZERO), (trained, ZERO, H), (at_largest, H, H)], ids=lambda m: getattr(m, "__name__", str(m))
+    "moment, earlier, later",
+    [(at_init, H, ZERO), (trained, ZERO, H), (at_largest, H, H)],
+    ids=["init", "trained", "both"],
 )
 def test_moments(moment, earlier, later):
     facts = {0: SMALLER_LATER, 1: LARGER_LATER}

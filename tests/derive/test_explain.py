@@ -1,47 +1,60 @@
-"""One weight explained: what is said, in which order, and of what nothing can be said."""
+"""One weight explained: what binds it, the way there, and of what nothing can be said.
+
+The text of an explanation is tested in ``tests/report/test_explain.py``.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.support.models import MODELS, program
-from tpcalc.derive.explain import explain, find_weight
+from tpcalc.derive.explain import Explanation, explain, find_weight
 from tpcalc.errors import DeriveError
 
 
-def lines(name: str, weight: str, optimizer: str = "adamw", **options: str) -> list[str]:
-    return explain(program(MODELS[name]), weight, optimizer, **options).splitlines()
+def explained(name: str, weight: str, optimizer: str = "adamw", **options: str) -> Explanation:
+    return explain(program(MODELS[name]), weight, optimizer, **options)
 
 
 def test_a_hidden_weight():
-    found = lines("mlp", "hidden.weight")
-    assert found[0] == "hidden.weight [n, n]: hidden (contraction, growing to growing)"
-    A, C = (next(i for i, line in enumerate(found) if line.startswith(f"{exponent} = ")) for exponent in "AC")
-    assert found[A] == "A = 1/2   (std of W ~ n^-A)" and found[C] == "C = 1   (entries of an update ~ n^-C)"
-    for line in (found[A + 2], found[C + 2]):
-        assert line.startswith("  smaller by 1/8, ") and line.endswith("would have order 1/8, above its budget 0")
-    path = found[found.index("From the weight to where the budget stands:") + 1 :]
-    assert "addmm: order 0, budget 0" in path[0]
-    assert "Gradient: g = -1   (entries ~ n^g)" in found
-    assert "  c = C + u = 1   (lr ~ n^-c)" in found
-    assert any(line.startswith("  eps ~ n^-1: ") for line in found)
+    found = explained("mlp", "hidden.weight")
+    assert (found.names, found.rule.role, found.law.name) == (("hidden.weight",), "hidden", "adamw")
+    assert [(c.exponent, str(c.found), c.budget, c.holds) for c in found.certificates] == [
+        ("A", "1/8", 0, True),
+        ("C", "1/8", 0, True),
+    ]
+    assert found.path[0].how == "addmm" and {(step.order, step.budget) for step in found.path} == {(0, 0)}
+    assert found.gradient[0].order == found.rule.gradient == -1
 
 
-def test_another_optimizer_and_gauge():
-    found = lines("mlp", "output.weight", "sgd", gauge="mup")
-    assert any(line.startswith("  a = 1, b = A - a = 0, gradient g - a = -1 ") for line in found)
-    assert not any("eps ~" in line for line in found)
+def test_the_way_ends_where_the_budget_stands():
+    """Queries are held back for the softmax of their logits; views between are left out."""
+    path = explained("gpt_growing_heads", "blocks.0.attn.q.weight").path
+    assert [(step.how, str(step.order)) for step in path] == [
+        ("mm", "-1/2"),
+        ("mul", "-3/4"),
+        ("bmm", "0"),
+        ("add", "0"),
+        ("_safe_softmax", "0"),
+    ]
+
+
+def test_the_rule_is_that_of_the_optimizer_in_its_gauge():
+    found = explained("mlp", "output.weight", "sgd", gauge="mup")
+    assert (found.rule.a, found.rule.b, found.rule.gradient) == (1, 0, -1) and found.rule.eps is None
+    assert (found.law.name, found.gauge) == ("sgd", "mup")
+    matrix = explained("mlp", "hidden.weight", "muon+adamw")
+    assert matrix.law.name == "muon"
 
 
 def test_of_an_unused_weight_nothing_is_said():
-    found = lines("unused_and_frozen", "unused.weight")
-    assert found[-1] == "Nothing was derived: no output depends on this parameter."
+    found = explained("unused_and_frozen", "unused.weight")
+    assert found.path is None and not found.certificates and not found.gradient
 
 
 def test_weights_are_found_by_any_of_their_names():
     weight = find_weight(program(MODELS["gpt_tied"]), "head.weight")
-    assert weight.names == ("token.weight", "head.weight")
-    assert lines("gpt_tied", "head.weight")[0].startswith("token.weight = head.weight [96, n]: ")
+    assert weight.names == ("token.weight", "head.weight") == explained("gpt_tied", "head.weight").names
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import pytest
 
 from tests.support.models import derived
-from tpcalc.derive.reasons import power_text
 
 SAID = [
     ("mlp", "input.weight", "contraction, finite to growing"),
@@ -72,8 +69,3 @@ def test_where_it_binds():
     assert bound.law.endswith("leaves as an output") and bound.where == ""
     assert "mlp.py:" in derived("mlp")["hidden.bias"].init_bound.where
     assert derived("unused_and_frozen")["unused.weight"].init_bound is None
-
-
-@pytest.mark.parametrize("power, text", [(0, "0"), (1, "1"), (-1, "(-1)"), ("1/2", "(1/2)"), ("-3/2", "(-3/2)")])
-def test_powers(power, text):
-    assert power_text(Fraction(power)) == text

@@ -16,12 +16,10 @@ from tpcalc.algebra.order import Order, order_text
 from tpcalc.calculus.allowed import allowed_changes
 from tpcalc.calculus.facts import Alignment, Fact, WeightOrders
 from tpcalc.calculus.laws import propagate
+from tpcalc.derive.solve import ROUNDS
 from tpcalc.dynamics.regime import excesses
 from tpcalc.errors import DeriveError
 from tpcalc.lower.lowered import Lowered
-
-#: Sizes after training feed back into what is allowed; that settles in two or three rounds.
-ROUNDS = 16
 
 
 def largest_updates(
@@ -45,7 +43,7 @@ def largest_updates(
         )
     C = {name: own.C for name, own in orders.items()}
     facts = _facts(lowered, orders, C, alignment)
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS):  # sizes after training feed back into what is allowed
         allowed = allowed_changes(lowered, facts, alignment)
         found = {
             leaf.name: -allowed[leaf.value] if leaf.weight.trainable and leaf.value in allowed else None

@@ -92,9 +92,6 @@ def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw)
     largest = max((need for _, need in found), key=lambda need: need.C)
     site = largest.demand.excess_at
     if site is not None and largest.shift < 0:
-        text += (
-            f", or multiply the result of {solution.lowered.node(site).short_op} by "
-            f"{power_text(largest.shift, style='full')} in "
-            f"the forward pass (attention logits: 1/d for 1/sqrt(d))"
-        )
+        op, power = solution.lowered.node(site).short_op, power_text(largest.shift, style="full")
+        text += f", or multiply the result of {op} by {power} in the forward pass (attention logits: 1/d for 1/sqrt(d))"
     return text

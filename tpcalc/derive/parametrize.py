@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Union
 
-from tpcalc.algebra.order import ZERO, Order
+from tpcalc.algebra.order import ZERO, Order, fraction
 from tpcalc.calculus.weights import gradient_order, growths, trained, weight_view
 from tpcalc.derive.clipping import clipping
 from tpcalc.derive.gauge import check_gauge, multiplier_exponent
@@ -46,8 +46,9 @@ def parametrize(solution: Solution, optimizer: Union[str, UpdateLaw, Recipe], ga
 
 
 def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
-    """The rule of one weight.  Blocks with different needs share the safe, largest exponents; their own in ``slices``.
+    """The rule of one weight, in plain fractions for its users.
 
+    Blocks with different needs share the safe, largest exponents, with their own in ``slices``.
     Only the init can be made for each block: the learning rate, epsilon and decay of one parameter are one number, and
     the safe one keeps every block within its budget.
     """
@@ -68,13 +69,13 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
         name=weight.name,
         shape=weight.shape,
         role=role,
-        a=a,
-        b=A - a,
-        c=c,
-        weight_decay=decay,
-        eps=eps,
-        A=A,
-        C=C,
+        a=fraction(a),
+        b=fraction(A - a),
+        c=fraction(c),
+        weight_decay=fraction(decay),
+        eps=None if eps is None else fraction(eps),
+        A=fraction(A),
+        C=fraction(C),
         gradient=gradient_order(weight.grad, solution.applied, trained) - a,
         reason=reason(solution, need, role) + ("" if weight.trainable else "; frozen"),
         init_bound=init_bound(solution, need) if need is not None else None,
@@ -93,6 +94,6 @@ def _slices(solution: Solution, weight: Weight, law: UpdateLaw, a: Order) -> tup
         if leaf.dim is None or leaf.start is None or leaf.length is None:
             return ()  # it is whole
         c = law.c(need.C, weight_view(solution.lowered, leaf, solution.facts, need.A).at(a), a)
-        block = SliceRule(leaf.dim, leaf.start, leaf.length, need.A, need.C, need.role(leaf), need.A - a, c)
-        result.append(block)
+        A, C, b = fraction(need.A), fraction(need.C), fraction(need.A - a)
+        result.append(SliceRule(leaf.dim, leaf.start, leaf.length, A, C, need.role(leaf), b, fraction(c)))
     return tuple(result) if len({(block.A, block.C, block.c) for block in result}) > 1 else ()

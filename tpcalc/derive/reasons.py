@@ -34,8 +34,8 @@ def reason(solution: Solution, need: Optional[Need], role: str) -> str:
     if site is not None and need.shift < 0:
         node = solution.lowered.node(site)
         where = f" ({node.source})" if node.source else ""
-        what = f"{node.short_op} in {node.module or '(top)'}{where}"
-        return f"{text}; absorbs {power_text(need.shift, style='full')} for {what}"
+        power = power_text(need.shift, style="full")
+        return f"{text}; absorbs {power} for {node.short_op} in {node.module or '(top)'}{where}"
     if need.shift == 0:
         return text
     return f"{text}; a constant {power_text(-need.shift, style='full')} follows in the code"

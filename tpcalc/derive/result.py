@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Optional, Union
+from typing import Optional
 
-from tpcalc.algebra.order import MINUS_INFINITY, Order, fraction
+from tpcalc.algebra.order import MINUS_INFINITY, Order
 from tpcalc.algebra.size import Size
 from tpcalc.derive.clipping import Clipping
 from tpcalc.show import Shown
@@ -53,9 +53,6 @@ class SliceRule:
     b: Optional[Fraction] = None
     c: Optional[Fraction] = None
 
-    def __post_init__(self) -> None:
-        _as_fractions(self, "A", "C", "b", "c")
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -89,19 +86,9 @@ class Rule:
     trainable: bool = True
     optimizer: str = ""
 
-    def __post_init__(self) -> None:
-        _as_fractions(self, "a", "b", "c", "weight_decay", "eps", "A", "C")
-
     @property
     def shape_text(self) -> str:
         return "[" + ", ".join(str(size) for size in self.shape) + "]"
-
-
-def _as_fractions(rule: Union[Rule, SliceRule], *names: str) -> None:
-    """Users get plain fractions; inside, exponents are orders."""
-    for name in names:
-        if (value := getattr(rule, name)) is not None:
-            object.__setattr__(rule, name, fraction(value))
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Program, Weight
 from tpcalc.rules.structures import Atom, Contract, Structure
 
-#: The walk settles in two or three rounds; more means that needs chase each other.
+#: What feeds back settles in two or three rounds; more means that needs chase each other.
 ROUNDS = 16
 
 

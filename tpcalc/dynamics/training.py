@@ -30,7 +30,7 @@ from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.optimizers import UpdateLaw, WeightView
 from tpcalc.program.ir import Weight
 
-Entry = TypeVar("Entry")
+Own = TypeVar("Own")
 Exponent = Union[str, int, Fraction]
 
 #: Steps followed at most.  Zero-initialised layers in a row wake up one a step.
@@ -164,7 +164,7 @@ def analyse(
     return Analysis(lowered, exponents, alignment, tuple(trail), settled)
 
 
-def _of(weight: Weight, table: Mapping[str, Entry], what: str) -> Entry:
+def _of(weight: Weight, table: Mapping[str, Own], what: str) -> Own:
     for name in weight.names:
         if name in table:
             return table[name]
