@@ -10,9 +10,11 @@ exact while its value at each width is kept as sampled.  A :class:`Scalar` is a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from typing import Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.errors import FitError
@@ -135,3 +137,45 @@ class Scalar:
         power = "n" if self.p == 1 else f"n^{self.p}" if self.p.denominator == 1 and self.p > 0 else f"n^({self.p})"
         text = power if self.k == 1 else f"{self.k:g}*{power}"
         return text if not self.d else f"{text} {'+' if self.d > 0 else '-'} {abs(self.d):g}"
+
+
+def size_sum(sizes: Sequence[Size]) -> Optional[Size]:
+    """The exact sum; None when one of them is rounded."""
+    terms: dict[Fraction, Fraction] = {}
+    for size in sizes:
+        if size.rounded:
+            return None
+        for power, coefficient in size.terms:
+            terms[power] = terms.get(power, Fraction(0)) + coefficient
+    return Size(tuple(sorted(((p, k) for p, k in terms.items() if k), reverse=True)))
+
+
+def size_difference(a: Size, b: Size) -> Optional[Size]:
+    """The exact difference; None when one of them is rounded."""
+    return None if b.rounded else size_sum((a, Size(tuple((p, -k) for p, k in b.terms))))
+
+
+def size_product(sizes: Sequence[Size]) -> Optional[Size]:
+    """The exact product; None when one of them is rounded."""
+    total: dict[Fraction, Fraction] = {Fraction(0): Fraction(1)}
+    for size in sizes:
+        if size.rounded:
+            return None
+        step: dict[Fraction, Fraction] = {}
+        for p, k in total.items():
+            for q, m in size.terms:
+                step[p + q] = step.get(p + q, Fraction(0)) + k * m
+        total = step
+    return Size(tuple(sorted(((p, k) for p, k in total.items() if k), reverse=True)))
+
+
+def size_quotient(size: Size, by: Size) -> Optional[Size]:
+    """The exact quotient of a size by one with a single term; None where it is none."""
+    if size.rounded or by.rounded or len(by.terms) != 1:
+        return None
+    (power, coefficient), terms = by.terms[0], []
+    for p, k in size.terms:
+        if p < power:
+            return None
+        terms.append((p - power, k / coefficient))
+    return Size(tuple(terms))
