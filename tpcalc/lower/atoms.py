@@ -15,6 +15,7 @@ from tpcalc.rules.structures import (
     Atom,
     Contract,
     Gather,
+    Known,
     Power,
     Product,
     Reduce,
@@ -37,6 +38,7 @@ class Writer:
         self.parts: dict[int, Value] = {}
         self.values = ChainMap(self.parts, program.values)
         self.growths = {vid: value.growth for vid, value in program.values.items()}
+        self.known: set[int] = set()
         self.recogniser = Recogniser(program, self.values)
 
     def new(self) -> int:
@@ -73,6 +75,8 @@ class Writer:
             out = self.new()
             self.growths[out] = self.growth_of(flat)
         self.recogniser.note(out, flat, homogeneity)
+        if isinstance(flat, Known):
+            self.known.add(out)
         self.atoms.append(Atom(out, flat, node))
         return out
 

@@ -161,7 +161,7 @@ class Blocks:
         along = dict(layout.along(label, first.lengths))
         if any(along.get(i) != (s.axis, s.lengths) for i, s in held.items()):
             return False
-        if any(i not in held and refs[i] in seen and refs[i] in self.trained for i in along):
+        if any(i not in held and refs[i] in seen and self.differs(refs[i]) for i in along):
             return False
         held_ids = {refs[i] for i in held}
         places: list[Optional[int]] = []
@@ -219,9 +219,13 @@ class Blocks:
             join = Sum(tuple(parts), how="choice" if place is not None else "sum") if parts else Known(ZERO)
             writer.emit(join, node.index, out)
 
+    def differs(self, vid: int) -> bool:
+        """Whether the blocks of a value that came whole may differ in ways that are not known."""
+        return vid in self.trained and vid not in self.writer.known
+
     @cached_property
     def trained(self) -> frozenset[int]:
-        """Values that depend on weights: where they came whole, their blocks differ in ways that are not known."""
+        """Values that depend on weights."""
         found = {weight.value for weight in self.program.weights}
         for node in self.program.nodes:
             if any(ref in found for ref in node.refs):

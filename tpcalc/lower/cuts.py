@@ -55,7 +55,7 @@ def plan(wiring: Wiring) -> dict[int, Cut]:
             continue
         refs, layout = tuple(node.refs), wiring.layout(node)
         _want_columns(program, wanted, node, layout, joined)
-        if layout.takes is not None:
+        if layout.takes is not None and any(out in program.consumers for out in node.outputs):
             whole = program.values[refs[0]].shape
             axis, ends = layout.takes.axis, layout.takes.ends(0)
             if len(node.outputs) == 1 and ends is not None and whole[-axis].growth > 0:
