@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Optional
+from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.program.ir import Program, Value
@@ -21,6 +21,7 @@ from tpcalc.rules.structures import (
     Contract,
     Guard,
     Normalise,
+    Operand,
     Power,
     Product,
     Reduce,
@@ -36,9 +37,9 @@ from tpcalc.rules.structures import (
 class Homogeneity:
     """``value = n^shift * base^degree`` in order, exactly homogeneous in ``base``."""
 
-    base: int
+    base: Operand
     degree: Fraction
-    shift: Order
+    shift: Fraction
 
 
 class Recogniser:
@@ -51,10 +52,10 @@ class Recogniser:
     def __init__(self, program: Program, values: Mapping[int, Value]) -> None:
         self.weights = program.weight_of_value
         self.values = values
-        self.homogeneity: dict[int, Homogeneity] = {}
+        self.homogeneity: dict[Operand, Homogeneity] = {}
         self.means: dict[int, int] = {}
-        self.arranged: dict[int, int] = {}
-        self.units: dict[int, tuple[Optional[int], Order]] = {
+        self.arranged: dict[Operand, int] = {}
+        self.units: dict[Operand, tuple[Optional[Operand], Order]] = {
             vid: (None, value.magnitude.order)
             for vid, value in program.values.items()
             if value.kind == "buffer" and value.magnitude is not None
@@ -87,26 +88,25 @@ class Recogniser:
         if s.how == "difference" and len(s.xs) == 2:
             x, y = s.xs
             for value, mean in ((x, y), (y, x)):
-                if self.means.get(mean) == self.arranged.get(value, value):
+                if isinstance(mean, int) and self.means.get(mean) == self.arranged.get(value, value):
                     return Centre(value)
         return s
 
-    def spectral(self, s: Contract) -> Optional[tuple[int, Order]]:
+    def spectral(self, s: Contract) -> Optional[tuple[Operand, Order]]:
         """A weight and the order by which the size of ``W v`` and ``u (W v)`` exceeds it, with a vector kept for it (a
         buffer, or ``W u`` normalised): the spectral norm of W, by law 2.
 
         The vector is aligned with W, so each is of a size proportional to that of W.
         """
         for w, v, rest in ((s.x, s.y, s.rest_x), (s.y, s.x, s.rest_y)):
-            base, order = self.units.get(v, (None, None))
-            if order is None or v not in self.values or len(self.values[v].shape) != 1:
+            if v not in self.units or not isinstance(v, int) or v not in self.values or len(self.values[v].shape) != 1:
                 continue
-            h = self.of(w)
+            h, (base, order) = self.of(w), self.units[v]
             if h.base in self.weights and h.degree == 1 and base in (None, h.base):
                 return w, (max(s.K / 2, s.K - rest / 2) if h.shift == 0 else s.K) + order
         return None
 
-    def of(self, vid: int) -> Homogeneity:
+    def of(self, vid: Operand) -> Homogeneity:
         return self.homogeneity.get(vid) or Homogeneity(vid, ONE, ZERO)
 
     def recognise(self, s: Structure) -> tuple[Structure, "Homogeneity | None"]:
@@ -115,7 +115,8 @@ class Recogniser:
             return s, self.of(s.x)
         if isinstance(s, Scale):
             h = self.of(s.x)
-            return (s, None) if s.order is MINUS_INFINITY else (s, replace(h, shift=h.shift + s.order))
+            order: Any = s.order
+            return s, None if order is MINUS_INFINITY else replace(h, shift=h.shift + order)
         if isinstance(s, Power):
             h = self.of(s.x)
             return s, Homogeneity(h.base, h.degree * s.k, h.shift * s.k)

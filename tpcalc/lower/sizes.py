@@ -19,7 +19,7 @@ def sized(
     if not any(map(_sums, structures)):
         return structures
     axes, refs = layout(node), tuple(node.refs)
-    return tuple(s if not _sums(s) else _filled(s, i, refs, axes, values) for i, s in enumerate(structures))
+    return tuple(None if s is None else _filled(s, i, refs, axes, values) for i, s in enumerate(structures))
 
 
 def _sums(x: Optional[Operand]) -> bool:
@@ -29,6 +29,8 @@ def _sums(x: Optional[Operand]) -> bool:
 
 
 def _filled(s: Structure, result: int, refs: tuple[int, ...], layout: Layout, values: Mapping[int, Value]) -> Structure:
+    if not _sums(s):
+        return s
     if isinstance(s, Contract) and layout.sizes is not None and s.x in refs and s.y in refs:
         return replace(s, sizes=layout.sizes)
     if isinstance(s, Reduce) and s.x in refs and isinstance(s.x, int):
@@ -36,4 +38,4 @@ def _filled(s: Structure, result: int, refs: tuple[int, ...], layout: Layout, va
         gone = [size for label, size in zip(labels, values[s.x].shape) if label not in kept]
         return replace(s, sizes=Sizes(powers(gone))) if None not in labels else s
     xs = operands(s)
-    return with_operands(s, tuple(_filled(x, result, refs, layout, values) if _sums(x) else x for x in xs))
+    return with_operands(s, tuple(x if isinstance(x, int) else _filled(x, result, refs, layout, values) for x in xs))

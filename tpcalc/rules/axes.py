@@ -7,7 +7,7 @@ A rule names one of the small classes below beside its ops, or leaves its axes t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
 from tpcalc.algebra.size import Size, size_sum
@@ -71,6 +71,7 @@ class PaddedAxes:
 # The declarations.
 
 
+@dataclass(frozen=True, kw_only=True)
 class Axes:
     """Base class.  ``same``: the result has each entry of the first operand and no others.  ``mean``: which result is a
     mean of the first operand.  ``pieces``: whether results or operands are pieces of an axis."""
@@ -85,16 +86,14 @@ class Axes:
 
 @dataclass(frozen=True)
 class Kept(Axes):
-    """Entry by entry with broadcasting, ``but`` along some axes: elementwise ops, casts, norms and softmax (all but what
-    they normalise over), look-ups, padding, pooling.
+    """Entry by entry with broadcasting, ``but`` along some axes: elementwise ops, casts, norms and softmax (all but
+    what they normalise over), look-ups, padding, pooling.
 
     ``of``: places of the arguments that take part (None: every tensor).
     """
 
     but: "At | Last | Before | PaddedAxes | None" = None
     of: Optional[tuple[int, ...]] = None
-    same: bool = False
-    mean: Optional[int] = None
 
     def layout(self, call: Call) -> Layout:
         frame = _first_shape(call)
@@ -123,7 +122,6 @@ class Reduced(Axes):
     """A sum, mean, norm or extremum over some axes; the others stay, also where the reduced ones keep length 1."""
 
     over: "At | Last" = At(1)
-    mean: Optional[int] = None
 
     def layout(self, call: Call) -> Layout:
         shape = call.shape(0)
@@ -142,10 +140,11 @@ class Reduced(Axes):
 
 @dataclass(frozen=True)
 class Permuted(Axes):
-    """The axes in another order: ``reversed``, the two at ``swap`` exchanged, or as listed by argument 1."""
+    """The axes in another order: ``reversed``, as ``listed`` by argument 1, or two exchanged: those at ``swap``, or
+    ``given`` by arguments 1 and 2."""
 
     swap: "tuple[int, int] | str" = "listed"
-    same: ClassVar[bool] = True
+    same: bool = field(default=True, kw_only=True)
 
     def layout(self, call: Call) -> Layout:
         rank = len(call.shape(0))
@@ -155,8 +154,8 @@ class Permuted(Axes):
         elif self.swap == "listed":
             order = [dim % rank for dim in call.arg(1)]
         elif rank > 1:
-            i, j = self.swap if self.swap != "given" else (call.arg(1), call.arg(2))
-            i, j = int(i) % rank, int(j) % rank
+            swap = self.swap if isinstance(self.swap, tuple) else (call.arg(1), call.arg(2))
+            i, j = (int(dim) % rank for dim in swap)
             order[i], order[j] = order[j], order[i]
         return wired(call, {0: tuple(range(rank))}, [tuple(order)])
 
@@ -165,7 +164,7 @@ class Permuted(Axes):
 class Viewed(Axes):
     """The same entries in the same order in another shape: axes carried along, merged, split, added and dropped."""
 
-    same: ClassVar[bool] = True
+    same: bool = field(default=True, kw_only=True)
 
     def layout(self, call: Call) -> Layout:
         return viewed(call)

@@ -80,6 +80,13 @@ class Call:
         return sum((shape[dim].growth for dim in dims), ZERO)
 
 
+def number_growth(arg: Any) -> Fraction:
+    """Order of a number that is not zero."""
+    order: Any = number_order(arg)
+    growth: Fraction = ZERO if order is MINUS_INFINITY else order
+    return growth
+
+
 def number_order(arg: Any) -> Order:
     """Order of a Python number, a fitted Size or a fitted Scalar; of None or text: 0."""
     if isinstance(arg, Size):

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any, Optional
 
 from tpcalc.algebra.order import HALF, ONE, ZERO
+from tpcalc.algebra.size import Size
 from tpcalc.rules.axes import MIXED, Contracted, Convolved
-from tpcalc.rules.call import Call, number_order
+from tpcalc.rules.call import Call, number_growth, number_order
 from tpcalc.rules.registry import rule
-from tpcalc.rules.structures import Contract, Operand, Power, Product, Reduce, Scale, Structure, Structures, Sum, View
+from tpcalc.rules.structures import Contract, Power, Product, Reduce, Scale, Structure, Structures, Sum, View
 
 
 def _matmul(call: Call, i: int, j: int) -> Contract:
@@ -25,7 +27,7 @@ def _matmul(call: Call, i: int, j: int) -> Contract:
     return Contract(call[i], call[j], K, rest_x, rest_y)
 
 
-def _times(x: Operand, number) -> Operand:
+def _times(x: Structure, number: Any) -> Structure:
     p = number_order(number)
     return x if p == 0 else Scale(x, p)
 
@@ -41,7 +43,7 @@ def addmm(call: Call) -> Structure:
     """beta*b + alpha*(x y)."""
     beta, alpha = call.arg(3, "beta", 1), call.arg(4, "alpha", 1)
     product = _times(_matmul(call, 1, 2), alpha)
-    return product if number_order(beta) != 0 else Sum((_times(call[0], beta), product))
+    return product if number_order(beta) != 0 else Sum((Scale(call[0], number_order(beta)), product))
 
 
 @rule("aten.addbmm", axes=MIXED)
@@ -76,28 +78,28 @@ def grouped_mm(call: Call) -> Structure:
 
 @rule("aten._trilinear", axes=MIXED)
 def trilinear(call: Call) -> Structure:
-    """The bilinear layer: x1[b, i] w[o, i, j] x2[b, j], summed over i and j; also the three products of its backward."""
+    """The bilinear layer: x1[b, i] w[o, i, j] x2[b, j], summed over i and j; also the products of its backward."""
     sumdim = call.arg(6)
     out = call.out_shape()
     total = ZERO
     expanded = []
     for index, expand in ((0, call.arg(3)), (1, call.arg(4)), (2, call.arg(5))):
-        sizes = list(call.shape(index))
+        sizes: list[Optional[Size]] = list(call.shape(index))
         for dim in expand:
             sizes.insert(dim, None)
         expanded.append(sizes)
     for dim in sumdim:
-        total += max((sizes[dim].growth for sizes in expanded if sizes[dim] is not None), default=ZERO)
+        total += max((size.growth for sizes in expanded if (size := sizes[dim]) is not None), default=ZERO)
     rest = sum((size.growth for size in out), ZERO)
     # the second operand is the layer's weight in the forward pass; the two others enter as a product of values
     return Contract(Product(call[0], call[2]), call[1], total, ZERO, rest)
 
 
-def _conv_growths(call: Call, i: int, transposed: bool, groups) -> tuple:
+def _conv_growths(call: Call, i: int, transposed: bool, groups: Any) -> tuple[Fraction, Fraction]:
     """(K, rest) of a convolution weight [out, in/g, *kernel], or [in, out/g, *kernel] when transposed."""
     weight = call.shape(i)
     kernel = sum((size.growth for size in weight[2:]), ZERO)
-    g = number_order(groups)
+    g = number_growth(groups)
     if transposed:
         return weight[0].growth - g + kernel, weight[1].growth
     return weight[1].growth + kernel, weight[0].growth - g

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, max_order
 from tpcalc.algebra.size import Scalar, Size
 from tpcalc.program.ir import Ref
 from tpcalc.rules.axes import MIXED
-from tpcalc.rules.call import Call, number_order
+from tpcalc.rules.call import Call, number_growth, number_order
 from tpcalc.rules.registry import rule
 from tpcalc.rules.structures import (
     Bounded,
@@ -18,6 +19,7 @@ from tpcalc.rules.structures import (
     Known,
     LinearLike,
     Log,
+    Operand,
     Power,
     Product,
     Scale,
@@ -33,7 +35,7 @@ GUARD = 1e-3
 REFERENCE = 1 << 20
 
 
-def _is_guard(arg) -> bool:
+def _is_guard(arg: Any) -> bool:
     return isinstance(arg, (int, float)) and not isinstance(arg, bool) and 0 < arg <= GUARD
 
 
@@ -49,10 +51,10 @@ def add(call: Call) -> Structure:
     return Sum((call[0], y), how="difference" if "sub" in call.node.op and alpha == 1 else "sum")
 
 
-def _scaled(x, arg, sign: int = 1):
+def _scaled(x: Operand, arg: Any, sign: int = 1) -> Structure:
     """``x`` times a number ``k*n^p`` (sign 1) or divided by it (sign -1)."""
     p = number_order(arg)
-    return View(x) if p == 0 else Scale(x, p if sign == 1 else -p)
+    return View(x) if p == 0 else Scale(x, p if sign == 1 else -number_growth(arg))
 
 
 @rule("aten.mul", "aten.multiply")
@@ -247,7 +249,7 @@ def atan2(call: Call) -> Structure:
     return Bounded(Product(call[0], Power(call[1], -ONE, "odd")), zero=False)
 
 
-def _between(x, low, high):
+def _between(x: Operand, low: Any, high: Any) -> Structure:
     """``x`` cut off at two numbers: bounded by them, and linear for small ``x`` where 0 lies inside.
 
     Ends that grow cut nothing off a value of order 0.
@@ -259,7 +261,7 @@ def _between(x, low, high):
         return Power(x, ONE)
     ends = [end.at(REFERENCE) if isinstance(end, (Size, Scalar)) else end for end in (low, high)]
     inside = Bounded(
-        x if top == 0 else Scale(x, -top),
+        x if top == 0 else Scale(x, -max(map(number_growth, (low, high)))),
         zero=ends[0] <= 0 <= ends[1],
         parity="odd" if ends[0] == -ends[1] else "none",
     )
@@ -284,7 +286,7 @@ def clamp(call: Call) -> Structure:
     return Sum((Power(call[0], ONE), *ends)) if ends else Power(call[0], ONE)
 
 
-def _is_extreme(arg) -> bool:
+def _is_extreme(arg: Any) -> bool:
     return isinstance(arg, (int, float)) and abs(arg) > 1e9
 
 
@@ -325,8 +327,8 @@ def complex_parts(call: Call) -> Structure:
 
 COMPARED = """eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
 bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf sign sgn signbit heaviside"""
-COUNTED = """bucketize searchsorted one_hot isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense bincount
-histc allclose count_nonzero"""
+COUNTED = """bucketize searchsorted one_hot isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense
+bincount histc allclose count_nonzero"""
 
 
 @rule(*(f"aten.{name}" for name in COMPARED.split()))

@@ -2,8 +2,8 @@
 
 What acts entry by entry and has the shape that its operands broadcast to keeps its axes; a view into another shape
 with as many entries carries, merges and splits them; a contraction pairs axes as a matrix product or as a linear layer
-does, or over the leading axes, as the gradient of a weight does.  Where two readings fit (square matrices), only what both say
-is taken.
+does, or over the leading axes, as the gradient of a weight does.  Where two readings fit (square matrices), only what
+both say is taken.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ class _Reading:
         if not fitting:
             return False
         out = self.shape
-        found = [_pairs((long(l, x, out, o), long(r, y, out, o), o), s.x, s.y, self.name) for l, r, o in fitting]
+        found = [
+            _pairs((long(one, x, out, z), long(two, y, out, z), z), s.x, s.y, self.name) for one, two, z in fitting
+        ]
         self.pairs += sorted(set.intersection(*(set(pairs) for pairs, _ in found)), key=str)
         self.summed += sorted(set.intersection(*(set(summed) for _, summed in found)), key=str)
         known = {_sizes(labels, x, y) for labels in fitting}
@@ -134,7 +136,7 @@ def _layouts(x: int, y: int, out: int) -> list[tuple[Labels, Labels, Labels]]:
 
 
 def _fits(s: Contract, labels: tuple[Labels, Labels, Labels], x: Shape, y: Shape, out: Shape) -> bool:
-    """Whether shapes and growths agree with the labels: axes with one label are as long, but for batch axes of length 1."""
+    """Whether shapes and growths agree with the labels: axes with one label are as long (a batch may have length 1)."""
     of: dict[Hashable, Size] = {}
     if any(len(names) != len(shape) for names, shape in zip(labels, (x, y, out))):
         return False
@@ -149,7 +151,8 @@ def _fits(s: Contract, labels: tuple[Labels, Labels, Labels], x: Shape, y: Shape
 
 
 def _pairs(labels: tuple[Labels, Labels, Labels], x: int, y: int, result: str) -> tuple[list[Pair], list[Pair]]:
-    pairs, summed = [], []
+    pairs: list[Pair] = []
+    summed: list[Pair] = []
     for vid, names in ((x, labels[0]), (y, labels[1])):
         pairs += [
             ((vid, i), (result, labels[2].index(name)))

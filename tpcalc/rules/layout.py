@@ -51,10 +51,9 @@ class Pieces:
 class Layout:
     """The labels of a call's tensors: ``operands`` in the order of ``node.refs``, ``results`` in that of the outputs.
 
-    ``summed``: labels that a contraction sums over.  ``takes``: the results are pieces of the first operand.  ``puts``:
-    the operands are pieces of the result.  ``regrouped``: shapes of operand and result with the same entries in the same
-    order.  ``counter``: the argument that counts the channels of a block.  ``sizes``: of a contraction, where the labels
-    do not tell.
+    ``summed``: labels that a contraction sums over.  ``takes``: the results are pieces of the first operand.
+    ``puts``: the operands are pieces of the result.  ``regrouped``: shapes of operand and result with the same entries
+    in the same order.  ``counter``: the argument that counts the channels of a block.  ``sizes``: of a contraction.
     """
 
     operands: tuple[Labels, ...]

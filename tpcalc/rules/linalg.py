@@ -20,33 +20,35 @@ def _small(call: Call, *indices: int) -> None:
             node = call.node
             raise UnsupportedOpError(
                 f"op {node.op} acts on a matrix that grows with width (module {node.module or '(top)'}, "
-                f"line {node.source or 'unknown'}), and its size depends on the spectrum, which is not tracked; keep the matrix at a fixed size, or give the op a "
-                f'structure of your own with @tpcalc.rule("{node.op}")'
+                f"line {node.source or 'unknown'}), and its size depends on the spectrum, which is not tracked; keep "
+                f"the matrix at a fixed size, or give the op a structure of your own with "
+                f'@tpcalc.rule("{node.op}")'
             )
 
 
-def _first(call: Call, *structures, matrix: int = 0):
-    """The structures of the first results; the others are factors of the matrix, or pivots and flags, and move with it."""
-    rest = (Power(call[matrix], ONE),) * len(call.node.outputs)
+def _first(call: Call, *structures: Structure, matrix: int = 0) -> Structures:
+    """The structures of the first results; the others are factors of the matrix, or pivots and flags, and move with
+    it."""
+    rest: Structures = (Power(call[matrix], ONE),) * len(call.node.outputs)
     return (structures + rest)[: len(call.node.outputs)]
 
 
 @rule("aten.triangular_solve", axes=MIXED)
-def old_solve_triangular(call: Call) -> Structure:
+def old_solve_triangular(call: Call) -> Structures:
     """(B, A) -> A^-1 B, and A itself."""
     _small(call, 1)
     return _first(call, Product(call[0], Bounded(call[1], zero=False)), matrix=1)
 
 
 @rule("aten.linalg_solve_triangular", axes=MIXED)
-def solve_triangular(call: Call) -> Structure:
+def solve_triangular(call: Call) -> Structures:
     """A^-1 B with ones (or entries of order 0) on the diagonal: a polynomial in A, of the order of B."""
     _small(call, 0)
     return _first(call, Product(call[1], Bounded(call[0], zero=False)))
 
 
 @rule("aten._linalg_solve_ex", axes=MIXED)
-def solve(call: Call) -> Structure:
+def solve(call: Call) -> Structures:
     _small(call, 0)
     return _first(call, Product(call[1], Power(call[0], -ONE, "odd")))
 
@@ -59,13 +61,13 @@ def lu_solve(call: Call) -> Structure:
 
 
 @rule("aten.linalg_inv_ex", "aten.linalg_pinv", axes=MIXED)
-def inverse(call: Call) -> Structure:
+def inverse(call: Call) -> Structures:
     _small(call, 0)
     return _first(call, Power(call[0], -ONE, "odd"))
 
 
 @rule("aten.linalg_cholesky_ex", axes=MIXED)
-def cholesky(call: Call) -> Structure:
+def cholesky(call: Call) -> Structures:
     _small(call, 0)
     return _first(call, Power(call[0], HALF))
 
@@ -90,7 +92,7 @@ def eigh(call: Call) -> Structures:
 
 
 @rule("aten._linalg_slogdet", axes=MIXED)
-def slogdet(call: Call) -> Structure:
+def slogdet(call: Call) -> Structures:
     _small(call, 0)
     return _first(call, Discrete(), Log(call[0]), Power(call[0], ONE))
 

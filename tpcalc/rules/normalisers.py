@@ -6,6 +6,9 @@ a product of total degree zero in one base value.
 
 from __future__ import annotations
 
+from fractions import Fraction
+from typing import Optional
+
 from tpcalc.algebra.order import ONE, ZERO
 from tpcalc.rules.axes import MIXED, At, Before, Channelwise, Kept, Last
 from tpcalc.rules.call import Call
@@ -30,7 +33,7 @@ from tpcalc.rules.structures import (
 MEANT = Kept(but=Before(0), mean=1)
 
 
-def _affine(x: Operand, gain, bias) -> Operand:
+def _affine(x: Structure, gain: Optional[Operand], bias: Optional[Operand]) -> Structure:
     y = x if gain is None else Product(gain, x)
     return y if bias is None else Sum((y, bias))
 
@@ -82,7 +85,9 @@ def layer_norm(call: Call) -> Structures:
     return (y, View(x), Power(Centre(x), -ONE))[: len(call.node.outputs)]
 
 
-def _norm_backward(call: Call, dy: Operand, x: Operand, rstd: Operand, gain, batch) -> tuple:
+def _norm_backward(
+    call: Call, dy: Operand, x: Operand, rstd: Operand, gain: Optional[Operand], batch: Fraction
+) -> Structures:
     """dx, dgain, dbias of a normaliser; ``x`` as it is divided, centred or not.
 
     dx = rstd * (g - mean(g) - xhat * mean(g * xhat)) with g = gain * dy: every term is at most of the order of the
@@ -141,7 +146,7 @@ def batch_norm(call: Call) -> Structures:
     training = _batch_norm_trains(call)
     running_var = None if "legit.no_stats" in call.node.op else call.optional(4)
     if training or running_var is None:
-        xhat: Operand = Normalise(Centre(x), ZERO)
+        xhat: Structure = Normalise(Centre(x), ZERO)
     else:
         xhat = Product(Sum((x, call[3])), Power(running_var, -ONE / 2))
     outs = (_affine(xhat, gain, bias), View(x), Power(Centre(x), -ONE))

@@ -14,6 +14,7 @@ from tpcalc.rules.structures import (
     Discrete,
     LinearLike,
     Log,
+    Operand,
     Power,
     Product,
     Reduce,
@@ -27,7 +28,7 @@ from tpcalc.rules.structures import (
 TWO = Fraction(2)
 
 
-def _mean(x, growth) -> Structure:
+def _mean(x: Operand, growth: Fraction) -> Structure:
     return Scale(Reduce(x, growth), -growth) if growth else Reduce(x, growth)
 
 

@@ -255,7 +255,7 @@ def with_operands(s: Structure, xs: tuple[Operand, ...]) -> Structure:
         return replace(s, xs=xs)
     if isinstance(s, (Product, Contract)):
         return replace(s, x=xs[0], y=xs[1])
-    return s if isinstance(s, Known) else replace(s, x=xs[0])  # type: ignore[type-var, call-arg]
+    return s if isinstance(s, Known) else replace(s, x=xs[0])  # type: ignore[type-var]
 
 
 def leaves(structure: Optional[Operand]) -> frozenset[int]:

@@ -71,7 +71,7 @@ def fan_of(solution: Solution, name: str, base: int, target: int) -> Fan:
 
 
 def _exponents(solution: Solution, s: Contract, x_weight: bool, R: Fraction) -> tuple[Fraction, Fraction]:
-    """Those of fan-in and fan-out in the law that binds: 1/2 of the fan-in (1, the central limit), or what law 2 says."""
+    """Those of fan-in and fan-out in the law that binds: 1/2 of the fan-in (law 1), or what law 2 says."""
     weight, value = (s.x, s.y) if x_weight else (s.y, s.x)
     fact = solution.facts[value]
     on_change = solution.alignment.initial_on_change(s.K, R)
