@@ -14,6 +14,7 @@ from tests.support.models import example
 from tpcalc.check import effects, sizes, training
 from tpcalc.check import run as checks
 from tpcalc.check.sizes import MASKING, rms
+from tpcalc.rules import REGISTRY
 
 GPT, WIDTHS = example("gpt.py", "gpt"), (32, 64, 128)
 
@@ -73,7 +74,8 @@ def test_cost_of_a_run(monkeypatch):
     result, calls = counted(monkeypatch, GPT, steps=3)
     values, weights = len(list(result.of("init"))), len(list(result.of("gradient")))
     assert values == len(list(result.of("change"))) == 123 and weights == len(list(result.of("effect"))) == 29
-    arranged = sum(entry.op in sizes.ARRANGING for entry in result.of("init"))
+    axes = [REGISTRY.axes(entry.op) for entry in result.of("init")]
+    arranged = sum(one is not None and one.same for one in axes)
     assert arranged > values / 2  # heads are split, moved and put together again
     assert calls["observe"] == 2 and calls["backward"] == 3 and calls["call_factory"] == 1
     assert calls["_run"] == weights  # of each weight's one use, that with the old weight

@@ -276,9 +276,9 @@ def weight_use(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom,
             init = max_order(spread + value.init, on_change + value.change)
             change = walk.alignment.weight_change(s.K) + value.trained
             asked: Id = v
-            walk.ask(
-                w, demand._replace(init=demand.init - init, change=demand.change - change, use=atom, partner=asked)
-            )
+            # the two budgets of a weight, not one bound on all of it: rows picked out of a weight are no value here
+            own = demand._replace(init=demand.init - init, change=demand.change - change, tight=False)
+            walk.ask(w, own._replace(use=atom, partner=asked))
     if x_weight and y_weight:
         return
     cap = walk.caps.get(atom.out, ZERO)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tpcalc.program.ir import Program, Ref
+from tpcalc.program.ir import Program
+from tpcalc.rules import REGISTRY
 
 #: Entries this large are masks, not values.
 MASKING = 1e9
@@ -22,15 +23,6 @@ ROUNDING = 3e-6
 ROW = 256
 #: A float32 loses squares of entries below 1e-19, which is nothing beside an rms of this size.
 TINY = 1e-12
-#: Ops whose result has each entry of its operand exactly once, where there are as many of both.
-ARRANGING = frozenset(
-    f"aten.{name}"
-    for name in (
-        "view.default", "_unsafe_view.default", "permute.default", "transpose.int", "t.default", "expand.default",
-        "unsqueeze.default", "squeeze.default", "squeeze.dim", "squeeze.dims", "alias.default", "detach.default",
-        "clone.default",
-    )
-)  # fmt: skip
 
 
 def rms(tensor: torch.Tensor) -> float:
@@ -76,8 +68,13 @@ def arrangements(program: Program, values: frozenset[int]) -> dict[int, int]:
     """For each of ``values`` that is another of them in a new arrangement: that other one, as it was made."""
     found: dict[int, int] = {}
     for node in program.nodes:
-        if node.op in ARRANGING and isinstance(node.args[0], Ref) and node.args[0].id in values:
-            found[node.outputs[0]] = found.get(node.args[0].id, node.args[0].id)
+        made = next(node.refs, None)
+        if made not in values or node.outputs[0] is None:
+            continue
+        axes = REGISTRY.axes(node.op)
+        alike = program.values[made].dtype == program.values[node.outputs[0]].dtype  # a cast rounds
+        if axes is not None and axes.same and alike:
+            found[node.outputs[0]] = found.get(made, made)
     return {out: made for out, made in found.items() if out in values}
 
 

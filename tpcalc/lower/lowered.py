@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import Optional
+from typing import Any, Optional
 
 import networkx as nx
 
@@ -85,7 +85,7 @@ class Lowered:
 
         Views and constants are followed from the weight to its first contraction; (0, None) without one.
         """
-        best: tuple[Fraction, Optional[int]] = (ZERO, None)
+        best: tuple[Fraction, Optional[Any]] = (ZERO, None)
         passes = (View, Centre, Scale, Guard)
         for x, out in first_met(self.flow, leaf.value, lambda vid: isinstance(self.maker[vid].structure, passes)):
             s = self.maker[out].structure
@@ -102,8 +102,10 @@ class Lowered:
     def before_centring(self, vid: int) -> int:
         """The value that a norm centres inside its own op; of any other value that value."""
         atom = self.maker.get(vid)
-        inside = atom is not None and isinstance(atom.structure, Centre) and vid not in self.program.values
-        return atom.structure.x if inside else vid
+        if atom is None or not isinstance(atom.structure, Centre) or vid in self.program.values:
+            return vid
+        before: Any = atom.structure.x
+        return int(before)
 
     def node(self, atom: Atom) -> Node:
         return self.program.nodes[atom.node]

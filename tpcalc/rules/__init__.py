@@ -3,8 +3,9 @@
 Importing this package registers every rule that ships with tpcalc.
 """
 
-from tpcalc.rules import contractions, creation, elementwise, linalg, normalisers, reductions, views
-from tpcalc.rules.registry import REGISTRY, Call, Registry, ignore, rule
+from tpcalc.rules import contractions, creation, derivatives, elementwise, linalg, normalisers, reductions, views
+from tpcalc.rules.call import Call
+from tpcalc.rules.registry import REGISTRY, Registry, ignore, rule
 
 __all__ = [
     "REGISTRY",
@@ -12,6 +13,7 @@ __all__ = [
     "Registry",
     "contractions",
     "creation",
+    "derivatives",
     "elementwise",
     "ignore",
     "linalg",

@@ -7,10 +7,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any, Optional
 
 from tpcalc.algebra.order import HALF, ONE, ZERO
-from tpcalc.rules.registry import Call, number_order, rule
-from tpcalc.rules.structures import Contract, Operand, Power, Product, Reduce, Scale, Sum, View
+from tpcalc.algebra.size import Size
+from tpcalc.rules.axes import MIXED, Contracted, Convolved
+from tpcalc.rules.call import Call, number_growth, number_order
+from tpcalc.rules.registry import rule
+from tpcalc.rules.structures import Contract, Power, Product, Reduce, Scale, Structure, Structures, Sum, View
 
 
 def _matmul(call: Call, i: int, j: int) -> Contract:
@@ -23,40 +27,41 @@ def _matmul(call: Call, i: int, j: int) -> Contract:
     return Contract(call[i], call[j], K, rest_x, rest_y)
 
 
-def _times(x: Operand, number) -> Operand:
+def _times(x: Structure, number: Any) -> Structure:
     p = number_order(number)
     return x if p == 0 else Scale(x, p)
 
 
-@rule("aten.mm", "aten.bmm", "aten.mv", "aten.dot", "aten.vdot", "aten.inner", "aten.matmul")
-def matmul(call: Call):
+@rule("aten.inner", axes=Contracted(linear=True))
+@rule("aten.mm", "aten.bmm", "aten.mv", "aten.dot", "aten.vdot", "aten.matmul", axes=Contracted())
+def matmul(call: Call) -> Structure:
     return _matmul(call, 0, 1)
 
 
-@rule("aten.addmm", "aten.addmv", "aten.baddbmm", "aten._addmm_activation")
-def addmm(call: Call):
+@rule("aten.addmm", "aten.addmv", "aten.baddbmm", "aten._addmm_activation", axes=Contracted(1, 2, bias=0))
+def addmm(call: Call) -> Structure:
     """beta*b + alpha*(x y)."""
     beta, alpha = call.arg(3, "beta", 1), call.arg(4, "alpha", 1)
     product = _times(_matmul(call, 1, 2), alpha)
-    return product if number_order(beta) != 0 else Sum((_times(call[0], beta), product))
+    return product if number_order(beta) != 0 else Sum((Scale(call[0], number_order(beta)), product))
 
 
-@rule("aten.addbmm")
-def addbmm(call: Call):
+@rule("aten.addbmm", axes=MIXED)
+def addbmm(call: Call) -> Structure:
     """Sums over the batch axis too."""
     product = Reduce(_matmul(call, 1, 2), call.growth(1, 0))
     return Sum((call[0], product))
 
 
-@rule("aten.addr", "aten.outer", "aten.ger")
-def outer(call: Call):
+@rule("aten.addr", "aten.outer", "aten.ger", axes=MIXED)
+def outer(call: Call) -> Structure:
     if call.node.op.startswith("aten.addr"):
         return Sum((call[0], Product(call[1], call[2])))
     return Product(call[0], call[1])
 
 
-@rule("aten.linear")
-def linear(call: Call):
+@rule("aten.linear", axes=Contracted(bias=2, linear=True))
+def linear(call: Call) -> Structure:
     """x[..., k] w[j, k] + b[j]."""
     w = call.shape(1)
     rest_x = sum((size.growth for size in call.shape(0)[:-1]), ZERO)
@@ -65,43 +70,43 @@ def linear(call: Call):
     return y if bias is None else Sum((y, bias))
 
 
-@rule("aten._grouped_mm", "aten._scaled_grouped_mm")
-def grouped_mm(call: Call):
+@rule("aten._grouped_mm", "aten._scaled_grouped_mm", axes=Contracted())
+def grouped_mm(call: Call) -> Structure:
     """x[s, k] w[e, k, j]: each row meets the matrix of its own group."""
     return _matmul(call, 0, 1)
 
 
-@rule("aten._trilinear")
-def trilinear(call: Call):
-    """The bilinear layer: x1[b, i] w[o, i, j] x2[b, j], summed over i and j; also the three products of its backward."""
+@rule("aten._trilinear", axes=MIXED)
+def trilinear(call: Call) -> Structure:
+    """The bilinear layer: x1[b, i] w[o, i, j] x2[b, j], summed over i and j; also the products of its backward."""
     sumdim = call.arg(6)
     out = call.out_shape()
     total = ZERO
     expanded = []
     for index, expand in ((0, call.arg(3)), (1, call.arg(4)), (2, call.arg(5))):
-        sizes = list(call.shape(index))
+        sizes: list[Optional[Size]] = list(call.shape(index))
         for dim in expand:
             sizes.insert(dim, None)
         expanded.append(sizes)
     for dim in sumdim:
-        total += max((sizes[dim].growth for sizes in expanded if sizes[dim] is not None), default=ZERO)
+        total += max((size.growth for sizes in expanded if (size := sizes[dim]) is not None), default=ZERO)
     rest = sum((size.growth for size in out), ZERO)
     # the second operand is the layer's weight in the forward pass; the two others enter as a product of values
     return Contract(Product(call[0], call[2]), call[1], total, ZERO, rest)
 
 
-def _conv_growths(call: Call, i: int, transposed: bool, groups) -> tuple:
+def _conv_growths(call: Call, i: int, transposed: bool, groups: Any) -> tuple[Fraction, Fraction]:
     """(K, rest) of a convolution weight [out, in/g, *kernel], or [in, out/g, *kernel] when transposed."""
     weight = call.shape(i)
     kernel = sum((size.growth for size in weight[2:]), ZERO)
-    g = number_order(groups)
+    g = number_growth(groups)
     if transposed:
         return weight[0].growth - g + kernel, weight[1].growth
     return weight[1].growth + kernel, weight[0].growth - g
 
 
-@rule("aten.convolution", "aten._convolution")
-def convolution(call: Call):
+@rule("aten.convolution", "aten._convolution", axes=Convolved())
+def convolution(call: Call) -> Structure:
     """Contraction over the input channels of a group and the kernel."""
     K, rest = _conv_growths(call, 1, call.arg(6), call.arg(8))
     y = Contract(call[0], call[1], K, call.positions(0), rest)
@@ -109,8 +114,8 @@ def convolution(call: Call):
     return y if bias is None else Sum((y, bias))
 
 
-@rule("aten.convolution_backward")
-def convolution_backward(call: Call):
+@rule("aten.convolution_backward", axes=Convolved(x=1, weight=2, bias=None, transposed=7, groups=9, dy=0))
+def convolution_backward(call: Call) -> Structures:
     """dx contracts over output channels, dw over batch and space, db sums over batch and space."""
     dy, x = call[0], call[1]
     K, rest = _conv_growths(call, 2, call.arg(7), call.arg(9))
@@ -121,15 +126,15 @@ def convolution_backward(call: Call):
     return tuple(g if out is not None else None for g, out in zip((dx, dw, db), call.node.outputs))
 
 
-@rule("aten._cdist_forward")
-def cdist(call: Call):
+@rule("aten._cdist_forward", axes=MIXED)
+def cdist(call: Call) -> Structure:
     """Distance of rows: the root of a sum of squares over the last axis, at most the larger norm."""
     squares = Power(Sum((View(call[0]), View(call[1]))), Fraction(2), "even")
     return Power(Reduce(squares, call.growth(0, -1)), HALF)
 
 
-@rule("aten._cdist_backward")
-def cdist_backward(call: Call):
+@rule("aten._cdist_backward", axes=MIXED)
+def cdist_backward(call: Call) -> Structure:
     """(dy, x, y, p, distance): sum over the rows of y of dy (x - y) / distance."""
     direction = Product(Sum((View(call[1]), View(call[2]))), Power(call[4], -ONE))
     return Reduce(Product(View(call[0]), direction), call.growth(2, -2))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, max_order
-from tpcalc.rules.registry import Call, ignore, number_order, rule
-from tpcalc.rules.structures import Known
+from tpcalc.rules.call import Call, number_order
+from tpcalc.rules.registry import ignore, rule
+from tpcalc.rules.structures import Known, Structure
 
 
 @rule(
@@ -19,23 +20,23 @@ from tpcalc.rules.structures import Known
     "aten.empty_permuted",
     "aten._efficientzerotensor",
 )
-def zeros(call: Call):
+def zeros(call: Call) -> Structure:
     """Zero (an empty tensor counts for what is written into it)."""
     return Known(MINUS_INFINITY, uniform=True)
 
 
 @rule("aten.ones", "aten.ones_like", "aten.new_ones")
-def ones(call: Call):
+def ones(call: Call) -> Structure:
     return Known(ZERO, uniform=True)
 
 
 @rule("aten.eye", "aten.tril_indices", "aten.triu_indices")
-def diagonal(call: Call):
+def diagonal(call: Call) -> Structure:
     return Known(ZERO)
 
 
 @rule("aten.full", "aten.full_like", "aten.new_full")
-def full(call: Call):
+def full(call: Call) -> Structure:
     """Filled with one number; a masking number (-inf, -1e30) counts as order 0."""
     value = call.arg(1, "fill_value")
     if isinstance(value, float) and abs(value) > 1e9:
@@ -44,7 +45,7 @@ def full(call: Call):
 
 
 @rule("aten.scalar_tensor")
-def scalar_tensor(call: Call):
+def scalar_tensor(call: Call) -> Structure:
     value = call.arg(0)
     if isinstance(value, float) and abs(value) > 1e9:
         return Known(ZERO, uniform=True)
@@ -52,7 +53,7 @@ def scalar_tensor(call: Call):
 
 
 @rule("aten.arange", "aten.linspace", "aten.logspace", "aten.range")
-def arange(call: Call):
+def arange(call: Call) -> Structure:
     """Of the order of its far end."""
     return Known(max_order(*(number_order(arg) for arg in call.node.args[:2])))
 
@@ -77,7 +78,7 @@ def arange(call: Call):
     "aten.log_normal",
     "aten.geometric",
 )
-def random(call: Call):
+def random(call: Call) -> Structure:
     """Noise of order 0: masks, dropout, sampling (parameters' own initialisation is read elsewhere)."""
     return Known(ZERO)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, max_order
 from tpcalc.algebra.size import Scalar, Size
 from tpcalc.program.ir import Ref
-from tpcalc.rules.registry import Call, number_order, rule
+from tpcalc.rules.axes import MIXED
+from tpcalc.rules.call import Call, number_growth, number_order
+from tpcalc.rules.registry import rule
 from tpcalc.rules.structures import (
     Bounded,
     Discrete,
@@ -16,10 +19,12 @@ from tpcalc.rules.structures import (
     Known,
     LinearLike,
     Log,
+    Operand,
     Power,
     Product,
     Scale,
-    Slope,
+    Structure,
+    Structures,
     Sum,
     View,
 )
@@ -30,12 +35,12 @@ GUARD = 1e-3
 REFERENCE = 1 << 20
 
 
-def _is_guard(arg) -> bool:
+def _is_guard(arg: Any) -> bool:
     return isinstance(arg, (int, float)) and not isinstance(arg, bool) and 0 < arg <= GUARD
 
 
 @rule("aten.add", "aten.sub", "aten.rsub", "aten._add_relu")
-def add(call: Call):
+def add(call: Call) -> Structure:
     """x +- alpha*y: the order is the max."""
     if _is_guard(call.arg(1)) and "sub" not in call.node.op:
         return Guard(call[0])
@@ -43,17 +48,17 @@ def add(call: Call):
     alpha = call.arg(2, "alpha", 1)
     if isinstance(alpha, (Size, Scalar)):
         y = Scale(y, number_order(alpha))
-    return Sum((call[0], y))
+    return Sum((call[0], y), how="difference" if "sub" in call.node.op and alpha == 1 else "sum")
 
 
-def _scaled(x, arg, sign: int = 1):
+def _scaled(x: Operand, arg: Any, sign: int = 1) -> Structure:
     """``x`` times a number ``k*n^p`` (sign 1) or divided by it (sign -1)."""
     p = number_order(arg)
-    return View(x) if p == 0 else Scale(x, p if sign == 1 else -p)
+    return View(x) if p == 0 else Scale(x, p if sign == 1 else -number_growth(arg))
 
 
 @rule("aten.mul", "aten.multiply")
-def mul(call: Call):
+def mul(call: Call) -> Structure:
     if not call.is_tensor(1):
         return _scaled(call[0], call.arg(1))
     if not call.is_tensor(0):
@@ -64,7 +69,7 @@ def mul(call: Call):
 
 
 @rule("aten.div.Tensor", "aten.div.Scalar", "aten.div.out", "aten.true_divide", "aten.divide")
-def div(call: Call):
+def div(call: Call) -> Structure:
     if not call.is_tensor(1):
         return _scaled(call[0], call.arg(1), -1)
     return Product(call[0], Power(call[1], -ONE, "odd"))
@@ -77,12 +82,12 @@ def div(call: Call):
     "aten.__rshift__",
     "aten.__lshift__",
 )
-def integer_div(call: Call):
+def integer_div(call: Call) -> Structure:
     return Discrete(call.tensors())
 
 
 @rule("aten.remainder", "aten.fmod")
-def remainder(call: Call):
+def remainder(call: Call) -> Structure:
     """x modulo a number: bounded by it, with slope 1 between the jumps."""
     if not call.is_tensor(0):
         return Discrete(call.tensors())
@@ -92,24 +97,24 @@ def remainder(call: Call):
 
 
 @rule("aten.neg", "aten.positive")
-def neg(call: Call):
+def neg(call: Call) -> Structure:
     return View(call[0])
 
 
 @rule("aten.addcmul")
-def addcmul(call: Call):
+def addcmul(call: Call) -> Structure:
     value = call.arg(3, "value", 1)
     return Sum((call[0], _scaled(Product(call[1], call[2]), value)))
 
 
 @rule("aten.addcdiv")
-def addcdiv(call: Call):
+def addcdiv(call: Call) -> Structure:
     value = call.arg(3, "value", 1)
     return Sum((call[0], _scaled(Product(call[1], Power(call[2], -ONE, "odd")), value)))
 
 
 @rule("aten.pow.Tensor_Scalar")
-def pow_scalar(call: Call):
+def pow_scalar(call: Call) -> Structure:
     """x^k, homogeneous of degree k."""
     exponent = Fraction(call.arg(1)).limit_denominator(64)
     if exponent == 0:
@@ -121,55 +126,55 @@ def pow_scalar(call: Call):
 
 
 @rule("aten.pow.Scalar", "aten.exp2", "aten.exp", "aten.expm1")
-def exponential(call: Call):
+def exponential(call: Call) -> Structure:
     """c^x, e^x."""
     return Exp(call[-1] if call.node.op.startswith("aten.pow") else call[0])
 
 
 @rule("aten.pow.Tensor_Tensor")
-def pow_tensor(call: Call):
+def pow_tensor(call: Call) -> Structure:
     """x^y = exp(y log x)."""
     return Exp(Product(call[1], Log(call[0])))
 
 
 @rule("aten.log", "aten.log2", "aten.log10", "aten.log1p", "aten.logit")
-def log(call: Call):
+def log(call: Call) -> Structure:
     return Log(call[0])
 
 
 @rule("aten.square")
-def square(call: Call):
+def square(call: Call) -> Structure:
     return Power(call[0], Fraction(2), "even")
 
 
 @rule("aten.sqrt")
-def sqrt(call: Call):
+def sqrt(call: Call) -> Structure:
     return Power(call[0], HALF)
 
 
 @rule("aten.rsqrt")
-def rsqrt(call: Call):
+def rsqrt(call: Call) -> Structure:
     return Power(call[0], -HALF)
 
 
 @rule("aten.reciprocal")
-def reciprocal(call: Call):
+def reciprocal(call: Call) -> Structure:
     return Power(call[0], -ONE, "odd")
 
 
 @rule("aten.abs")
-def absolute(call: Call):
+def absolute(call: Call) -> Structure:
     return Power(call[0], ONE, "even")
 
 
 @rule("aten.prelu", "aten._prelu_kernel")
-def prelu(call: Call):
+def prelu(call: Call) -> Structure:
     """max(x, 0) + slope * min(x, 0), with a learned slope."""
     return Sum((Power(call[0], ONE), Product(call[1], Power(call[0], ONE))))
 
 
 @rule("aten.relu", "aten.leaky_relu", "aten.rrelu_with_noise", "aten.rrelu_with_noise_functional")
-def relu(call: Call):
+def relu(call: Call) -> Structures:
     """Positive homogeneous of degree 1."""
     outs = (Power(call[0], ONE),)
     return outs + (Discrete(),) * (len(call.node.outputs) - 1)
@@ -189,7 +194,7 @@ def relu(call: Call):
     "aten.log_sigmoid",
     "aten.threshold",
 )
-def linear_like(call: Call):
+def linear_like(call: Call) -> Structures:
     """x times a gate in [0, 1], up to bounded terms: asymptotically linear."""
     offset = "log_sigmoid" in call.node.op
     # the second result of log_sigmoid_forward is e^-|x|
@@ -197,60 +202,54 @@ def linear_like(call: Call):
 
 
 @rule("aten.softplus")
-def softplus(call: Call):
+def softplus(call: Call) -> Structure:
     return LinearLike(call[0], offset=True)
 
 
 @rule("aten.tanh", "aten.sin", "aten.atan", "aten.erf", "aten.asinh")
-def bounded_odd(call: Call):
+def bounded_odd(call: Call) -> Structure:
     return Bounded(call[0], zero=True, parity="odd")
 
 
 @rule("aten.sigmoid", "aten.hardsigmoid", "aten.erfc")
-def bounded(call: Call):
+def bounded(call: Call) -> Structure:
     return Bounded(call[0], zero=False)
 
 
 @rule("aten.cos", "aten.sinc")
-def bounded_even(call: Call):
+def bounded_even(call: Call) -> Structure:
     return Bounded(call[0], zero=False, parity="even")
 
 
 @rule("aten.tan", "aten.erfinv", "aten.asin", "aten.atanh", "aten.sinh")
-def local_odd(call: Call):
+def local_odd(call: Call) -> Structure:
     """Made for inputs of order 0 at most."""
     return Bounded(call[0], zero=True, parity="odd")
 
 
 @rule("aten.cosh")
-def local_even(call: Call):
+def local_even(call: Call) -> Structure:
     return Bounded(call[0], zero=False, parity="even")
 
 
 @rule("aten.acos", "aten.lgamma", "aten.digamma")
-def local_nonzero(call: Call):
+def local_nonzero(call: Call) -> Structure:
     return Bounded(call[0], zero=False)
 
 
 @rule("aten.polygamma")
-def polygamma(call: Call):
+def polygamma(call: Call) -> Structure:
     """polygamma(k, x): the derivatives of lgamma."""
     return Bounded(call[1], zero=False)
 
 
-@rule("aten.logit_backward")
-def logit_derivative(call: Call):
-    """dy / (x (1 - x)), from the input x between 0 and 1."""
-    return Product(call[0], Slope(call[1]))
-
-
 @rule("aten.atan2")
-def atan2(call: Call):
+def atan2(call: Call) -> Structure:
     """An angle: a ratio, of order 0."""
     return Bounded(Product(call[0], Power(call[1], -ONE, "odd")), zero=False)
 
 
-def _between(x, low, high):
+def _between(x: Operand, low: Any, high: Any) -> Structure:
     """``x`` cut off at two numbers: bounded by them, and linear for small ``x`` where 0 lies inside.
 
     Ends that grow cut nothing off a value of order 0.
@@ -262,7 +261,7 @@ def _between(x, low, high):
         return Power(x, ONE)
     ends = [end.at(REFERENCE) if isinstance(end, (Size, Scalar)) else end for end in (low, high)]
     inside = Bounded(
-        x if top == 0 else Scale(x, -top),
+        x if top == 0 else Scale(x, -max(map(number_growth, (low, high)))),
         zero=ends[0] <= 0 <= ends[1],
         parity="odd" if ends[0] == -ends[1] else "none",
     )
@@ -270,12 +269,12 @@ def _between(x, low, high):
 
 
 @rule("aten.hardtanh")
-def hardtanh(call: Call):
+def hardtanh(call: Call) -> Structure:
     return _between(call[0], call.arg(1, "min_val", -1), call.arg(2, "max_val", 1))
 
 
 @rule("aten.clamp", "aten.clip")
-def clamp(call: Call):
+def clamp(call: Call) -> Structure:
     """With a small lower end only: a guard against zero.  With ends on both sides: bounded.  Else homogeneous-like."""
     low, high = call.arg(1, "min"), call.arg(2, "max")
     low, high = (None if end is None or _is_extreme(end) else end for end in (low, high))
@@ -287,12 +286,12 @@ def clamp(call: Call):
     return Sum((Power(call[0], ONE), *ends)) if ends else Power(call[0], ONE)
 
 
-def _is_extreme(arg) -> bool:
+def _is_extreme(arg: Any) -> bool:
     return isinstance(arg, (int, float)) and abs(arg) > 1e9
 
 
 @rule("aten.clamp_min", "aten.clamp_max")
-def clamp_one(call: Call):
+def clamp_one(call: Call) -> Structure:
     if "clamp_min" in call.node.op and _is_guard(call.arg(1)):
         return Guard(call[0])
     if _is_extreme(call.arg(1)):
@@ -301,170 +300,75 @@ def clamp_one(call: Call):
 
 
 @rule("aten.maximum", "aten.minimum", "aten.fmax", "aten.fmin", "aten.max.other", "aten.min.other")
-def extremum(call: Call):
+def extremum(call: Call) -> Structure:
     return Sum((Power(call[0], ONE), Power(call[1], ONE)))
 
 
 @rule("aten.logaddexp", "aten.logaddexp2")
-def logaddexp(call: Call):
+def logaddexp(call: Call) -> Structure:
     return Sum((LinearLike(call[0], offset=True), LinearLike(call[1], offset=True)))
 
 
 @rule("aten.nan_to_num", "aten.round", "aten.floor", "aten.ceil", "aten.trunc", "aten.frac")
-def rounding(call: Call):
+def rounding(call: Call) -> Structure:
     return Power(call[0], ONE)
 
 
 @rule("aten.polar")
-def polar(call: Call):
+def polar(call: Call) -> Structure:
     """abs * exp(i angle)."""
     return Product(call[0], Bounded(call[1], zero=False))
 
 
 @rule("aten.complex")
-def complex_parts(call: Call):
+def complex_parts(call: Call) -> Structure:
     return Sum((call[0], call[1]))
 
 
-@rule(
-    "aten.eq",
-    "aten.ne",
-    "aten.lt",
-    "aten.le",
-    "aten.gt",
-    "aten.ge",
-    "aten.logical_and",
-    "aten.logical_or",
-    "aten.logical_not",
-    "aten.logical_xor",
-    "aten.bitwise_and",
-    "aten.bitwise_or",
-    "aten.bitwise_not",
-    "aten.bitwise_xor",
-    "aten.__and__",
-    "aten.__or__",
-    "aten.__xor__",
-    "aten.isnan",
-    "aten.isinf",
-    "aten.isfinite",
-    "aten.isneginf",
-    "aten.isposinf",
-    "aten.sign",
-    "aten.sgn",
-    "aten.signbit",
-    "aten.heaviside",
-    "aten.bucketize",
-    "aten.searchsorted",
-    "aten.one_hot",
-    "aten.isin",
-    "aten.all",
-    "aten.any",
-    "aten.argmax",
-    "aten.argmin",
-    "aten.argsort",
-    "aten.equal",
-    "aten.is_nonzero",
-    "aten._local_scalar_dense",
-    "aten.bincount",
-    "aten.histc",
-    "aten.allclose",
-    "aten.count_nonzero",
-)
-def discrete(call: Call):
+COMPARED = """eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
+bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf sign sgn signbit heaviside"""
+COUNTED = """bucketize searchsorted one_hot isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense
+bincount histc allclose count_nonzero"""
+
+
+@rule(*(f"aten.{name}" for name in COMPARED.split()))
+@rule(*(f"aten.{name}" for name in COUNTED.split()), axes=MIXED)
+def discrete(call: Call) -> Structure:
     """Comparisons and indices."""
     return Discrete(call.tensors())
 
 
-@rule("aten.unique_consecutive", "aten._unique2", "aten.unique_dim", "aten._unique")
-def unique(call: Call):
+@rule("aten.unique_consecutive", "aten._unique2", "aten.unique_dim", "aten._unique", axes=MIXED)
+def unique(call: Call) -> Structures:
     return tuple(Discrete(call.tensors()) for _ in call.node.outputs)
 
 
-@rule("aten.glu")
-def gated(call: Call):
+@rule("aten.glu", axes=MIXED)
+def gated(call: Call) -> Structure:
     """The first half of x times the sigmoid of the second."""
     return Product(call[0], Bounded(call[0], zero=False))
 
 
 @rule("aten.hypot")
-def hypot(call: Call):
+def hypot(call: Call) -> Structure:
     return Sum((Power(call[0], ONE, "even"), Power(call[1], ONE, "even")))
 
 
 @rule("aten.xlogy", "aten.special_xlog1py")
-def xlogy(call: Call):
+def xlogy(call: Call) -> Structure:
     return Product(call[0], Log(call[1]))
 
 
 @rule("aten.copysign")
-def copysign(call: Call):
+def copysign(call: Call) -> Structure:
     return Product(Power(call[0], ONE, "even"), Discrete((call[1],)))
 
 
-# Derivatives: dy times f'(x).
-
-
-@rule("aten.glu_backward")
-def gated_derivative(call: Call):
-    """dy times the gate, and dy times the gated value times the slope of the gate."""
-    gate = Slope(call[1])
-    return Product(call[0], Sum((gate, Product(call[1], gate))))
-
-
-@rule(
-    "aten.threshold_backward",
-    "aten.leaky_relu_backward",
-    "aten.hardtanh_backward",
-    "aten.hardswish_backward",
-    "aten.hardsigmoid_backward",
-    "aten.rrelu_with_noise_backward",
-    "aten.softshrink_backward",
-    "aten.hardshrink_backward",
-)
-def masked_derivative(call: Call):
-    """dy times a slope that depends only on where x lies."""
-    return Product(call[0], Discrete((call[1],)))
-
-
-@rule("aten.gelu_backward", "aten.silu_backward", "aten.mish_backward", "aten.softplus_backward")
-def smooth_derivative(call: Call):
-    return Product(call[0], Slope(call[1]))
-
-
-@rule("aten.log_sigmoid_backward")
-def log_sigmoid_derivative(call: Call):
-    return Product(call[0], Slope(call[1]))
-
-
-@rule("aten.elu_backward")
-def elu_derivative(call: Call):
-    return Product(call[0], Slope(call[5]))
-
-
-@rule("aten.tanh_backward", "aten.sigmoid_backward")
-def bounded_derivative(call: Call):
-    """dy * (1 - y^2), dy * y * (1 - y), from the output y."""
-    return Product(call[0], Slope(call[1]))
-
-
-@rule("aten._prelu_kernel_backward")
-def prelu_derivative(call: Call):
-    return (Product(call[0], Discrete((call[1],))), Product(call[0], call[1]))
-
-
-@rule("aten.native_dropout_backward", "aten._masked_scale")
-def dropout_derivative(call: Call):
-    return Product(call[0], Discrete(()))
-
-
 @rule("aten.native_dropout", "aten._fused_dropout")
-def dropout(call: Call):
+def dropout(call: Call) -> Structures:
     return (Product(call[0], Known(ZERO)), Discrete(()))
 
 
 @rule("aten.alpha_dropout", "aten.dropout", "aten.feature_dropout")
-def plain_dropout(call: Call):
+def plain_dropout(call: Call) -> Structure:
     return Product(call[0], Known(ZERO))
-
-
-__all__ = ["GUARD"]

@@ -1,18 +1,19 @@
 """The structures: what the calculus needs to know of an op.
 
 A rule (one line per ATen op, see :mod:`tpcalc.rules.registry`) says which structure an op has; the
-interpreters (:mod:`tpcalc.calculus.laws`, :mod:`tpcalc.calculus.demands`) hold one law per structure.  Operands are value
-ids or nested structures; :mod:`tpcalc.lower.lowered` flattens the nesting into :class:`Atom` s.
+interpreters (:mod:`tpcalc.calculus.laws`, :mod:`tpcalc.calculus.demands`) hold one law per structure.  Operands are
+value ids or nested structures; :mod:`tpcalc.lower.flatten` flattens the nesting into :class:`Atom` s.
 
 Growths (``K``, ``rest``) are exponents of axis sizes in the width: 1 for ``d_model``, 0 for a fixed axis.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import Order
+from tpcalc.algebra.size import Size
 
 #: A value id, or a structure still to be flattened.
 Operand = Union[int, "Structure"]
@@ -24,11 +25,15 @@ class Structure:
     __slots__ = ()
 
 
+#: Of the results of an op; None for one that carries no order.
+Structures = tuple[Optional[Structure], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Known(Structure):
-    """A value of known order, independent of weights: zeros, ones, arange, a random mask; ``data``: made from the inputs.
+    """A value of known order, independent of weights: zeros, ones, arange, a random mask.
 
-    ``uniform``: all entries are the same number.
+    ``data``: made from the inputs.  ``uniform``: all entries are the same number.
     """
 
     order: Order
@@ -40,7 +45,8 @@ class Known(Structure):
 class View(Structure):
     """The same entries in another arrangement: reshape, permute, slice, expand, cast, contiguous.
 
-    ``repeated``: along growing axes that ``x`` does not have (expand, broadcasting).  Set by :mod:`tpcalc.lower.lowered`.
+    ``repeated``: along growing axes that ``x`` does not have (expand, broadcasting).  Set by
+    :mod:`tpcalc.lower.atoms`.
     """
 
     x: Operand
@@ -49,7 +55,10 @@ class View(Structure):
 
 @dataclass(frozen=True, slots=True)
 class Gather(Structure):
-    """Entries picked by index: embedding look-up, ``index_select``.  Order passes through; ``repeated`` as of a view."""
+    """Entries picked by index: embedding look-up, ``index_select``.
+
+    Order passes through; ``repeated`` as of a view.
+    """
 
     x: Operand
     repeated: bool = False
@@ -57,9 +66,13 @@ class Gather(Structure):
 
 @dataclass(frozen=True, slots=True)
 class Sum(Structure):
-    """Entrywise sum, difference, concatenation or choice: the order is the max."""
+    """Entrywise sum, difference, concatenation or choice: the order is the max.
+
+    ``how``: ``sum``, ``difference`` (the first less the second) or ``choice`` (each entry is one of some operand).
+    """
 
     xs: tuple[Operand, ...]
+    how: str = "sum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +91,26 @@ class Product(Structure):
     y: Operand
 
 
+#: Sizes of some axes, each with its power (-1: divided by, as by the groups of a convolution).
+Powers = tuple[tuple[Size, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """True sizes behind the growths of a sum: of the axes summed over, and of those that only ``x`` or ``y`` has."""
+
+    summed: Powers
+    rest_x: Powers = ()
+    rest_y: Powers = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Contract(Structure):
     """``sum_k x_k y_k`` over axes of total growth ``K``.
 
     ``rest_x``: growth of the axes that only ``x`` has (not contracted, and not in ``y``); for a weight this is
-    ``R`` of the operator-norm law.  ``rest_y`` likewise.
+    ``R`` of the operator-norm law.  ``rest_y`` likewise.  ``sizes`` follow from the axes of the op
+    (:mod:`tpcalc.rules.axes`) and are filled in by :mod:`tpcalc.lower.flatten`; a rule gives growths.
     """
 
     x: Operand
@@ -91,14 +118,16 @@ class Contract(Structure):
     K: Order
     rest_x: Order
     rest_y: Order
+    sizes: Optional[Sizes] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reduce(Structure):
-    """Sum over axes of total growth ``K``: a contraction with ones."""
+    """Sum over axes of total growth ``K``: a contraction with ones.  ``sizes`` as of a contraction."""
 
     x: Operand
     K: Order
+    sizes: Optional[Sizes] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +246,22 @@ def operands(structure: Structure) -> tuple[Any, ...]:
     if isinstance(structure, Known):
         return ()
     return (structure.x,)  # type: ignore[attr-defined]
+
+
+def with_operands(s: Structure, xs: tuple[Operand, ...]) -> Structure:
+    """A structure with other operands."""
+    if isinstance(s, (Sum, Discrete)):
+        return replace(s, xs=xs)
+    if isinstance(s, (Product, Contract)):
+        return replace(s, x=xs[0], y=xs[1])
+    return s if isinstance(s, Known) else replace(s, x=xs[0])  # type: ignore[type-var]
+
+
+def leaves(structure: Optional[Operand]) -> frozenset[int]:
+    """The value ids in a nested structure."""
+    if structure is None or isinstance(structure, int):
+        return frozenset(() if structure is None else (structure,))
+    return frozenset().union(*(leaves(x) for x in operands(structure)))
 
 
 def optional_sum(*xs: Optional[Operand]) -> Operand:

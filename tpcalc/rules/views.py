@@ -3,104 +3,147 @@
 from __future__ import annotations
 
 from tpcalc.algebra.order import MINUS_INFINITY
-from tpcalc.rules.registry import Call, rule
-from tpcalc.rules.structures import Discrete, Gather, Known, Product, Reduce, Sum, View
+from tpcalc.rules.axes import (
+    KEPT,
+    MIXED,
+    SAME,
+    At,
+    Axes,
+    Before,
+    Indexed,
+    Joined,
+    Kept,
+    Last,
+    PaddedAxes,
+    Permuted,
+    Picked,
+    PutBack,
+    Viewed,
+)
+from tpcalc.rules.call import Call
+from tpcalc.rules.registry import rule
+from tpcalc.rules.structures import Bounded, Discrete, Gather, Known, Product, Reduce, Structure, Structures, Sum, View
 
-PASS = """view reshape _unsafe_view _reshape_alias permute transpose t expand expand_as squeeze unsqueeze slice select narrow
-alias detach clone contiguous _to_copy to lift_fresh lift_fresh_copy lift diagonal flip roll movedim swapaxes unfold as_strided
-repeat tile repeat_interleave flatten unflatten view_as ravel mT numpy_T view_as_real view_as_complex _conj conj _neg_view resolve_conj
-resolve_neg real imag type_as triu tril constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d
-replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle rot90 view_copy expand_copy
-upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d upsample_linear1d
-upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d im2col col2im
-upsample_nearest1d_backward upsample_nearest2d_backward upsample_bilinear2d_backward upsample_bicubic2d_backward
-upsample_nearest3d_backward _upsample_nearest_exact2d_backward upsample_linear1d_backward upsample_trilinear3d_backward
-_upsample_bilinear2d_aa_backward _upsample_bicubic2d_aa_backward masked_scatter_backward
-_fft_r2c _fft_c2r _fft_c2c set_data diag_embed grid_sampler_3d""".split()
+#: Ops that pass their entries on, by what becomes of the axes.
+PASSING: dict[Axes, str] = {
+    SAME: """alias detach clone contiguous _to_copy to lift_fresh lift_fresh_copy lift type_as expand expand_as
+    expand_copy""",
+    KEPT: "_conj conj _neg_view resolve_conj resolve_neg real imag set_data repeat tile",
+    Viewed(): """view reshape _unsafe_view _reshape_alias flatten unflatten view_as ravel view_copy squeeze
+    unsqueeze""",
+    Permuted(): "permute",
+    Permuted("reversed"): "t numpy_T",
+    Permuted((-2, -1)): "mT",
+    Permuted("given"): "transpose swapaxes",
+    Picked(At(1, default=0), start=2, step=4): "slice",
+    Picked(At(1), start=2): "select narrow",
+    Kept(but=At(1, "dims")): "flip",
+    Kept(but=At(2, "dims")): "roll",
+    Kept(but=Last(2)): """triu tril reflection_pad2d replication_pad2d upsample_nearest2d _upsample_nearest_exact2d
+    upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa upsample_nearest2d_backward
+    upsample_bilinear2d_backward upsample_bicubic2d_backward _upsample_nearest_exact2d_backward
+    _upsample_bilinear2d_aa_backward _upsample_bicubic2d_aa_backward""",
+    Kept(but=Last(1)): """reflection_pad1d replication_pad1d upsample_nearest1d upsample_linear1d
+    upsample_nearest1d_backward upsample_linear1d_backward""",
+    Kept(but=Last(3)): """reflection_pad3d replication_pad3d upsample_nearest3d upsample_trilinear3d
+    upsample_nearest3d_backward upsample_trilinear3d_backward""",
+    Kept(but=PaddedAxes(1)): "constant_pad_nd",
+    MIXED: """diagonal movedim unfold as_strided repeat_interleave view_as_real view_as_complex pixel_shuffle
+    pixel_unshuffle channel_shuffle rot90 im2col col2im masked_scatter_backward _fft_r2c _fft_c2r _fft_c2c
+    diag_embed""",
+}
 
 
-@rule(*(f"aten.{name}" for name in PASS))
-def passes(call: Call):
+def passes(call: Call) -> Structure:
     """The same entries (padding adds zeros, resampling averages finitely many neighbours)."""
     return View(call[0])
 
 
-@rule(
-    "aten.split",
-    "aten.split_with_sizes",
-    "aten.chunk",
-    "aten.unbind",
-    "aten.tensor_split",
-    "aten.unsafe_split",
-    "aten.unsafe_chunk",
-    "aten.hsplit",
-)
-def split(call: Call):
+for _axes, _names in PASSING.items():
+    rule(*(f"aten.{name}" for name in _names.split()), axes=_axes)(passes)
+
+
+def split(call: Call) -> Structures:
     return tuple(View(call[0]) for _ in call.node.outputs)
 
 
-@rule("aten.cat", "aten.stack", "aten.concat")
-def cat(call: Call):
-    return Sum(call.tensors(call.arg(0)))
+#: Ops that cut an axis into parts that follow on each other.
+rule(
+    *(f"aten.{name}" for name in "split split_with_sizes chunk tensor_split unsafe_split unsafe_chunk".split()),
+    axes=Picked(At(2, default=0)),
+)(split)
+rule("aten.unbind", axes=Picked(At(1, default=0)))(split)
+rule("aten.hsplit", axes=MIXED)(split)
 
 
-@rule("aten.broadcast_tensors", "aten.meshgrid")
-def each(call: Call):
+@rule("aten.cat", "aten.stack", "aten.concat", axes=Joined())
+def cat(call: Call) -> Structure:
+    return Sum(call.tensors(call.arg(0)), how="choice")
+
+
+@rule("aten.grid_sampler_2d", axes=Kept(but=Last(2), of=(0,)))
+@rule("aten.grid_sampler_3d", axes=Kept(but=Last(3), of=(0,)))
+def grid_sampler(call: Call) -> Structure:
+    """Each entry is a mean of neighbours of one of x, at a place that the grid gives."""
+    return Product(call[0], Bounded(call[1], zero=False))
+
+
+@rule("aten.broadcast_tensors", "aten.meshgrid", axes=MIXED)
+def each(call: Call) -> Structures:
     return tuple(View(x) for x in call.tensors(call.arg(0)))
 
 
-@rule(
-    "aten.embedding",
-    "aten.index_select",
-    "aten.gather",
-    "aten.index",
-    "aten._unsafe_index",
-    "aten.take",
-    "aten.take_along_dim",
-)
-def gather(call: Call):
+def gather(call: Call) -> Structure:
     """Rows picked by an index."""
     return Gather(call[0])
 
 
-@rule("aten.masked_select")
-def masked_select(call: Call):
+#: Rows of a table; indices along one axis; indices along some.
+LAST = Kept(but=Before(1), of=(0,))
+ALONG = Kept(but=At(1), of=(0,))
+rule("aten.embedding", axes=LAST)(gather)
+rule("aten.index_select", "aten.gather", axes=ALONG)(gather)
+rule("aten.take_along_dim", axes=Kept(but=At(2), of=(0,)))(gather)
+rule("aten.index", "aten._unsafe_index", axes=Indexed())(gather)
+rule("aten.take", axes=MIXED)(gather)
+
+
+@rule("aten.masked_select", axes=MIXED)
+def masked_select(call: Call) -> Structure:
     return View(call[0])
 
 
-@rule("aten._embedding_bag", "aten._embedding_bag_forward_only")
-def embedding_bag(call: Call):
+@rule("aten._embedding_bag", "aten._embedding_bag_forward_only", axes=LAST)
+def embedding_bag(call: Call) -> Structures:
     """A sum or mean of finitely many rows."""
     return (Gather(call[0]),) + (Discrete(),) * (len(call.node.outputs) - 1)
 
 
 @rule("aten.where.self", "aten.where.ScalarSelf", "aten.where.ScalarOther", "aten.where.Scalar")
-def where(call: Call):
-    return Sum((call[1], call[2]))
+def where(call: Call) -> Structure:
+    return Sum((call[1], call[2]), how="choice")
 
 
-@rule("aten.where.default", "aten.nonzero", "aten.nonzero_numpy", "aten.nonzero_static")
-def where_index(call: Call):
+@rule("aten.where.default", "aten.nonzero", "aten.nonzero_numpy", "aten.nonzero_static", axes=MIXED)
+def where_index(call: Call) -> Structures:
     return tuple(Discrete(call.tensors()[:1]) for _ in call.node.outputs)
 
 
 @rule("aten.masked_fill")
-def masked_fill(call: Call):
+def masked_fill(call: Call) -> Structure:
     """Masked entries take a constant; a masking constant (-inf, -1e30) leaves the others' order."""
     value = call.arg(2)
     if isinstance(value, (int, float)) and abs(value) > 1e9:
         return View(call[0])
-    return Sum((call[0], call[2]))
+    return Sum((call[0], call[2]), how="choice")
 
 
-@rule("aten.masked_scatter")
-def masked_scatter(call: Call):
-    return Sum((call[0], call[2]))
+def put(call: Call) -> Structure:
+    return Sum((call[0], call[2]), how="choice")
 
 
-@rule("aten.index_put", "aten._unsafe_index_put", "aten._index_put_impl", "aten.put")
-def index_put(call: Call):
-    return Sum((call[0], call[2]))
+rule("aten.index_put", "aten._unsafe_index_put", "aten._index_put_impl", axes=Indexed(values=2))(put)
+rule("aten.masked_scatter", "aten.put", axes=MIXED)(put)
 
 
 @rule(
@@ -115,84 +158,83 @@ def index_put(call: Call):
     "aten.select_scatter",
     "aten.diagonal_scatter",
     "aten.as_strided_scatter",
+    axes=MIXED,
 )
-def scatter(call: Call):
+def scatter(call: Call) -> Structure:
     """Written (or finitely often added) into another tensor."""
     source = call[1] if "_scatter" in call.node.op and "scatter_" not in call.node.op else call[3]
-    return Sum((call[0], source))
+    return Sum((call[0], source), how="choice")
 
 
-@rule("aten.index_fill")
-def index_fill(call: Call):
-    return Sum((call[0], call[3]))
+@rule("aten.index_fill", axes=ALONG)
+def index_fill(call: Call) -> Structure:
+    return Sum((call[0], call[3]), how="choice")
 
 
 @rule("aten.fill", "aten.fill_")
-def fill(call: Call):
+def fill(call: Call) -> Structure:
     return View(call[1])
 
 
 @rule("aten.copy", "aten.copy_")
-def copy(call: Call):
+def copy(call: Call) -> Structure:
     """``a.copy_(b)``: the entries of ``b``."""
     return View(call[1])
 
 
 @rule("aten.zero", "aten.zero_")
-def zero(call: Call):
+def zero(call: Call) -> Structure:
     return Known(MINUS_INFINITY)
 
 
-@rule("tpcalc.write")
-def write(call: Call):
+@rule("tpcalc.write", axes=MIXED)
+def write(call: Call) -> Structure:
     """A tensor after a write through one of its views: old and new entries side by side."""
-    return Sum((call[0], call[1]))
+    return Sum((call[0], call[1]), how="choice")
 
 
-@rule("tpcalc.reread")
-def reread(call: Call):
+@rule("tpcalc.reread", axes=MIXED)
+def reread(call: Call) -> Structure:
     """A view read after its base was written."""
     return View(call[0])
 
 
 @rule("aten.lerp")
-def lerp(call: Call):
-    return Sum((call[0], call[1]))
+def lerp(call: Call) -> Structure:
+    """a + w * (b - a); a number for w changes nothing."""
+    if not call.is_tensor(2):
+        return Sum((call[0], call[1]))
+    return Sum((call[0], Product(call[2], Sum((call[1], call[0]), how="difference"))))
 
 
 # Backward of views: the gradient's entries are put back among zeros, or finitely many of them are added.
 
 
-@rule(
-    "aten.slice_backward",
-    "aten.select_backward",
-    "aten.diagonal_backward",
-    "aten.unfold_backward",
-    "aten.value_selecting_reduction_backward",
-    "aten.embedding_dense_backward",
-    "aten.embedding_backward",
-    "aten.index_select_backward",
-    "aten.reflection_pad2d_backward",
-    "aten.reflection_pad1d_backward",
-    "aten.replication_pad2d_backward",
-    "aten.replication_pad1d_backward",
-    "aten.reflection_pad3d_backward",
-    "aten.replication_pad3d_backward",
-    "aten.max_pool2d_with_indices_backward",
-    "aten.max_pool3d_with_indices_backward",
-    "aten.avg_pool2d_backward",
-    "aten._adaptive_avg_pool2d_backward",
-    "aten._adaptive_avg_pool3d_backward",
-    "aten.avg_pool3d_backward",
-    "aten.adaptive_max_pool2d_backward",
-    "aten._embedding_bag_dense_backward",
-    "aten._embedding_bag_backward",
-)
-def put_back(call: Call):
+#: Ops that put their gradients back, by what becomes of the axes.
+BACKWARD: dict[Axes, str] = {
+    PutBack(step=5): "slice_backward",
+    PutBack(): "select_backward",
+    LAST: "embedding_dense_backward embedding_backward _embedding_bag_dense_backward _embedding_bag_backward",
+    Kept(but=At(2), of=(0,)): "index_select_backward",
+    Kept(but=Last(1), of=(0,)): "reflection_pad1d_backward replication_pad1d_backward",
+    Kept(but=Last(2), of=(0,)): """reflection_pad2d_backward replication_pad2d_backward
+    max_pool2d_with_indices_backward avg_pool2d_backward _adaptive_avg_pool2d_backward
+    adaptive_max_pool2d_backward""",
+    Kept(but=Last(3), of=(0,)): """reflection_pad3d_backward replication_pad3d_backward
+    max_pool3d_with_indices_backward avg_pool3d_backward _adaptive_avg_pool3d_backward""",
+    MIXED: "diagonal_backward unfold_backward value_selecting_reduction_backward",
+}
+
+
+def put_back(call: Call) -> Structures:
     return tuple(View(call[0]) for _ in call.node.outputs)
 
 
-@rule("aten.grid_sampler_2d_backward")
-def grid_sampler_backward(call: Call):
+for _axes, _names in BACKWARD.items():
+    rule(*(f"aten.{name}" for name in _names.split()), axes=_axes)(put_back)
+
+
+@rule("aten.grid_sampler_2d_backward", "aten.grid_sampler_3d_backward", axes=MIXED)
+def grid_sampler_backward(call: Call) -> Structures:
     """(dy, x, grid): the grid's gradient sums dy times differences of x over the channels."""
     return (View(call[0]), Reduce(Product(call[0], call[1]), call.growth(1, 1)))

@@ -9,18 +9,14 @@ counts with its true lengths.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Optional
 
 from tpcalc.algebra.order import ONE, ZERO, max_order
 from tpcalc.algebra.roots import Factor
-from tpcalc.algebra.size import Size
 from tpcalc.calculus.facts import roles
 from tpcalc.derive.solve import Solution
-from tpcalc.program.ir import Node, Program, Ref
-from tpcalc.rules.structures import Contract
+from tpcalc.rules.structures import Contract, Powers
 
 
 @dataclass(frozen=True)
@@ -66,81 +62,34 @@ def fan_of(solution: Solution, name: str, base: int, target: int) -> Fan:
     if use is None or not isinstance(use.structure, Contract) or use.structure.K == 0:
         return plain
     s = use.structure
-    x_weight, _ = roles(s, solution.facts[s.x], solution.facts[s.y])
-    sizes = _sizes(solution.lowered.program, solution.lowered.node(use), x_weight)
-    R = s.rest_x if x_weight else s.rest_y
-    if sizes is None:
+    if s.sizes is None:
         return plain
-    leaf = next(leaf for leaf in solution.lowered.leaves if leaf.name == name)
-    if leaf.dim is not None:
-        _cut(sizes, leaf.weight.shape[leaf.dim], leaf.length)
-    fan_in, fan_out = (_ratio(part, base, target) for part in sizes)
-    return Fan(Ratios(width, fan_in, fan_out), *_shares(solution, s, x_weight, R))
+    x_weight, _ = roles(s, solution.facts[s.x], solution.facts[s.y])
+    R, rest = (s.rest_x, s.sizes.rest_x) if x_weight else (s.rest_y, s.sizes.rest_y)
+    fan_in, fan_out = (_ratio(sizes, base, target) for sizes in (s.sizes.summed, rest))
+    return Fan(Ratios(width, fan_in, fan_out), s.K, R, _exponents(solution, s, x_weight, R))
 
 
-def _shares(solution: Solution, s: Contract, x_weight: bool, R: Fraction) -> tuple:
-    """(K, R, exponents in A): 1/2 of the fan-in, or the operator norm's fan_in / sqrt(fan_out)."""
+def _exponents(solution: Solution, s: Contract, x_weight: bool, R: Fraction) -> tuple[Fraction, Fraction]:
+    """Those of fan-in and fan-out in the law that binds: 1/2 of the fan-in (law 1), or what law 2 says."""
     weight, value = (s.x, s.y) if x_weight else (s.y, s.x)
     fact = solution.facts[value]
     on_change = solution.alignment.initial_on_change(s.K, R)
     spread = on_change if solution.facts[weight].weight & fact.depends else s.K / 2
-    aligned = max_order(spread + fact.init, on_change + fact.change) == on_change + fact.change
-    law = on_change if aligned else spread
-    half = Fraction(1, 2)
+    if max_order(spread + fact.init, on_change + fact.change) != on_change + fact.change:
+        law = spread
+    else:
+        law = on_change
     if law == s.K / 2:
-        return s.K, R, (half, ZERO)
-    if law == s.K - R / 2:
-        return s.K, R, (ONE, -half)
-    return s.K, R, (law / s.K, ZERO)
+        return Fraction(1, 2), ZERO
+    # the law is linear in K and R around here, and has no constant
+    step = abs(s.K - R) / 2 or ONE
+    of_rest = (solution.alignment.initial_on_change(s.K, R + step) - on_change) / step
+    return (on_change - of_rest * R) / s.K, of_rest
 
 
-def _ratio(sizes: "Sequence[tuple[Size, int]]", base: int, target: int) -> Fraction:
+def _ratio(sizes: Powers, base: int, target: int) -> Fraction:
     ratio = Fraction(1)
     for size, power in sizes:
         ratio *= Fraction(size.at(target), size.at(base)) ** power
     return ratio
-
-
-#: Places of the two operands of a matrix product among the arguments of an op.
-_OPERANDS = {
-    **dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "inner", "matmul", "_grouped_mm", "_scaled_grouped_mm"), (0, 1)),
-    **dict.fromkeys(("addmm", "addmv", "baddbmm", "_addmm_activation"), (1, 2)),
-}
-
-
-def _sizes(program: Program, node: Node, x_weight: bool) -> Optional[tuple[list, list]]:
-    """(contracted axes, remaining axes) of the weight in ``node``, each ``(size, +1 or -1)``; None for another op."""
-    op = node.short_op
-
-    def shape(index: int) -> tuple[Size, ...]:
-        ref = node.args[index]
-        return program.values[ref.id].shape if isinstance(ref, Ref) else ()
-
-    if op in _OPERANDS:
-        x, y = (shape(index) for index in _OPERANDS[op])
-        rest = x[-2:-1] if x_weight else y[-1:] if len(y) > 1 else ()
-        return [(x[-1], 1)], [(size, 1) for size in rest]
-    if op == "linear":
-        weight = shape(1)
-        return [(weight[-1], 1)], [(size, 1) for size in weight[:-1][:1]]
-    if op in ("convolution", "_convolution"):
-        out, within, *kernel = shape(1)
-        groups = _group_sizes(node.args[8])
-        if node.args[6]:  # transposed: [in, out / groups, *kernel]
-            return [(out, 1), *groups, *((size, 1) for size in kernel)], [(within, 1)]
-        return [(within, 1), *((size, 1) for size in kernel)], [(out, 1), *groups]
-    return None
-
-
-def _cut(sizes: tuple[list, list], whole: Size, length: Size) -> None:
-    """Of an axis that holds several blocks only ``length`` counts; the remaining axes come first."""
-    for axes in reversed(sizes):
-        if (whole, 1) in axes:
-            axes[axes.index((whole, 1))] = (length, 1)
-            return
-
-
-def _group_sizes(groups: Any) -> list[tuple[Size, int]]:
-    if isinstance(groups, Size):
-        return [(groups, -1)]
-    return [(Size.constant(int(groups)), -1)] if isinstance(groups, (int, float)) and groups else []

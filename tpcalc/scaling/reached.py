@@ -10,8 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Optional
 
+from tpcalc.algebra.order import ONE
+from tpcalc.algebra.size import Scalar
 from tpcalc.errors import ScalingError
-from tpcalc.program.ir import references
+from tpcalc.program.ir import Node, references
+from tpcalc.program.raw import RawNode
+from tpcalc.rules import REGISTRY
+from tpcalc.rules.structures import Scale
 from tpcalc.scaling.result import Scaling
 from tpcalc.trace.record import record
 from tpcalc.trace.target import call_factory
@@ -33,9 +38,19 @@ def check_reached(scaling: Scaling, factory: Callable[[int], Any], loss: Optiona
     for node in trace.nodes:
         for value in references((node.args, node.kwargs)):
             name = held.get(value)
-            if name in multipliers and not (node.op == "aten.mul.Tensor" and node.args[1] == multipliers[name]):
+            if name in multipliers and not _multiplies(node, multipliers[name]):
                 where = ", ".join(part for part in (node.module, node.source) if part) or "the model"
                 raise ScalingError(
                     f"{name} is read past its multiplier by {node.op} in {where}, where the code holds the parameter "
                     f"itself; read it from its module each time, or use the gauge init"
                 )
+
+
+def _multiplies(node: RawNode, number: float) -> bool:
+    """Whether a node takes its tensor times ``number``: were the number one that grows as n, so would the result."""
+    if number not in node.args:
+        return False
+    grown = tuple(Scalar(number, ONE) if arg == number else arg for arg in node.args)
+    call = Node(0, node.op, grown, node.kwargs, node.outputs)
+    found = REGISTRY.structure(call, {})
+    return isinstance(found[0], Scale) and found[0].order == ONE

@@ -1,0 +1,115 @@
+"""The list of atoms as it is written: nested structures flattened, repeated entries marked."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from dataclasses import replace
+from fractions import Fraction
+from typing import Optional
+
+from tpcalc.algebra.order import ONE, ZERO
+from tpcalc.algebra.size import Size
+from tpcalc.lower.recognise import Recogniser
+from tpcalc.program.ir import Program, Value
+from tpcalc.rules.structures import (
+    Atom,
+    Contract,
+    Gather,
+    Known,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Structure,
+    Sum,
+    View,
+    operands,
+    with_operands,
+)
+
+
+class Writer:
+    """Writes atoms, and makes values for what no op of the program gives.  Mutable while a program is lowered."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.atoms: list[Atom] = []
+        self.fresh = max(program.values, default=0) + 1
+        self.parts: dict[int, Value] = {}
+        self.values = ChainMap(self.parts, program.values)
+        self.growths = {vid: value.growth for vid, value in program.values.items()}
+        self.known: set[int] = set()
+        self.recogniser = Recogniser(program, self.values)
+
+    def new(self) -> int:
+        self.fresh += 1
+        return self.fresh - 1
+
+    def part(self, value: Value, axis: int, length: Size) -> int:
+        """A new value: the block of ``value`` with ``length`` along ``axis``."""
+        shape = list(value.shape)
+        shape[-axis] = length
+        vid = self.new()
+        self.parts[vid] = replace(value, id=vid, shape=tuple(shape), name="")
+        self.growths[vid] = self.parts[vid].growth
+        return vid
+
+    def copy(self, vid: int) -> int:
+        """A new value like ``vid``."""
+        new = self.new()
+        self.parts[new] = replace(self.values[vid], id=new, name="")
+        self.growths[new] = self.growths[vid]
+        return new
+
+    def emit(self, structure: Structure, node: int, out: Optional[int]) -> int:
+        """Write a structure, which gives ``out`` (None: a new value)."""
+        flat = self.flatten(structure, node)
+        if isinstance(flat, Sum):
+            flat = self.recogniser.centred(flat)
+        if isinstance(flat, Contract) and out is not None:
+            flat = self.power_iteration(flat, node)
+        if out is not None:
+            flat = self.repeat(flat, self.growths[out], node)
+        flat, homogeneity = self.recogniser.recognise(flat)
+        if out is None:
+            out = self.new()
+            self.growths[out] = self.growth_of(flat)
+        self.recogniser.note(out, flat, homogeneity)
+        if isinstance(flat, Known):
+            self.known.add(out)
+        self.atoms.append(Atom(out, flat, node))
+        return out
+
+    def flatten(self, structure: Structure, node: int) -> Structure:
+        xs = operands(structure)
+        if all(type(x) is int for x in xs):
+            return structure
+        flat = tuple(x if isinstance(x, int) else self.emit(x, node, None) for x in xs)
+        return with_operands(structure, flat)
+
+    def growth_of(self, s: Structure) -> Fraction:
+        """Growth of the axes of an intermediate, whose shape no op has told."""
+        growths = [self.growths[x] for x in operands(s)]
+        if isinstance(s, Contract):
+            x, y = growths
+            return max(x - s.K + s.rest_y, y - s.K + s.rest_x, ZERO)
+        if isinstance(s, Reduce):
+            return max(growths[0] - s.K, ZERO)
+        return max(growths, default=ZERO)
+
+    def repeat(self, s: Structure, growth: Fraction, node: int) -> Structure:
+        """Make it seen where entries are repeated along growing axes, which a result of ``growth`` has and an operand
+        not."""
+        if isinstance(s, (View, Gather)):
+            return replace(s, repeated=True) if isinstance(s.x, int) and self.growths[s.x] < growth else s
+        if not isinstance(s, (Sum, Product)):
+            return s
+        # a number has no sign that could be repeated
+        xs = tuple(
+            self.emit(View(x, repeated=True), node, None) if 0 < self.growths[x] < growth else x for x in operands(s)
+        )
+        return s if xs == operands(s) else with_operands(s, xs)
+
+    def power_iteration(self, s: Contract, node: int) -> Structure:
+        found = self.recogniser.spectral(s)
+        return s if found is None else Scale(self.emit(Power(found[0], ONE, "even"), node, None), found[1])

@@ -1,0 +1,41 @@
+"""True sizes of the axes that sums run over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Optional
+
+from tpcalc.program.ir import Node, Value
+from tpcalc.rules.axes import powers
+from tpcalc.rules.layout import Layout
+from tpcalc.rules.structures import Contract, Operand, Reduce, Sizes, Structure, Structures, operands, with_operands
+
+
+def sized(
+    node: Node, structures: Structures, values: Mapping[int, Value], layout: Callable[[Node], Layout]
+) -> Structures:
+    """The structures of a node, their contractions and sums with true sizes."""
+    if not any(map(_sums, structures)):
+        return structures
+    axes, refs = layout(node), tuple(node.refs)
+    return tuple(None if s is None else _filled(s, i, refs, axes, values) for i, s in enumerate(structures))
+
+
+def _sums(x: Optional[Operand]) -> bool:
+    if isinstance(x, int) or x is None:
+        return False
+    return isinstance(x, (Contract, Reduce)) or any(map(_sums, operands(x)))
+
+
+def _filled(s: Structure, result: int, refs: tuple[int, ...], layout: Layout, values: Mapping[int, Value]) -> Structure:
+    if not _sums(s):
+        return s
+    if isinstance(s, Contract) and layout.sizes is not None and s.x in refs and s.y in refs:
+        return replace(s, sizes=layout.sizes)
+    if isinstance(s, Reduce) and s.x in refs and isinstance(s.x, int):
+        labels, kept = layout.operands[refs.index(s.x)], layout.results[result]
+        gone = [size for label, size in zip(labels, values[s.x].shape) if label not in kept]
+        return replace(s, sizes=Sizes(powers(gone))) if None not in labels else s
+    xs = operands(s)
+    return with_operands(s, tuple(x if isinstance(x, int) else _filled(x, result, refs, layout, values) for x in xs))

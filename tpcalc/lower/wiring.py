@@ -1,0 +1,36 @@
+"""The axes of a program's nodes, asked of the rules once each."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from tpcalc.program.ir import Node, Program
+from tpcalc.rules.axes import Axes
+from tpcalc.rules.layout import Layout
+from tpcalc.rules.registry import Registry
+
+
+class Wiring:
+    """Which axis of a node's results is which axis of its operands."""
+
+    def __init__(self, program: Program, registry: Registry) -> None:
+        self.program, self.registry = program, registry
+        self._layouts: dict[int, Layout] = {}
+        self._axes: dict[str, Optional[Axes]] = {}
+
+    def layout(self, node: Node) -> Layout:
+        found = self._layouts.get(node.index)
+        if found is None:
+            found = self._layouts[node.index] = self.registry.layout(node, self.program.values)
+        return found
+
+    def axes(self, node: Node) -> Optional[Axes]:
+        """What the node's rule declares."""
+        if node.op not in self._axes:
+            self._axes[node.op] = self.registry.axes(node.op)
+        return self._axes[node.op]
+
+    def has_pieces(self, node: Node) -> bool:
+        """Whether a node cuts an axis or joins one."""
+        axes = self.axes(node)
+        return axes is not None and axes.pieces

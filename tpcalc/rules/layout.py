@@ -1,0 +1,129 @@
+"""The labels of a call's axes: which axis of a result is which axis of an operand.
+
+Every axis of every operand and result has a label, and axes with one label are one index, as the letters of an einsum
+are.  An axis without a label is mixed with others, or its fate is not known; nothing is guessed.
+
+Axes are counted from the right, 1 is the last one: that is how tensors broadcast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Optional
+
+from tpcalc.algebra.size import Size, size_product, size_quotient, size_sum
+from tpcalc.rules.structures import Sizes
+
+Labels = tuple[Optional[Hashable], ...]
+Shape = tuple[Size, ...]
+#: An axis and the lengths of the blocks along it.
+Cut = tuple[int, tuple[Size, ...]]
+
+UNIT = Size.constant(1)
+
+
+def places(lengths: tuple[Size, ...]) -> tuple[Optional[Size], ...]:
+    """0 and the end of every block; None from the first rounded one on."""
+    found: list[Optional[Size]] = [Size(())]
+    for length in lengths:
+        found.append(None if found[-1] is None else size_sum((found[-1], length)))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Pieces of the axis ``axis`` of a whole: where each starts (None: not exact) and how long it is (1 where it lacks
+    the axis)."""
+
+    axis: int
+    starts: tuple[Optional[Size], ...]
+    lengths: tuple[Size, ...]
+
+    def ends(self, index: int) -> Optional[tuple[Size, Size]]:
+        """Start and end of a piece."""
+        start = self.starts[index]
+        end = None if start is None else size_sum((start, self.lengths[index]))
+        return None if start is None or end is None else (start, end)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The labels of a call's tensors: ``operands`` in the order of ``node.refs``, ``results`` in that of the outputs.
+
+    ``summed``: labels that a contraction sums over.  ``takes``: the results are pieces of the first operand.
+    ``puts``: the operands are pieces of the result.  ``regrouped``: shapes of operand and result with the same entries
+    in the same order.  ``counter``: the argument that counts the channels of a block.  ``sizes``: of a contraction.
+    """
+
+    operands: tuple[Labels, ...]
+    results: tuple[Labels, ...]
+    summed: frozenset[Hashable] = frozenset()
+    takes: Optional[Pieces] = None
+    puts: Optional[Pieces] = None
+    regrouped: Optional[tuple[Shape, Shape]] = None
+    counter: Optional[int] = None
+    sizes: Optional[Sizes] = None
+
+    def label(self, slot: int, axis: int) -> Optional[Hashable]:
+        labels = self.operands[slot]
+        return labels[-axis] if 0 < axis <= len(labels) else None
+
+    def place(self, result: int, label: Optional[Hashable]) -> Optional[int]:
+        """The axis of a result with ``label``."""
+        return _place(self.results[result], label)
+
+    def forth(self, slot: int, cut: Cut, result: int = 0) -> Optional[Cut]:
+        """How a result is cut if an operand is."""
+        axis = self.place(result, self.label(slot, cut[0]))
+        if axis is None:
+            return regrouped(*self.regrouped, cut) if self.regrouped is not None and slot == result == 0 else None
+        return axis, cut[1]
+
+    def back(self, result: int, cut: Cut) -> list[tuple[int, Cut]]:
+        """How operands must be cut so that a result is: ``(operand, cut)``."""
+        labels = self.results[result]
+        label = labels[-cut[0]] if cut[0] <= len(labels) else None
+        if label is not None:
+            return self.along(label, cut[1])
+        source = regrouped(self.regrouped[1], self.regrouped[0], cut) if self.regrouped is not None else None
+        return [(0, source)] if source is not None else []
+
+    def along(self, label: Hashable, lengths: tuple[Size, ...]) -> list[tuple[int, Cut]]:
+        """The operands that have an axis with ``label``, each cut along it."""
+        places = ((slot, _place(labels, label)) for slot, labels in enumerate(self.operands))
+        return [(slot, (axis, lengths)) for slot, axis in places if axis is not None]
+
+
+def _place(labels: Labels, label: Optional[Hashable]) -> Optional[int]:
+    return len(labels) - labels.index(label) if label is not None and label in labels else None
+
+
+def regrouped(before: Shape, after: Shape, cut: Cut) -> Optional[Cut]:
+    """The cut of a reshaped value, given that of the value (called the other way round, the reverse).
+
+    An axis becomes one that counts pieces before axes that hold one piece (blocks of whole pieces stay blocks: 3
+    matrices, or heads of a fixed dimension), or that is undone.
+    """
+    axis, lengths = cut
+    if axis > len(before):
+        return None
+    # (pieces, axes of a piece) -> one axis
+    for right in range(1, min(axis, len(after) + 1)):
+        inner = size_product(before[len(before) - axis + 1 : len(before) - right + 1])
+        if inner is None or before[len(before) - right + 1 :] != after[len(after) - right + 1 :]:
+            continue
+        if after[-right] == size_product((inner, before[-axis])):
+            whole = [size_product((inner, length)) for length in lengths]
+            return None if None in whole else (right, tuple(length for length in whole if length is not None))
+    # one axis -> (pieces, axes of a piece)
+    if before[len(before) - axis + 1 :] != after[len(after) - axis + 1 :]:
+        return None
+    for right in range(axis + 1, len(after) + 1):
+        inner = size_product(after[len(after) - right + 1 : len(after) - axis + 1])
+        if inner is None or size_product((inner, after[-right])) != before[-axis]:
+            continue
+        pieces = [quotient for length in lengths if (quotient := size_quotient(length, inner)) is not None]
+        whole_pieces = all(k.denominator == 1 for piece in pieces for p, k in piece.terms if p == 0)
+        return (right, tuple(pieces)) if len(pieces) == len(lengths) and whole_pieces else None
+    return None
