@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -77,6 +78,141 @@ def test_the_backward_of_an_op_needs_its_rule_too(tmp_path):
     (tmp_path / "model.py").write_text(source[:start] + source[end:])
     found = spawn("table", "model.py:mlp", *WIDTHS, cwd=tmp_path)
     assert found.returncode == 2 and '@tpcalc.rule("shop.swiglu_backward")' in found.stderr
+
+
+#: A user's file: an elementwise op, a view and a matmul, each with one line.  ``plain``: the same model in torch alone.
+FUSED = '''
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import tpcalc
+from tpcalc.rules.structures import Contract, LinearLike, Product, Slope, View
+
+
+def op(name, forward, backward, fake):
+    """An op and its backward op."""
+    made = torch.library.custom_op(f"own::{name}", forward, mutates_args=())
+    made.register_fake(fake)
+    back = torch.library.custom_op(f"own::{name}_backward", backward, mutates_args=())
+    back.register_fake(lambda grad, *xs: tuple(map(torch.empty_like, xs)) if len(xs) > 1 else torch.empty_like(*xs))
+    save = lambda ctx, inputs, output: ctx.save_for_backward(*inputs)
+    made.register_autograd(lambda ctx, grad: back(grad.contiguous(), *ctx.saved_tensors), setup_context=save)
+    return made
+
+
+def act(x: Tensor) -> Tensor:
+    return F.mish(x)
+
+def act_backward(grad: Tensor, x: Tensor) -> Tensor:
+    s = F.softplus(x).tanh()
+    return grad * (s + x * x.sigmoid() * (1 - s * s))
+
+def heads(x: Tensor) -> Tensor:
+    return x.reshape(len(x), -1, 16).clone()
+
+def heads_backward(grad: Tensor, x: Tensor) -> Tensor:
+    return grad.reshape(x.shape).clone()
+
+def mix(x: Tensor, w: Tensor) -> Tensor:
+    return x @ w
+
+def mix_backward(grad: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    return grad @ w.T, x.T @ grad
+
+OWN = {
+    "act": op("act", act, act_backward, torch.empty_like),
+    "heads": op("heads", heads, heads_backward, lambda x: x.new_empty(len(x), x.shape[1] // 16, 16)),
+    "mix": op("mix", mix, mix_backward, lambda x, w: x.new_empty(len(x), w.shape[1])),
+}
+PLAIN = {"act": act, "heads": heads, "mix": mix}
+
+
+@tpcalc.rule("own.act")
+def act_rule(call):
+    return LinearLike(call[0])
+
+@tpcalc.rule("own.act_backward")
+def act_backward_rule(call):
+    return Product(call[0], Slope(call[1]))
+
+@tpcalc.rule("own.heads", "own.heads_backward")
+def heads_rule(call):
+    return View(call[0])
+
+@tpcalc.rule("own.mix")
+def mix_rule(call):
+    return Contract(call[0], call[1], K=call.growth(0, -1), rest_x=call.growth(0, -2), rest_y=call.growth(1, -1))
+
+@tpcalc.rule("own.mix_backward")
+def mix_backward_rule(call):
+    grad, x, w = call[0], call[1], call[2]
+    dx = Contract(grad, w, K=call.growth(0, -1), rest_x=call.growth(0, -2), rest_y=call.growth(2, -2))
+    return dx, Contract(x, grad, K=call.growth(1, -2), rest_x=call.growth(1, -1), rest_y=call.growth(0, -1))
+
+
+class Model(nn.Module):
+    def __init__(self, n: int, ops):
+        super().__init__()
+        self.ops = ops
+        self.enter, self.out, self.side = nn.Linear(8, n), nn.Linear(n, 4), nn.Linear(32, 4)
+        self.packed = nn.Parameter(torch.randn(n, n + 32) * n**-0.5)
+        self.wide = nn.Parameter(torch.randn(n, 8 * n // 3 // 16 * 16 + 16) * n**-0.5)
+        self.back = nn.Parameter(torch.randn(8 * n // 3 // 16 * 16 + 16, n) * n**-0.5)
+
+    def forward(self, x: Tensor):
+        act, heads, mix = (self.ops[name] for name in ("act", "heads", "mix"))
+        y = heads(act(mix(self.enter(x), self.packed)))
+        h = mix(act(mix(y[:, :-2].flatten(1), self.wide)), self.back)
+        return self.out(h) + self.side(y[:, -2:].flatten(1))
+
+
+def own(n: int):
+    return Model(n, OWN), (torch.randn(3, 8),)
+
+
+def plain(n: int):
+    return Model(n, PLAIN), (torch.randn(3, 8),)
+
+
+def setup(n: int):
+    model, inputs = own(n)
+    return model, torch.optim.Adam(model.parameters(), lr=1e-3), inputs
+'''
+
+
+@pytest.fixture(scope="module")
+def fused(tmp_path_factory):
+    """Run a command on the file, and give its output and the exported document."""
+    folder = tmp_path_factory.mktemp("fused")
+    (folder / "model.py").write_text(FUSED)
+
+    def run(command: str, target: str, *options: str, widths: str = "96,192,384", code: int = 0) -> str:
+        found = spawn(command, f"model.py:{target}", *options, "--widths", widths, cwd=folder)
+        assert found.returncode == code, found.stderr
+        return (folder / "out.json").read_text() if command == "export" else found.stdout
+
+    return run
+
+
+def test_one_line_an_op_gives_all_that_torch_ops_have(fused):
+    """Table with slices, and exported multipliers, to the last digit."""
+    table = fused("table", "own")
+    assert table == fused("table", "plain")
+    assert "packed[:, 0 : n]: init std n^-1/2, lr n^-1 (hidden)" in table
+    assert "packed[:, n : n + 32]: init std n^-1, lr n^-1 (output)" in table and "gradients of" not in table
+    options = ("--base", "96", "--target", "384", "-o", "out.json")
+    own = fused("export", "own", *options)
+    assert own == fused("export", "plain", *options)
+    lr = {weight["name"]: weight["multipliers"]["lr"] for weight in json.loads(own)["weights"]}
+    assert lr["wide"] == 96 / 384 and lr["back"] == pytest.approx(272 / 1040)  # of the true sizes
+
+
+def test_ops_of_a_file_are_explained_verified_and_checked(fused):
+    assert "a part of own.mix inside h12" in fused("explain", "own", "packed")
+    findings = fused("verify", "setup", code=1)
+    assert "one update makes h12 (own.mix), which enters a nonlinearity, grow like n^1 after step 1" in findings
+    assert "\nok (tolerance" in fused("check", "own", widths="32,64,128")
 
 
 def test_rules_in_a_file_of_their_own(tmp_path):

@@ -15,7 +15,6 @@ from tpcalc.rules.structures import (
     Atom,
     Contract,
     Gather,
-    Known,
     Power,
     Product,
     Reduce,
@@ -38,7 +37,7 @@ class Writer:
         self.parts: dict[int, Value] = {}
         self.values = ChainMap(self.parts, program.values)
         self.growths = {vid: value.growth for vid, value in program.values.items()}
-        self.known: set[int] = set()
+        self.known: set[int] = set()  # values that follow from known ones alone
         self.recogniser = Recogniser(program, self.values)
 
     def new(self) -> int:
@@ -75,7 +74,7 @@ class Writer:
             out = self.new()
             self.growths[out] = self.growth_of(flat)
         self.recogniser.note(out, flat, homogeneity)
-        if isinstance(flat, Known):
+        if all(x in self.known for x in operands(flat)):
             self.known.add(out)
         self.atoms.append(Atom(out, flat, node))
         return out

@@ -48,8 +48,8 @@ def inferred(call: Call, structures: Sequence[Optional[Structure]]) -> Layout:
     """The layout of a call whose results have these structures."""
     ids = tuple(call.node.refs)
     shapes = {vid: call.values[vid].shape for vid in ids}
-    only = structures[0] if structures else None
-    if isinstance(only, View) and only.x == call[0] and len(structures) == len(ids) == 1:
+    only = structures[0] if len(structures) == 1 else None
+    if isinstance(only, View) and ids and only.x == ids[0] == call[0]:
         before, after = shapes[ids[0]], call.out_shape()
         if before != after and size_product(before) == size_product(after) is not None:
             return viewed(call)
@@ -166,10 +166,10 @@ def _pairs(labels: tuple[Labels, Labels, Labels], x: int, y: int, result: str) -
 
 
 def _sizes(labels: tuple[Labels, Labels, Labels], x: Shape, y: Shape) -> Sizes:
-    def of(names: Labels, shape: Shape, keep: Sequence[str]) -> Shape:
-        return tuple(size for name, size in zip(names, shape) if isinstance(name, str) and name[0] in keep)
-
-    return Sizes(powers(of(labels[0], x, "k")), powers(of(labels[0], x, "m")), powers(of(labels[1], y, "p")))
+    left, right, _ = labels
+    summed = [size for name, size in zip(left, x) if name in right and name not in labels[2]]
+    rest_x = [size for name, size in zip(left, x) if name not in right][-1:]
+    return Sizes(powers(summed), powers(rest_x), powers([size for name, size in zip(right, y) if name not in left]))
 
 
 def _classes(pairs: Sequence[Pair]) -> dict[Axis, int]:

@@ -102,7 +102,8 @@ def gather(call: Call) -> Structure:
 LAST = Kept(but=Before(1), of=(0,))
 ALONG = Kept(but=At(1), of=(0,))
 rule("aten.embedding", axes=LAST)(gather)
-rule("aten.index_select", "aten.gather", axes=ALONG)(gather)
+rule("aten.index_select", axes=ALONG)(gather)
+rule("aten.gather", axes=Kept(but=At(1), of=(0, 2)))(gather)
 rule("aten.take_along_dim", axes=Kept(but=At(2), of=(0,)))(gather)
 rule("aten.index", "aten._unsafe_index", axes=Indexed())(gather)
 rule("aten.take", axes=MIXED)(gather)
@@ -119,7 +120,7 @@ def embedding_bag(call: Call) -> Structures:
     return (Gather(call[0]),) + (Discrete(),) * (len(call.node.outputs) - 1)
 
 
-@rule("aten.where.self", "aten.where.ScalarSelf", "aten.where.ScalarOther", "aten.where.Scalar")
+@rule("aten.where.self", "aten.where.ScalarSelf", "aten.where.ScalarOther", "aten.where.Scalar", axes=KEPT)
 def where(call: Call) -> Structure:
     return Sum((call[1], call[2]), how="choice")
 
@@ -129,7 +130,7 @@ def where_index(call: Call) -> Structures:
     return tuple(Discrete(call.tensors()[:1]) for _ in call.node.outputs)
 
 
-@rule("aten.masked_fill")
+@rule("aten.masked_fill", axes=KEPT)
 def masked_fill(call: Call) -> Structure:
     """Masked entries take a constant; a masking constant (-inf, -1e30) leaves the others' order."""
     value = call.arg(2)
@@ -146,20 +147,13 @@ rule("aten.index_put", "aten._unsafe_index_put", "aten._index_put_impl", axes=In
 rule("aten.masked_scatter", "aten.put", axes=MIXED)(put)
 
 
-@rule(
-    "aten.scatter.src",
-    "aten.scatter.value",
-    "aten.scatter_add",
-    "aten.index_add",
-    "aten.index_copy",
-    "aten.scatter.reduce",
-    "aten.scatter_reduce",
-    "aten.slice_scatter",
-    "aten.select_scatter",
-    "aten.diagonal_scatter",
-    "aten.as_strided_scatter",
-    axes=MIXED,
-)
+SCATTERED = "scatter.src scatter.value scatter_add scatter.reduce scatter_reduce"
+
+
+@rule(*(f"aten.{name}" for name in SCATTERED.split()), axes=Kept(but=At(1), of=(0, 2, 3)))
+@rule("aten.index_add", "aten.index_copy", axes=Kept(but=At(1), of=(0, 3)))
+@rule("aten.slice_scatter", axes=Kept(but=At(2, default=0), of=(0, 1)))
+@rule("aten.select_scatter", "aten.diagonal_scatter", "aten.as_strided_scatter", axes=MIXED)
 def scatter(call: Call) -> Structure:
     """Written (or finitely often added) into another tensor."""
     source = call[1] if "_scatter" in call.node.op and "scatter_" not in call.node.op else call[3]
