@@ -5,7 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
+import torch
+from torch import nn
 
+import tpcalc
 from tests.support.models import MODELS, derived, program
 from tpcalc.dynamics.regime import UNSTABLE, regime
 from tpcalc.dynamics.training import Given, analyse
@@ -32,3 +35,23 @@ def test_a_model_with_a_site_is_unstable_as_it_stands(name):
     rules = derived(name, "adam")
     found = regime(analyse(lower(program(MODELS[name])), {w: Given(r.a, r.b, r.c) for w, r in rules.items()}, ADAM))
     assert found.name == UNSTABLE
+
+
+class PickedExperts(nn.Module):
+    """Stacked experts, picked by an index, before a clamp with two ends (as in gpt_oss)."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(10, n), nn.Linear(n, 4)
+        self.experts = nn.Parameter(torch.randn(3, n, n) * n**-0.5)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        picked = self.experts[tokens % 3]
+        return self.out(torch.bmm(self.embed(tokens)[:, None], picked)[:, 0].clamp(-7, 7))
+
+
+def test_a_matrix_picked_by_an_index_is_no_site():
+    """Its init is larger than its update, and each is judged apart, as of any weight."""
+    rules = tpcalc.derive(tpcalc.trace(lambda n: (PickedExperts(n), (torch.arange(6),)), (64, 128, 256)))
+    assert rules.sites == ()
+    assert (rules["experts"].A, rules["experts"].C, rules["experts"].eps) == (Fraction(1, 2), 1, -1)

@@ -55,7 +55,9 @@ class Sites:
         settled = {conflict.demand.excess_at for conflict in walked.conflicts}
         for atom in self.lowered.atoms[: self.lowered.forward]:
             demand, fact = walked.of.get(atom.out), facts[atom.out]
-            if demand is None or not demand.tight or (fact.weight and not fact.data):
+            # of a weight, or of rows picked out of one, init and update are judged apart
+            weight = fact.weight and (fact.gathered or not fact.data)
+            if demand is None or not demand.tight or weight:
                 continue
             if atom in settled:
                 above.add(atom.out)
