@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 from typing import Any, Optional
 
@@ -85,7 +84,7 @@ class Lowered:
 
         Views and constants are followed from the weight to its first contraction; (0, None) without one.
         """
-        best: tuple[Fraction, Optional[Any]] = (ZERO, None)
+        best: tuple[Order, Optional[Any]] = (ZERO, None)
         passes = (View, Centre, Scale, Guard)
         for x, out in first_met(self.flow, leaf.value, lambda vid: isinstance(self.maker[vid].structure, passes)):
             s = self.maker[out].structure
