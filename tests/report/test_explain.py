@@ -12,7 +12,7 @@ import tpcalc
 from tests.report.made import N, make_rule
 from tpcalc.algebra.order import ZERO
 from tpcalc.derive.certificate import Certificate
-from tpcalc.derive.explain import Explanation, Step
+from tpcalc.derive.explain import Explanation, Waypoint
 from tpcalc.derive.result import Bound
 from tpcalc.optimizers import recipe
 from tpcalc.report.explain import explanation_text
@@ -46,8 +46,10 @@ def explanation() -> Explanation:
     bounds = {"init_bound": Bound("h3", "law 1", "fc, net.py:4"), "update_bound": Bound("h3", "law 3")}
     rule = make_rule("w", (N, N), "hidden", "1/2", 1, eps=-1, gradient=Fraction(-1), reason="because", **bounds)
     certificates = tuple(Certificate("w", "A", f"h{i}", "", Fraction(1, 8), ZERO) for i in (3, 7))
-    path = (Step("h3", "mm", ZERO, "fc, net.py:4", ZERO), Step("h4", "relu", ZERO, ""))
-    return Explanation(("w", "v"), rule, LAW, "init", certificates, path, (Step("g9", "orders add", Fraction(-1), ""),))
+    path = (Waypoint("h3", "mm", ZERO, "fc, net.py:4", ZERO), Waypoint("h4", "relu", ZERO, ""))
+    return Explanation(
+        ("w", "v"), rule, LAW, "init", certificates, path, (Waypoint("g9", "orders add", Fraction(-1), ""),)
+    )
 
 
 def test_text():

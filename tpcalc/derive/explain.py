@@ -21,7 +21,7 @@ from tpcalc.show import Shown
 
 
 @dataclass(frozen=True)
-class Step:
+class Waypoint:
     """A value on the way, or behind the gradient: its trained order, and the op or the law that gives it."""
 
     value: str
@@ -45,8 +45,8 @@ class Explanation(Shown):
     law: UpdateLaw
     gauge: str
     certificates: tuple[Certificate, ...] = ()
-    path: Optional[tuple[Step, ...]] = None
-    gradient: tuple[Step, ...] = ()
+    path: Optional[tuple[Waypoint, ...]] = None
+    gradient: tuple[Waypoint, ...] = ()
 
 
 def find_weight(program: Program, name: str) -> Weight:
@@ -85,16 +85,16 @@ def explain(
     return Explanation(found.names, rule, law, gauge, certify(solution, found), path, tuple(_gradient(solution, found)))
 
 
-def _gradient(solution: Solution, weight: Weight) -> Iterator[Step]:
+def _gradient(solution: Solution, weight: Weight) -> Iterator[Waypoint]:
     if weight.grad is None:
         return
     lowered = solution.lowered
     for reason in chain(lowered, solution.facts, solution.alignment, weight.grad):
         where = lowered.where(reason.atom) if reason.atom is not None else ""
-        yield Step(lowered.name(reason.value), reason.rule, reason.trained, where)
+        yield Waypoint(lowered.name(reason.value), reason.rule, reason.trained, where)
 
 
-def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> Iterator[Step]:
+def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> Iterator[Waypoint]:
     """The forward atoms from the binding use to the place of the budget, without pass-through views."""
     if start is None:
         return
@@ -119,4 +119,4 @@ def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> Ite
         node = lowered.node(atom)
         demand = solution.budgets.of.get(atom.out)
         budget = None if demand is None else demand.change
-        yield Step(lowered.name(atom.out), node.short_op, facts[atom.out].trained, node.where, budget)
+        yield Waypoint(lowered.name(atom.out), node.short_op, facts[atom.out].trained, node.where, budget)

@@ -7,7 +7,7 @@ from typing import Optional
 
 from tpcalc.algebra.order import order
 from tpcalc.algebra.text import power_text
-from tpcalc.derive.rates import Blocks, views
+from tpcalc.derive.rates import Needs, views
 from tpcalc.derive.result import Rule
 from tpcalc.derive.solve import Solution
 from tpcalc.optimizers import UpdateLaw
@@ -76,7 +76,7 @@ def _shared_rate(solution: Solution, weight: Weight, rule: Rule, law: UpdateLaw)
     c, a = order(rule.c), order(rule.a)
     slow = {id(need) for need, view in seen if law.C(c, view.at(a), a) > need.C}
 
-    def spans(pairs: Blocks) -> str:
+    def spans(pairs: Needs) -> str:
         texts = [leaf.name.removeprefix(weight.name) for leaf, _ in pairs]
         return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
 

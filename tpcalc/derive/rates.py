@@ -14,7 +14,7 @@ from tpcalc.optimizers import UpdateLaw, WeightView, finite
 from tpcalc.program.ir import Weight
 
 #: The blocks of one weight that an output depends on, with their needs.
-Blocks = list[tuple[Leaf, Need]]
+Needs = list[tuple[Leaf, Need]]
 
 
 class Rates(NamedTuple):
@@ -43,7 +43,7 @@ def rates(solution: Solution, weight: Weight, law: UpdateLaw, a: Order) -> Rates
 
 
 def views(
-    solution: Solution, facts: Mapping[int, Fact], found: Blocks, moment: Moment = trained
+    solution: Solution, facts: Mapping[int, Fact], found: Needs, moment: Moment = trained
 ) -> list[tuple[Need, WeightView]]:
     """What the law sees of each block that has a gradient; a weight is as large as the largest of its blocks."""
     size = min((need.A for _, need in found), default=ZERO)
@@ -52,7 +52,7 @@ def views(
     return alive or ([] if moment is at_init else pairs)
 
 
-def moments(solution: Solution, facts: Mapping[int, Fact], found: Blocks) -> list[tuple[Need, WeightView]]:
+def moments(solution: Solution, facts: Mapping[int, Fact], found: Needs) -> list[tuple[Need, WeightView]]:
     """What the law sees of each block, after training and at init.
 
     At init gradients and inputs may be smaller than later, which some laws (K-FAC) turn into larger updates.

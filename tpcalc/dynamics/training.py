@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import Optional, TypeVar, Union
 
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order, order
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Exact, Order, max_order, order
 from tpcalc.calculus.facts import FULL, Alignment, Fact, WeightOrders
 from tpcalc.calculus.laws import propagate
 from tpcalc.calculus.weights import at_largest, gradient_order, weight_orders, weight_view
@@ -31,7 +30,6 @@ from tpcalc.optimizers import UpdateLaw, WeightView
 from tpcalc.program.ir import Weight
 
 Own = TypeVar("Own")
-Exponent = Union[str, int, Fraction]
 
 #: Steps followed at most.  Zero-initialised layers in a row wake up one a step.
 STEPS = 8
@@ -53,7 +51,7 @@ class Given:
     random: Optional[bool] = None
 
     @staticmethod
-    def of(a: Exponent, b: Optional[Exponent], c: Optional[Exponent]) -> Given:
+    def of(a: Union[Exact, str], b: Union[Exact, str, None], c: Union[Exact, str, None]) -> Given:
         """``Given.of("1/2", 0, 0)``: exponents as text, whole numbers or fractions."""
         return Given(order(a), None if b is None else order(b), None if c is None else order(c))
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Optional
 
 from tpcalc.algebra.order import order_text
-from tpcalc.derive.explain import Explanation, Step
+from tpcalc.derive.explain import Explanation, Waypoint
 from tpcalc.derive.result import Bound
 
 
@@ -43,7 +43,7 @@ def _exponent(explanation: Explanation, name: str, value: Fraction, of: str, bou
             return  # that of the first block
 
 
-def _on_the_way(step: Step) -> str:
+def _on_the_way(step: Waypoint) -> str:
     budget = "" if step.budget is None else f", budget {order_text(step.budget)}"
     return _line(f"{step.value} = {step.how}: order {order_text(step.order)}{budget}", step.where)
 

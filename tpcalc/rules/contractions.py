@@ -43,7 +43,7 @@ def addmm(call: Call) -> Structure:
     """beta*b + alpha*(x y)."""
     beta, alpha = call.arg(3, "beta", 1), call.arg(4, "alpha", 1)
     product = _times(_matmul(call, 1, 2), alpha)
-    return product if number_order(beta) != 0 else Sum((Scale(call[0], number_order(beta)), product))
+    return product if number_order(beta) != 0 else Sum((call[0], product))
 
 
 @rule("aten.addbmm", axes=MIXED)
