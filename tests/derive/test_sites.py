@@ -42,16 +42,16 @@ class PickedExperts(nn.Module):
 
     def __init__(self, n: int) -> None:
         super().__init__()
-        self.embed, self.out = nn.Embedding(10, n), nn.Linear(n, 4)
+        self.enter, self.out = nn.Linear(8, n), nn.Linear(n, 4)
         self.experts = nn.Parameter(torch.randn(3, n, n) * n**-0.5)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        picked = self.experts[tokens % 3]
-        return self.out(torch.bmm(self.embed(tokens)[:, None], picked)[:, 0].clamp(-7, 7))
+    def forward(self, x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        h = torch.relu(self.enter(x))
+        return self.out(torch.bmm(h[:, None], self.experts[which])[:, 0].clamp(-7, 7))
 
 
 def test_a_matrix_picked_by_an_index_is_no_site():
     """Its init is larger than its update, and each is judged apart, as of any weight."""
-    rules = tpcalc.derive(tpcalc.trace(lambda n: (PickedExperts(n), (torch.arange(6),)), (64, 128, 256)))
+    rules = tpcalc.derive(tpcalc.trace(lambda n: (PickedExperts(n), (torch.randn(6, 8), torch.arange(6) % 3)), (64, 128, 256)))
     assert rules.sites == ()
     assert (rules["experts"].A, rules["experts"].C, rules["experts"].eps) == (Fraction(1, 2), 1, -1)
