@@ -5,11 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, max_order
+from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.algebra.size import Scalar, Size
 from tpcalc.program.ir import Ref
 from tpcalc.rules.axes import MIXED
-from tpcalc.rules.call import Call, number_growth, number_order
+from tpcalc.rules.call import Call, number_order
 from tpcalc.rules.registry import rule
 from tpcalc.rules.structures import (
     Bounded,
@@ -54,7 +54,7 @@ def add(call: Call) -> Structure:
 def _scaled(x: Operand, arg: Any, sign: int = 1) -> Structure:
     """``x`` times a number ``k*n^p`` (sign 1) or divided by it (sign -1)."""
     p = number_order(arg)
-    return View(x) if p == 0 else Scale(x, p if sign == 1 else -number_growth(arg))
+    return View(x) if p == 0 else Scale(x, p if sign == 1 else -number_order(arg))
 
 
 @rule("aten.mul", "aten.multiply")
@@ -64,7 +64,7 @@ def mul(call: Call) -> Structure:
     if not call.is_tensor(0):
         return _scaled(call[1], call.arg(0))
     if call.arg(0) == call.arg(1):
-        return Power(call[0], Fraction(2), "even")
+        return Power(call[0], Order(2), "even")
     return Product(call[0], call[1])
 
 
@@ -122,7 +122,7 @@ def pow_scalar(call: Call) -> Structure:
     parity = "none"
     if exponent.denominator == 1:
         parity = "even" if exponent.numerator % 2 == 0 else "odd"
-    return View(call[0]) if exponent == 1 else Power(call[0], exponent, parity)
+    return View(call[0]) if exponent == 1 else Power(call[0], Order(exponent), parity)
 
 
 @rule("aten.pow.Scalar", "aten.exp2", "aten.exp", "aten.expm1")
@@ -144,7 +144,7 @@ def log(call: Call) -> Structure:
 
 @rule("aten.square")
 def square(call: Call) -> Structure:
-    return Power(call[0], Fraction(2), "even")
+    return Power(call[0], Order(2), "even")
 
 
 @rule("aten.sqrt")
@@ -261,7 +261,7 @@ def _between(x: Operand, low: Any, high: Any) -> Structure:
         return Power(x, ONE)
     ends = [end.at(REFERENCE) if isinstance(end, (Size, Scalar)) else end for end in (low, high)]
     inside = Bounded(
-        x if top == 0 else Scale(x, -max(map(number_growth, (low, high)))),
+        x if top == 0 else Scale(x, -top),
         zero=ends[0] <= 0 <= ends[1],
         parity="odd" if ends[0] == -ends[1] else "none",
     )
