@@ -198,7 +198,7 @@ def test_every_law_has_a_twin():
 def test_another_law_fails_by_their_difference(name):
     """The update of the weight named is off by the difference of the two laws' exponents, and the check says so."""
     other, weight = WRONG[name]
-    law = replace(LAWS[name], update=LAWS[other].update)
+    law = replace(LAWS[name], update=LAWS[other].update, shape=LAWS[other].shape)
     how = Recipe(LAWS["adamw"], law) if name.startswith("muon") else law
     options = {"steps": 2, **RUNS[name][mlp], "seeds": 1}
     result = tpcalc.check(mlp, WIDTHS, how, lr=BUILT[name].rate / 10, **options)
@@ -226,7 +226,7 @@ def test_muon_on_tall_wide_and_square_matrices(name, alone):
 
 def test_one_shape_factor_for_another_tells_on_the_wide_matrix():
     """sqrt(rows/columns) and sqrt(max(1, rows/columns)) differ where columns outgrow rows."""
-    law = replace(LAWS["muon_spectral"], update=LAWS["muon"].update)
+    law = replace(LAWS["muon_spectral"], update=LAWS["muon"].update, shape=LAWS["muon"].shape)
     result = tpcalc.check(matrices, WIDTHS, Recipe(law), steps=2, seeds=3)
     assert {e.subject for e in result.failures if e.quantity == "effect"} == {"layers.4.weight"}
     assert abs(effects(result)["layers.4.weight"] + 0.5) <= TOLERANCE

@@ -5,7 +5,7 @@ Written from the algorithms of the papers that the docstrings name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,10 +28,8 @@ class Reference(torch.optim.Optimizer):
     DECAY = "decoupled"
     DEFAULTS: Mapping[str, Any] = {}
 
-    def __init__(self, groups: Sequence[Group], **defaults: Any) -> None:
-        super().__init__(
-            [dict(group) for group in groups], {"lr": 1e-3, "weight_decay": 0.0, **self.DEFAULTS, **defaults}
-        )
+    def __init__(self, groups: Iterable[Any], **defaults: Any) -> None:
+        super().__init__(groups, {"lr": 1e-3, "weight_decay": 0.0, **self.DEFAULTS, **defaults})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

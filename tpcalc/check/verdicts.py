@@ -148,7 +148,7 @@ class Judge:
         gradient = self.wanted.gradient(weight)
         at_init = (law.least or law.update)(WeightView(gradient.init, ZERO, axes))
         largest = law.update(WeightView(gradient.trained, ZERO, axes))
-        return ZERO if at_init >= largest else at_init - finite(largest)
+        return ZERO if at_init >= largest else Order(at_init) - largest
 
     def misses(self, slope: Slope, name: str, floor: float, sure: bool = True) -> bool:
         """Whether the effect of a weight stays below ``floor``, in the mean and at its peak; ``sure``: beyond noise."""

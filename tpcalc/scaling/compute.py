@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional, Union
 
+from tpcalc.algebra.order import Order, fraction
 from tpcalc.algebra.roots import Factor, power_product
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization, Rule
@@ -121,7 +122,7 @@ class _Fans:
     init: Fan
     update: Fan
     size: Fan
-    least: Fraction
+    least: Order
 
 
 def _fans(solution: Solution, found: Sequence[tuple[Leaf, Need]], base: int, target: int) -> Optional[_Fans]:
@@ -147,7 +148,7 @@ def _numbers(
         ones = dict.fromkeys(("init", "lr", "weight_decay", "eps", "clip", "forward"), 1.0)
         return {**ones, "eps": None if rule.eps is None else 1.0}
     width = fans.update.ratios.width
-    lr = [*fans.update.update_factors(rule.C)]
+    lr = [*fans.update.update_factors(Order(rule.C))]
     if trained_by.shape is not None:  # true lengths of the matrix
         base, target = (trained_by.shape(shape[0], math.prod(shape[1:])) for shape in shapes)
         lr += [(there / here, -exponent) for (here, exponent), (there, _) in zip(base, target, strict=True)]
@@ -169,7 +170,7 @@ def _numbers(
 
 def _init(name: str, law: Initial, fan: Fan, A: Fraction, a: Fraction) -> float:
     """On the code's own init, of the parameter behind a multiplier ``n^-a``."""
-    init = 1.0 if law.is_zero else power_product([law.ratio, *fan.init_factors(A), (fan.ratios.width, a)])
+    init = 1.0 if law.is_zero else power_product([law.ratio, *fan.init_factors(Order(A)), (fan.ratios.width, a)])
     if not math.isfinite(init) or init <= 0:
         raise ScalingError(f"the init multiplier of {name} comes out as {init}; check its init at both widths")
     return init
@@ -187,5 +188,5 @@ def clip_orders(rules: Parametrization, standard: Parametrization) -> dict[str, 
     ``theta = a_standard - a``, its gradient ``n^-theta`` times.  What all of them have in common (a net without hidden
     layers: n^-1/2) is divided out, so that one threshold clips alike at all widths.
     """
-    common = finite(standard.clipping.norm)
+    common = fraction(finite(standard.clipping.norm))
     return {rule.name: standard[rule.name].a - rule.a + common for rule in rules.values()}
