@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Optional
 
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.algebra.order import HALF, MINUS_INFINITY, ZERO, Order
 from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.laws import propagate
 from tpcalc.calculus.weights import weight_orders
@@ -20,7 +19,7 @@ from tpcalc.optimizers import UpdateLaw, finite
 from tpcalc.program.ir import Weight
 
 #: A learning rate of n to minus this is smaller than any power of n that the calculus makes.
-INFINITESIMAL = Fraction(10**6)
+INFINITESIMAL = Order(10**6)
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,12 @@ def standard(lowered: Lowered, laws: Mapping[str, UpdateLaw], chosen: Mapping[st
 
 def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
     """Facts under the rules as applied: each block of a packed weight has its own init, all share the safe update."""
-    orders = {w.name: weight_orders(w, rules[w.name].A, rules[w.name].C) for w in lowered.program.weights}
+    named = [(w, rules[w.name]) for w in lowered.program.weights]
+    orders = {w.name: weight_orders(w, Order(rule.A), Order(rule.C)) for w, rule in named}
     for leaf in lowered.leaves:
         for piece in rules[leaf.weight.name].slices:
             if leaf.start == piece.start:
-                orders[leaf.name] = replace(orders[leaf.weight.name], A=piece.A)
+                orders[leaf.name] = replace(orders[leaf.weight.name], A=Order(piece.A))
     return propagate(lowered, orders)
 
 
@@ -88,13 +88,13 @@ def _fact_in_width(fact: Fact) -> Fact:
     )
 
 
-def own_init_order(weight: Weight) -> Optional[Fraction]:
+def own_init_order(weight: Weight) -> Optional[Order]:
     """``b`` of the code's own init, to the nearest half; None for a zero init."""
     sizes = [(width, math.hypot(law.std, law.mean)) for width, law in weight.init]
     if not sizes or any(size == 0 for _, size in sizes):
         return None if sizes else ZERO
     (n0, s0), (n1, s1) = sizes[-2], sizes[-1]
-    return Fraction(-round(2 * math.log(s1 / s0) / math.log(n1 / n0)), 2)
+    return -HALF * round(2 * math.log(s1 / s0) / math.log(n1 / n0))
 
 
 def compared(lowered: Lowered, facts: Mapping[int, Fact]) -> Iterator[int]:

@@ -146,8 +146,8 @@ class Judge:
         """
         law, axes = self.laws[weight.name], tuple(size.growth for size in weight.shape)
         gradient = self.wanted.gradient(weight)
-        at_init = (law.least or law.update)(WeightView(gradient.init, ZERO, axes))
-        largest = law.update(WeightView(gradient.trained, ZERO, axes))
+        at_init = Order((law.least or law.update)(WeightView(gradient.init, ZERO, axes)))
+        largest = Order(law.update(WeightView(gradient.trained, ZERO, axes)))
         return ZERO if at_init >= largest else at_init - finite(largest)
 
     def misses(self, slope: Slope, name: str, floor: float, sure: bool = True) -> bool:

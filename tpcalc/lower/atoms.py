@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import ChainMap
 from dataclasses import replace
-from fractions import Fraction
 from typing import Optional
 
-from tpcalc.algebra.order import ONE, ZERO
+from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.lower.recognise import Recogniser
 from tpcalc.program.ir import Program, Value
@@ -86,7 +85,7 @@ class Writer:
         flat = tuple(x if isinstance(x, int) else self.emit(x, node, None) for x in xs)
         return with_operands(structure, flat)
 
-    def growth_of(self, s: Structure) -> Fraction:
+    def growth_of(self, s: Structure) -> Order:
         """Growth of the axes of an intermediate, whose shape no op has told."""
         growths = [self.growths[x] for x in operands(s)]
         if isinstance(s, Contract):
@@ -96,7 +95,7 @@ class Writer:
             return max(growths[0] - s.K, ZERO)
         return max(growths, default=ZERO)
 
-    def repeat(self, s: Structure, growth: Fraction, node: int) -> Structure:
+    def repeat(self, s: Structure, growth: Order, node: int) -> Structure:
         """Make it seen where entries are repeated along growing axes, which a result of ``growth`` has and an operand
         not."""
         if isinstance(s, (View, Gather)):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 from typing import Any, Optional
 
 import networkx as nx
 
-from tpcalc.algebra.order import ZERO
+from tpcalc.algebra.order import ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.program.ir import Node, Program, Weight
 from tpcalc.program.queries import first_met
@@ -80,12 +79,12 @@ class Lowered:
             graph.add_edges_from((x, atom.out) for x in operands(atom.structure))
         return graph
 
-    def meets(self, leaf: Leaf) -> tuple[Fraction, Optional[int]]:
+    def meets(self, leaf: Leaf) -> tuple[Order, Optional[int]]:
         """Growth that a weight contracts, and the value that it meets there; of several uses the largest growth.
 
         Views and constants are followed from the weight to its first contraction; (0, None) without one.
         """
-        best: tuple[Fraction, Optional[Any]] = (ZERO, None)
+        best: tuple[Order, Optional[Any]] = (ZERO, None)
         passes = (View, Centre, Scale, Guard)
         for x, out in first_met(self.flow, leaf.value, lambda vid: isinstance(self.maker[vid].structure, passes)):
             s = self.maker[out].structure

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from typing import Any, Optional
+from typing import Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.program.ir import Program, Value
@@ -38,8 +37,8 @@ class Homogeneity:
     """``value = n^shift * base^degree`` in order, exactly homogeneous in ``base``."""
 
     base: Operand
-    degree: Fraction
-    shift: Fraction
+    degree: Order
+    shift: Order
 
 
 class Recogniser:
@@ -115,8 +114,7 @@ class Recogniser:
             return s, self.of(s.x)
         if isinstance(s, Scale):
             h = self.of(s.x)
-            order: Any = s.order
-            return s, None if order is MINUS_INFINITY else replace(h, shift=h.shift + order)
+            return s, None if s.order is MINUS_INFINITY else replace(h, shift=h.shift + s.order)
         if isinstance(s, Power):
             h = self.of(s.x)
             return s, Homogeneity(h.base, h.degree * s.k, h.shift * s.k)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
@@ -59,16 +58,16 @@ class Call:
         out = self.node.outputs[index]
         return self.values[out].shape if out is not None else ()
 
-    def growth(self, index: int, *dims: int) -> Fraction:
+    def growth(self, index: int, *dims: int) -> Order:
         """Total growth of the axes ``dims`` of tensor argument ``index``."""
         shape = self.shape(index)
         return sum((shape[dim].growth for dim in dims), ZERO)
 
-    def positions(self, index: int) -> Fraction:
+    def positions(self, index: int) -> Order:
         """Growth of batch and space of tensor argument ``index``, [batch, channels, *space]."""
         return self.growth(index, 0) + sum((size.growth for size in self.shape(index)[2:]), ZERO)
 
-    def reduced(self, index: int, dims: Any) -> Fraction:
+    def reduced(self, index: int, dims: Any) -> Order:
         """Total growth of the axes that a reduction over ``dims`` (None or (): all) removes."""
         shape = self.shape(index)
         if not shape:
@@ -80,11 +79,10 @@ class Call:
         return sum((shape[dim].growth for dim in dims), ZERO)
 
 
-def number_growth(arg: Any) -> Fraction:
+def number_growth(arg: Any) -> Order:
     """Order of a number that is not zero."""
-    order: Any = number_order(arg)
-    growth: Fraction = ZERO if order is MINUS_INFINITY else order
-    return growth
+    order = number_order(arg)
+    return ZERO if order is MINUS_INFINITY else order
 
 
 def number_order(arg: Any) -> Order:

@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any, Optional
 
-from tpcalc.algebra.order import HALF, ONE, ZERO
+from tpcalc.algebra.order import HALF, ONE, ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.rules.axes import MIXED, Contracted, Convolved
 from tpcalc.rules.call import Call, number_growth, number_order
@@ -95,7 +94,7 @@ def trilinear(call: Call) -> Structure:
     return Contract(Product(call[0], call[2]), call[1], total, ZERO, rest)
 
 
-def _conv_growths(call: Call, i: int, transposed: bool, groups: Any) -> tuple[Fraction, Fraction]:
+def _conv_growths(call: Call, i: int, transposed: bool, groups: Any) -> tuple[Order, Order]:
     """(K, rest) of a convolution weight [out, in/g, *kernel], or [in, out/g, *kernel] when transposed."""
     weight = call.shape(i)
     kernel = sum((size.growth for size in weight[2:]), ZERO)
@@ -129,7 +128,7 @@ def convolution_backward(call: Call) -> Structures:
 @rule("aten._cdist_forward", axes=MIXED)
 def cdist(call: Call) -> Structure:
     """Distance of rows: the root of a sum of squares over the last axis, at most the larger norm."""
-    squares = Power(Sum((View(call[0]), View(call[1]))), Fraction(2), "even")
+    squares = Power(Sum((View(call[0]), View(call[1]))), Order(2), "even")
     return Power(Reduce(squares, call.growth(0, -1)), HALF)
 
 

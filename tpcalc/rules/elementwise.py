@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, max_order
+from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.algebra.size import Scalar, Size
 from tpcalc.program.ir import Ref
 from tpcalc.rules.axes import MIXED
@@ -64,7 +64,7 @@ def mul(call: Call) -> Structure:
     if not call.is_tensor(0):
         return _scaled(call[1], call.arg(0))
     if call.arg(0) == call.arg(1):
-        return Power(call[0], Fraction(2), "even")
+        return Power(call[0], Order(2), "even")
     return Product(call[0], call[1])
 
 
@@ -116,7 +116,7 @@ def addcdiv(call: Call) -> Structure:
 @rule("aten.pow.Tensor_Scalar")
 def pow_scalar(call: Call) -> Structure:
     """x^k, homogeneous of degree k."""
-    exponent = Fraction(call.arg(1)).limit_denominator(64)
+    exponent = Order(Fraction(call.arg(1)).limit_denominator(64))
     if exponent == 0:
         return Known(ZERO, uniform=True)
     parity = "none"
@@ -144,7 +144,7 @@ def log(call: Call) -> Structure:
 
 @rule("aten.square")
 def square(call: Call) -> Structure:
-    return Power(call[0], Fraction(2), "even")
+    return Power(call[0], Order(2), "even")
 
 
 @rule("aten.sqrt")

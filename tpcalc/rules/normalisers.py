@@ -6,10 +6,9 @@ a product of total degree zero in one base value.
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Optional
 
-from tpcalc.algebra.order import ONE, ZERO
+from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.rules.axes import MIXED, At, Before, Channelwise, Kept, Last
 from tpcalc.rules.call import Call
 from tpcalc.rules.registry import rule
@@ -86,7 +85,7 @@ def layer_norm(call: Call) -> Structures:
 
 
 def _norm_backward(
-    call: Call, dy: Operand, x: Operand, rstd: Operand, gain: Optional[Operand], batch: Fraction
+    call: Call, dy: Operand, x: Operand, rstd: Operand, gain: Optional[Operand], batch: Order
 ) -> Structures:
     """dx, dgain, dbias of a normaliser; ``x`` as it is divided, centred or not.
 

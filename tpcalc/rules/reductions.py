@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tpcalc.algebra.order import HALF, ONE, ZERO
+from tpcalc.algebra.order import HALF, ONE, ZERO, Order
 from tpcalc.errors import UnsupportedOpError
 from tpcalc.rules.axes import MIXED, At, Kept, Last, Reduced
 from tpcalc.rules.call import Call
@@ -25,10 +25,10 @@ from tpcalc.rules.structures import (
     View,
 )
 
-TWO = Fraction(2)
+TWO = Order(2)
 
 
-def _mean(x: Operand, growth: Fraction) -> Structure:
+def _mean(x: Operand, growth: Order) -> Structure:
     return Scale(Reduce(x, growth), -growth) if growth else Reduce(x, growth)
 
 
@@ -77,7 +77,7 @@ def vector_norm(call: Call) -> Structure:
         exponent = 2
     if exponent in (float("inf"), float("-inf")):
         return Power(call[0], ONE, "even")
-    p = Fraction(exponent).limit_denominator(64)
+    p = Order(Fraction(exponent).limit_denominator(64))
     return Power(Reduce(Power(call[0], p, "even"), call.reduced(0, dims)), 1 / p)
 
 

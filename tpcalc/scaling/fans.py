@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tpcalc.algebra.order import ONE, ZERO, max_order
+from tpcalc.algebra.order import HALF, ONE, ZERO, Exact, Order, max_order
 from tpcalc.algebra.roots import Factor
-from tpcalc.calculus.facts import roles
+from tpcalc.calculus.facts import Facts, roles
 from tpcalc.derive.solve import Solution
 from tpcalc.rules.structures import Contract, Powers
 
@@ -36,17 +36,17 @@ class Fan:
     """
 
     ratios: Ratios
-    K: Fraction
-    R: Fraction
-    init: tuple[Fraction, Fraction]
+    K: Order
+    R: Order
+    init: tuple[Order, Order]
 
-    def init_factors(self, A: Fraction) -> list[Factor]:
+    def init_factors(self, A: Exact) -> list[Factor]:
         """Factors of the wanted ratio of init std, ``n^-A`` in true sizes."""
         fan_in, fan_out = self.init
         rest = A - fan_in * self.K - fan_out * self.R
         return [(self.ratios.fan_in, -fan_in), (self.ratios.fan_out, -fan_out), (self.ratios.width, -rest)]
 
-    def update_factors(self, C: Fraction) -> list[Factor]:
+    def update_factors(self, C: Exact) -> list[Factor]:
         """Factors of the wanted ratio of an update's entries, ``n^-C`` in true sizes."""
         if self.K == 0:
             return [(self.ratios.width, -C)]
@@ -64,24 +64,26 @@ def fan_of(solution: Solution, name: str, base: int, target: int) -> Fan:
     s = use.structure
     if s.sizes is None:
         return plain
-    x_weight, _ = roles(s, solution.facts[s.x], solution.facts[s.y])
+    facts: Facts = solution.facts
+    x_weight, _ = roles(s, facts[s.x], facts[s.y])
     R, rest = (s.rest_x, s.sizes.rest_x) if x_weight else (s.rest_y, s.sizes.rest_y)
     fan_in, fan_out = (_ratio(sizes, base, target) for sizes in (s.sizes.summed, rest))
     return Fan(Ratios(width, fan_in, fan_out), s.K, R, _exponents(solution, s, x_weight, R))
 
 
-def _exponents(solution: Solution, s: Contract, x_weight: bool, R: Fraction) -> tuple[Fraction, Fraction]:
+def _exponents(solution: Solution, s: Contract, x_weight: bool, R: Order) -> tuple[Order, Order]:
     """Those of fan-in and fan-out in the law that binds: 1/2 of the fan-in (law 1), or what law 2 says."""
     weight, value = (s.x, s.y) if x_weight else (s.y, s.x)
-    fact = solution.facts[value]
+    facts: Facts = solution.facts
+    fact = facts[value]
     on_change = solution.alignment.initial_on_change(s.K, R)
-    spread = on_change if solution.facts[weight].weight & fact.depends else s.K / 2
+    spread = on_change if facts[weight].weight & fact.depends else s.K / 2
     if max_order(spread + fact.init, on_change + fact.change) != on_change + fact.change:
         law = spread
     else:
         law = on_change
     if law == s.K / 2:
-        return Fraction(1, 2), ZERO
+        return HALF, ZERO
     # the law is linear in K and R around here, and has no constant
     step = abs(s.K - R) / 2 or ONE
     of_rest = (solution.alignment.initial_on_change(s.K, R + step) - on_change) / step
