@@ -33,7 +33,7 @@ def _initialise(model: MLP, ratio: float) -> None:
 
 
 def right(width: int):
-    """Maximal update parametrization for AdamW (Yang et al. 2022, Table 8, with the readout's multiplier moved into its init and lr)."""
+    """Maximal update parametrization for AdamW (Yang et al. 2022, Table 8, the multiplier put into init and lr)."""
     model = MLP(width)
     ratio = width / BASE
     _initialise(model, ratio)

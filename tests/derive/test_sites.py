@@ -52,6 +52,8 @@ class PickedExperts(nn.Module):
 
 def test_a_matrix_picked_by_an_index_is_no_site():
     """Its init is larger than its update, and each is judged apart, as of any weight."""
-    rules = tpcalc.derive(tpcalc.trace(lambda n: (PickedExperts(n), (torch.randn(6, 8), torch.arange(6) % 3)), (64, 128, 256)))
+    rules = tpcalc.derive(
+        tpcalc.trace(lambda n: (PickedExperts(n), (torch.randn(6, 8), torch.arange(6) % 3)), (64, 128, 256))
+    )
     assert rules.sites == ()
     assert (rules["experts"].A, rules["experts"].C, rules["experts"].eps) == (Fraction(1, 2), 1, -1)

@@ -158,16 +158,16 @@ WRITES = "overwrites its operand, so that no weight remains"
 #: Ops that keep their axes and are not called above.
 REASONS: dict[str, str] = {
     **dict.fromkeys(
-        """eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor
-        __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf sign sgn signbit heaviside floor_divide
-        div.Tensor_mode div.Scalar_mode __rshift__ __lshift__""".split(),
+        """eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
+        bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf sign sgn signbit heaviside
+        floor_divide div.Tensor_mode div.Scalar_mode __rshift__ __lshift__""".split(),
         COMPARED,
     ),
     **dict.fromkeys(
-        """arange bernoulli cauchy empty empty_like empty_permuted empty_strided exponential eye full full_like geometric
-        linspace log_normal logspace multinomial new_empty new_empty_strided new_full new_ones new_zeros normal
-        normal_functional ones ones_like poisson rand rand_like randint randint_like randn randn_like random randperm
-        range scalar_tensor tril_indices triu_indices uniform zeros zeros_like _efficientzerotensor""".split(),
+        """arange bernoulli cauchy empty empty_like empty_permuted empty_strided exponential eye full full_like
+        geometric linspace log_normal logspace multinomial new_empty new_empty_strided new_full new_ones new_zeros
+        normal normal_functional ones ones_like poisson rand rand_like randint randint_like randn randn_like random
+        randperm range scalar_tensor tril_indices triu_indices uniform zeros zeros_like _efficientzerotensor""".split(),
         MADE,
     ),
     **dict.fromkeys("fill fill_ zero zero_".split(), WRITES),

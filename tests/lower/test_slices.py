@@ -132,7 +132,7 @@ def test_the_query_block_alone_absorbs_growing_heads():
 
 
 def test_interleaved_heads_that_grow_are_one_site():
-    """q, k and v within each head (GPT-NeoX): no contiguous rows could absorb the n^-1/2, so the product needs a multiplier."""
+    """q, k and v within each head (GPT-NeoX): no contiguous rows absorb the n^-1/2, a multiplier must."""
 
     def factory(n):
         def run(s, x):
@@ -162,7 +162,7 @@ def test_a_fused_gate_has_one_rule(activation):
     assert (rules["up.weight"].b, rules["up.weight"].c, rules["up.weight"].slices) == (H, 1, ())
 
 
-# --- columns: a concatenation of parts that grow differently --------------------------------------------------------------
+# --- columns: a concatenation of parts that grow differently ----------------------------------------------------------
 
 
 COLUMNS = [(1, "0", "n", H, 1), (1, "n", "8", 0, 0)]
@@ -249,7 +249,7 @@ def test_gradients_that_can_not_be_told_apart_are_said():
     assert any("blocks of qkv.weight could not be told apart" in note for note in rules.notes)
 
 
-# --- Hugging Face ---------------------------------------------------------------------------------------------------------
+# --- Hugging Face -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -259,8 +259,10 @@ def test_gradients_that_can_not_be_told_apart_are_said():
          [("0", "n/16", H), ("n/16", "16", 1), ("n/16 + 16", "16", 1)]),
         ("mamba2", "num_hidden_layers", "backbone.layers.0.mixer.in_proj.weight",
          [("0", "2*n", H), ("2*n", "2*n", H), ("4*n", "1024", 1), ("4*n + 1024", "1024", 1), ("4*n + 2048", "n/8", H)]),
-        ("gpt_bigcode", "n_layer", "transformer.h.0.attn.c_attn.weight", [("0", "n", H), ("n", "64", 1), ("n + 64", "64", 1)]),
-        ("falcon", "num_hidden_layers", "transformer.h.0.self_attention.query_key_value.weight", [("0", "n", H), ("n", "128", 1)]),
+        ("gpt_bigcode", "n_layer", "transformer.h.0.attn.c_attn.weight",
+         [("0", "n", H), ("n", "64", 1), ("n + 64", "64", 1)]),
+        ("falcon", "num_hidden_layers", "transformer.h.0.self_attention.query_key_value.weight",
+         [("0", "n", H), ("n", "128", 1)]),
         ("minicpm3", "num_hidden_layers", "model.layers.0.self_attn.kv_a_proj_with_mqa.weight",
          [("0", "3*n/32", H), ("3*n/32", "32", 1)]),
     ],

@@ -306,7 +306,7 @@ def test_tp4b_theorems_hold_for_all_exponents(parametrization):
 
 @pytest.mark.parametrize("r", [Fraction(k, 4) for k in range(3)])
 def test_tp4_uniform_parametrizations(r):
-    """TP4 UP_r: a_l = r - [l = 1]/2, a_out = 1/2, b = 1/2 - r, c = 0 interpolate between muP (r = 0) and NTP (r = 1/2)."""
+    """TP4 UP_r: a_l = r - [l = 1]/2, a_out = 1/2, b = 1/2 - r, c = 0: from muP (r = 0) to NTP (r = 1/2)."""
     rows = [Given(r - H, H - r, Fraction(0)), Given(r, H - r, Fraction(0)), Given(H, H - r, Fraction(0))]
     found = regime(analyse(lowered(2), parametrized(2, *rows), SGD))
     assert found.r == r and found.name == (KERNEL if r else MAXIMAL)

@@ -210,8 +210,10 @@ def size(k: int, d: int = 0) -> Size:
     "before, after, cut, expected",
     [
         # 16 n + 32 entries as heads of 16, and back
-        ([size(0, 3), size(16, 32)], [size(0, 3), size(1, 2), size(0, 16)], (1, (size(16), size(0, 32))), (2, (size(1), size(0, 2)))),
-        ([size(0, 3), size(1, 2), size(0, 16)], [size(0, 3), size(16, 32)], (2, (size(1), size(0, 2))), (1, (size(16), size(0, 32)))),
+        ([size(0, 3), size(16, 32)], [size(0, 3), size(1, 2), size(0, 16)],
+         (1, (size(16), size(0, 32))), (2, (size(1), size(0, 2)))),
+        ([size(0, 3), size(1, 2), size(0, 16)], [size(0, 3), size(16, 32)],
+         (2, (size(1), size(0, 2))), (1, (size(16), size(0, 32)))),
         # three matrices in one
         ([size(3)], [size(0, 3), size(1)], (1, (size(1),) * 3), (2, (size(0, 1),) * 3)),
         # blocks that are no whole pieces
@@ -222,7 +224,7 @@ def test_reshapes_keep_blocks_of_whole_pieces(before, after, cut, expected):
     assert regrouped(tuple(before), tuple(after), cut) == expected
 
 
-# --- axes of rules that declare none --------------------------------------------------------------------------------------
+# --- axes of rules that declare none ----------------------------------------------------------------------------------
 
 
 def inferred(structure, shapes: list[tuple[Size, ...]], *outs: tuple[Size, ...]) -> Layout:

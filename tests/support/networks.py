@@ -328,8 +328,8 @@ def exceeded(steps: tuple, optimizer: str) -> list[str]:
 def still_above(entry: "tpcalc.check.Entry") -> bool:
     """Whether it is above its prediction without the smallest width, too, and does not fade.
 
-    Where an order is wrong, the excess stays from one pair of widths to the next; it fades (by a third or more, from the
-    first pair to the last) where the limit is only far away.
+    Where an order is wrong, the excess stays from one pair of widths to the next; it fades (by a third or more, from
+    the first pair to the last) where the limit is only far away.
     """
     if entry.slope is None or entry.wanted is MINUS_INFINITY:
         return True  # not finite, or not zero

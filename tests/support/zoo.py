@@ -1,7 +1,7 @@
 """A zoo of models in plain torch: the blocks of well-known architectures and the ways in which models are written.
 
-Each factory takes the width.  ``EXCEPT`` says where a rule differs from that of its class by shape: end of the parameter's
-name -> class, or (b, c under Adam, c under SGD, eps).
+Each factory takes the width.  ``EXCEPT`` says where a rule differs from that of its class by shape: end of the
+parameter's name -> class, or (b, c under Adam, c under SGD, eps).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def readout(n: int) -> nn.Linear:
     return nn.Linear(n, CLASSES)
 
 
-# --- convolutional networks ---------------------------------------------------------------------------------------------
+# --- convolutional networks -------------------------------------------------------------------------------------------
 
 
 class Basic(nn.Module):
@@ -208,7 +208,7 @@ def convolution_whose_channels_are_chunked(n):
     return Net(run, c=nn.Conv2d(3, n, 3), h=nn.Conv2d(n, 2 * n, 3), o=readout(n)), (images(),)
 
 
-# --- recurrent and torch's own modules ----------------------------------------------------------------------------------
+# --- recurrent and torch's own modules --------------------------------------------------------------------------------
 
 
 def _recurrent(kind: Callable, n: int, **options):
@@ -280,7 +280,7 @@ def attention_to_fixed_features(n):
     return Net(run, i=entry(n), a=a, o=readout(n)), (sequences(), sequences())
 
 
-# --- transformers -------------------------------------------------------------------------------------------------------
+# --- transformers -----------------------------------------------------------------------------------------------------
 
 
 class Attention(nn.Module):
@@ -333,8 +333,9 @@ def diffusion_transformer(n):
 
     net = Net(
         run, patch=nn.Conv2d(3, n, 4, 4), attention=Attention(n), norm=nn.LayerNorm(n, elementwise_affine=False),
-        time=nn.Sequential(nn.Linear(16, n), nn.SiLU(), nn.Linear(n, n)), modulation=nn.Linear(n, 6 * n), last=nn.Linear(n, 2 * n),
-        mlp=nn.Sequential(nn.Linear(n, 4 * n), nn.GELU(), nn.Linear(4 * n, n)), o=nn.Linear(n, 48),
+        time=nn.Sequential(nn.Linear(16, n), nn.SiLU(), nn.Linear(n, n)), modulation=nn.Linear(n, 6 * n),
+        last=nn.Linear(n, 2 * n), mlp=nn.Sequential(nn.Linear(n, 4 * n), nn.GELU(), nn.Linear(4 * n, n)),
+        o=nn.Linear(n, 48),
     )  # fmt: skip
     net.register_buffer("frequencies", torch.exp(-torch.arange(8) / 8))
     for layer in (net.modulation, net.last, net.o):
@@ -447,7 +448,7 @@ def sparse_mixture(n):
     return net, (points(), torch.tensor([0, 1, 2]))
 
 
-# --- other families -----------------------------------------------------------------------------------------------------
+# --- other families ---------------------------------------------------------------------------------------------------
 
 
 def _dlrm(n: int, mode: str):
@@ -570,7 +571,7 @@ def autoencoder(n):
     return Net(run, e1=entry(n), e2=nn.Linear(n, 8), d1=nn.Linear(4, n), d2=nn.Linear(n, FEATURES)), (points(),)
 
 
-# --- ways of writing ----------------------------------------------------------------------------------------------------
+# --- ways of writing --------------------------------------------------------------------------------------------------
 
 
 @zoo
@@ -901,7 +902,7 @@ def probabilities_with_their_own_loss(n):
 
 @zoo(original=(0, "1/2", "-1/2", -1))
 def spectrally_normalised(n):
-    """W over its largest singular value, estimated by a power iteration whose vectors are buffers: of order n^-1/2 whatever W."""
+    """W over its largest singular value by a power iteration whose vectors are buffers: of order n^-1/2 whatever W."""
     norm = nn.utils.parametrizations.spectral_norm
     return nn.Sequential(entry(n), nn.ReLU(), norm(nn.Linear(n, n)), nn.ReLU(), readout(n)), (points(),)
 

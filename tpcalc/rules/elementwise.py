@@ -116,7 +116,7 @@ def addcdiv(call: Call) -> Structure:
 @rule("aten.pow.Tensor_Scalar")
 def pow_scalar(call: Call) -> Structure:
     """x^k, homogeneous of degree k."""
-    exponent = Fraction(call.arg(1)).limit_denominator(64)
+    exponent = Order(Fraction(call.arg(1)).limit_denominator(64))
     if exponent == 0:
         return Known(ZERO, uniform=True)
     parity = "none"

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from operator import attrgetter
 
-from tpcalc.algebra.order import ONE, ZERO, max_order
+from tpcalc.algebra.order import ONE, ZERO, Order, max_order
 from tpcalc.calculus.laws import interpret
 from tpcalc.program.names import fold_names
 from tpcalc.rules.structures import Atom, Contract, Guard, Product, Scale, Sum, View, operands
@@ -29,7 +28,7 @@ class Absorbed:
     """The multiplication ``atom`` by ``n^power`` has no effect; ``causes``: what explodes for want of it."""
 
     atom: Atom
-    power: Fraction
+    power: Order
     causes: tuple[Cause, ...]
 
 
@@ -52,7 +51,7 @@ def multipliers(case: Case) -> list[Absorbed]:
     return found
 
 
-def _ends(case: Case, index: int, by: Fraction) -> set[int]:
+def _ends(case: Case, index: int, by: Order) -> set[int]:
     """The values at which a change of scale ends; none where it reaches one that must stay O(1)."""
     lowered, facts = case.lowered, case.maximal
     start = lowered.atoms[index].out
@@ -80,7 +79,7 @@ def _must_stay(case: Case, vid: int) -> bool:
     return limit is not None and not limit.norm
 
 
-def _explains(case: Case, missing: Fraction, ends: set[int], cause: Cause) -> bool:
+def _explains(case: Case, missing: Order, ends: set[int], cause: Cause) -> bool:
     """Whether a weight after the norm explodes by no more than the multiplier should have taken off."""
     if cause.leaf is None or cause.excess > missing or not isinstance(cause.atom.structure, Contract):
         return False

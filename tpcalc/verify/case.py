@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
 from typing import Optional
 
@@ -120,14 +119,14 @@ class Case:
 
     # -- learning rates --------------------------------------------------------------------------------
 
-    def maximal_c(self, leaf: Leaf) -> Optional[Fraction]:
+    def maximal_c(self, leaf: Leaf) -> Optional[Order]:
         """The learning rate that the maximal parametrization gives under this optimizer."""
         law, need = self.given[leaf.name].law, self.need(leaf)
         if law is None or need is None:
             return None
         return safe_rate(law, moments(self.solution, self.maximal, [(leaf, need)]))
 
-    def needed_c(self, leaf: Leaf, excess: Fraction) -> Optional[Fraction]:
+    def needed_c(self, leaf: Leaf, excess: Order) -> Optional[Order]:
         """The learning rate needed where an update is too large by ``n^excess``.
 
         Under a law that follows the gradient or the weight (SGD, Adafactor) it is the maximal one, and may be the one

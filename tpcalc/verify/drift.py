@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Optional
 
-from tpcalc.algebra.order import MINUS_INFINITY, max_order
+from tpcalc.algebra.order import MINUS_INFINITY, Order, max_order
 from tpcalc.calculus.weights import gradient_order
 from tpcalc.optimizers import COUPLED, DECOUPLED, LINEAR, UpdateLaw, finite
 from tpcalc.program.ir import Weight
@@ -19,7 +18,7 @@ from tpcalc.verify.grouping import Item
 from tpcalc.verify.words import say
 
 
-def _moving(case: Case) -> Iterator[tuple[Weight, Effective, UpdateLaw, Fraction]]:
+def _moving(case: Case) -> Iterator[tuple[Weight, Effective, UpdateLaw, Order]]:
     """Weights that an output depends on and that have a gradient, with their law and the exponent c of their rate."""
     for weight in case.program.weights:
         own = case.given[weight.name]
@@ -45,7 +44,7 @@ def decay_drifts(case: Case) -> Iterator[Item]:
         yield Item(DECAY, WEIGHT_DECAY, found, needed, found - needed, "", text, fix, (weight.name,))
 
 
-def _balanced(case: Case, weight: Weight, law: UpdateLaw, c: Fraction) -> Optional[Fraction]:
+def _balanced(case: Case, weight: Weight, law: UpdateLaw, c: Order) -> Optional[Order]:
     """The decay that keeps its place beside the gradient, at the present size of the weight; None for one of zero."""
     size = max_order(*(case.mended[leaf.value].trained for leaf in case.lowered.leaves_of[weight.name]))
     if size is MINUS_INFINITY:
@@ -53,7 +52,7 @@ def _balanced(case: Case, weight: Weight, law: UpdateLaw, c: Fraction) -> Option
     return law.decay.exponent(replace(case.view(weight, case.gradient(weight)), size=-finite(size)), c)
 
 
-def _right_rates(case: Case, weight: Weight) -> set[Optional[Fraction]]:
+def _right_rates(case: Case, weight: Weight) -> set[Optional[Order]]:
     """Where a rate is wrong, decay that fits a right one is no second fault."""
     leaves = case.lowered.leaves_of[weight.name]
     return {case.repaired.c[leaf.name] for leaf in leaves} | {case.maximal_c(leaf) for leaf in leaves}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Optional
 
 from tpcalc.algebra.exponents import NEAR, initial_size, is_flat, power, snapped
@@ -34,10 +33,10 @@ class Effective:
     optimizer holds it.  ``random``: zero-mean entries.  ``assumption``: what had to be assumed about its init.
     """
 
-    b: Optional[Fraction]
-    c: Optional[Fraction]
-    weight_decay: Optional[Fraction]
-    eps: Optional[Fraction]
+    b: Optional[Order]
+    c: Optional[Order]
+    weight_decay: Optional[Order]
+    eps: Optional[Order]
     law: Optional[UpdateLaw]
     optimizer: str = ""
     random: bool = True
@@ -79,12 +78,12 @@ def _sizes(laws: Laws) -> list[tuple[int, float, float]]:
     return [(width, law.std, law.mean) for width, law in laws]
 
 
-def exact(order: Order) -> Optional[Fraction]:
+def exact(order: Order) -> Optional[Order]:
     """None for the order of zero."""
-    return None if order is MINUS_INFINITY else Fraction(order)  # type: ignore[arg-type]
+    return None if order is MINUS_INFINITY else order
 
 
-def _negated(order: Order) -> Optional[Fraction]:
+def _negated(order: Order) -> Optional[Order]:
     number = exact(order)
     return None if number is None else -number
 

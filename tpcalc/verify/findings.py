@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional
 
-from tpcalc.algebra.order import Order
+from tpcalc.algebra.order import Order, fraction
 from tpcalc.show import Shown
 
 ERROR, WARNING = "error", "warning"
@@ -21,6 +21,11 @@ INIT_STD, RATE, MULTIPLIER, WEIGHT_DECAY, EPSILON = "init std", "lr", "multiplie
 
 KINDS = (EXPLODES, ATTENTION, ABSORBED, UNMATCHED, VANISHES, FROZEN, NOT_MAXIMAL, DECAY, EPS)
 SEVERITY = {kind: WARNING if kind in (NOT_MAXIMAL, DECAY, EPS) else ERROR for kind in KINDS}
+
+
+def plain(order: Optional[Order]) -> Optional[Fraction]:
+    """An exponent as users get it; None stays None."""
+    return None if order is None else fraction(order)
 
 
 @dataclass(frozen=True)

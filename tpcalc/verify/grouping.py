@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Optional
 
 from tpcalc.algebra.order import Order
 from tpcalc.program.names import fold_names, starred
-from tpcalc.verify.findings import SEVERITY, Finding
+from tpcalc.verify.findings import SEVERITY, Finding, plain
 from tpcalc.verify.words import NUMBERS, say
 
 #: Folded names listed at most in one subject.
@@ -28,8 +27,8 @@ class Item:
 
     kind: str
     quantity: str
-    found: Optional[Fraction]
-    needed: Optional[Fraction]
+    found: Optional[Order]
+    needed: Optional[Order]
     effect: Optional[Order]
     where: str
     text: str
@@ -73,7 +72,7 @@ def _finding(group: Sequence[Item], total: int) -> Finding:
         numbers = say(NUMBERS, quantity=first.quantity, found=first.found, needed=first.needed)
     message = f"{numbers}{first.text}; {first.fix}"
     severity = first.severity or SEVERITY[first.kind]
-    exponents = first.quantity, first.found, first.needed
+    exponents = first.quantity, plain(first.found), plain(first.needed)
     return Finding(first.kind, severity, subject, *exponents, first.where, message, names, first.effect)
 
 

@@ -9,11 +9,11 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any, Optional
 
 import torch
 
+from tpcalc.algebra.order import Order
 from tpcalc.errors import SetupError
 from tpcalc.optimizers import UpdateLaw, update_law
 from tpcalc.trace.inputs import example_inputs
@@ -36,7 +36,7 @@ class Settings:
     eps: Optional[float]
     place: str
 
-    def law_for(self, growths: tuple[Fraction, ...]) -> UpdateLaw:
+    def law_for(self, growths: tuple[Order, ...]) -> UpdateLaw:
         if isinstance(self.law, UpdateLaw):
             return self.law
         if isinstance(self.law, str):

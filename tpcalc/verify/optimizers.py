@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Any, Optional, Union
 
+from tpcalc.algebra.order import Order
 from tpcalc.errors import DeriveError, SetupError
 from tpcalc.optimizers import LAWS, UpdateLaw, muon_law, update_law
 
 #: ``law(group, growths of the weight's axes) -> UpdateLaw``, a law, or the name of one.
-LawOf = Union[str, UpdateLaw, Callable[[Mapping[str, Any], tuple[Fraction, ...]], UpdateLaw]]
+LawOf = Union[str, UpdateLaw, Callable[[Mapping[str, Any], tuple[Order, ...]], UpdateLaw]]
 
 
 def _by(key: str, yes: str, no: str, default: bool = True) -> LawOf:
@@ -18,7 +18,7 @@ def _by(key: str, yes: str, no: str, default: bool = True) -> LawOf:
     return lambda group, growths: LAWS[yes if group.get(key, default) else no]
 
 
-def _muon(group: Mapping[str, Any], growths: tuple[Fraction, ...]) -> UpdateLaw:
+def _muon(group: Mapping[str, Any], growths: tuple[Order, ...]) -> UpdateLaw:
     return muon_law(group.get("adjust_lr_fn"))
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Optional
 
 from tpcalc.algebra.order import ZERO, Order, max_order
@@ -42,12 +41,12 @@ class Cause:
     quantity: str
     leaf: Optional[Leaf]
     atom: Atom
-    excess: Fraction
+    excess: Order
     value: int
     order: Order
     step: int
     limit: Limit
-    scale: Fraction = ZERO
+    scale: Order = ZERO
 
 
 @dataclass
@@ -60,9 +59,9 @@ class Repaired:
     lowered: Lowered
     alignment: Alignment
     causes: list[Cause]
-    A: dict[str, Optional[Fraction]]
-    c: dict[str, Optional[Fraction]]
-    C: dict[str, Optional[Fraction]]
+    A: dict[str, Optional[Order]]
+    c: dict[str, Optional[Order]]
+    C: dict[str, Optional[Order]]
     facts: Mapping[int, Fact] = field(default_factory=dict)
 
 
@@ -89,10 +88,10 @@ class Repairer:
         self.limits = limits(lowered, reference)
         self.A = {leaf.name: given[leaf.name].b for leaf in lowered.leaves}
         self.c = {leaf.name: given[leaf.weight.name].c if leaf.weight.trainable else None for leaf in lowered.leaves}
-        self.C: dict[str, Optional[Fraction]] = {leaf.name: None for leaf in lowered.leaves}
+        self.C: dict[str, Optional[Order]] = {leaf.name: None for leaf in lowered.leaves}
         self.index = {leaf.value: i for i, leaf in enumerate(lowered.leaves)}
-        self.shifts: dict[int, Fraction] = {}
-        self.gradient_shifts: dict[int, Fraction] = {}
+        self.shifts: dict[int, Order] = {}
+        self.gradient_shifts: dict[int, Order] = {}
         self.causes: dict[tuple, Cause] = {}
         self.step = 0
         self.facts: dict[int, Fact] = {}
@@ -106,7 +105,7 @@ class Repairer:
             self.C = updated
         return Repaired(self.lowered, self.alignment, list(self.causes.values()), self.A, self.c, self.C, self.facts)
 
-    def updated(self, leaf: Leaf) -> Optional[Fraction]:
+    def updated(self, leaf: Leaf) -> Optional[Order]:
         own = self.given[leaf.name]
         before = self.C[leaf.name]
         if own.law is None or self.c[leaf.name] is None:
@@ -122,7 +121,7 @@ class Repairer:
         for atom in self.lowered.atoms[self.lowered.forward :]:
             self.interpret(atom, self.gradient_shifts)
 
-    def interpret(self, atom: Atom, shifts: Mapping[int, Fraction]) -> Fact:
+    def interpret(self, atom: Atom, shifts: Mapping[int, Order]) -> Fact:
         fact = interpret(self.lowered, atom, self.facts, self.alignment)
         by = shifts.get(atom.out)
         if by is not None:
@@ -166,10 +165,10 @@ class Repairer:
                 self.gradient_shifts[gradient] = self.shifts[site]
         else:
             if fault.quantity == INIT:
-                self.A[leaf.name] += excess
+                _add(self.A, leaf.name, excess)
             else:
-                self.C[leaf.name] += excess
-                self.c[leaf.name] += excess
+                _add(self.C, leaf.name, excess)
+                _add(self.c, leaf.name, excess)
             self.facts[leaf.value] = weight_leaf(self.lowered, self.index[leaf.value], self.orders(leaf))
         if fault.key in self.causes:
             self.causes[fault.key].excess += excess
@@ -178,6 +177,12 @@ class Repairer:
                 fault.quantity, leaf, fault.atom, excess, value, order, self.step, limit, fault.scale
             )
         return True
+
+
+def _add(orders: dict[str, Optional[Order]], name: str, excess: Order) -> None:
+    order = orders[name]
+    assert order is not None  # what starts at zero, or never moves, is not too large
+    orders[name] = order + excess
 
 
 def repair(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Optional
 
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, fraction
 from tpcalc.dynamics.regime import KERNEL, UNSTABLE
 from tpcalc.program.ir import Weight
 from tpcalc.program.names import fold_names
@@ -16,7 +15,7 @@ from tpcalc.verify.absorbed import multipliers, without_effect
 from tpcalc.verify.case import Case
 from tpcalc.verify.drift import decay_drifts, eps_drifts
 from tpcalc.verify.effective import exact
-from tpcalc.verify.findings import ERROR, EXPLODES, KINDS, SEVERITY, Checked, Finding, Report
+from tpcalc.verify.findings import ERROR, EXPLODES, KINDS, SEVERITY, Checked, Finding, Report, plain
 from tpcalc.verify.grouping import Item, grouped
 from tpcalc.verify.large import explosions
 from tpcalc.verify.small import shared_rates, small_inits, small_updates
@@ -33,7 +32,7 @@ def report_of(case: Case, name: str) -> Report:
     assumed = (*case.program.assumptions, *(case.given[weight.name].assumption for weight in case.program.weights))
     notes, assumptions = tuple(_notes(case)), tuple(filter(None, dict.fromkeys(assumed)))
     how, why = case.gathered.how, case.gathered.why
-    return Report(findings, table, regime, case.program.widths, how, why, r, notes, assumptions, name)
+    return Report(findings, table, regime, case.program.widths, how, why, plain(r), notes, assumptions, name)
 
 
 def findings_of(case: Case) -> tuple[Finding, ...]:
@@ -64,8 +63,8 @@ def _unexplained(case: Case) -> Finding:
     """A value that the regime calls too large though no cause was found for it."""
     excess = case.regime.excesses[0]
     name, where = case.lowered.name(excess.value), "" if excess.atom is None else case.lowered.where(excess.atom)
-    text, found = say(words.UNEXPLAINED, why=excess.why, order=excess.order), exact(excess.order)
-    return Finding(EXPLODES, SEVERITY[EXPLODES], name, "value", found, ZERO, where, text, (), excess.order)
+    text, found = say(words.UNEXPLAINED, why=excess.why, order=excess.order), plain(exact(excess.order))
+    return Finding(EXPLODES, SEVERITY[EXPLODES], name, "value", found, fraction(ZERO), where, text, (), excess.order)
 
 
 def _notes(case: Case) -> Iterator[str]:
@@ -95,23 +94,25 @@ def _rows(case: Case, findings: Sequence[Finding]) -> Iterator[Checked]:
             "[" + ", ".join(map(str, weight.shape)) + "]",
             case.role(weight),
             own.optimizer,
-            own.b,
-            own.c,
-            own.weight_decay,
-            own.eps,
-            own.b,
-            _update_order(case, weight),
+            plain(own.b),
+            plain(own.c),
+            plain(own.weight_decay),
+            plain(own.eps),
+            plain(own.b),
+            plain(_update_order(case, weight)),
             case.gradient(weight),
-            (max(need.A for need in needs), max(need.C for need in needs)) if needs else None,
+            (fraction(max(need.A for need in needs)), fraction(max(need.C for need in needs))) if needs else None,
             tuple(dict.fromkeys(finding.kind for finding in findings if weight.name in finding.weights)),
             weight.aliases,
             tuple(
-                (leaf.name, case.given[leaf.name].b) for leaf in case.lowered.leaves_of[weight.name] if case.block(leaf)
+                (leaf.name, plain(case.given[leaf.name].b))
+                for leaf in case.lowered.leaves_of[weight.name]
+                if case.block(leaf)
             ),
         )
 
 
-def _update_order(case: Case, weight: Weight) -> Optional[Fraction]:
+def _update_order(case: Case, weight: Weight) -> Optional[Order]:
     """As given, with sound gradients."""
     own, gradient = case.given[weight.name], case.gradient(weight)
     if own.law is None or own.c is None or gradient is MINUS_INFINITY:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Optional
 
-from tpcalc.algebra.order import ONE, ZERO
+from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.calculus.weights import entries, gradient_order
 from tpcalc.derive.solve import Need
 from tpcalc.dynamics.regime import KERNEL, TRIVIAL, own_effect
@@ -48,9 +47,9 @@ class Slow:
 
     leaf: Leaf
     need: Need
-    deficit: Fraction
-    c: Fraction
-    needed: Fraction
+    deficit: Order
+    c: Order
+    needed: Order
 
 
 def _slow(case: Case) -> Iterator[Slow]:
@@ -105,7 +104,7 @@ def _small_update(case: Case, slow: Slow, value: str, text: str) -> Item:
     return Item(kind, RATE, -slow.c, -slow.needed, effect, case.where(leaf), text, fix, names, also)
 
 
-def _has_no_effect(case: Case, leaf: Leaf, C: Fraction) -> bool:
+def _has_no_effect(case: Case, leaf: Leaf, C: Order) -> bool:
     """By propagation, whatever the gauge: the update moves its result, or through it the outputs, vanishingly."""
     on_outputs = gradient_order(leaf.grad, case.mended) - C + entries(leaf)
     return on_outputs < ZERO or own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value) < ZERO
@@ -127,8 +126,8 @@ def _beside_another(case: Case, slow: Slow) -> bool:
 class SmallInit:
     """The init of a weight is ``~ n^-needed`` but for a factor ``n^-by``; it makes the value ``result``."""
 
-    needed: Fraction
-    by: Fraction
+    needed: Order
+    by: Order
     result: int
 
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Union
 
-from tpcalc.algebra.order import MINUS_INFINITY, Order
+from tpcalc.algebra.order import MINUS_INFINITY, Exact
 from tpcalc.algebra.size import Size, size_sum
 from tpcalc.algebra.text import power_text
 from tpcalc.derive.clipping import Clipping
@@ -26,7 +26,7 @@ class Power:
     """A power of the width: ``n^-1/2``; ``1`` for the exponent 0, ``0`` for the order of zero."""
 
     symbol: str
-    exponent: Order
+    exponent: Exact
 
     def __str__(self) -> str:
         return power_text(self.exponent, self.symbol)
