@@ -79,12 +79,6 @@ class Call:
         return sum((shape[dim].growth for dim in dims), ZERO)
 
 
-def number_growth(arg: Any) -> Order:
-    """Order of a number that is not zero."""
-    order = number_order(arg)
-    return ZERO if order is MINUS_INFINITY else order
-
-
 def number_order(arg: Any) -> Order:
     """Order of a Python number, a fitted Size or a fitted Scalar; of None or text: 0."""
     if isinstance(arg, Size):
