@@ -15,8 +15,10 @@ from torch import nn
 
 import tpcalc
 from tpcalc import cli
+from tpcalc.algebra.size import Size
 from tpcalc.errors import UnsupportedOpError
-from tpcalc.rules import REGISTRY, Registry, rule
+from tpcalc.program.ir import Node, Ref, Value
+from tpcalc.rules import REGISTRY, Registry, axes, rule
 from tpcalc.rules.structures import LinearLike, Power, View
 
 ROOT = Path(__file__).parents[2]
@@ -24,8 +26,8 @@ PAGE = (ROOT / "docs" / "rules.md").read_text()
 WIDTHS = ("--widths", "64,128,256")
 
 
-#: The example of the page.
-(EXAMPLE,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.M | re.S)
+#: The examples of the page.
+EXAMPLE, DECLARED = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.M | re.S)
 
 
 @pytest.fixture
@@ -299,3 +301,15 @@ def test_every_structure_is_documented():
         if isinstance(kind, type) and issubclass(kind, structures.Structure)
     }
     assert not [name for name in names - {"Structure"} if f"`{name}(" not in PAGE and f", `{name}(" not in PAGE]
+
+
+def test_the_documented_axes_run(registered):
+    exec(compile(DECLARED, "page.py", "exec"), {})
+    values = {i: Value(i, (Size.linear(1), Size.linear(4)), "float32") for i in range(2)}
+    layout = REGISTRY.layout(Node(0, "shop.reverse.default", (Ref(0), -1), (), (1,)), values)
+    assert layout.results == ((2, None),)
+
+
+def test_every_declaration_of_axes_is_documented():
+    names = {name for name, kind in vars(axes).items() if isinstance(kind, type) and issubclass(kind, axes.Axes)}
+    assert not [name for name in names - {"Axes"} if f"`{name}(" not in PAGE]

@@ -309,6 +309,18 @@ def _(o):
     ]
 
 
+@case("means with learned weights")
+def _(o):
+    return [torch.lerp(o.x, o.y, o.p), torch.lerp(o.x, o.p, torch.sigmoid(o.y))]
+
+
+@case("samples at learned places", orders=((0, 1),), backward=False)
+def _(o):
+    """The image hardly moves; the places do."""
+    places = (o.x @ o.R.t()).view(1, 3, 3, 2)
+    return [F.grid_sample(o.image[:1], 0.3 + places, align_corners=True)]
+
+
 @case("powers")
 def _(o):
     x, p = o.x, o.p
@@ -1143,6 +1155,7 @@ REASONS = {
     "div.out": "the rule is that of div.Tensor, written into a buffer",
     "aminmax": "made inside quantisation only; the rule is that of amax",
     "grid_sampler_3d": "the rule is that of grid_sampler_2d",
+    "grid_sampler_3d_backward": "the rule is that of grid_sampler_2d_backward",
     "binary_cross_entropy": "a log of probabilities near 0 and 1: a heavy tail",
     "binary_cross_entropy_backward": "a ratio by probabilities near 0 and 1: a heavy tail",
     "_ctc_loss": "a finite log-sum of log-probabilities, checked in the zoo",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from tpcalc.algebra.order import HALF, ONE, ZERO, Order
+from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.rules.axes import MIXED, Contracted, Convolved
 from tpcalc.rules.call import Call, number_order
@@ -26,11 +26,6 @@ def _matmul(call: Call, i: int, j: int) -> Contract:
     return Contract(call[i], call[j], K, rest_x, rest_y)
 
 
-def _times(x: Structure, number: Any) -> Structure:
-    p = number_order(number)
-    return x if p == 0 else Scale(x, p)
-
-
 @rule("aten.inner", axes=Contracted(linear=True))
 @rule("aten.mm", "aten.bmm", "aten.mv", "aten.dot", "aten.vdot", "aten.matmul", axes=Contracted())
 def matmul(call: Call) -> Structure:
@@ -40,9 +35,13 @@ def matmul(call: Call) -> Structure:
 @rule("aten.addmm", "aten.addmv", "aten.baddbmm", "aten._addmm_activation", axes=Contracted(1, 2, bias=0))
 def addmm(call: Call) -> Structure:
     """beta*b + alpha*(x y)."""
-    beta, alpha = call.arg(3, "beta", 1), call.arg(4, "alpha", 1)
-    product = _times(_matmul(call, 1, 2), alpha)
-    return product if number_order(beta) != 0 else Sum((call[0], product))
+    beta, alpha = number_order(call.arg(3, "beta", 1)), number_order(call.arg(4, "alpha", 1))
+    product: Structure = _matmul(call, 1, 2)
+    if alpha != 0:
+        product = Scale(product, alpha)
+    if beta is MINUS_INFINITY:
+        return product
+    return Sum((call[0] if beta == 0 else Scale(call[0], beta), product))
 
 
 @rule("aten.addbmm", axes=MIXED)
