@@ -141,7 +141,7 @@ def _numbers(
     law: Initial,
     trained_by: UpdateLaw,
     shapes: Sequence[Sequence[int]],
-    clip: Order,
+    clip: Fraction,
 ) -> dict[str, Any]:
     """The multipliers of one weight (eps: None where its optimizer has none), each evaluated once from exact ratios."""
     if fans is None:
@@ -180,7 +180,7 @@ def _init(name: str, law: Initial, fan: Fan, A: Fraction, a: Fraction) -> float:
 CLIPPED_AS = "mup"
 
 
-def clip_orders(rules: Parametrization, standard: Parametrization) -> dict[str, Order]:
+def clip_orders(rules: Parametrization, standard: Parametrization) -> dict[str, Fraction]:
     """x in "a gradient counts n^-x in the global norm", for each weight.
 
     The norm is measured as in the gauge of TP5, Table 8 (``standard``; a readout multiplied by 1/n in the forward pass,
