@@ -276,8 +276,7 @@ def weight_use(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom,
             init = max_order(spread + value.init, on_change + value.change)
             change = walk.alignment.weight_change(s.K) + value.trained
             asked: Id = v
-            # the two budgets of a weight, not one bound on all of it: rows picked out of a weight are no value here
-            own = demand._replace(init=demand.init - init, change=demand.change - change, tight=False)
+            own = demand._replace(init=demand.init - init, change=demand.change - change)
             walk.ask(w, own._replace(use=atom, partner=asked))
     if x_weight and y_weight:
         return
