@@ -80,7 +80,7 @@ class _Package(ModuleType):
     Importing any part of the subpackage makes the import system set the attribute ``tpcalc.trace`` to the
     module, over whatever stood there.  So both meanings live in one object: a submodule that gives
     its name to a public function becomes callable when it is set.  Then ``tpcalc.trace(factory)``,
-    ``tpcalc.trace.recorder`` and ``import tpcalc.trace`` all work, in any order.
+    ``tpcalc.trace.target`` and ``import tpcalc.trace`` all work, in any order.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -122,7 +122,6 @@ def violations(root: Path) -> list[str]:
     return sorted(problems)
 
 
-@pytest.mark.xfail(reason="the move to the new layout is under way")
 def test_imports_point_down():
     assert violations(ROOT) == []
 
@@ -191,7 +190,6 @@ def test_the_check_can_fail(tmp_path, file, source, problem):
     assert any(sentence.startswith(problem) for sentence in found), found
 
 
-@pytest.mark.xfail(reason="the move to the new layout is under way")
 def test_long_modules_have_a_written_reason():
     page = (ROOT / "docs" / "architecture.md").read_text()
     long = [
