@@ -73,14 +73,14 @@ class Writer:
             out = self.new()
             self.growths[out] = self.growth_of(flat)
         self.recogniser.note(out, flat, homogeneity)
-        if all(x in self.known for x in operands(flat)):
+        if self.known.issuperset(operands(flat)):
             self.known.add(out)
         self.atoms.append(Atom(out, flat, node))
         return out
 
     def flatten(self, structure: Structure, node: int) -> Structure:
         xs = operands(structure)
-        if all(type(x) is int for x in xs):
+        if not [x for x in xs if type(x) is not int]:
             return structure
         flat = tuple(x if isinstance(x, int) else self.emit(x, node, None) for x in xs)
         return with_operands(structure, flat)

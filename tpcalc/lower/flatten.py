@@ -30,7 +30,7 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
             _lower_whole(node, writer, wiring, data)
         blocks.see(node, node.outputs)
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
-    finite = frozenset(vid for vid, growth in writer.growths.items() if growth == 0)
+    finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
     forward = len(writer.atoms) if forward is None else forward
     return Lowered(program, tuple(writer.atoms), forward, leaves, finite, writer.recogniser.means)
 

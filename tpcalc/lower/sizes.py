@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Optional
 
 from tpcalc.program.ir import Node, Value
-from tpcalc.rules.axes import powers
-from tpcalc.rules.layout import Layout
+from tpcalc.rules.layout import Layout, powers
 from tpcalc.rules.structures import Contract, Operand, Reduce, Sizes, Structure, Structures, operands, with_operands
 
 

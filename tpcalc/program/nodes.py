@@ -51,7 +51,7 @@ class Value:
     @property
     def growth(self) -> Order:
         """Total growth of its axes."""
-        return sum(self.growths, ZERO)
+        return sum([size.growth for size in self.shape if size.growth is not ZERO], ZERO)
 
     @property
     def type_text(self) -> str:

@@ -13,7 +13,19 @@ from typing import Any, ClassVar, Optional
 from tpcalc.algebra.size import Size, size_sum
 from tpcalc.program.ir import Ref, references
 from tpcalc.rules.call import Call
-from tpcalc.rules.layout import UNIT, Labels, Layout, Pieces, Shape, places
+from tpcalc.rules.layout import (
+    UNIT,
+    Labels,
+    Layout,
+    Pieces,
+    Shape,
+    broadcast,
+    linear_labels,
+    long,
+    matmul_labels,
+    places,
+    powers,
+)
 from tpcalc.rules.structures import Sizes
 
 # Which axes: of a call, counted from the right.
@@ -309,40 +321,6 @@ class Contracted(Axes):
         rest_y = rest_y if len(y) > 1 else ()
         sizes = Sizes(powers(x[-1:]), powers(rest_x), powers(rest_y))
         return wired(call, by_arg, [labels[2]], summed=frozenset("k"), sizes=sizes)
-
-
-def powers(shape: Sequence[Size]) -> tuple[tuple[Size, int], ...]:
-    return tuple((size, 1) for size in shape)
-
-
-def matmul_labels(x: int, y: int, out: int) -> tuple[Labels, Labels, Labels]:
-    """Labels of ``x[..., m, k] y[..., k, p]`` and its result, of tensors with these ranks."""
-    m, p = ("m",) * (x > 1), ("p",) * (y > 1)
-    batch = tuple(range(out - len(m) - len(p), 0, -1))
-
-    def lead(rank: int) -> Labels:
-        return tuple(axis if axis <= len(batch) else None for axis in range(rank - 2, 0, -1))
-
-    return (*lead(x), *m, "k"), (*lead(y), "k", *p), (*batch, *m, *p)
-
-
-def linear_labels(x: int, y: int) -> tuple[Labels, Labels, Labels]:
-    """Labels of ``x[..., k] y[p, k]`` and its result."""
-    lead, p = tuple(range(x - 1, 0, -1)), ("p",) * (y > 1)
-    return (*lead, "k"), (*p, "k"), (*lead, *p)
-
-
-def long(labels: Labels, shape: Shape, out: Shape, names: Labels) -> Labels:
-    """The labels of an operand whose result has labels ``names``, without the axes of length 1 that are broadcast."""
-    lengths = dict(zip(names, out))
-    return tuple(label if lengths.get(label, size) == size else None for label, size in zip(labels, shape))
-
-
-def broadcast(shape: Shape, out: Shape, labels: Labels) -> Labels:
-    """The labels of an operand that is broadcast to a result with ``labels``."""
-    return tuple(
-        labels[-axis] if axis <= len(out) and shape[-axis] == out[-axis] else None for axis in range(len(shape), 0, -1)
-    )
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Optional
 
 from tpcalc.algebra.order import ZERO
 from tpcalc.algebra.size import Size, size_product
-from tpcalc.rules.axes import linear_labels, long, matmul_labels, powers, viewed
+from tpcalc.rules.axes import viewed
 from tpcalc.rules.call import Call
-from tpcalc.rules.layout import UNIT, Labels, Layout, Shape
+from tpcalc.rules.layout import UNIT, Labels, Layout, Shape, linear_labels, long, matmul_labels, powers
 from tpcalc.rules.structures import (
     Bounded,
     Contract,

@@ -8,12 +8,12 @@ Axes are counted from the right, 1 is the last one: that is how tensors broadcas
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
 from tpcalc.algebra.size import Size, size_product, size_quotient, size_sum
-from tpcalc.rules.structures import Sizes
+from tpcalc.rules.structures import Powers, Sizes
 
 Labels = tuple[Optional[Hashable], ...]
 Shape = tuple[Size, ...]
@@ -127,3 +127,37 @@ def regrouped(before: Shape, after: Shape, cut: Cut) -> Optional[Cut]:
         whole_pieces = all(k.denominator == 1 for piece in pieces for p, k in piece.terms if p == 0)
         return (right, tuple(pieces)) if len(pieces) == len(lengths) and whole_pieces else None
     return None
+
+
+def powers(shape: Sequence[Size]) -> Powers:
+    return tuple((size, 1) for size in shape)
+
+
+def matmul_labels(x: int, y: int, out: int) -> tuple[Labels, Labels, Labels]:
+    """Labels of ``x[..., m, k] y[..., k, p]`` and its result, of tensors with these ranks."""
+    m, p = ("m",) * (x > 1), ("p",) * (y > 1)
+    batch = tuple(range(out - len(m) - len(p), 0, -1))
+
+    def lead(rank: int) -> Labels:
+        return tuple(axis if axis <= len(batch) else None for axis in range(rank - 2, 0, -1))
+
+    return (*lead(x), *m, "k"), (*lead(y), "k", *p), (*batch, *m, *p)
+
+
+def linear_labels(x: int, y: int) -> tuple[Labels, Labels, Labels]:
+    """Labels of ``x[..., k] y[p, k]`` and its result."""
+    lead, p = tuple(range(x - 1, 0, -1)), ("p",) * (y > 1)
+    return (*lead, "k"), (*p, "k"), (*lead, *p)
+
+
+def long(labels: Labels, shape: Shape, out: Shape, names: Labels) -> Labels:
+    """The labels of an operand whose result has labels ``names``, without the axes of length 1 that are broadcast."""
+    lengths = dict(zip(names, out))
+    return tuple(label if lengths.get(label, size) == size else None for label, size in zip(labels, shape))
+
+
+def broadcast(shape: Shape, out: Shape, labels: Labels) -> Labels:
+    """The labels of an operand that is broadcast to a result with ``labels``."""
+    return tuple(
+        labels[-axis] if axis <= len(out) and shape[-axis] == out[-axis] else None for axis in range(len(shape), 0, -1)
+    )

@@ -239,13 +239,14 @@ class Atom:
 
 def operands(structure: Structure) -> tuple[Any, ...]:
     """The operands of a structure, in order."""
-    if isinstance(structure, (Sum, Discrete)):
-        return structure.xs
-    if isinstance(structure, (Product, Contract)):
-        return (structure.x, structure.y)
-    if isinstance(structure, Known):
-        return ()
-    return (structure.x,)  # type: ignore[attr-defined]
+    kind: Any = type(structure)
+    which: Any = structure
+    if kind in (Product, Contract):
+        return which.x, which.y
+    if kind in (Sum, Discrete):
+        xs: tuple[Any, ...] = which.xs
+        return xs
+    return () if kind is Known else (which.x,)
 
 
 def with_operands(s: Structure, xs: tuple[Operand, ...]) -> Structure:
