@@ -16,6 +16,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from tpcalc.late import late as _late
 from tpcalc.show import show as _show
 
 __version__ = "0.1.0"
@@ -92,11 +93,7 @@ class _Package(ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(_PUBLIC[name])
-    return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+__getattr__ = _late(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,7 @@
 """The command line: arguments only.
 
 Each verb is one function that turns its arguments into calls of the library and hands the text to
-:func:`_emit`.  What needs torch is imported inside them, so that ``--help`` does not wait for it.
+:func:`_emit`.  The library is imported inside them, so that ``--help`` does not wait for it.
 :func:`main` turns every error into one sentence on stderr and exit code 2.
 """
 
@@ -16,23 +16,22 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from tpcalc import __version__
-from tpcalc.calculus.facts import ALIGNMENTS
+from tpcalc.calculus.alignment import ALIGNMENTS
 from tpcalc.check import PARAMETRIZATIONS
-from tpcalc.derive import derive
-from tpcalc.derive.explain import explain as explained
-from tpcalc.derive.gauge import GAUGES
-from tpcalc.derive.parametrizations import WRITTEN_IN
+from tpcalc.derive.gauge import GAUGES, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable, write_atomic
 from tpcalc.optimizers import recipe
-from tpcalc.program.ir import Program
 from tpcalc.report import FORMATS, render
+
+if TYPE_CHECKING:
+    from tpcalc.program.ir import Program
 
 EXIT_FINDINGS = 1
 EXIT_ERROR = 2
@@ -157,6 +156,8 @@ def table(
 ) -> None:
     """Print the scaling table of a model: one row for each weight, repeated blocks folded."""
     with _library(output):
+        from tpcalc.derive import derive
+
         how = recipe(optimizer)  # before anything slow
         program = _trace(target, widths, overrides, scale, loss)
         rules = derive(program, how, alignment=alignment, gauge=gauge, parametrization=parametrization)
@@ -198,6 +199,8 @@ def explain(
 ) -> None:
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
     with _library(output):
+        from tpcalc.derive.explain import explain as explained
+
         how = recipe(optimizer)
         program = _trace(target, widths, overrides, scale, loss)
         explanation = explained(program, weight, how, alignment=alignment, gauge=gauge)
@@ -338,8 +341,6 @@ def print_schema(
     debug: Debug = False,
 ) -> None:
     """Print the JSON Schema of a document that --format json prints or export writes."""
-    if output is not None:
-        check_writable(output)
     _emit(json_text(schema(document)), output)
 
 

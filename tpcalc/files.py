@@ -1,13 +1,20 @@
-"""Writing a file whole or not at all."""
+"""Files: written whole or not at all; functions that are the same lines of one."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 from tpcalc.errors import TpcalcError
+
+
+def same_place(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Whether two functions are the same lines of the same file, imported twice (a plugin that is also the target)."""
+    a, b = getattr(one, "__code__", None), getattr(other, "__code__", None)
+    return a is not None and b is not None and (a.co_filename, a.co_firstlineno) == (b.co_filename, b.co_firstlineno)
 
 
 def check_writable(path: Union[str, Path]) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO
 from tpcalc.algebra.size import Size
+from tpcalc.calculus.alignment import FULL, NONE, Alignment
 from tpcalc.calculus.demands import DEMANDS, Conflict, Demand, Walk, budgets
-from tpcalc.calculus.facts import FULL, NONE, Alignment, Fact, WeightOrders, constant, weight_fact
+from tpcalc.calculus.facts import Fact, WeightOrders, constant, weight_fact
 from tpcalc.calculus.freedom import ABSORBING, FREEDOM, PINNED, Freedom, absorbers, freedom
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Node, Program, Value, Weight

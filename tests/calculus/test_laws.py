@@ -13,12 +13,8 @@ import pytest
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO
 from tpcalc.algebra.size import Scalar, Size
+from tpcalc.calculus.alignment import ALIGNMENTS, FULL, NONE, OMEGA, Alignment
 from tpcalc.calculus.facts import (
-    ALIGNMENTS,
-    FULL,
-    NONE,
-    OMEGA,
-    Alignment,
     Fact,
     WeightOrders,
     _number,

@@ -18,7 +18,8 @@ from torch import nn
 import tpcalc
 from tests.support.models import MODELS, Net, ones, program, readout
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, max_order
-from tpcalc.calculus.facts import ALIGNMENTS, FULL, NONE, OMEGA, Fact, WeightOrders, weight_fact
+from tpcalc.calculus.alignment import ALIGNMENTS, FULL, NONE, OMEGA
+from tpcalc.calculus.facts import Fact, WeightOrders, weight_fact
 from tpcalc.calculus.laws import LAWS, propagate
 from tpcalc.lower.flatten import lower
 from tpcalc.rules.structures import (

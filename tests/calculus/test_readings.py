@@ -19,10 +19,11 @@ import pytest
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.algebra.size import Size
 from tpcalc.calculus import allowed, causes, demands, effects, freedom, laws, limits, words
+from tpcalc.calculus.alignment import FULL, NONE, OMEGA, Alignment
 from tpcalc.calculus.allowed import ALLOWED, Allowance
 from tpcalc.calculus.causes import INIT, Fault, Search, TooLarge
 from tpcalc.calculus.demands import DEMANDS, Demand, Walk
-from tpcalc.calculus.facts import FULL, NONE, OMEGA, Alignment, Fact, WeightOrders, weight_fact
+from tpcalc.calculus.facts import Fact, WeightOrders, weight_fact
 from tpcalc.calculus.freedom import Freedom
 from tpcalc.calculus.laws import LAWS
 from tpcalc.calculus.reading import STRUCTURES, Reading, back, forth

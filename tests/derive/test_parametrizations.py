@@ -13,7 +13,7 @@ from torch import nn
 import tpcalc
 from tests.support.models import bare_mlp, example, program
 from tpcalc.check.slopes import fit
-from tpcalc.derive.parametrizations import WRITTEN_IN
+from tpcalc.derive.gauge import WRITTEN_IN
 
 H = Fraction(1, 2)
 GPT, MLP = example("gpt.py", "gpt"), example("mlp.py", "mlp")

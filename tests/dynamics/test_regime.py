@@ -9,7 +9,8 @@ import pytest
 
 from tests.dynamics.test_training import HIDDEN, IDLE, W1, W2, Y, given, two_layers
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO
-from tpcalc.calculus.facts import FULL, Fact
+from tpcalc.calculus.alignment import FULL
+from tpcalc.calculus.facts import Fact
 from tpcalc.dynamics.regime import KERNEL, LEARNING, MAXIMAL, TRIVIAL, UNSTABLE, own_effect, regime, relative_change
 from tpcalc.dynamics.training import Analysis, Given, analyse
 from tpcalc.optimizers import ADAM, SGD

@@ -13,7 +13,8 @@ import pytest
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO
 from tpcalc.algebra.size import Size
-from tpcalc.calculus.facts import FULL, NONE, constant
+from tpcalc.calculus.alignment import FULL, NONE
+from tpcalc.calculus.facts import constant
 from tpcalc.dynamics.training import Analysis, Given, Step, analyse
 from tpcalc.errors import DeriveError
 from tpcalc.lower.lowered import Leaf, Lowered

@@ -50,7 +50,7 @@ NO_LAW = {
     **dict.fromkeys(
         ("update_law", "recipe", "Recipe.name", "Recipe.laws", "Recipe.by_name", "muon_law"), "looks up a law"
     ),
-    **dict.fromkeys(("register", "optimizer", "plain_name", "_same_place"), "registers a law"),
+    **dict.fromkeys(("register", "optimizer", "plain_name"), "registers a law"),
     "UpdateLaw.conventions": "words for a reader",
 }
 

@@ -36,7 +36,7 @@ MORE = {"laws.contract": 60, "laws.total": 30, "laws.product": 20, "demands.weig
 #: What the laws share.
 SHARED = (
     "facts.product_parity facts.product_deviation facts.roles facts.Fact.shifted facts.deviation "
-    "facts.relative_deviation facts.deviating facts.leaf_fact facts.weight_fact facts.Alignment.initial_on_change "
+    "facts.relative_deviation facts.deviating facts.leaf_fact facts.weight_fact alignment.Alignment.initial_on_change "
     "laws._function_of laws.K_update laws._power laws._at_most_zero laws._relative laws._settled "
     "demands.Walk.asked_of demands.Walk.settle demands.Walk.ask demands.capped freedom.freedom freedom.absorbers "
     "allowed.Allowance.limit allowed.Allowance.past allowed.Allowance.relative causes.of_two_values "
@@ -60,7 +60,7 @@ def test_every_law_is_changed(mutants):
             assert changed, f"no law of the reading {reading.name} is changed"
     assert all(count[name] >= least for name, least in {**dict.fromkeys(SHARED, AT_LEAST), **MORE}.items())
     for name in ("Alignment.weight_change", "Alignment.values", "FULL", "NONE", "OMEGA"):
-        assert any(of.startswith(f"facts.{name}") for of in count)
+        assert any(of.startswith(f"alignment.{name}") for of in count)
     for name in optimizers.LAWS:
         assert any(f"LAWS[{name!r}]" in of or f".{name.upper()}." in of for of in count), name
     assert len(set(map(str, mutants))) == len(mutants)
@@ -70,7 +70,7 @@ def test_every_law_is_changed(mutants):
     "of, words",
     [
         ("laws.contract", "K / 2  ->  K"),  # the central limit
-        ("facts.Alignment.initial_on_change", "max(K / 2, K - R / 2)  ->  K / 2"),  # the operator norm
+        ("alignment.Alignment.initial_on_change", "max(K / 2, K - R / 2)  ->  K / 2"),  # the operator norm
         (
             "laws.K_update",
             "max_order(on_change + other.init, alignment.weight_change(K) + other.change)  ->  on_change",

@@ -43,7 +43,7 @@ REASONS: dict[tuple[str, str], str] = {
     ("algebra/", "full"): "a style of text",
     ("algebra/", "size sum"): "words of messages",
     ("report/", "full"): "a style of text",
-    ("calculus/facts.py", "full"): "the name of an alignment",
+    ("calculus/alignment.py", "full"): "the name of an alignment",
     ("derive/", "full"): "the name of an alignment, a style of text",
     ("cli.py", "full"): "the name of an alignment",
     ("calculus/limits.py", "exponential softmax"): "words of messages",

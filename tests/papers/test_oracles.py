@@ -24,7 +24,8 @@ from torch import nn
 
 import tpcalc
 from tests.support.models import example, program
-from tpcalc.calculus.facts import ALIGNMENTS, FULL, NONE, WeightOrders
+from tpcalc.calculus.alignment import ALIGNMENTS, FULL, NONE
+from tpcalc.calculus.facts import WeightOrders
 from tpcalc.calculus.weights import weight_view
 from tpcalc.derive.gauge import GAUGES
 from tpcalc.derive.largest import largest_updates

@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.support.models import bare_mlp, program, solution
-from tpcalc.calculus.facts import ALIGNMENTS, OMEGA
+from tpcalc.calculus.alignment import ALIGNMENTS, OMEGA
 from tpcalc.derive import derive
 from tpcalc.dynamics.regime import KERNEL, LEARNING, MAXIMAL, TRIVIAL, UNSTABLE, Regime, regime
 from tpcalc.dynamics.training import Given, analyse

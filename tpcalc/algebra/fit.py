@@ -28,7 +28,7 @@ from tpcalc.algebra.order import HALF, ONE, ZERO, Order
 from tpcalc.algebra.size import Samples, Scalar, Size, rational_power
 from tpcalc.errors import FitError
 
-__all__ = ["fit_scalar", "fit_size", "slope", "slopes"]
+__all__ = ["fit_scalar", "fit_size", "half_power", "slope", "slopes"]
 
 TWO, THREE = Order(2), Order(3)
 
@@ -88,6 +88,11 @@ def slope(first: tuple[int, float], last: tuple[int, float]) -> float:
     """Of ``log value`` against ``log width``, between two samples of one sign."""
     (n0, v0), (n1, v1) = first, last
     return math.log(v1 / v0) / math.log(n1 / n0)
+
+
+def half_power(first: tuple[int, float], last: tuple[int, float]) -> Order:
+    """The power between two samples of one sign, to the nearest half."""
+    return Order(round(2 * slope(first, last))) * HALF
 
 
 def slopes(samples: Sequence[tuple[int, float]]) -> Optional[list[float]]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order, max_order
-from tpcalc.calculus.facts import Alignment, Fact, Facts, roles
+from tpcalc.calculus.alignment import Alignment
+from tpcalc.calculus.facts import Fact, Facts, roles
 from tpcalc.calculus.limits import NORM, STREAM, limits
 from tpcalc.calculus.reading import Id, Reading, back
 from tpcalc.lower.lowered import Lowered

@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.calculus.facts import Alignment, Facts, roles
+from tpcalc.calculus.alignment import Alignment
+from tpcalc.calculus.facts import Facts, roles, spread
 from tpcalc.calculus.limits import base, passes
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -98,7 +99,7 @@ class Search:
         atom = self.lowered.maker.get(large.value)
         if self.excess(large) <= ZERO:
             return
-        if self.is_weight(large.value):
+        if self.facts[large.value].is_weight:
             fact = self.facts[large.value]
             init = ZERO if large.change else fact.init - large.allowed
             yield from self.of_weight(large.value, init, fact.change - large.allowed, atom)
@@ -112,10 +113,6 @@ class Search:
 
     def excess(self, large: TooLarge) -> Order:
         return self.size(large.value, large.change) - large.allowed
-
-    def is_weight(self, vid: Id) -> bool:
-        fact = self.facts[vid]
-        return fact.weight != 0 and not fact.data
 
     def suspect(self, vid: Id, change: bool, limited: Optional[int] = None) -> bool:
         """Whether a value is too large itself, and not judged by itself (or as ``limited``)."""
@@ -215,7 +212,7 @@ def normalise(s: st.Normalise, large: TooLarge, search: Search, atom: Atom) -> B
 @CAUSES.law(st.Gather)
 def gather(s: st.Gather, large: TooLarge, search: Search, atom: Atom) -> Back:
     """A look-up is where an embedding is used."""
-    if not search.is_weight(s.x):
+    if not search.facts[s.x].is_weight:
         yield large._replace(value=s.x)
         return
     fact = search.facts[s.x]
@@ -262,11 +259,11 @@ def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Bac
         weight, value = search.facts[w], search.facts[v]
         on_change = search.alignment.initial_on_change(s.K, rest)
         if partner_weight:
-            spread = s.K if weight.weight & value.weight else s.K / 2
+            grows = s.K if weight.weight & value.weight else s.K / 2
         else:
-            spread = on_change if weight.weight & value.depends else s.K / 2
+            grows = spread(search.alignment, s.K, rest, weight, value)
         on_values = weight.init + on_change + value.change
-        at_init = on_values if large.change else max_order(weight.init + spread + value.init, on_values)
+        at_init = on_values if large.change else max_order(weight.init + grows + value.init, on_values)
         updated = weight.change + search.alignment.weight_change(s.K) + value.trained
         if not partner_weight and search.suspect(v, large.change, base(search.lowered, v)):
             yield TooLarge(v, ZERO, large.change)
@@ -275,10 +272,10 @@ def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Bac
 
 @CAUSES.law(st.Product)
 def product(s: st.Product, large: TooLarge, search: Search, atom: Atom) -> Back:
-    if search.is_weight(s.x) == search.is_weight(s.y):
+    if search.facts[s.x].is_weight == search.facts[s.y].is_weight:
         yield from of_two_values(s, large, search, atom)
         return
-    w, v = (s.x, s.y) if search.is_weight(s.x) else (s.y, s.x)
+    w, v = (s.x, s.y) if search.facts[s.x].is_weight else (s.y, s.x)
     if search.suspect(v, large.change):
         yield large._replace(value=v, allowed=ZERO)
         return
@@ -352,10 +349,10 @@ def moved_factor(s: st.Product | st.Contract, share: Share, search: Search) -> I
     """LoRA's B A, a gain times a direction: the factor that moved, the first one for the init."""
     x, y = search.facts[s.x], search.facts[s.y]
     of_x, of_y = x.change + y.trained, y.change + x.trained
-    first = search.is_weight(s.x)
+    first = search.facts[s.x].is_weight
     if first:
         yield Share(s.x, share.init, share.change if of_x >= y.change + x.init else MINUS_INFINITY)
-    if search.is_weight(s.y):
+    if search.facts[s.y].is_weight:
         moved = of_y >= x.change + y.init
         yield Share(s.y, MINUS_INFINITY if first else share.init, share.change if moved else MINUS_INFINITY)
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.calculus.facts import Alignment, Facts, roles
+from tpcalc.calculus.alignment import Alignment
+from tpcalc.calculus.facts import Facts, roles, spread
 from tpcalc.calculus.freedom import ABSORBING, Freedom
 from tpcalc.calculus.limits import LIMITS, NORM, OUTPUT, WEIGHT
 from tpcalc.calculus.reading import Id, Reading, back
@@ -99,7 +100,7 @@ class Walk:
         demands = self.demands.pop(atom.out, None)
         if demands is None:
             yield None
-        elif self.is_weight(atom.out):
+        elif self.facts[atom.out].is_weight:
             self.result.of[atom.out] = demands[0]
             yield from demands
         else:
@@ -107,13 +108,9 @@ class Walk:
             self.result.of[atom.out] = asked
             yield asked
 
-    def is_weight(self, vid: Id) -> bool:
-        fact = self.facts[vid]
-        return fact.weight != 0 and not fact.data
-
     def ask(self, vid: Id, demand: Demand, use: Optional[Atom] = None) -> None:
         """Record a demand on ``vid``; a weight remembers the atom ``use`` at which it meets it."""
-        if demand.use is None and self.is_weight(vid):
+        if demand.use is None and self.facts[vid].is_weight:
             demand = demand._replace(use=use)
         self.demands.setdefault(vid, []).append(demand)
 
@@ -203,7 +200,7 @@ def normalise(s: st.Normalise, demand: Optional[Demand], walk: Walk, atom: Atom)
     """The size of what enters is free (0); of a normalised weight the update counts relative to that."""
     relative: Order = ZERO
     use = None
-    if demand is not None and walk.is_weight(atom.out) and demand.change < s.shift:
+    if demand is not None and walk.facts[atom.out].is_weight and demand.change < s.shift:
         relative, use = demand.change - s.shift, demand.use
     walk.ask(s.x, Demand(ZERO, relative, False, NORM, atom), use)
 
@@ -272,8 +269,7 @@ def weight_use(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom,
         weight, value = walk.facts[w], walk.facts[v]
         if demand is not None and value.trained is not MINUS_INFINITY:
             on_change = walk.alignment.initial_on_change(s.K, rest)
-            spread = on_change if weight.weight & value.depends else s.K / 2
-            init = max_order(spread + value.init, on_change + value.change)
+            init = max_order(spread(walk.alignment, s.K, rest, weight, value) + value.init, on_change + value.change)
             change = walk.alignment.weight_change(s.K) + value.trained
             asked: Id = v
             own = demand._replace(init=demand.init - init, change=demand.change - change)
@@ -302,7 +298,7 @@ def share(s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom, K
     met = facts[other].trained
     if met is MINUS_INFINITY:
         return
-    if hops[other] is None and walk.is_weight(other):
+    if hops[other] is None and facts[other].is_weight:
         # a normalised direction under a gain: it can't be smaller, and its change is a change of the product
         walk.ask(other, demand.shifted(facts[absorber].trained, tight=False))
     elif hops[other] is None:
@@ -312,12 +308,12 @@ def share(s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom, K
         own = walk.shift.get(other, ZERO)
         met = min(met, own)
         # a product of weights is updated through both: each alone must keep the update of the product within its budget
-        change = min(own, demand.change - facts[absorber].trained) if walk.is_weight(atom.out) else own
+        change = min(own, demand.change - facts[absorber].trained) if walk.facts[atom.out].is_weight else own
         walk.ask(other, Demand(own, change, True, "multiplies another value", atom), atom)
     passed = demand.shifted(K + met)
     if K > 0 and passed.change < 0 and passed.change < demand.change:
         passed = passed._replace(excess=-passed.change, excess_at=atom)
-    if walk.is_weight(absorber):
+    if facts[absorber].is_weight:
         passed = passed._replace(use=atom, partner=other)
     walk.ask(absorber, passed)
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tpcalc.algebra.order import Order, max_order
-from tpcalc.calculus.facts import Alignment, Facts
+from tpcalc.calculus.alignment import Alignment
+from tpcalc.calculus.facts import Facts
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.rules import structures as st
 

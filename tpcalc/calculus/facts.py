@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
-from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.calculus.alignment import Alignment
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Value
 from tpcalc.rules.structures import Contract
@@ -55,6 +56,11 @@ class Fact(NamedTuple):
     apart: int = 0
 
     @property
+    def is_weight(self) -> bool:
+        """Whether it is a weight, or made of weights alone: its init and its update are judged apart."""
+        return self.weight != 0 and not self.data
+
+    @property
     def cancels(self) -> bool:
         """Whether a sum over a growing axis is one of signs that cancel."""
         return bool(self.odd or self.cover)
@@ -66,35 +72,6 @@ class Fact(NamedTuple):
             init=self.init + by, trained=self.trained + by, change=self.change + by, deviation=deviation
         )
 
-
-@dataclass(frozen=True)
-class Alignment:
-    """How aligned trained quantities are assumed to be, as fractions of the contracted growth ``K``.
-
-    ``update``: law 3 (and 4 after training); ``initial``: law 2, None for the operator norm.  Everett et al. 2024
-    (Section 3) call them alpha and omega; their ``full`` alignment has omega = 1/2.
-    """
-
-    name: str
-    update: Order = ONE
-    initial: Optional[Order] = None
-
-    def weight_change(self, K: Order) -> Order:
-        return self.update * K
-
-    def initial_on_change(self, K: Order, R: Order) -> Order:
-        if self.initial is not None:
-            return self.initial * K
-        return max(K / 2, K - R / 2)
-
-    def values(self, K: Order) -> Order:
-        return self.update * K
-
-
-FULL = Alignment("full")
-NONE = Alignment("none", update=HALF, initial=HALF)
-OMEGA = Alignment("omega", update=ONE, initial=HALF)
-ALIGNMENTS = {alignment.name: alignment for alignment in (FULL, NONE, OMEGA)}
 
 #: Value id -> fact.
 Facts = Mapping[Any, Fact]
@@ -158,6 +135,11 @@ def roles(s: Contract, x: Fact, y: Fact) -> tuple[bool, bool]:
     if x.gathered or y.gathered:
         return not x.gathered, not y.gathered
     return s.rest_x > 0, s.rest_y > 0 or s.rest_x == 0
+
+
+def spread(alignment: Alignment, K: Order, R: Order, weight: Fact, value: Fact) -> Order:
+    """What a sum over ``K`` adds to an initial weight on an initial value: law 2 if the value depends on it, else 1."""
+    return alignment.initial_on_change(K, R) if weight.weight & value.depends else K / 2
 
 
 @dataclass(frozen=True)

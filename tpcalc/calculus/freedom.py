@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
-from tpcalc.calculus.facts import Alignment, Fact, Facts, WeightOrders, leaf_facts
+from tpcalc.calculus.alignment import Alignment
+from tpcalc.calculus.facts import Fact, Facts, WeightOrders, leaf_facts
 from tpcalc.calculus.laws import interpret
 from tpcalc.calculus.reading import Id, Reading, forth
 from tpcalc.lower.lowered import Lowered

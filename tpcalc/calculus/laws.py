@@ -17,9 +17,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.calculus.alignment import FULL, Alignment
 from tpcalc.calculus.facts import (
-    FULL,
-    Alignment,
     Fact,
     Facts,
     WeightOrders,
@@ -33,6 +32,7 @@ from tpcalc.calculus.facts import (
     relative_deviation,
     repeated,
     roles,
+    spread,
 )
 from tpcalc.calculus.reading import Reading, forth
 from tpcalc.lower.lowered import Lowered
@@ -147,13 +147,12 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     terms = product_parity(x, y)
     x_on_change, y_on_change = (alignment.initial_on_change(K, rest) for rest in (s.rest_x, s.rest_y))
     if x_weight and y_weight:
-        spread = K if x.weight & y.weight else K / 2
+        grows = K if x.weight & y.weight else K / 2
     elif x_weight or y_weight:
-        same = (x.weight & y.depends) if x_weight else (y.weight & x.depends)
-        spread = (x_on_change if x_weight else y_on_change) if same else K / 2
+        grows = spread(alignment, K, s.rest_x, x, y) if x_weight else spread(alignment, K, s.rest_y, y, x)
     else:
-        spread = K / 2 if terms.odd or terms.cover else K
-    init = x.init + y.init + spread
+        grows = K / 2 if terms.odd or terms.cover else K
+    init = x.init + y.init + grows
     moved_x = x.change + K_update(alignment, K, y, y_weight, y_on_change)
     moved_y = y.change + K_update(alignment, K, x, x_weight, x_on_change)
     change = max_order(moved_x, moved_y)
@@ -260,15 +259,9 @@ def bounded(s: st.Bounded, facts: Facts, alignment: Alignment) -> Fact:
     return _settled(x, _function_of(x, ZERO, ZERO, change, s.parity, left))
 
 
-@LAWS.law(st.Slope)
-def slope(s: st.Slope, facts: Facts, alignment: Alignment) -> Fact:
+@LAWS.law(st.Exp, st.Slope)
+def exponential(s: Any, facts: Facts, alignment: Alignment) -> Fact:
     """Of order 0, and a constant to leading order for small x."""
-    x = facts[s.x]
-    return _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
-
-
-@LAWS.law(st.Exp)
-def exponential(s: st.Exp, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     return _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
 

@@ -59,6 +59,12 @@ def gradient_order(grad: Optional[int], facts: Mapping[int, Fact], moment: Momen
     return MINUS_INFINITY if grad is None else moment(facts[grad])
 
 
+def on_outputs(leaf: Leaf, facts: Mapping[int, Fact], change: Order) -> Order:
+    """What an update of order ``change`` does to the outputs, to first order: <gradient, update> over all entries,
+    aligned."""
+    return gradient_order(leaf.grad, facts) + change + entries(leaf)
+
+
 def weight_view(
     lowered: Lowered,
     leaf: Leaf,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
-from tpcalc.calculus.facts import Alignment, Facts, roles
+from tpcalc.calculus.alignment import Alignment
+from tpcalc.calculus.facts import Facts, roles
 from tpcalc.calculus.reading import Reading
 from tpcalc.lower.lowered import Lowered
 from tpcalc.rules import structures as st
@@ -106,7 +107,7 @@ def reason_of(lowered: Lowered, facts: Facts, alignment: Alignment, vid: int) ->
     xs = tuple(operands(atom.structure))
     if isinstance(atom.structure, (st.Contract, st.Product)):
         # the value rather than the weight carries the story further back
-        xs = tuple(sorted(xs, key=lambda x: facts[x].weight != 0 and not facts[x].data))
+        xs = tuple(sorted(xs, key=lambda x: facts[x].is_weight))
     else:  # the one that is as large
         xs = tuple(sorted(xs, key=lambda x: facts[x].trained != fact.trained))
     return Reason(vid, fact.trained, rule_text(atom, facts, alignment), xs, atom)

@@ -11,10 +11,11 @@ below is fine, except that each weight's own update must move what the weight ma
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tpcalc.check.result import Entry, Result
 from tpcalc.check.settings import PARAMETRIZATIONS
+from tpcalc.late import late
 
 if TYPE_CHECKING:
     from tpcalc.check.run import check
@@ -22,10 +23,5 @@ if TYPE_CHECKING:
 __all__ = ["PARAMETRIZATIONS", "Entry", "Result", "check"]
 
 
-def __getattr__(name: str) -> Any:
-    """``check`` itself on first use: the command line asks for names before it needs torch."""
-    if name != "check":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tpcalc.check.run import check
-
-    return check
+#: The command line asks for names before it needs torch.
+__getattr__ = late(__name__, {"check": "tpcalc.check.run"})

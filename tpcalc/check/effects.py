@@ -62,7 +62,7 @@ def _uses(lowered: Lowered, facts: Mapping[int, Fact], weight: Weight) -> list[U
             continue
         chain = tuple(dict.fromkeys(step for ref in from_weight for step in made_by[ref]))
         outs = [out for out in node.outputs if out is not None]
-        if all(facts[out].weight and not facts[out].data for out in outs):
+        if all(facts[out].is_weight for out in outs):
             made_by.update(dict.fromkeys(outs, (*chain, node)))
         elif outs and facts[outs[0]].data:
             own = {weight.value, *(out for step in chain for out in step.outputs)}

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from tpcalc.algebra.order import HALF, MINUS_INFINITY, ZERO, Order, fraction
+from tpcalc.algebra.fit import half_power
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, fraction
 from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.laws import propagate
 from tpcalc.calculus.weights import weight_orders
@@ -92,8 +93,7 @@ def own_init_order(weight: Weight) -> Optional[Order]:
     sizes = [(width, math.hypot(law.std, law.mean)) for width, law in weight.init]
     if not sizes or any(size == 0 for _, size in sizes):
         return None if sizes else ZERO
-    (n0, s0), (n1, s1) = sizes[-2], sizes[-1]
-    return round(2 * math.log(s1 / s0) / math.log(n1 / n0)) * -HALF
+    return -half_power(*sizes[-2:])
 
 
 def compared(lowered: Lowered, facts: Mapping[int, Fact]) -> Iterator[int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Optional, Union
 
-from tpcalc.derive.parametrizations import WRITTEN_IN, named_solution
+from tpcalc.derive.gauge import WRITTEN_IN
+from tpcalc.derive.parametrizations import named_solution
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization
 from tpcalc.derive.solve import solve
@@ -25,7 +26,7 @@ def derive(
 
     ``optimizer``: the name of an update law (``adamw``, ``sgd``, ``lion``, ...), a recipe (``muon+adamw``: the first
     for hidden matrices), or an :class:`~tpcalc.optimizers.UpdateLaw` of one's own.  ``alignment``: ``full``, ``omega``
-    or ``none`` (:class:`tpcalc.calculus.facts.Alignment`).  ``parametrization``: ``derived``, or one whose init is
+    or ``none`` (:class:`tpcalc.calculus.alignment.Alignment`).  ``parametrization``: ``derived``, or one whose init is
     given, with the largest learning rates that stay stable under that alignment: ``sp``, ``ntp``, ``mfp`` or ``mup``
     (:mod:`tpcalc.derive.parametrizations`).  ``gauge``: where the sizes stand, ``init`` (no forward multipliers),
     ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.derive.gauge`); by default that in which the parametrization is

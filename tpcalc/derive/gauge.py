@@ -16,6 +16,8 @@ from tpcalc.algebra.order import HALF, ZERO, Order
 from tpcalc.errors import DeriveError
 
 GAUGES = ("init", "mup", "symmetric", "ntk")
+#: Parametrization (:mod:`tpcalc.derive.parametrizations`) -> the gauge in which it is written.
+WRITTEN_IN = {"sp": "init", "ntp": "ntk", "mfp": "ntk", "mup": "symmetric"}
 
 
 def check_gauge(gauge: str) -> str:

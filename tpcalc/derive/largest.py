@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import Optional
 
 from tpcalc.algebra.order import Order, order_text
+from tpcalc.calculus.alignment import Alignment
 from tpcalc.calculus.allowed import allowed_changes
-from tpcalc.calculus.facts import Alignment, Fact, WeightOrders
+from tpcalc.calculus.facts import Fact, WeightOrders
 from tpcalc.calculus.laws import propagate
 from tpcalc.derive.solve import ROUNDS
 from tpcalc.dynamics.regime import excesses

@@ -21,15 +21,14 @@ from dataclasses import replace
 from typing import Optional, Union
 
 from tpcalc.algebra.order import ZERO, Order
-from tpcalc.calculus.facts import Alignment
+from tpcalc.calculus.alignment import Alignment
+from tpcalc.derive.gauge import WRITTEN_IN
 from tpcalc.derive.largest import largest_updates
 from tpcalc.derive.solve import Need, Solution, alignment_called, as_trained, solve
 from tpcalc.errors import DeriveError
 from tpcalc.lower.lowered import Leaf
 from tpcalc.program.ir import Program
 
-#: Name -> the gauge in which it is written.
-WRITTEN_IN = {"sp": "init", "ntp": "ntk", "mfp": "ntk", "mup": "symmetric"}
 _BY_FAN_IN = ("sp", "ntp")
 
 

@@ -56,8 +56,7 @@ class Sites:
         for atom in self.lowered.atoms[: self.lowered.forward]:
             demand, fact = walked.of.get(atom.out), facts[atom.out]
             # of a weight, or of rows picked out of one, init and update are judged apart
-            weight = fact.weight and (fact.gathered or not fact.data)
-            if demand is None or not demand.tight or weight:
+            if demand is None or not demand.tight or fact.is_weight or (fact.weight and fact.gathered):
                 continue
             if atom in settled:
                 above.add(atom.out)

@@ -18,8 +18,9 @@ from functools import cached_property
 from typing import Optional, Union
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.calculus.alignment import ALIGNMENTS, Alignment
 from tpcalc.calculus.demands import Budgets, Demand, budgets
-from tpcalc.calculus.facts import ALIGNMENTS, Alignment, Fact, WeightOrders
+from tpcalc.calculus.facts import Fact, WeightOrders
 from tpcalc.calculus.freedom import absorbers, freedom
 from tpcalc.calculus.laws import propagate
 from tpcalc.calculus.weights import entries, gradient_order, is_random, trained, weight_orders

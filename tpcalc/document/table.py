@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal, Optional
 
 from pydantic import Field
 
-from tpcalc.calculus.facts import ALIGNMENTS
-from tpcalc.derive.gauge import GAUGES
-from tpcalc.derive.parametrizations import WRITTEN_IN
+from tpcalc.calculus.alignment import ALIGNMENTS
+from tpcalc.derive.gauge import GAUGES, WRITTEN_IN
 from tpcalc.derive.result import Parametrization, Rule
 from tpcalc.document.model import Count, Exponent, Number, OneOf, OrderText, Row, Several, SizeText
 

@@ -19,14 +19,16 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.calculus.alignment import Alignment
 from tpcalc.calculus.effects import EFFECTS
-from tpcalc.calculus.facts import Alignment, Fact, Facts, roles
+from tpcalc.calculus.facts import Fact, Facts, roles
 from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits
 from tpcalc.calculus.reading import Id
-from tpcalc.calculus.weights import entries, gradient_order
+from tpcalc.calculus.weights import on_outputs
 from tpcalc.dynamics.training import Analysis
 from tpcalc.lower.lowered import Leaf, Lowered
-from tpcalc.rules.structures import Atom, Contract, Gather, View, operands
+from tpcalc.program.queries import upstream
+from tpcalc.rules.structures import Atom, Contract, Gather, View
 
 UNSTABLE, TRIVIAL, KERNEL, LEARNING, MAXIMAL = "unstable", "trivial", "kernel", "feature learning", "maximal"
 
@@ -80,21 +82,13 @@ def features(lowered: Lowered, facts: Facts) -> tuple[int, ...]:
     """The last hidden features: values that a weight contracts over a growing axis on the way to an output, with no
     such weight after it.
     """
-    found: dict[int, None] = {}
-    seen: set[int] = set()
-    stack = list(lowered.program.results)
-    while stack:
-        vid = stack.pop()
-        atom = lowered.maker.get(vid)
-        if vid in seen or atom is None:
-            continue
-        seen.add(vid)
-        s = atom.structure
-        if isinstance(s, Contract) and s.K > 0 and (met := _values_met(s, facts)) is not None:
-            found.update(dict.fromkeys(base(lowered, v) for v in met))
-            continue
-        stack.extend(operands(s))
-    return tuple(sorted(found))
+
+    def met(vid: int) -> Optional[tuple[Id, ...]]:
+        s = lowered.maker[vid].structure if vid in lowered.maker else None
+        return _values_met(s, facts) if isinstance(s, Contract) and s.K > 0 else None
+
+    reached = upstream(lowered.flow, lowered.program.results, lambda vid: met(vid) is None)
+    return tuple(sorted({base(lowered, value) for vid in reached for value in met(vid) or ()}))
 
 
 def excesses(lowered: Lowered, facts: Facts) -> tuple[Excess, ...]:
@@ -147,11 +141,10 @@ def _status(analysis: Analysis, facts: Facts, leaf: Leaf, unstable: bool) -> str
     change = facts[leaf.value].change
     if change is MINUS_INFINITY:
         return "frozen"
-    # <gradient, update> summed over the entries, aligned: what the update does to the outputs to first order
-    on_outputs = gradient_order(leaf.grad, facts) + change + entries(leaf)
-    if on_outputs > ZERO and unstable:
+    does = on_outputs(leaf, facts, change)
+    if does > ZERO and unstable:
         return "unstable"
-    if on_outputs < ZERO:
+    if does < ZERO:
         return "vanishing"
     moves = own_effect(analysis.lowered, analysis.alignment, facts, leaf.value)
     return "maximal" if moves >= ZERO else "lazy"

@@ -21,7 +21,8 @@ from functools import cached_property
 from typing import Optional, TypeVar, Union
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Exact, Order, max_order, order
-from tpcalc.calculus.facts import FULL, Alignment, Fact, WeightOrders
+from tpcalc.calculus.alignment import FULL, Alignment
+from tpcalc.calculus.facts import Fact, WeightOrders
 from tpcalc.calculus.laws import propagate
 from tpcalc.calculus.weights import at_largest, gradient_order, weight_orders, weight_view
 from tpcalc.errors import DeriveError

@@ -16,11 +16,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Exact, Order
 from tpcalc.algebra.roots import Factor
 from tpcalc.errors import DeriveError
+from tpcalc.files import same_place
 
 
 @dataclass(frozen=True)
@@ -228,12 +229,6 @@ def plain_name(name: str) -> str:
     return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
-def _same_place(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
-    """The same lines of the same file, imported twice (a plugin that is also the target)."""
-    a, b = getattr(one, "__code__", None), getattr(other, "__code__", None)
-    return a is not None and b is not None and (a.co_filename, a.co_firstlineno) == (b.co_filename, b.co_firstlineno)
-
-
 def register(law: UpdateLaw) -> UpdateLaw:
     """Enter a law under its name; raises DeriveError for a name that is taken or can't be written in a file."""
     law = replace(law, name=plain_name(law.name))
@@ -241,7 +236,7 @@ def register(law: UpdateLaw) -> UpdateLaw:
         raise DeriveError(
             f"an update law cannot be called {law.name!r}; use at most 40 letters, digits and underscores"
         )
-    if law.name in LAWS and not _same_place(LAWS[law.name].update, law.update):
+    if law.name in LAWS and not same_place(LAWS[law.name].update, law.update):
         raise DeriveError(f"there is an update law called {law.name!r} already; choose another name")
     LAWS[law.name] = law
     return law

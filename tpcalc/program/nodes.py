@@ -60,6 +60,11 @@ class Value:
         return "SVMT"[min(len(growing), 3)] + (f"[{', '.join(growing)}]" if growing else "")
 
 
+def place(module: str, source: str) -> str:
+    """``"attn.q, gpt.py:41"``: module and source line, whichever are known."""
+    return ", ".join(part for part in (module, source) if part)
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One ATen call.  Arguments are Ref, Size, Scalar, int, float, bool, str, None or nested tuples."""
@@ -88,7 +93,7 @@ class Node:
     @property
     def where(self) -> str:
         """``"attn.q, gpt.py:41"``: module and source line, whichever are known."""
-        return ", ".join(part for part in (self.module, self.source) if part)
+        return place(self.module, self.source)
 
 
 def references(arg: Any) -> Iterator[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from tpcalc.program.nodes import InitLaw, Ref
+from tpcalc.program.nodes import InitLaw, Ref, place
 
 __all__ = ["InitLaw", "RawNode", "RawTrace", "RawValue", "RawWeight", "Ref"]
 
@@ -49,6 +49,10 @@ class RawNode:
     module: str = ""
     source: str = ""
     phase: str = "forward"
+
+    @property
+    def where(self) -> str:
+        return place(self.module, self.source)
 
 
 @dataclass(frozen=True, slots=True)

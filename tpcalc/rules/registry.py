@@ -25,6 +25,7 @@ from functools import cache
 from typing import Optional, Union
 
 from tpcalc.errors import UnsupportedOpError
+from tpcalc.files import same_place
 from tpcalc.program.ir import Node, Value
 from tpcalc.rules.axes import Axes
 from tpcalc.rules.call import Call
@@ -43,12 +44,6 @@ class Rule:
     axes: Optional[Axes] = None
 
 
-def _same_place(one: RuleFunction, other: RuleFunction) -> bool:
-    """The same lines of the same file, imported twice (a target and its loss in one file)."""
-    a, b = getattr(one, "__code__", None), getattr(other, "__code__", None)
-    return a is not None and b is not None and (a.co_filename, a.co_firstlineno) == (b.co_filename, b.co_firstlineno)
-
-
 @dataclass(frozen=True)
 class Registry:
     """Rules and ignored ops by name."""
@@ -59,7 +54,7 @@ class Registry:
     def add(self, names: tuple[str, ...], rule: Rule) -> None:
         for name in names:
             old = self.rules.get(name)
-            if name in self.ignored or (old is not None and not _same_place(old.function, rule.function)):
+            if name in self.ignored or (old is not None and not same_place(old.function, rule.function)):
                 raise ValueError(
                     f"op {name} already has a rule; remove one of the two, or name one overload to replace it there"
                 )

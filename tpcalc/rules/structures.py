@@ -263,9 +263,3 @@ def leaves(structure: Optional[Operand]) -> frozenset[int]:
     if structure is None or isinstance(structure, int):
         return frozenset(() if structure is None else (structure,))
     return frozenset().union(*(leaves(x) for x in operands(structure)))
-
-
-def optional_sum(*xs: Optional[Operand]) -> Operand:
-    """The sum of the operands that are there."""
-    present = tuple(x for x in xs if x is not None)
-    return present[0] if len(present) == 1 else Sum(present)

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from tpcalc.algebra.order import HALF, ONE, ZERO, Order, max_order
 from tpcalc.algebra.roots import Factor
-from tpcalc.calculus.facts import roles
+from tpcalc.calculus.facts import Facts, roles, spread
 from tpcalc.derive.solve import Solution
 from tpcalc.rules.structures import Contract, Powers
 
@@ -65,9 +64,8 @@ def fan_of(solution: Solution, name: str, base: int, target: int) -> Fan:
     s = use.structure
     if s.sizes is None:
         return plain
-    x: Any = s.x
-    y: Any = s.y
-    x_weight, _ = roles(s, solution.facts[x], solution.facts[y])
+    facts: Facts = solution.facts
+    x_weight, _ = roles(s, facts[s.x], facts[s.y])
     R, rest = (s.rest_x, s.sizes.rest_x) if x_weight else (s.rest_y, s.sizes.rest_y)
     fan_in, fan_out = (_ratio(sizes, base, target) for sizes in (s.sizes.summed, rest))
     return Fan(Ratios(width, fan_in, fan_out), s.K, R, _exponents(solution, s, x_weight, R))
@@ -75,12 +73,12 @@ def fan_of(solution: Solution, name: str, base: int, target: int) -> Fan:
 
 def _exponents(solution: Solution, s: Contract, x_weight: bool, R: Order) -> tuple[Order, Order]:
     """Those of fan-in and fan-out in the law that binds: 1/2 of the fan-in (law 1), or what law 2 says."""
-    ids: Any = (s.x, s.y) if x_weight else (s.y, s.x)
-    weight, fact = (solution.facts[vid] for vid in ids)
+    facts: Facts = solution.facts
+    weight, fact = (facts[vid] for vid in ((s.x, s.y) if x_weight else (s.y, s.x)))
     on_change = solution.alignment.initial_on_change(s.K, R)
-    spread = on_change if weight.weight & fact.depends else s.K / 2
-    aligned = max_order(spread + fact.init, on_change + fact.change) == on_change + fact.change
-    if (on_change if aligned else spread) == s.K / 2:
+    grows = spread(solution.alignment, s.K, R, weight, fact)
+    aligned = max_order(grows + fact.init, on_change + fact.change) == on_change + fact.change
+    if (on_change if aligned else grows) == s.K / 2:
         return HALF, ZERO
     # the law is linear in K and R around here, and has no constant
     step = abs(s.K - R) / 2 or ONE

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import torch
 
+from tpcalc.algebra.fit import half_power
 from tpcalc.algebra.roots import Factor, power_product, tidy
 from tpcalc.errors import ScalingError
 from tpcalc.lower.lowered import Leaf
@@ -140,8 +141,7 @@ def _read(
 
 def _without_noise(ratio: float, weight: Weight, base: int, target: int) -> Factor:
     """Entries drawn elsewhere (numpy) and read as data: their std is a sample's, and within its noise a power of n."""
-    width = Fraction(base, target)
-    power = Fraction(round(2 * math.log(ratio) / math.log(width)), 2)
+    width, power = Fraction(base, target), half_power((target, 1.0), (base, ratio))
     snapped = power_product([(width, power)])
     entries = (math.prod(size.at(n) for size in weight.shape) for n in (base, target))
     noise = math.sqrt(sum(1 / (2 * count) for count in entries))
@@ -183,7 +183,7 @@ def _snapped(weight: Weight, samples: dict[int, dict[str, tuple[InitLaw, int]]],
         return Initial(first, first)
     if not any(zero) and all(law.kind != "unknown" for _, law, _ in points):
         (n0, s0, e0), (n1, s1, e1) = sizes[0], sizes[-1]
-        p = Fraction(round(2 * math.log(s1 / s0) / math.log(n1 / n0)), 2)
+        p = half_power((n0, s0), (n1, s1))
         error = 0.0 if first.kind == "constant" else 1 / math.sqrt(2 * min(e0, e1)) * SIGMAS
         # every size must lie on the power within its noise, and the noise must tell neighbouring powers apart
         decided = math.log(n1 / n0) / 4 > 2 * error

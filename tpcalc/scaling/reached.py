@@ -39,7 +39,7 @@ def check_reached(scaling: Scaling, factory: Callable[[int], Any], loss: Optiona
         for value in references((node.args, node.kwargs)):
             name = held.get(value)
             if name in multipliers and not _multiplies(node, multipliers[name]):
-                where = ", ".join(part for part in (node.module, node.source) if part) or "the model"
+                where = node.where or "the model"
                 raise ScalingError(
                     f"{name} is read past its multiplier by {node.op} in {where}, where the code holds the parameter "
                     f"itself; read it from its module each time, or use the gauge init"

@@ -14,10 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from fractions import Fraction
 from typing import Any, Optional
 
-from tpcalc.algebra.fit import fit_scalar, fit_size
+from tpcalc.algebra.fit import fit_scalar, fit_size, slopes
 from tpcalc.algebra.size import Scalar, Size
 from tpcalc.errors import AlignError, FitError
 from tpcalc.program.ir import Node, Program, Ref, Value, Weight
@@ -123,7 +122,7 @@ class _Aligner:
         def describe(node: Optional[RawNode], fallback: Optional[RawNode]) -> str:
             if node is None:
                 return "the end of the trace"
-            where = _where(node) or (_where(fallback) if fallback is not None and fallback.op == node.op else "")
+            where = node.where or (fallback.where if fallback is not None and fallback.op == node.op else "")
             return f"{node.op} ({where})" if where else node.op
 
         return AlignError(
@@ -135,7 +134,7 @@ class _Aligner:
         place = ""
         if index is not None:
             node = self.first.nodes[index]
-            where = _where(node)
+            where = node.where
             place = f" of operation {index}, {node.op}" + (f" ({where})" if where else "")
         return AlignError(f"{what}{place}: {_REMEDY}")
 
@@ -183,7 +182,7 @@ class _Aligner:
             return first
         samples = tuple(zip(self.widths, items))
         node = self.first.nodes[index]
-        what = f"an argument of {node.op}" + (f" ({_where(node)})" if _where(node) else "")
+        what = f"an argument of {node.op}" + (f" ({node.where})" if node.where else "")
         if all(isinstance(item, int) for item in items):
             return fit_size(samples, what)
         if all(isinstance(item, (int, float)) for item in items):
@@ -232,7 +231,7 @@ class _Aligner:
         node = self._makers.get(vid)
         if node is None:
             return f"{raw.kind} {vid}"
-        where = _where(node)
+        where = node.where
         return f"the result of {node.op}" + (f" ({where})" if where else "")
 
     def _magnitude(self, vid: int, raws: list[RawValue]) -> Optional[Scalar]:
@@ -303,10 +302,6 @@ class _Aligner:
         return ()
 
 
-def _where(node: RawNode) -> str:
-    return ", ".join(part for part in (node.module, node.source) if part)
-
-
 def _text(item: Any) -> str:
     return f"value {item.id}" if isinstance(item, Ref) else repr(item)
 
@@ -333,9 +328,5 @@ def _weights_text(first: RawTrace, other: RawTrace) -> str:
 
 def _is_flat(samples: Sequence[tuple[int, float]]) -> bool:
     """True if every log-log slope between neighbouring widths is within FLAT_SLOPE of 0."""
-    if any(value <= 0 or not math.isfinite(value) for _, value in samples):
-        return False
-    return all(
-        abs(math.log(v1 / v0) / math.log(Fraction(n1, n0))) <= FLAT_SLOPE
-        for (n0, v0), (n1, v1) in zip(samples, samples[1:])
-    )
+    found = slopes(samples)
+    return found is not None and all(abs(slope) <= FLAT_SLOPE for slope in found)

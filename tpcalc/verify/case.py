@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Optional
 
 from tpcalc.algebra.order import ZERO, Order
-from tpcalc.calculus.facts import FULL, Fact
+from tpcalc.calculus.alignment import FULL
+from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.weights import gradient_order, weight_view
 from tpcalc.derive.rates import moments, safe_rate
 from tpcalc.derive.solve import Need, Solution, solve

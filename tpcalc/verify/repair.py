@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from tpcalc.algebra.order import ZERO, Order, max_order
+from tpcalc.calculus.alignment import Alignment
 from tpcalc.calculus.causes import INIT, LR, SITE, Fault, Search, TooLarge
-from tpcalc.calculus.facts import Alignment, Fact, WeightOrders, leaf_facts, weight_leaf
+from tpcalc.calculus.facts import Fact, WeightOrders, leaf_facts, weight_leaf
 from tpcalc.calculus.laws import interpret
 from tpcalc.calculus.limits import Limit
 from tpcalc.calculus.limits import limits as all_limits

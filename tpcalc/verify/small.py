@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from tpcalc.algebra.order import ONE, ZERO, Order
-from tpcalc.calculus.weights import entries, gradient_order
+from tpcalc.calculus.weights import on_outputs
 from tpcalc.derive.solve import Need
 from tpcalc.dynamics.regime import KERNEL, TRIVIAL, own_effect
 from tpcalc.lower.lowered import Leaf
@@ -106,8 +106,8 @@ def _small_update(case: Case, slow: Slow, value: str, text: str) -> Item:
 
 def _has_no_effect(case: Case, leaf: Leaf, C: Order) -> bool:
     """By propagation, whatever the gauge: the update moves its result, or through it the outputs, vanishingly."""
-    on_outputs = gradient_order(leaf.grad, case.mended) - C + entries(leaf)
-    return on_outputs < ZERO or own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value) < ZERO
+    no_output = on_outputs(leaf, case.mended, -C) < ZERO
+    return no_output or own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value) < ZERO
 
 
 def _beside_another(case: Case, slow: Slow) -> bool:
