@@ -81,6 +81,17 @@ def test_muon_spectral_makes_singular_values_alike():
         steps(reference.MuonSpectral, drawn(3), [drawn(3)])
 
 
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+@pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+def test_muon_is_that_of_torch_but_for_bfloat16(shape, adjust):
+    cls = getattr(torch.optim, "Muon", None) or pytest.skip("this torch has no Muon")
+    start, gradients = drawn(*shape), [drawn(*shape, seed=seed) for seed in (1, 2, 3)]
+    ours, theirs = (
+        steps(of, start, gradients, adjust_lr_fn=adjust, weight_decay=0.3)[-1] - start for of in (reference.Muon, cls)
+    )
+    assert (ours - theirs).norm() < 0.03 * theirs.norm()
+
+
 def test_shampoo_divides_by_the_sums_of_squares():
     first, second = directions(steps(reference.Shampoo, W, [G, H], eps=1e-6))
     u, _, v = torch.linalg.svd(G, full_matrices=False)

@@ -392,11 +392,10 @@ def test_lars_leaves_zero_biases_behind_and_sgd_beside_it_does_not():
 # -- what cannot be run ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, cls", [("muon", "Muon"), ("adafactor", "Adafactor")])
-def test_a_torch_without_the_optimizer_is_one_sentence(monkeypatch, name, cls):
-    monkeypatch.delattr(torch.optim, cls)
-    with pytest.raises(TpcalcError, match=rf"torch \d.* has no torch\.optim\.{cls}; install a newer torch"):
-        tpcalc.check(mlp, WIDTHS, name, seeds=1, steps=1)
+def test_a_torch_without_the_optimizer_is_one_sentence(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Adafactor")
+    with pytest.raises(TpcalcError, match=r"torch \d.* has no torch\.optim\.Adafactor; install a newer torch"):
+        tpcalc.check(mlp, WIDTHS, "adafactor", seeds=1, steps=1)
 
 
 def test_transformers_is_optional(monkeypatch):

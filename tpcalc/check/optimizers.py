@@ -1,4 +1,4 @@
-"""The optimizers that a check can train with: torch's own, and for laws that torch lacks small ones of ours."""
+"""The optimizers that a check can train with: torch's own, and for laws that it lacks small ones of ours."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ BUILT: dict[str, Built] = {
     "adafactor_absolute": _transformers(1e-3, scale_parameter=False),
     "lamb": _ours(reference.LAMB, 1e-2),
     "lars": _ours(reference.LARS, 1e-2),
-    "muon": _torch("Muon", 1e-2, adjust_lr_fn="original"),
-    "muon_match_rms_adamw": _torch("Muon", 1e-2, adjust_lr_fn="match_rms_adamw"),
+    "muon": _ours(reference.Muon, 1e-2),
+    "muon_match_rms_adamw": _ours(reference.Muon, 1e-2, adjust_lr_fn="match_rms_adamw"),
     "muon_spectral": _ours(reference.MuonSpectral, 1e-2),
     "shampoo": _ours(reference.Shampoo, 1e-2),
     # its first step only makes its bases; entries of rounding noise must not reach epsilon

@@ -1,11 +1,11 @@
-"""Optimizers that torch lacks, in a few readable lines each.  For measurement: small models, single device, no speed.
+"""Optimizers that torch lacks, or has only in bfloat16, in a few readable lines each.  For measurement: small models.
 
 Written from the algorithms of the papers that the docstrings name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -150,18 +150,35 @@ def orthogonal(matrix: Tensor, eps: float, rounds: int = 5) -> Tensor:
     return x.T if matrix.shape[0] > matrix.shape[1] else x
 
 
-class MuonSpectral(Reference):
-    """The orthogonal factor of a momentum times ``sqrt(rows / columns)`` (Bernstein & Newhouse 2024; Pethick et al.
-    2025)."""
+#: What the orthogonal factor is multiplied with, by torch's names and one that torch lacks.
+ADJUST: Mapping[str, Callable[[int, int], float]] = {
+    "original": lambda rows, columns: max(1, rows / columns) ** 0.5,  # Jordan et al. 2024
+    "match_rms_adamw": lambda rows, columns: 0.2 * max(rows, columns) ** 0.5,  # Liu et al. 2025
+    "spectral": lambda rows, columns: (rows / columns) ** 0.5,  # Bernstein & Newhouse 2024; Pethick et al. 2025
+}
 
-    DEFAULTS = {"momentum": 0.95, "eps": 1e-7}
+
+class Muon(Reference):
+    """The orthogonal factor of a momentum times a factor of the shape (Jordan et al. 2024).
+
+    As torch.optim.Muon, in the precision of the weight: torch's rounds are in bfloat16, which takes a hundred times as
+    long on processors that lack it.
+    """
+
+    DEFAULTS = {"momentum": 0.95, "eps": 1e-7, "adjust_lr_fn": "original"}
 
     def direction(self, p: Tensor, gradient: Tensor, state: State, group: Group) -> Tensor:
         if p.dim() != 2:
-            raise TpcalcError(f"muon_spectral takes matrices only, not a weight of shape {tuple(p.shape)}")
+            raise TpcalcError(f"{type(self).__name__} takes matrices only, not a weight of shape {tuple(p.shape)}")
         momentum = _average(state, "m", gradient, group["momentum"])
         blend = torch.lerp(gradient, momentum, group["momentum"])  # Nesterov's
-        return orthogonal(blend, group["eps"]) * (p.shape[0] / p.shape[1]) ** 0.5
+        return orthogonal(blend, group["eps"]) * ADJUST[group["adjust_lr_fn"]](*p.shape)
+
+
+class MuonSpectral(Muon):
+    """Muon times ``sqrt(rows / columns)``."""
+
+    DEFAULTS = {**Muon.DEFAULTS, "adjust_lr_fn": "spectral"}
 
 
 def _unfolded(tensor: Tensor, axis: int) -> Tensor:

@@ -54,6 +54,10 @@ class InitRecorder(TorchDispatchMode):
         self._seeds = count(1)
         self._original_trunc_normal: Any = None
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # the guard against Dynamo costs more than what it guards
+
     # ``trunc_normal_`` redraws until all entries fit, a loop over contents that fake tensors don't have.
     # All its aliases (``from torch.nn.init import trunc_normal_``, transformers' copy) reach this helper.
     def __enter__(self) -> "InitRecorder":

@@ -10,8 +10,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, UnsupportedOperatorException
 
 from tpcalc.errors import TraceError
+from tpcalc.trace.record.isolation import without_dynamo
 from tpcalc.trace.record.ops import Op
-from tpcalc.trace.record.phantom import CPU
+from tpcalc.trace.record.phantom import CPU, Geometry
 from tpcalc.trace.record.tape import Tape
 
 __all__ = ["Inference", "mapped", "tensors_in"]
@@ -54,7 +55,8 @@ class Inference:
         elif not op.on_meta or "device" in kwargs or not (args and isinstance(args[0], (torch.Tensor, list))):
             return None
         try:
-            result = op.func(*[mapped(self._to_meta, arg) for arg in args], **kwargs)
+            with without_dynamo():
+                result = op.func(*[mapped(self._to_meta, arg) for arg in args], **kwargs)
         except (RuntimeError, TypeError, ValueError, NotImplementedError):
             return None  # fake tensors may do better; if not, the error is theirs
         return mapped(self.tape.geometry_of, result)
@@ -64,7 +66,7 @@ class Inference:
         fakes = [mapped(self._to_fake, arg) for arg in args]
         named = {name: mapped(self._to_fake, arg) for name, arg in kwargs.items()}
         try:
-            with self._fake:
+            with without_dynamo(), self._fake:
                 return mapped(self.tape.geometry_of, func(*fakes, **named))
         except (UnsupportedOperatorException, NotImplementedError) as error:
             raise TraceError(
@@ -132,9 +134,15 @@ def _is_float(tensor: Any) -> bool:
     return isinstance(tensor, torch.Tensor) and (tensor.is_floating_point() or tensor.is_complex())
 
 
-# -- layer norm ------------------------------------------------------------------------------------
-# Its geometry needs no run.  To fake and meta tensors it is a long Python decomposition, slow and, in the backward pass
-# of a permuted input, of another memory layout than what the kernel returns.
+# -- geometries that need no run -------------------------------------------------------------------
+# To fake and meta tensors a layer norm is a long Python decomposition, slow and, in the backward pass of a permuted
+# input, of another memory layout than what the kernel returns.  A look-up goes by fake tensors alone, which import half
+# of torch's compiler.
+
+
+def _embedding(tape: Tape, args: tuple) -> Optional[Geometry]:
+    table, indices = args[:2]
+    return tape.contiguous((*indices.shape, table.shape[1]), table.dtype) if table.dim() == 2 else None
 
 
 def _layer_norm(tape: Tape, args: tuple) -> Optional[tuple]:
@@ -155,7 +163,8 @@ def _layer_norm_backward(tape: Tape, args: tuple) -> tuple:
     )
 
 
-_LAYOUTS: dict[str, Callable[[Tape, tuple], Optional[tuple]]] = {
+_LAYOUTS: dict[str, Callable[[Tape, tuple], Any]] = {
+    "aten.embedding.default": _embedding,
     "aten.native_layer_norm.default": _layer_norm,
     "aten.native_layer_norm_backward.default": _layer_norm_backward,
 }

@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any, Iterator
 
 import torch
@@ -15,7 +16,7 @@ import torch.distributions
 import torch.utils.checkpoint
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["decomposed", "seeded", "without_gc"]
+__all__ = ["decomposed", "seeded", "without_dynamo", "without_gc"]
 
 
 @contextmanager
@@ -104,6 +105,32 @@ def seeded(seed: int = 0) -> Iterator[None]:
         if numpy:
             numpy.random.set_state(states[2])
         torch.set_default_dtype(dtype)
+
+
+@contextmanager
+def without_dynamo() -> Iterator[None]:
+    """Kernels that torch wrote in Python import Dynamo when first called, to be left alone by it: half as long again as
+    ``import torch``.  Here, where nothing is compiled, something small stands in its place, unless it is there already.
+
+    Only for calls of torch's own kernels: other code could use what Dynamo has besides.
+    """
+    name, asked = "torch._dynamo", []
+
+    def disable(fn: Callable, *args: Any, **kwargs: Any) -> Callable:
+        asked.append(fn)
+        return fn
+
+    if name in sys.modules:
+        yield
+        return
+    stand_in = sys.modules[name] = ModuleType(name)
+    stand_in.disable = disable  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        for fn in asked:  # torch keeps the answer; with the real one it may be another
+            vars(fn).pop("__dynamo_disable", None)
 
 
 @contextmanager
