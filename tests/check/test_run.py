@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from fractions import Fraction
 from functools import lru_cache
@@ -15,6 +13,7 @@ import torch
 from torch import nn
 
 import tpcalc
+from tests.support.command import tpcalc_command
 from tests.support.models import example
 from tpcalc.errors import TpcalcError
 
@@ -228,28 +227,17 @@ def test_a_model_that_blows_up_is_reported():
 # -- command line ----------------------------------------------------------------------------------
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "tpcalc", "check", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
 def test_command_line(tmp_path):
     common = ("examples/mlp.py:mlp", "--widths", "32,64,128,256", "--seeds", "2")
-    clean = command(*common, "--plot", str(tmp_path / "plot.png"))
+    clean = tpcalc_command("check", *common, "--plot", str(tmp_path / "plot.png"))
     assert clean.returncode == 0 and "ok (tolerance 0.15" in clean.stdout and clean.stderr == ""
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    wrong = command(*common, "--parametrization", "standard", "--format", "json")
+    wrong = tpcalc_command("check", *common, "--parametrization", "standard", "--format", "json")
     document = json.loads(wrong.stdout)
     assert wrong.returncode == 1 and document["ok"] is False
     hidden = [e for e in document["entries"] if (e["quantity"], e["subject"]) == ("effect", "hidden.weight")]
     assert hidden[0]["verdict"] == "above" and hidden[0]["wanted"] == "0" and hidden[0]["predicted"] == "1"
-    missing = command("examples/missing.py:mlp")
+    missing = tpcalc_command("check", "examples/missing.py:mlp")
     assert missing.returncode == 2 and missing.stderr.startswith("error: no file")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import jsonschema
 import pytest
 
 import tpcalc
+from tests.support.command import tpcalc_command
 from tests.support.models import example, program
 from tpcalc.document import schema
 from tpcalc.document.table import table_json
@@ -50,10 +49,6 @@ def test_json_holds_what_was_asked():
     by_name = {entry["name"]: entry for entry in document["weights"]}
     assert (by_name["hidden.weight"]["optimizer"], by_name["output.weight"]["optimizer"]) == ("muon", "adamw")
     assert document["clipping"] == {"norm": "0", "dominated_by": ["hidden.weight", "output.bias"]}
-
-
-def tpcalc_command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "tpcalc", *arguments], capture_output=True, text=True)
 
 
 def test_command_line():

@@ -18,6 +18,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT)]  # `make readme` runs this file
+
+from tests.support.command import tpcalc_command  # noqa: E402
+
 README = ROOT / "README.md"
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -51,21 +55,27 @@ def runnable(text: str) -> list[Shown]:
 
 
 def printed_by(command: str) -> str:
-    """Output and errors of a command, run in the repository with this Python's tpcalc."""
-    python = shlex.quote(sys.executable)
-    script = f'tpcalc() {{ {python} -m tpcalc "$@"; }}\npython() {{ {python} "$@"; }}\n{command}'
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    result = subprocess.run(
+    """Output and errors of a command, run in the repository: tpcalc in this process, what it is piped into by bash."""
+    first, _, rest = command.partition(" | ")
+    errors, given = "", None
+    if first.startswith("tpcalc "):
+        result = tpcalc_command(*shlex.split(first)[1:])
+        if not rest:
+            return result.stdout + result.stderr
+        command, given, errors = rest, result.stdout, result.stderr
+    script = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}\n{command}'
+    piped = subprocess.run(
         ["bash", "-c", script],
         check=False,
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        input=given,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=600,
     )
-    return result.stdout
+    return errors + piped.stdout
 
 
 def matches(shown: tuple[str, ...], printed: str) -> bool:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tpcalc
+from tests.support.command import tpcalc_command
 from tpcalc.scaling import Scaling
 from tpcalc.scaling.codegen import codegen, folded
 from tpcalc.scaling.result import weights
@@ -253,10 +254,6 @@ def test_names_that_torch_allows_work_end_to_end():
 
 
 def test_command_line(tmp_path):
-    def tpcalc_command(*arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-W", "ignore", "-m", "tpcalc", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-
     file, code = tmp_path / "multipliers.json", tmp_path / "scaling.py"
     result = tpcalc_command("export", "examples/gpt.py:gpt", "--base", "32", "--target", "64", "-o", str(file))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

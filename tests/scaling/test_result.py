@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import tpcalc
+from tests.support.command import tpcalc_command
 from tpcalc.document import schema
 from tpcalc.scaling import ScalingError
 from tpcalc.scaling.result import Unscaled
@@ -180,23 +181,22 @@ def test_a_missing_file_and_a_table(tmp_path):
 # -- the command line -------------------------------------------------------------------------------
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-W", "ignore", "-m", "tpcalc", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-
-
 def test_export_prints_the_same_bytes_each_time(scaling):
     command = ("export", "examples/gpt.py:gpt_tied", "--base", str(BASE), "--target", str(TARGET))
-    results = [run(*command) for _ in range(2)]
+    process = [sys.executable, "-W", "ignore", "-m", "tpcalc", *command]
+    results = [
+        subprocess.run(process, cwd=ROOT, capture_output=True, text=True, timeout=300),
+        tpcalc_command(*command),
+    ]
     assert [r.returncode for r in results] == [0, 0], results[0].stderr
     assert results[0].stdout == results[1].stdout
     assert json.loads(results[0].stdout) == scaling.document
 
 
 def test_export_reports_errors_in_one_sentence(tmp_path):
-    result = run("export", "examples/gpt.py:gpt", "--base", "0", "--target", "64")
+    result = tpcalc_command("export", "examples/gpt.py:gpt", "--base", "0", "--target", "64")
     assert result.returncode == 2 and result.stderr == "error: base width 0 is not a positive whole number\n"
-    result = run("export", "examples/gpt.py:gpt", "--base", "32")
+    result = tpcalc_command("export", "examples/gpt.py:gpt", "--base", "32")
     assert result.returncode == 2 and result.stderr.startswith("error: Missing option '--target'")
 
 
@@ -216,9 +216,9 @@ def test_export_tells_of_sites(tmp_path):
         "    return Net(n), (torch.arange(8).reshape(2, 4),)\n"
     )
     file = tmp_path / "m.json"
-    result = run("export", f"{tmp_path}/net.py:net", "--base", "32", "--target", "64", "-o", str(file))
+    result = tpcalc_command("export", f"{tmp_path}/net.py:net", "--base", "32", "--target", "64", "-o", str(file))
     assert result.returncode == 0 and result.stderr.startswith("warning: ") and "multiply it by" in result.stderr
-    result = run("codegen", str(file))
+    result = tpcalc_command("codegen", str(file))
     assert result.stderr.startswith("warning: ") and "# The model itself needs: " in result.stdout
 
 
