@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Optional
 
@@ -37,6 +38,15 @@ class Settings:
             )
         if self.steps < 1 or not self.seeds:
             raise TpcalcError("a check needs at least one step and one seed")
+        for name, value, least in (
+            ("lr", self.lr, "more than 0"),
+            ("tolerance", self.tolerance, "more than 0"),
+            ("weight decay", self.weight_decay, "0 or more"),
+            ("eps", self.eps, "0 or more"),
+        ):
+            fits = value is None or (math.isfinite(value) and (value > 0 or (value == 0 and least == "0 or more")))
+            if not fits:
+                raise TpcalcError(f"{name} {value:g} tells nothing about training; give a finite number, {least}")
 
     @property
     def derived(self) -> bool:
