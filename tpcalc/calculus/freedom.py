@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Fact, Facts, WeightOrders, leaf_facts
+from tpcalc.calculus.facts import Fact, Facts, WeightOrders, leaf_facts, roles
 from tpcalc.calculus.laws import interpret
 from tpcalc.calculus.reading import Id, Reading, forth
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.queries import reach
 from tpcalc.rules import structures as st
-from tpcalc.rules.structures import Atom, operands
+from tpcalc.rules.structures import Atom, linear_at_zero, operands
 
 Hops = Mapping[Any, Optional[int]]
 Shifts = Mapping[Any, Order]
@@ -37,15 +37,26 @@ PINNED = Follows(None, ZERO)
 FREEDOM: Reading[Callable[[Any, Hops, Shifts, Facts], Follows]] = Reading("freedom", "which weight's scale follows it?")
 
 FREEDOM.silent(st.Known, st.Discrete, why="a constant, an index: of order 0 whatever enters")
-FREEDOM.silent(
-    st.LinearLike, st.Bounded, st.Slope, st.Exp, st.Log, st.Softmax, why="a nonlinearity sees inputs of order 0 only"
-)
+FREEDOM.silent(st.Slope, st.Exp, st.Log, st.Softmax, why="a nonlinearity sees inputs of order 0 only")
 FREEDOM.silent(st.Normalise, why="a norm divides the scale out")
 
 
-@FREEDOM.law(st.View, st.Centre, st.Guard, st.Gather, st.Reduce)
+@FREEDOM.law(st.Reduce)
+def reduce(s: st.Reduce, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+    """A mean of the size of a weight's entries is as large as they are."""
+    x = facts[s.x]
+    return Follows(hops[s.x], shift.get(s.x, ZERO) + (s.K if x.is_weight and not x.cancels else ZERO))
+
+
+@FREEDOM.law(st.View, st.Centre, st.Guard, st.Gather)
 def passes(s: Any, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
     return Follows(hops[s.x], shift.get(s.x, ZERO))
+
+
+@FREEDOM.law(st.LinearLike, st.Bounded)
+def nonlinearity(s: Any, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+    """It sees inputs of order 0 only; of a weight it may see the linear part."""
+    return passes(s, hops, shift, facts) if facts[s.x].is_weight and linear_at_zero(s) else PINNED
 
 
 @FREEDOM.law(st.Scale)
@@ -81,7 +92,10 @@ def product(s: st.Product, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
 
 @FREEDOM.law(st.Contract)
 def contract(s: st.Contract, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
-    """The weight that it meets makes up for the constants before it."""
+    """The weight that it meets makes up for the constants before it; one that is pinned pins what it makes."""
+    x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
+    if x_weight != y_weight:
+        return Follows(hops[s.x if x_weight else s.y], ZERO)
     return Follows(_nearest(s, hops), ZERO)
 
 
@@ -91,7 +105,7 @@ FREEDOM.complete()
 class Freedom(NamedTuple):
     """How far each forward value follows the scale of weights (:class:`Follows`), with its nominal orders.
 
-    ``shift``: of free values only.  ``facts``: nominal facts, in which every free value has order 0 and pinned ones
+    ``shift``: of free values, and the size at init of those made by a pinned weight.  ``facts``: nominal facts, in which every free value has order 0 and pinned ones
     what follows from that.
     """
 
@@ -108,10 +122,19 @@ def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Ali
     for leaf in lowered.leaves:
         hops[leaf.value] = 0
 
+    def sized(atom: Atom, fact: Fact, by: Order) -> Optional[Order]:
+        """The size at init of what a pinned weight makes, and of views of it."""
+        s = atom.structure
+        if isinstance(s, st.Contract):
+            return fact.init if roles(s, facts[s.x], facts[s.y]) in ((True, False), (False, True)) else None
+        return by if isinstance(s, (st.View, st.Guard, st.Scale)) and s.x in shift else None
+
     def keep(atom: Atom, follows: Optional[Follows]) -> None:
         near, by = follows or PINNED
         fact = interpret(lowered, atom, facts, alignment)
         hops[atom.out] = None
+        if near is None and follows is not None and (by := sized(atom, fact, by)) is not None:
+            shift[atom.out] = by
         if near is not None and fact.trained is not MINUS_INFINITY:
             hops[atom.out] = near + 1
             shift[atom.out] = by
@@ -128,7 +151,9 @@ ABSORBING: Reading[Callable[[Any, Hops], tuple[Id, ...]]] = Reading("absorbing",
 ABSORBING.silent(*FREEDOM.silent_on, why="pinned: less of an operand is not less of it")
 
 
-@ABSORBING.law(st.View, st.Centre, st.Guard, st.Gather, st.Reduce, st.Scale, st.Power, st.Sum)
+@ABSORBING.law(
+    st.View, st.Centre, st.Guard, st.Gather, st.Reduce, st.Scale, st.Power, st.Sum, st.LinearLike, st.Bounded
+)
 def all_of_it(s: Any, hops: Hops) -> tuple[Id, ...]:
     return operands(s)
 
