@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Fact, Facts, on_change, roles, spread
+from tpcalc.calculus.facts import Facts, on_change, roles, spread
 from tpcalc.calculus.limits import base, passes
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -325,8 +325,7 @@ def power_of_a_weight(s: st.Power, share: Share, search: Search) -> "Iterator[Fa
     x = search.facts[s.x]
     mended = max_order(share.init, ZERO) / s.k
     full = x.init is MINUS_INFINITY or x.change >= x.init - mended
-    left = share.change / s.k if full else share.change - (s.k - 1) * mended
-    yield Share(s.x, share.init / s.k, left)
+    yield Share(s.x, share.init / s.k, share.change / s.k if full else share.change - (s.k - 1) * mended)
 
 
 @MERGED.law(st.LinearLike, st.Bounded)
@@ -336,23 +335,33 @@ def nonlinear_weight(s: Any, share: Share, search: Search) -> "Iterator[Fault | 
         yield from of_its_own_size(s, share, search)
         return
     x, fact = search.facts[s.x], search.facts[share.operand]
-    yield Share(s.x, share.init + (x.init - fact.init if fact.init is not MINUS_INFINITY else ZERO), _before(x, fact, share))
+    yield Share(s.x, _beyond(x.init, fact.init, share.init), _beyond(x.change, fact.change, share.change))
 
 
 @MERGED.law(st.Exp, st.Log, st.Softmax, st.Discrete)
 def of_its_own_size(s: Any, share: Share, search: Search) -> "Iterator[Fault | Share]":
-    """Of a size that is not that of the weight: only its update can be mended."""
-    fact = search.facts[share.operand]
+    """Of a size that is not that of the weight: only its update can be mended, as long as that is not all of it."""
+    fact, atom = search.facts[share.operand], search.lowered.maker[share.operand]
     if share.init > ZERO:
-        yield Fault(SITE, None, search.lowered.maker[share.operand], share.init)
-    if share.change > ZERO:
-        for x in operands(s):
-            yield Share(x, MINUS_INFINITY, _before(search.facts[x], fact, share))
+        yield Fault(SITE, None, atom, share.init)
+    if share.change <= ZERO:
+        return
+    for x in operands(s):
+        own = search.facts[x]
+        by: Order = ZERO  # by what its change is multiplied, as long as it is small
+        if isinstance(s, (st.Log, st.Discrete, st.Power)):
+            if own.init is MINUS_INFINITY:
+                yield Fault(SITE, None, atom, share.change)
+                continue
+            by = (s.k - 1 if isinstance(s, st.Power) else -1) * own.init
+        elif isinstance(s, st.Softmax) and not s.log:
+            by = -s.growth
+        yield Share(x, MINUS_INFINITY, _beyond(own.change + by, fact.change, share.change))
 
 
-def _before(x: Fact, fact: Fact, share: Share) -> Order:
-    """The excess of a weight's update, of a change that a function of it has."""
-    return MINUS_INFINITY if x.change is MINUS_INFINITY else share.change + (x.change - fact.change)
+def _beyond(order: Order, cut_off: Order, excess: Order) -> Order:
+    """The excess of an order of which a function cuts off what is beyond its own."""
+    return excess if cut_off is MINUS_INFINITY or order is MINUS_INFINITY else excess + (order - cut_off)
 
 
 @MERGED.law(st.Sum)

@@ -157,7 +157,7 @@ def product(s: st.Product, facts: Facts, alignment: Alignment) -> Fact:
         modulated != 0,
         x.data or y.data,
         cover,
-        mean=_mean_of_product(x, y, bool(odd or cover)),
+        mean=_mean_of_product(x, y, bool(odd or cover)) if weight or not depends else MINUS_INFINITY,
         coarse=x.coarse and y.coarse,
         own=None if not weight or x.coarse == y.coarse and x.own is y.own is None else _own_of_product(x, y),
     )
@@ -333,7 +333,8 @@ def bounded(s: st.Bounded, facts: Facts, alignment: Alignment) -> Fact:
 def exponential(s: Any, facts: Facts, alignment: Alignment) -> Fact:
     """Of order 0, and a constant to leading order for small x."""
     x = facts[s.x]
-    return _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
+    fact = _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
+    return fact._replace(weight=0, mean=MINUS_INFINITY, own=None) if isinstance(s, st.Slope) else fact
 
 
 @LAWS.law(st.Log)
@@ -391,7 +392,7 @@ def discrete(s: st.Discrete, facts: Facts, alignment: Alignment) -> Fact:
     """Flips for a fraction of its entries when an input moves as much as it is large."""
     xs = [facts[vid] for vid in s.xs]
     if len(xs) == 1:
-        return _function_of(xs[0], ZERO, ZERO, _relative(xs[0]), s.parity, ZERO)
+        return _function_of(xs[0], ZERO, ZERO, _relative(xs[0]), s.parity, ZERO)._replace(apart=0)
     depends = mixed = weight = 0
     for x in xs:
         depends |= x.depends
