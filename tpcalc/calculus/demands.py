@@ -31,8 +31,8 @@ class Demand(NamedTuple):
     ``origin`` is the atom where the budget of 0 stands (None: an output), ``use`` the atom at which a weight meets this
     demand, ``partner`` the value it meets there; ``excess`` tells how much of a value-value product's excess is passed
     on, and ``excess_at`` the atom of that product.  ``meets_weight``: only constants stand between the value and a
-    weight, which makes up for them itself.  ``statistic``: asked of a weight through a mean or a norm of its entries, which
-    bounds its orders and is no use of it.  ``carried``: of a weight, what its init may change by along with coarse
+    weight, which makes up for them itself.  ``statistic``: asked of a weight through a mean of its entries (a norm),
+    which bounds its orders and is no use of it.  ``carried``: of a weight, what its init may change by along with coarse
     numbers (:class:`~tpcalc.calculus.facts.Fact`); None: as any change.
     """
 
@@ -222,7 +222,8 @@ def of_weight(s: Any, demand: Demand, walk: Walk, atom: Atom) -> None:
 def relative(demand: Demand, walk: Walk, atom: Atom) -> Order:
     """By how much what is made of a weight may change, relative to a size that no weight can change.
 
-    Where that is too large, a constant has to make up for it (a site); where what follows does not mind, less is enough.
+    Where that is too large, a constant has to make up for it (a site); where what follows does not mind, less is
+    enough.
     """
     fact = walk.facts[atom.out]
     by = demand.change - fact.init
@@ -232,7 +233,7 @@ def relative(demand: Demand, walk: Walk, atom: Atom) -> Order:
 
 @DEMANDS.law(st.Discrete)
 def discrete(s: st.Discrete, demand: Demand, walk: Walk, atom: Atom) -> None:
-    """No gradient passes: whatever enters, less of it is the same.  Of a weight the update flips as much as it is large."""
+    """No gradient passes: whatever enters, less of it is the same.  The update of a weight counts relative to it."""
     if walk.facts[atom.out].is_weight:
         for x in s.xs:
             if walk.facts[x].is_weight:
@@ -393,7 +394,11 @@ def of_factor(vid: Id, demand: Demand, s: st.Product | st.Contract, walk: Walk, 
     factor, other = walk.facts[vid], walk.facts[s.y if vid == s.x else s.x]
     if demand.carried is not None and walk.facts[atom.out].weight and factor.coarse and not other.coarse:
         demand = demand._replace(change=demand.carried)
-    return demand._replace(statistic=True) if factor.is_weight and factor.coarse and factor.weight & other.depends else demand
+    return (
+        demand._replace(statistic=True)
+        if factor.is_weight and factor.coarse and factor.weight & other.depends
+        else demand
+    )
 
 
 DEMANDS.complete()

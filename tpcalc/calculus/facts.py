@@ -36,8 +36,8 @@ class Fact(NamedTuple):
     parity in one of ``mixed``; it is even in the rest.  ``cover``: of a sum, weights (odd or mixed) of which each
     summand flips with at least one: in a residual stream each branch has its own.
     ``weight``: bit set of the weights of which the value is made, along axes of theirs: a view, a merged or disturbed
-    weight, a function of its entries; 0 for anything else.  ``gathered``: rows of a weight picked by an index, or weights
-    mixed by numbers that depend on the inputs.  ``data``: depends on the inputs.
+    weight, a function of its entries; 0 for anything else.  ``gathered``: rows of a weight picked by an index, or
+    weights mixed by numbers that depend on the inputs.  ``data``: depends on the inputs.
     ``deviation``: order of what is left of the initial value beside one number that all its entries share, where that
     is less than its size (of 1/2 + n^-1: -1), else None.  ``apart``: bit set of the weights on which the deviation
     depends, but not the number.  ``mean``: of what is made of weights and constants alone, order of the mean of its
@@ -178,14 +178,8 @@ def spread(alignment: Alignment, K: Order, R: Order, weight: Fact, value: Fact) 
 
 
 def on_change(alignment: Alignment, K: Order, R: Order, weight: Fact) -> Order:
-    """What a sum over ``K`` adds to an initial weight on the change of a value: law 2; the mean of its entries, law 4."""
+    """What a sum over ``K`` adds to an initial weight on a change of a value: law 2; the mean of its entries, law 4."""
     return _with_mean(weight, alignment.initial_on_change(K, R), alignment.values(K))
-
-
-def update_effect(alignment: Alignment, K: Order, R: Order, weight: Fact) -> Order:
-    """What the change of a weight is in a sum over ``K``: its update by law 3, what is carried by its init by law 2."""
-    by_update = weight.update + alignment.weight_change(K)
-    return by_update if weight.own is None else max_order(by_update, weight.change + on_change(alignment, K, R, weight))
 
 
 def _with_mean(weight: Fact, by_entries: Order, by_mean: Order) -> Order:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Fact, Facts, WeightOrders, leaf_facts, roles
+from tpcalc.calculus.facts import Fact, Facts, WeightOrders, leaf_facts, on_change, roles, spread
 from tpcalc.calculus.laws import interpret
 from tpcalc.calculus.reading import Id, Reading, forth
 from tpcalc.lower.lowered import Lowered
@@ -105,8 +105,8 @@ FREEDOM.complete()
 class Freedom(NamedTuple):
     """How far each forward value follows the scale of weights (:class:`Follows`), with its nominal orders.
 
-    ``shift``: of free values, and the size at init of those made by a pinned weight.  ``facts``: nominal facts, in which every free value has order 0 and pinned ones
-    what follows from that.
+    ``shift``: of free values, and the size of those that a pinned weight makes but for its updates.  ``facts``: nominal
+    facts, in which every free value has order 0 and pinned ones what follows from that.
     """
 
     hops: dict[int, Optional[int]]
@@ -122,24 +122,33 @@ def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Ali
     for leaf in lowered.leaves:
         hops[leaf.value] = 0
 
-    def sized(atom: Atom, fact: Fact, by: Order) -> Optional[Order]:
-        """The size at init of what a pinned weight makes, and of views of it."""
-        s = atom.structure
-        if isinstance(s, st.Contract):
-            return fact.init if roles(s, facts[s.x], facts[s.y]) in ((True, False), (False, True)) else None
-        return by if isinstance(s, (st.View, st.Guard, st.Scale)) and s.x in shift else None
+    def sized(atom: Atom, by: Order) -> Optional[Order]:
+        """The size of what a pinned weight makes but for its updates, and of views of it."""
+        s: Any = atom.structure
+        if isinstance(s, (st.View, st.Guard, st.Scale)):
+            return by if s.x in shift else None
+        if not isinstance(s, st.Contract):
+            return None
+        x, y = facts[s.x], facts[s.y]
+        kinds = roles(s, x, y)
+        if kinds[0] == kinds[1]:
+            return None
+        w, v, rest = (x, y, s.rest_x) if kinds[0] else (y, x, s.rest_y)
+        moved = on_change(alignment, s.K, rest, w) + v.change
+        return w.init + max_order(spread(alignment, s.K, rest, w, v) + v.init, moved)
 
     def keep(atom: Atom, follows: Optional[Follows]) -> None:
         near, by = follows or PINNED
         fact = interpret(lowered, atom, facts, alignment)
         hops[atom.out] = None
-        if near is None and follows is not None and (by := sized(atom, fact, by)) is not None:
-            shift[atom.out] = by
+        if near is None and follows is not None and (size := sized(atom, by)) is not None:
+            shift[atom.out] = size
         if near is not None and fact.trained is not MINUS_INFINITY:
             hops[atom.out] = near + 1
             shift[atom.out] = by
             change = fact.change if fact.change is MINUS_INFINITY else ZERO
-            fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None)
+            mean = MINUS_INFINITY if fact.init is MINUS_INFINITY else fact.mean - fact.init
+            fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None, mean=mean, own=None)
         facts[atom.out] = fact
 
     forth(FREEDOM, lowered, (hops, shift, facts), keep, backward=False)

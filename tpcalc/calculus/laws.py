@@ -35,7 +35,6 @@ from tpcalc.calculus.facts import (
     repeated,
     roles,
     spread,
-    update_effect,
 )
 from tpcalc.calculus.reading import Reading, forth
 from tpcalc.lower.lowered import Lowered
@@ -171,18 +170,16 @@ def _modulated(weight: Fact, by: Fact) -> int:
 
 def _own_of_product(x: Fact, y: Fact) -> Order:
     """A change of one number for many entries carries their init along."""
-    return max_order(
-        *(a.update + b.trained for a, b in ((x, y), (y, x)) if b.coarse or not a.coarse), MINUS_INFINITY
-    )
+    return max_order(*(a.update + b.trained for a, b in ((x, y), (y, x)) if b.coarse or not a.coarse), MINUS_INFINITY)
 
 
 def _mean_of_product(x: Fact, y: Fact, cancels: bool) -> Order:
-    """The product of the means, where the factors are independent; of what depends on inputs its size."""
+    """The product of the means, where the factors are independent; of a number for many entries its size."""
     if cancels:
         return MINUS_INFINITY
-    if x.depends & y.depends:
+    if x.depends & y.depends and x.coarse == y.coarse:
         return x.init + y.init
-    return sum((f.mean if f.weight or not f.data else f.init for f in (x, y)), ZERO)
+    return sum((f.init if f.coarse or f.data else f.mean for f in (x, y)), ZERO)
 
 
 @LAWS.law(st.Contract)
@@ -191,7 +188,7 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     K = s.K
     x_weight, y_weight = roles(s, x, y)
     terms = product_parity(x, y)
-    x_on_change, y_on_change = (on_change(alignment, K, rest, w) for rest, w in ((s.rest_x, x), (s.rest_y, y)))
+    sides = ((s.rest_x, x, x_weight), (s.rest_y, y, y_weight))
     mean = MINUS_INFINITY
     if x_weight and y_weight:
         mean = _mean_of_product(x, y, bool(terms.odd or terms.cover)) + K
@@ -202,24 +199,19 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     else:
         grows = K / 2 if terms.odd or terms.cover else K
     init = x.init + y.init + grows
-    moved_x, moved_y = (
-        max_order(
-            a.update + K_update(alignment, K, b, b_weight, b_on_change),
-            update_effect(alignment, K, rest, a) + b.trained if a_weight and a.own is not None else MINUS_INFINITY,
-        )
-        if a_weight
-        else a.change + K_update(alignment, K, b, b_weight, b_on_change)
-        for a, a_weight, rest, b, b_weight, b_on_change in (
-            (x, x_weight, s.rest_x, y, y_weight, y_on_change),
-            (y, y_weight, s.rest_y, x, x_weight, x_on_change),
-        )
-    )
+    x_adds, y_adds = (K_update(alignment, K, rest, w, is_weight) for rest, w, is_weight in sides)
+    moved_x = max_order(x.update + y_adds, _carried(alignment, K, s.rest_x, x, x_weight) + y.trained)
+    moved_y = max_order(y.update + x_adds, _carried(alignment, K, s.rest_y, y, y_weight) + x.trained)
     change = max_order(moved_x, moved_y)
     trained = max_order(init, change)
     if not (x_weight and y_weight):
         # a transient (what a norm makes of a value that starts small) counts in init and change, not in what remains
-        w, v, moves = (x, y, x_on_change) if x_weight else (y, x, y_on_change)
-        trained = min(trained, v.trained + K_update(alignment, K, w, x_weight or y_weight, moves))
+        v, adds = (
+            (y, K_update(alignment, K, s.rest_x, x, True))
+            if x_weight
+            else (x, K_update(alignment, K, s.rest_y, y, y_weight))
+        )
+        trained = min(trained, v.trained + adds)
     weight = (x.weight | y.weight) if (x_weight and y_weight and not x.data and not y.data) else 0
     own = None
     mixed_in = mixes(s)
@@ -242,14 +234,23 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     return deviating(fact, product_deviation(x, y) + K / 2, x.apart | y.apart)
 
 
-def K_update(alignment: Alignment, K: Order, other: Fact, other_weight: bool, moves: Order) -> Order:
+def K_update(alignment: Alignment, K: Order, rest: Order, other: Fact, other_weight: bool) -> Order:
     """What the other operand contributes to the effect of a change: its initial part by law 2, its own change by law 3.
 
     For a value, law 4: all of it, aligned.
     """
     if other_weight:
-        return max_order(moves + other.init, alignment.weight_change(K) + other.update)
+        by_update = other.update + alignment.weight_change(K)
+        carried = _carried(alignment, K, rest, other, other_weight)
+        return max_order(on_change(alignment, K, rest, other) + other.init, by_update, carried)
     return alignment.values(K) + other.trained
+
+
+def _carried(alignment: Alignment, K: Order, rest: Order, weight: Fact, is_weight: bool) -> Order:
+    """The effect of that change of a weight which its init carries, by law 2."""
+    if not is_weight or weight.own is None:
+        return MINUS_INFINITY
+    return weight.change + on_change(alignment, K, rest, weight)
 
 
 @LAWS.law(st.Reduce)

@@ -36,7 +36,7 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
 
 
 def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int], centred: set[int]) -> None:
-    """``data``: constants made from inputs.  ``centred``: those of which a rule knows more than the largest entry tells."""
+    """``data``: constants made from inputs.  ``centred``: those of which a rule knows more than their largest entry."""
     values = wiring.program.values
     structures = wiring.registry.structure(node, values)
     if node.phase == "forward":

@@ -245,7 +245,9 @@ class Atom:
 
 def linear_at_zero(structure: Structure) -> bool:
     """Whether it is a nonlinearity with f(0) = 0 and a slope there: it vanishes with what enters."""
-    return structure.zero if isinstance(structure, Bounded) else isinstance(structure, LinearLike) and not structure.offset
+    return (
+        structure.zero if isinstance(structure, Bounded) else isinstance(structure, LinearLike) and not structure.offset
+    )
 
 
 def operands(structure: Structure) -> tuple[Any, ...]:
