@@ -32,8 +32,8 @@ class Demand(NamedTuple):
     demand, ``partner`` the value it meets there; ``excess`` tells how much of a value-value product's excess is passed
     on, and ``excess_at`` the atom of that product.  ``meets_weight``: only constants stand between the value and a
     weight, which makes up for them itself.  ``statistic``: asked of a weight through a mean of its entries (a norm),
-    which bounds its orders and is no use of it.  ``carried``: of a weight, what its init may change by along with coarse
-    numbers (:class:`~tpcalc.calculus.facts.Fact`); None: as any change.
+    which bounds its orders and is no use of it.  ``carried``: of a weight, what its init may change by along with
+    coarse numbers (:class:`~tpcalc.calculus.facts.Fact`); None: as any change.
     """
 
     init: Order

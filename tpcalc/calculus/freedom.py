@@ -129,7 +129,8 @@ def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Ali
             return by if s.x in shift else None
         if not isinstance(s, st.Contract):
             return None
-        x, y = facts[s.x], facts[s.y]
+        pair: Any = s
+        x, y = facts[pair.x], facts[pair.y]
         kinds = roles(s, x, y)
         if kinds[0] == kinds[1]:
             return None
