@@ -178,19 +178,29 @@ def test_what_enters_a_norm_has_budget_0_and_nothing_starves(demand):
     assert asked(walk(), structure, demand) == {X: [Demand(ZERO, ZERO, False, "", at(structure))]}
 
 
+@pytest.mark.parametrize("structure", [Normalise(X, ZERO), Discrete((X,), "odd")], ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize(
-    "shift, allowed, relative",
-    [(ZERO, -ONE, -ONE), (-HALF, -ONE, -HALF), (-HALF, -HALF, ZERO), (ZERO, ONE, ZERO), (HALF, ONE, ZERO)],
+    "size, init, change, tight, relative",
+    [
+        (ZERO, -HALF, -ONE, False, -HALF),  # before a norm or a gain its own size does not matter
+        (-HALF, -HALF, -ONE, False, -HALF),
+        (-ONE, -HALF, -ONE, False, -HALF),
+        (ZERO, -HALF, -ONE, True, -HALF),  # too large: a constant makes up for it
+        (-HALF, -HALF, -ONE, True, -HALF),
+        (-ONE, -HALF, -ONE, True, ZERO),  # smaller than it may be: it may change as much as it is large
+        (-ONE, -HALF, -Fraction(5, 4), True, -QUARTER),
+        (ZERO, -ONE, -ONE, False, ZERO),
+    ],
 )
-def test_a_normalised_weight_counts_updates_relative_to_its_size(shift, allowed, relative):
-    """W / |W| may change by n^allowed and has size n^shift: W may change by n^(allowed - shift) of itself."""
-    structure = Normalise(X, shift)
-    demand = GIVEN._replace(change=allowed, use=ELSEWHERE)
-    expected = Demand(ZERO, relative, False, "", at(structure), ELSEWHERE if relative < 0 else None)
-    for x in (weight(), value()):
-        assert asked(walk(x=x, out=weight()), structure, demand)[X] == [
-            expected if x.weight else expected._replace(use=expected.use and None)
-        ]
+def test_a_weight_of_pinned_size_counts_updates_relative_to_it(structure, size, init, change, tight, relative):
+    """W / |W|, sign(W) of size n^size, which may be n^init and change by n^change."""
+    demand = Demand(init, change, tight, "", use=ELSEWHERE)
+    (found,) = asked(walk(x=weight(), out=weight(A=-size)), structure, demand)[X]
+    assert (found.init, found.change, found.use) == (ZERO, -HALF + relative, ELSEWHERE)  # W is n^-1/2
+
+
+def test_a_norm_of_what_no_use_is_known_of_asks_for_order_0():
+    structure = Normalise(X, ZERO)
     assert asked(walk(x=weight(), out=weight()), structure, None)[X] == [Demand(ZERO, ZERO, False, "", at(structure))]
 
 
@@ -256,8 +266,9 @@ def test_a_weight_may_be_what_its_result_may_less_what_the_contraction_adds(met,
     structure = Contract(X, Y, K, five, R) if swap else Contract(X, Y, K, R, five)
     w, v = (Y, X) if swap else (X, Y)
     found = asked(walk(**{"xy"[w]: weight(), "xy"[v]: met}), structure, GIVEN)
+    carried = -HALF - max(K / 2, K - R / 2) - met.trained  # what a gain of its rows may do: law 2
     assert found == {
-        w: [GIVEN._replace(init=-QUARTER - init, change=-HALF - change, use=at(structure), partner=v)],
+        w: [GIVEN._replace(init=-QUARTER - init, change=-HALF - change, use=at(structure), partner=v, carried=carried)],
         v: [Demand(ZERO, ZERO, False, "", at(structure), meets_weight=True)],
     }
 
@@ -298,9 +309,9 @@ def test_two_weights_that_meet_share_the_demand_and_ask_nothing_of_values():
     structure = Contract(X, Y, ONE, ONE, ONE)
     found = asked(walk(x=weight(0), y=weight(1, A=ONE)), structure, GIVEN)
     # A is n^-1 and changes by n^-1: B may be larger by law 2 with K/2; its update by law 3
-    b = GIVEN._replace(init=-QUARTER + 1 - HALF, change=-HALF + 1 - 1, use=at(structure), partner=Y)
+    b = GIVEN._replace(init=-QUARTER + 1 - HALF, change=-HALF + 1 - 1, use=at(structure), partner=Y, carried=ZERO)
     # B is n^-1/2 and changes by n^-1: n^(-1/2 + 1/2) at init
-    a = GIVEN._replace(init=-QUARTER, change=-HALF + HALF - 1, use=at(structure), partner=X)
+    a = GIVEN._replace(init=-QUARTER, change=-HALF + HALF - 1, use=at(structure), partner=X, carried=-HALF)
     assert found == {X: [b], Y: [a]}
 
 

@@ -45,6 +45,7 @@ from tpcalc.rules.structures import (
     Product,
     Reduce,
     Scale,
+    Slope,
     Softmax,
     Structure,
     Sum,
@@ -178,6 +179,8 @@ def test_orders(structure, facts, orders):
 
 #: All that is known of the result, for operands of which all is known.
 FUNCTION = LOADED._replace(weight=0, gathered=False)  # of a value: no weight any more
+#: A function of a weight is one.
+MADE = weight(0)._replace(deviation=None)
 WHOLE = [
     (View(0), (LOADED,), LOADED),
     (Guard(0), (LOADED,), LOADED),
@@ -190,8 +193,9 @@ WHOLE = [
         (LOADED,),
         LOADED._replace(init=-HALF, trained=Fraction(3, 2), change=Fraction(7, 4), gathered=False),
     ),
-    (Known(-HALF), (), constant(-HALF)),
-    (Known(-HALF, data=True), (), constant(-HALF)._replace(data=True)),
+    (Known(-HALF), (), constant(-HALF, -HALF)),
+    (Known(-HALF, centred=True), (), constant(-HALF)),
+    (Known(-HALF, data=True), (), constant(-HALF, -HALF)._replace(data=True)),
     (Power(0, Fraction(3), "odd"), (LOADED,), FUNCTION._replace(init=Fraction(-3), trained=HALF * 3, change=HALF * 3)),
     (Power(0, ONE, "even"), (PLAIN,), PLAIN._replace(odd=0)),
     (Power(0, ONE), (PLAIN,), PLAIN._replace(odd=0, mixed=0b011)),
@@ -211,8 +215,20 @@ WHOLE = [
     (Normalise(0, ZERO), (weight(0),), Fact(ZERO, ZERO, -HALF, 1, 1, 0, 1)),
     (Normalise(0, ZERO), (LOADED,), FUNCTION._replace(init=ZERO, trained=ZERO, change=ZERO)),  # rows are values
     (Discrete((0,)), (LOADED,), FUNCTION._replace(init=ZERO, trained=ZERO, change=ZERO, odd=0, mixed=0b0011)),
-    (Discrete((0,)), (weight(0),), Fact(ZERO, ZERO, -HALF, 1, 0, 1)),
-    (Discrete(()), (), constant(ZERO)),
+    (Discrete((0,)), (weight(0),), Fact(ZERO, ZERO, -HALF, 1, 0, 1, 1, mean=ZERO)),
+    (Discrete((0,), "odd"), (weight(0),), Fact(ZERO, ZERO, -HALF, 1, 1, 0, 1)),
+    (Discrete((0, 1)), (weight(0), PLAIN), Fact(ZERO, ZERO, -HALF, 0b111, 0, 0b11, data=True, mean=ZERO)),
+    (Discrete((0, 1)), (weight(0), weight(1)), Fact(ZERO, ZERO, -HALF, 0b11, 0, 0b11, 0b11, mean=ZERO)),
+    (Discrete(()), (), constant(ZERO, ZERO)),
+    # the mean of a function's entries: none of an odd one, x^2 of one that is smooth at 0, else its size
+    (Bounded(0, True, "odd"), (weight(0),), MADE),
+    (LinearLike(0), (weight(0),), MADE._replace(odd=0, mixed=1, mean=-ONE)),
+    (Power(0, ONE, "even"), (weight(0),), MADE._replace(odd=0, mean=-HALF)),
+    (Power(0, ONE), (weight(0),), MADE._replace(odd=0, mixed=1, mean=-HALF)),
+    (Power(0, TWO, "even"), (weight(0),), MADE._replace(init=-ONE, trained=-ONE, change=-HALF - 1, odd=0, mean=-ONE)),
+    (Exp(0), (weight(0),), Fact(ZERO, ZERO, -ONE, weight=1, deviation=-HALF, apart=1, mean=ZERO)),
+    (Slope(0), (weight(0),), Fact(ZERO, ZERO, -ONE, deviation=-HALF, apart=1)),
+    (Centre(0), (weight(0)._replace(mean=-HALF),), MADE),
     # f(0) != 0 of what vanishes at init is a constant then, whatever becomes of it
     (Exp(0), (PLAIN._replace(init=-ONE),), Fact(ZERO, ZERO, -ONE, data=True, deviation=-ONE, apart=0b111)),
     (Softmax(0, ZERO), (PLAIN._replace(init=-ONE),), Fact(ZERO, ZERO, -ONE, data=True, deviation=-ONE, apart=0b111)),
@@ -568,10 +584,10 @@ def test_signs_run_along_own_axes(rests, weights, odd):
 
 def test_what_is_repeated_shares_its_signs():
     x = PLAIN._replace(cover=0b010)
-    assert law(View(0, repeated=True), x) == PLAIN._replace(odd=0, mixed=0b011)
+    assert law(View(0, repeated=True), x) == PLAIN._replace(odd=0, mixed=0b011, coarse=True)
     assert law(View(0), x) == x
     rows = LOADED._replace(cover=0b0010)
-    assert law(Gather(0, repeated=True), rows) == LOADED._replace(odd=0, mixed=0b0011)
+    assert law(Gather(0, repeated=True), rows) == LOADED._replace(odd=0, mixed=0b0011, coarse=True)
     assert law(Gather(0), rows) == rows
 
 
@@ -748,12 +764,12 @@ def test_numbers_have_no_parity():
     lowered, orders = small_program(), {"W": WeightOrders(HALF, ONE)}
     plain = propagate(lowered, orders)
     leaves = propagate(replace(lowered, finite=frozenset((10, 11, 99))), orders)
-    assert plain[10] == weight_fact(0, orders["W"]) and leaves[10] == plain[10]._replace(odd=0)
+    assert plain[10] == weight_fact(0, orders["W"]) and leaves[10] == plain[10]._replace(odd=0, coarse=True)
     assert leaves[11].odd == 0 and leaves[11].weight == 2
     made = propagate(replace(lowered, finite=frozenset((20,))), orders)
     assert plain[20].odd == plain[22].odd == made[10].odd == 1
-    assert made[20] == plain[20]._replace(odd=0) and made[22] == plain[22]._replace(odd=0)
-    assert _number(LOADED._replace(cover=0b1)) == LOADED._replace(odd=0, mixed=0)
+    assert made[20] == plain[20]._replace(odd=0, coarse=True) and made[22] == plain[22]._replace(odd=0)
+    assert _number(LOADED._replace(cover=0b1)) == LOADED._replace(odd=0, mixed=0, coarse=True)
 
 
 def test_the_backward_pass_is_interpreted_on_request():

@@ -131,6 +131,7 @@ OF_ORDER_0 = {
     Log: "as above",
     Softmax: "as above",
     Normalise: "of its order whatever enters",
+    Discrete: "of its order whatever enters",
 }
 
 

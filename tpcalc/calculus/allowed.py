@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Fact, Facts, roles
+from tpcalc.calculus.facts import Fact, Facts, on_change, roles
 from tpcalc.calculus.limits import NORM, STREAM, limits
 from tpcalc.calculus.reading import Id, Reading, back
 from tpcalc.lower.lowered import Lowered
@@ -125,8 +125,8 @@ def contract(s: st.Contract, most: Order, state: Allowance, atom: Atom) -> None:
     for x, y, other_weight, rest in ((s.x, s.y, y_weight, s.rest_y), (s.y, s.x, x_weight, s.rest_x)):
         if other_weight and facts[y].init is not MINUS_INFINITY:  # law 2, of two weights with what the other one leaves
             moved = facts[y].change + state.alignment.weight_change(s.K) if x_weight and y_weight else MINUS_INFINITY
-            on_change = state.alignment.initial_on_change(s.K, rest)
-            state.past(x, most, max_order(facts[y].init + on_change, moved))
+            by_init = facts[y].init + on_change(state.alignment, s.K, rest, facts[y])
+            state.past(x, most, max_order(by_init, moved))
         else:  # laws 3 and 4
             state.past(x, most, facts[y].trained + state.alignment.values(s.K))
 

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, roles, spread
+from tpcalc.calculus.facts import Facts, on_change, roles, spread
 from tpcalc.calculus.limits import base, passes
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.queries import trail
 from tpcalc.rules import structures as st
-from tpcalc.rules.structures import Atom
+from tpcalc.rules.structures import Atom, linear_at_zero, operands
 
 INIT, LR, SITE = "init", "lr", "multiplier"
 
@@ -257,12 +257,12 @@ def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Bac
         if not is_weight:
             continue
         weight, value = search.facts[w], search.facts[v]
-        on_change = search.alignment.initial_on_change(s.K, rest)
+        moves = on_change(search.alignment, s.K, rest, weight)
         if partner_weight:
             grows = s.K if weight.weight & value.weight else s.K / 2
         else:
             grows = spread(search.alignment, s.K, rest, weight, value)
-        on_values = weight.init + on_change + value.change
+        on_values = weight.init + moves + value.change
         at_init = on_values if large.change else max_order(weight.init + grows + value.init, on_values)
         updated = weight.change + search.alignment.weight_change(s.K) + value.trained
         if not partner_weight and search.suspect(v, large.change, base(search.lowered, v)):
@@ -307,23 +307,61 @@ MERGED: Reading[Callable[[Any, Share, Search], "Iterator[Fault | Share]"]] = Rea
     "merged", "which of the weights that it is made of?"
 )
 
-MERGED.silent(
-    st.Known,
-    st.LinearLike,
-    st.Bounded,
-    st.Slope,
-    st.Exp,
-    st.Log,
-    st.Softmax,
-    st.Power,
-    st.Discrete,
-    why="it makes no weight of a weight",
-)
+MERGED.silent(st.Known, why="it has no operand")
+MERGED.silent(st.Slope, why="there is none in a forward pass")
 
 
 @MERGED.law(st.View, st.Centre, st.Guard, st.Gather, st.Scale, st.Reduce)
 def same_weight(s: Any, share: Share, search: Search) -> Iterator[Share]:
     yield share._replace(operand=s.x)
+
+
+@MERGED.law(st.Power)
+def power_of_a_weight(s: st.Power, share: Share, search: Search) -> "Iterator[Fault | Share]":
+    """A change is k w^(k-1) dw: smaller with the init; an inverse is not mended by less."""
+    if s.k <= 0:
+        yield from of_its_own_size(s, share, search)
+        return
+    x = search.facts[s.x]
+    mended = max_order(share.init, ZERO) / s.k
+    full = x.init is MINUS_INFINITY or x.change >= x.init - mended
+    yield Share(s.x, share.init / s.k, share.change / s.k if full else share.change - (s.k - 1) * mended)
+
+
+@MERGED.law(st.LinearLike, st.Bounded)
+def nonlinear_weight(s: Any, share: Share, search: Search) -> "Iterator[Fault | Share]":
+    """What exceeds order 0 is cut off by a bounded function."""
+    if not linear_at_zero(s):
+        yield from of_its_own_size(s, share, search)
+        return
+    x, fact = search.facts[s.x], search.facts[share.operand]
+    yield Share(s.x, _beyond(x.init, fact.init, share.init), _beyond(x.change, fact.change, share.change))
+
+
+@MERGED.law(st.Exp, st.Log, st.Softmax, st.Discrete)
+def of_its_own_size(s: Any, share: Share, search: Search) -> "Iterator[Fault | Share]":
+    """Of a size that is not that of the weight: only its update can be mended, as long as that is not all of it."""
+    fact, atom = search.facts[share.operand], search.lowered.maker[share.operand]
+    if share.init > ZERO:
+        yield Fault(SITE, None, atom, share.init)
+    if share.change <= ZERO:
+        return
+    for x in operands(s):
+        own = search.facts[x]
+        by: Order = ZERO  # by what its change is multiplied, as long as it is small
+        if isinstance(s, (st.Log, st.Discrete, st.Power)):
+            if own.init is MINUS_INFINITY:
+                yield Fault(SITE, None, atom, share.change)
+                continue
+            by = (s.k - 1 if isinstance(s, st.Power) else -1) * own.init
+        elif isinstance(s, st.Softmax) and not s.log:
+            by = -s.growth
+        yield Share(x, MINUS_INFINITY, _beyond(own.change + by, fact.change, share.change))
+
+
+def _beyond(order: Order, cut_off: Order, excess: Order) -> Order:
+    """The excess of an order of which a function cuts off what is beyond its own."""
+    return excess if cut_off is MINUS_INFINITY or order is MINUS_INFINITY else excess + (order - cut_off)
 
 
 @MERGED.law(st.Sum)

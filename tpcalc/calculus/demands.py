@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, roles, spread
+from tpcalc.calculus.facts import Facts, mixes, on_change, roles, spread
 from tpcalc.calculus.freedom import ABSORBING, Freedom
 from tpcalc.calculus.limits import LIMITS, NORM, OUTPUT, WEIGHT
 from tpcalc.calculus.reading import Id, Reading, back
 from tpcalc.lower.lowered import Lowered
 from tpcalc.rules import structures as st
-from tpcalc.rules.structures import Atom, operands
+from tpcalc.rules.structures import Atom, linear_at_zero, operands
 
 
 class Demand(NamedTuple):
@@ -31,7 +31,9 @@ class Demand(NamedTuple):
     ``origin`` is the atom where the budget of 0 stands (None: an output), ``use`` the atom at which a weight meets this
     demand, ``partner`` the value it meets there; ``excess`` tells how much of a value-value product's excess is passed
     on, and ``excess_at`` the atom of that product.  ``meets_weight``: only constants stand between the value and a
-    weight, which makes up for them itself.
+    weight, which makes up for them itself.  ``statistic``: asked of a weight through a mean of its entries (a norm),
+    which bounds its orders and is no use of it.  ``carried``: of a weight, what its init may change by along with
+    coarse numbers (:class:`~tpcalc.calculus.facts.Fact`); None: as any change.
     """
 
     init: Order
@@ -44,9 +46,12 @@ class Demand(NamedTuple):
     excess: Order = ZERO
     excess_at: Optional[Atom] = None
     meets_weight: bool = False
+    statistic: bool = False
+    carried: Optional[Order] = None
 
     def shifted(self, by: Order, **changes: Any) -> "Demand":
-        return self._replace(init=self.init - by, change=self.change - by, **changes)
+        carried = None if self.carried is None else self.carried - by
+        return self._replace(init=self.init - by, change=self.change - by, carried=carried, **changes)
 
 
 class Conflict(NamedTuple):
@@ -184,25 +189,67 @@ DEMANDS: Reading[Callable[[Any, Any, Walk, Atom], None]] = Reading(
 )
 
 DEMANDS.silent(st.Known, why="it has no operand")
-DEMANDS.silent(st.Discrete, why="no gradient passes: whatever enters, less of it is the same")
 DEMANDS.silent(st.Slope, why="bounded whatever enters; the function itself asks, in the forward pass")
 
 
 @DEMANDS.law(st.LinearLike, st.Bounded, st.Exp, st.Log, st.Softmax, unasked=True)
 def nonlinearity(s: Any, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
-    """Whatever becomes of the result: above order 0 it saturates, below it is linear."""
+    """Whatever becomes of the result: above order 0 it saturates, below it is linear.
+
+    A weight is asked what is asked of its function, which may well be linear.
+    """
+    if walk.facts[atom.out].is_weight:
+        if demand is not None:
+            of_weight(s, demand, walk, atom)
+        return
     for limit in LIMITS[type(s)](s, atom, walk.facts, walk.lowered):
         walk.ask(limit.value, Demand(ZERO, ZERO, True, f"enters a {limit.words}", atom))
+
+
+def of_weight(s: Any, demand: Demand, walk: Walk, atom: Atom) -> None:
+    """A function of a weight: what vanishes with the weight is asked for by its size, else only its update counts."""
+    if linear_at_zero(s):
+        walk.ask(s.x, capped(demand))
+        return
+    by = relative(demand, walk, atom)
+    if isinstance(s, st.Log):
+        by = walk.facts[s.x].init + min(by, ZERO)
+    else:
+        by = min(by + walk.facts[atom.out].init + (ZERO if not isinstance(s, st.Softmax) or s.log else s.growth), ZERO)
+    walk.ask(s.x, demand._replace(init=ZERO, change=by))
+
+
+def relative(demand: Demand, walk: Walk, atom: Atom) -> Order:
+    """By how much what is made of a weight may change, relative to a size that no weight can change.
+
+    Where that is too large, a constant has to make up for it (a site); where what follows does not mind, less is
+    enough.
+    """
+    fact = walk.facts[atom.out]
+    by = demand.change - fact.init
+    excess = fact.init - demand.init
+    return by + (max(excess, ZERO) if demand.tight else excess)
+
+
+@DEMANDS.law(st.Discrete)
+def discrete(s: st.Discrete, demand: Demand, walk: Walk, atom: Atom) -> None:
+    """No gradient passes: whatever enters, less of it is the same.  The update of a weight counts relative to it."""
+    if walk.facts[atom.out].is_weight:
+        for x in s.xs:
+            if walk.facts[x].is_weight:
+                own = max_order(walk.facts[x].init, walk.facts[x].trained)
+                walk.ask(x, demand._replace(init=ZERO, change=own + min(relative(demand, walk, atom), ZERO)))
 
 
 @DEMANDS.law(st.Normalise, unasked=True)
 def normalise(s: st.Normalise, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
     """The size of what enters is free (0); of a normalised weight the update counts relative to that."""
-    relative: Order = ZERO
-    use = None
-    if demand is not None and walk.facts[atom.out].is_weight and demand.change < s.shift:
-        relative, use = demand.change - s.shift, demand.use
-    walk.ask(s.x, Demand(ZERO, relative, False, NORM, atom), use)
+    if demand is not None and walk.facts[atom.out].is_weight and demand.use is not None:
+        own = max_order(walk.facts[s.x].init, walk.facts[s.x].trained)
+        change = own + min(relative(demand, walk, atom), ZERO)
+        walk.ask(s.x, Demand(ZERO, change, False, NORM, atom, demand.use, demand.partner))
+    else:
+        walk.ask(s.x, Demand(ZERO, ZERO, False, NORM, atom))
 
 
 @DEMANDS.law(st.View, st.Centre, st.Guard)
@@ -234,14 +281,21 @@ def total(s: st.Sum, demand: Demand, walk: Walk, atom: Atom) -> None:
 
 @DEMANDS.law(st.Reduce)
 def reduce(s: st.Reduce, demand: Demand, walk: Walk, atom: Atom) -> None:
-    walk.ask(s.x, capped(demand.shifted(s.K), "is summed over a growing axis" if s.K else demand.law))
+    asked = capped(demand.shifted(s.K), "is summed over a growing axis" if s.K else demand.law)
+    walk.ask(s.x, asked._replace(statistic=True) if walk.facts[atom.out].is_weight else asked)
 
 
 @DEMANDS.law(st.Power)
 def power(s: st.Power, demand: Demand, walk: Walk, atom: Atom) -> None:
     """An inverse is larger for less: what it divides by keeps order 0."""
     if s.k > 0:
-        walk.ask(s.x, capped(demand._replace(init=demand.init / s.k, change=demand.change / s.k)))
+        init, change = demand.init / s.k, demand.change / s.k
+        if walk.facts[atom.out].is_weight:  # of k w^(k-1) dw
+            change = demand.change - (s.k - 1) * init
+        walk.ask(s.x, capped(demand._replace(init=init, change=change)))
+    elif walk.facts[atom.out].is_weight:
+        own = min(walk.facts[s.x].init, ZERO) if walk.facts[s.x].init > MINUS_INFINITY else ZERO
+        walk.ask(s.x, Demand(ZERO, own, False, "is divided by", atom, statistic=True))
     else:
         walk.ask(s.x, Demand(ZERO, ZERO, False, "is divided by", atom))
 
@@ -268,12 +322,16 @@ def weight_use(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom,
             continue
         weight, value = walk.facts[w], walk.facts[v]
         if demand is not None and value.trained is not MINUS_INFINITY:
-            on_change = walk.alignment.initial_on_change(s.K, rest)
-            init = max_order(spread(walk.alignment, s.K, rest, weight, value) + value.init, on_change + value.change)
+            moves = on_change(walk.alignment, s.K, rest, weight)
+            moved = moves + value.change
+            init = max_order(spread(walk.alignment, s.K, rest, weight, value) + value.init, moved)
             change = walk.alignment.weight_change(s.K) + value.trained
-            asked: Id = v
-            own = demand._replace(init=demand.init - init, change=demand.change - change)
-            walk.ask(w, own._replace(use=atom, partner=asked))
+            carried = (demand.change if demand.carried is None else demand.carried) - moves - value.trained
+            own = demand._replace(init=demand.init - init, change=demand.change - change, carried=carried)
+            if demand.use is None or mixes(s) != w:  # else it is used where what it is mixed into is
+                asked: Id = v
+                own = own._replace(use=atom, partner=asked)
+            walk.ask(w, own)
     if x_weight and y_weight:
         return
     cap = walk.caps.get(atom.out, ZERO)
@@ -291,7 +349,7 @@ def share(s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom, K
         # neither follows a weight as a whole, but a part may (the gain of 1 + w)
         for vid, met in ((s.x, y), (s.y, x)):
             if met is not MINUS_INFINITY:
-                walk.ask(vid, demand.shifted(K + met, tight=False), atom)
+                walk.ask(vid, of_factor(vid, demand.shifted(K + met, tight=False), s, walk, atom), atom)
         return
     (absorber,) = ABSORBING[type(s)](s, hops)
     other: Id = s.y if absorber == s.x else s.x
@@ -300,22 +358,47 @@ def share(s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom, K
         return
     if hops[other] is None and facts[other].is_weight:
         # a normalised direction under a gain: it can't be smaller, and its change is a change of the product
-        walk.ask(other, demand.shifted(facts[absorber].trained, tight=False))
+        walk.ask(other, of_factor(other, demand.shifted(facts[absorber].trained, tight=False), s, walk, atom))
     elif hops[other] is None:
+        # made by a pinned weight, it has a size at init that no update is to exceed
+        met = min(met, walk.shift.get(other, met))
         walk.ask(other, Demand(max(met, ZERO), max(met, ZERO), False, "multiplies another value", atom))
     else:
         # a free partner keeps the order that the code's constants give it
         own = walk.shift.get(other, ZERO)
         met = min(met, own)
         # a product of weights is updated through both: each alone must keep the update of the product within its budget
-        change = min(own, demand.change - facts[absorber].trained) if walk.facts[atom.out].is_weight else own
-        walk.ask(other, Demand(own, change, True, "multiplies another value", atom), atom)
-    passed = demand.shifted(K + met)
+        change = own
+        if facts[atom.out].is_weight:
+            change = min(own, of_factor(other, demand.shifted(facts[absorber].trained), s, walk, atom).change)
+        kept = Demand(own, change, True, "multiplies another value", atom)
+        if remains(other, s, demand, walk, atom):
+            kept = kept._replace(use=demand.use, partner=demand.partner)
+        walk.ask(other, kept, atom)
+    passed = of_factor(absorber, demand.shifted(K + met), s, walk, atom)
     if K > 0 and passed.change < 0 and passed.change < demand.change:
         passed = passed._replace(excess=-passed.change, excess_at=atom)
-    if facts[absorber].is_weight:
+    if facts[absorber].is_weight and not remains(absorber, s, demand, walk, atom):
         passed = passed._replace(use=atom, partner=other)
     walk.ask(absorber, passed)
+
+
+def remains(vid: Id, s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom) -> bool:
+    """Whether a factor is the weight that the product still is, and that is used where the product is."""
+    result, factor = walk.facts[atom.out], walk.facts[vid]
+    return demand.use is not None and bool(result.weight & factor.weight) and not factor.coarse
+
+
+def of_factor(vid: Id, demand: Demand, s: st.Product | st.Contract, walk: Walk, atom: Atom) -> Demand:
+    """What is asked of a factor of a product: a gain of the rows of a weight carries their init along."""
+    factor, other = walk.facts[vid], walk.facts[s.y if vid == s.x else s.x]
+    if demand.carried is not None and walk.facts[atom.out].weight and factor.coarse and not other.coarse:
+        demand = demand._replace(change=demand.carried)
+    return (
+        demand._replace(statistic=True)
+        if factor.is_weight and factor.coarse and factor.weight & other.depends
+        else demand
+    )
 
 
 DEMANDS.complete()

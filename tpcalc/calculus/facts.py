@@ -35,11 +35,16 @@ class Fact(NamedTuple):
     depends on ``depends``; it flips sign with a weight in ``odd``, and along every growing axis signs differ; it has no
     parity in one of ``mixed``; it is even in the rest.  ``cover``: of a sum, weights (odd or mixed) of which each
     summand flips with at least one: in a residual stream each branch has its own.
-    ``weight``: bit set of the weights of which the initial value is a linear random tensor (a view, a scaled or merged
-    weight), 0 for anything else.  ``gathered``: rows of a weight picked by an index.  ``data``: depends on the inputs.
+    ``weight``: bit set of the weights of which the value is made, along axes of theirs: a view, a merged or disturbed
+    weight, a function of its entries; 0 for anything else.  ``gathered``: rows of a weight picked by an index, or
+    weights mixed by numbers that depend on the inputs.  ``data``: depends on the inputs.
     ``deviation``: order of what is left of the initial value beside one number that all its entries share, where that
     is less than its size (of 1/2 + n^-1: -1), else None.  ``apart``: bit set of the weights on which the deviation
-    depends, but not the number.
+    depends, but not the number.  ``mean``: of what is made of weights and constants alone, order of the mean of its
+    initial entries, which adds up in a sum whatever meets it; minus infinity where their signs cancel.  ``coarse``: one
+    number for all entries along some growing axis (broadcast), or without growing axes.  ``own``: order of that part of
+    the change of a weight which laws 3 and 4 are about; the rest is what it is at init times a change of ``coarse``
+    numbers (a gain of its rows, the numbers by which matrices are mixed).  None: all of it.
     """
 
     init: Order
@@ -54,11 +59,24 @@ class Fact(NamedTuple):
     cover: int = 0
     deviation: Optional[Order] = None
     apart: int = 0
+    mean: Order = MINUS_INFINITY
+    coarse: bool = False
+    own: Optional[Order] = None
+
+    @property
+    def update(self) -> Order:
+        """The part of the change of a weight that is an update of its entries."""
+        return self.change if self.own is None else self.own
 
     @property
     def is_weight(self) -> bool:
         """Whether it is a weight, or made of weights alone: its init and its update are judged apart."""
         return self.weight != 0 and not self.data
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether neither weights nor inputs enter it."""
+        return not (self.weight or self.depends or self.apart or self.data)
 
     @property
     def cancels(self) -> bool:
@@ -69,7 +87,12 @@ class Fact(NamedTuple):
         """Of the value times a constant of order ``by``."""
         deviation = None if self.deviation is None else self.deviation + by
         return self._replace(
-            init=self.init + by, trained=self.trained + by, change=self.change + by, deviation=deviation
+            init=self.init + by,
+            trained=self.trained + by,
+            change=self.change + by,
+            deviation=deviation,
+            mean=self.mean + by,
+            own=None if self.own is None else self.own + by,
         )
 
 
@@ -77,8 +100,8 @@ class Fact(NamedTuple):
 Facts = Mapping[Any, Fact]
 
 
-def constant(order: Order) -> Fact:
-    return Fact(order, order, MINUS_INFINITY)
+def constant(order: Order, mean: Order = MINUS_INFINITY) -> Fact:
+    return Fact(order, order, MINUS_INFINITY, mean=mean)
 
 
 def deviation(x: Fact) -> Order:
@@ -98,7 +121,7 @@ def deviating(fact: Fact, by: Order, apart: int = 0) -> Fact:
 
 def repeated(x: Fact) -> Fact:
     """``x`` along growing axes that it does not have: what shares a sign does not cancel."""
-    return x._replace(odd=0, mixed=x.mixed | x.odd, cover=0)
+    return x._replace(odd=0, mixed=x.mixed | x.odd, cover=0, coarse=True)
 
 
 class Parity(NamedTuple):
@@ -137,9 +160,33 @@ def roles(s: Contract, x: Fact, y: Fact) -> tuple[bool, bool]:
     return s.rest_x > 0, s.rest_y > 0 or s.rest_x == 0
 
 
+def mixes(s: Contract) -> Optional[Any]:
+    """The matrices of which a contraction mixes finitely many by numbers: ``sum_b c_b V_b``, still matrices."""
+    for v, rest, rest_other in ((s.x, s.rest_x, s.rest_y), (s.y, s.rest_y, s.rest_x)):
+        if s.K == 0 and rest > 1 and rest_other == 0:
+            return v
+    return None
+
+
 def spread(alignment: Alignment, K: Order, R: Order, weight: Fact, value: Fact) -> Order:
-    """What a sum over ``K`` adds to an initial weight on an initial value: law 2 if the value depends on it, else 1."""
-    return alignment.initial_on_change(K, R) if weight.weight & value.depends else K / 2
+    """What a sum over ``K`` adds to an initial weight on an initial value: law 2 if the value depends on it, else 1.
+
+    The mean of a weight's entries sums the value up, by law 4.
+    """
+    by_entries = alignment.initial_on_change(K, R) if weight.weight & value.depends else K / 2
+    return _with_mean(weight, by_entries, K / 2 if value.cancels else K)
+
+
+def on_change(alignment: Alignment, K: Order, R: Order, weight: Fact) -> Order:
+    """What a sum over ``K`` adds to an initial weight on a change of a value: law 2; the mean of its entries, law 4."""
+    return _with_mean(weight, alignment.initial_on_change(K, R), alignment.values(K))
+
+
+def _with_mean(weight: Fact, by_entries: Order, by_mean: Order) -> Order:
+    """What is added to the size of a weight by its entries, and by the mean that they share."""
+    if weight.mean is MINUS_INFINITY:
+        return by_entries
+    return max_order(deviation(weight) - weight.init + by_entries, weight.mean - weight.init + by_mean)
 
 
 @dataclass(frozen=True)
@@ -179,7 +226,7 @@ def leaf_fact(value: Value) -> Fact:
 
 def _number(fact: Fact) -> Fact:
     """A value without growing axes: random even in the limit, it is taken as it is, and its sign cancels nothing."""
-    return fact._replace(odd=0, mixed=0, cover=0)
+    return fact._replace(odd=0, mixed=0, cover=0, coarse=True)
 
 
 def of_value(lowered: Lowered, vid: int, fact: Fact) -> Fact:

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Fact, Facts, WeightOrders, leaf_facts
+from tpcalc.calculus.facts import Fact, Facts, WeightOrders, leaf_facts, on_change, roles, spread
 from tpcalc.calculus.laws import interpret
 from tpcalc.calculus.reading import Id, Reading, forth
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.queries import reach
 from tpcalc.rules import structures as st
-from tpcalc.rules.structures import Atom, operands
+from tpcalc.rules.structures import Atom, linear_at_zero, operands
 
 Hops = Mapping[Any, Optional[int]]
 Shifts = Mapping[Any, Order]
@@ -37,15 +37,26 @@ PINNED = Follows(None, ZERO)
 FREEDOM: Reading[Callable[[Any, Hops, Shifts, Facts], Follows]] = Reading("freedom", "which weight's scale follows it?")
 
 FREEDOM.silent(st.Known, st.Discrete, why="a constant, an index: of order 0 whatever enters")
-FREEDOM.silent(
-    st.LinearLike, st.Bounded, st.Slope, st.Exp, st.Log, st.Softmax, why="a nonlinearity sees inputs of order 0 only"
-)
+FREEDOM.silent(st.Slope, st.Exp, st.Log, st.Softmax, why="a nonlinearity sees inputs of order 0 only")
 FREEDOM.silent(st.Normalise, why="a norm divides the scale out")
 
 
-@FREEDOM.law(st.View, st.Centre, st.Guard, st.Gather, st.Reduce)
+@FREEDOM.law(st.Reduce)
+def reduce(s: st.Reduce, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+    """A mean of the size of a weight's entries is as large as they are."""
+    x = facts[s.x]
+    return Follows(hops[s.x], shift.get(s.x, ZERO) + (s.K if x.is_weight and not x.cancels else ZERO))
+
+
+@FREEDOM.law(st.View, st.Centre, st.Guard, st.Gather)
 def passes(s: Any, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
     return Follows(hops[s.x], shift.get(s.x, ZERO))
+
+
+@FREEDOM.law(st.LinearLike, st.Bounded)
+def nonlinearity(s: Any, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
+    """It sees inputs of order 0 only; of a weight it may see the linear part."""
+    return passes(s, hops, shift, facts) if facts[s.x].is_weight and linear_at_zero(s) else PINNED
 
 
 @FREEDOM.law(st.Scale)
@@ -81,7 +92,10 @@ def product(s: st.Product, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
 
 @FREEDOM.law(st.Contract)
 def contract(s: st.Contract, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
-    """The weight that it meets makes up for the constants before it."""
+    """The weight that it meets makes up for the constants before it; one that is pinned pins what it makes."""
+    x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
+    if x_weight != y_weight:
+        return Follows(hops[s.x if x_weight else s.y], ZERO)
     return Follows(_nearest(s, hops), ZERO)
 
 
@@ -91,8 +105,8 @@ FREEDOM.complete()
 class Freedom(NamedTuple):
     """How far each forward value follows the scale of weights (:class:`Follows`), with its nominal orders.
 
-    ``shift``: of free values only.  ``facts``: nominal facts, in which every free value has order 0 and pinned ones
-    what follows from that.
+    ``shift``: of free values, and the size of those that a pinned weight makes but for its updates.  ``facts``: nominal
+    facts, in which every free value has order 0 and pinned ones what follows from that.
     """
 
     hops: dict[int, Optional[int]]
@@ -108,15 +122,34 @@ def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Ali
     for leaf in lowered.leaves:
         hops[leaf.value] = 0
 
+    def sized(atom: Atom, by: Order) -> Optional[Order]:
+        """The size of what a pinned weight makes but for its updates, and of views of it."""
+        s: Any = atom.structure
+        if isinstance(s, (st.View, st.Guard, st.Scale)):
+            return by if s.x in shift else None
+        if not isinstance(s, st.Contract):
+            return None
+        pair: Any = s
+        x, y = facts[pair.x], facts[pair.y]
+        kinds = roles(s, x, y)
+        if kinds[0] == kinds[1]:
+            return None
+        w, v, rest = (x, y, s.rest_x) if kinds[0] else (y, x, s.rest_y)
+        moved = on_change(alignment, s.K, rest, w) + v.change
+        return w.init + max_order(spread(alignment, s.K, rest, w, v) + v.init, moved)
+
     def keep(atom: Atom, follows: Optional[Follows]) -> None:
         near, by = follows or PINNED
         fact = interpret(lowered, atom, facts, alignment)
         hops[atom.out] = None
+        if near is None and follows is not None and (size := sized(atom, by)) is not None:
+            shift[atom.out] = size
         if near is not None and fact.trained is not MINUS_INFINITY:
             hops[atom.out] = near + 1
             shift[atom.out] = by
             change = fact.change if fact.change is MINUS_INFINITY else ZERO
-            fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None)
+            mean = MINUS_INFINITY if fact.init is MINUS_INFINITY else fact.mean - fact.init
+            fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None, mean=mean, own=None)
         facts[atom.out] = fact
 
     forth(FREEDOM, lowered, (hops, shift, facts), keep, backward=False)
@@ -128,7 +161,9 @@ ABSORBING: Reading[Callable[[Any, Hops], tuple[Id, ...]]] = Reading("absorbing",
 ABSORBING.silent(*FREEDOM.silent_on, why="pinned: less of an operand is not less of it")
 
 
-@ABSORBING.law(st.View, st.Centre, st.Guard, st.Gather, st.Reduce, st.Scale, st.Power, st.Sum)
+@ABSORBING.law(
+    st.View, st.Centre, st.Guard, st.Gather, st.Reduce, st.Scale, st.Power, st.Sum, st.LinearLike, st.Bounded
+)
 def all_of_it(s: Any, hops: Hops) -> tuple[Id, ...]:
     return operands(s)
 

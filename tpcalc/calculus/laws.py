@@ -26,7 +26,9 @@ from tpcalc.calculus.facts import (
     deviating,
     deviation,
     leaf_facts,
+    mixes,
     of_value,
+    on_change,
     product_deviation,
     product_parity,
     relative_deviation,
@@ -42,19 +44,34 @@ from tpcalc.rules.structures import Atom
 LAWS: Reading[Callable[[Any, Facts, Alignment], Fact]] = Reading("laws", "what comes out?")
 
 
-def _function_of(x: Fact, init: Order, trained: Order, change: Order, parity: str, left: Order) -> Fact:
+def _function_of(
+    x: Fact, init: Order, trained: Order, change: Order, parity: str, left: Order, smooth: bool = False
+) -> Fact:
     """A function of one value: parity ``odd`` keeps odd weights odd, ``even`` makes them even, ``none`` mixes them.
 
-    ``left``: its deviation.
+    ``left``: its deviation.  ``smooth``: f(x) = x + O(x^2) near zero.  A function of the entries of a weight is one.
     """
     odd = x.odd if parity == "odd" else 0
     mixed = x.mixed if parity != "none" else x.mixed | x.odd
-    return deviating(Fact(init, trained, change, x.depends, odd, mixed, data=x.data), left, x.apart)
+    fact = deviating(Fact(init, trained, change, x.depends, odd, mixed, data=x.data, coarse=x.coarse), left, x.apart)
+    if x.data:
+        return fact
+    own = x.own if x.own is None or x.change is MINUS_INFINITY else x.own + (change - x.change)
+    return fact._replace(weight=x.weight, mean=_mean_of(x, init, parity, smooth), own=own)
+
+
+def _mean_of(x: Fact, init: Order, parity: str, smooth: bool) -> Order:
+    """Of the entries of a function, of order ``init``, of a weight: an odd one passes the mean on."""
+    if x.init is MINUS_INFINITY or init is MINUS_INFINITY:
+        return init
+    if parity == "odd":
+        return x.mean + (init - x.init)
+    return min(max_order(x.mean, 2 * x.init), init) if smooth and x.init < ZERO else init
 
 
 @LAWS.law(st.Known)
 def known(s: st.Known, facts: Facts, alignment: Alignment) -> Fact:
-    fact = constant(s.order)._replace(data=s.data)
+    fact = constant(s.order, MINUS_INFINITY if s.centred else s.order)._replace(data=s.data)
     return deviating(fact, MINUS_INFINITY if s.uniform else s.order)
 
 
@@ -111,10 +128,12 @@ def total(s: st.Sum, facts: Facts, alignment: Alignment) -> Fact:
         depends,
         odd,
         mixed,
-        weight if all(x.weight != 0 for x in alive) else 0,
+        weight if all(x.weight != 0 or x.is_constant for x in alive) else 0,
         any(x.gathered for x in xs),
         any(x.data for x in xs),
         cover if all(x.cancels for x in alive) else 0,
+        mean=max_order(*(x.mean for x in xs)),
+        own=None if all(x.own is None for x in xs) else max_order(*(x.update for x in xs)),
     )
     return deviating(fact, max_order(*(deviation(x) for x in xs)), apart)
 
@@ -124,7 +143,8 @@ def product(s: st.Product, facts: Facts, alignment: Alignment) -> Fact:
     x, y = facts[s.x], facts[s.y]
     depends, odd, mixed, cover = product_parity(x, y)
     # a weight times a mask or a constant is still a random weight; times data it is a value
-    weight = 0 if (x.data or y.data) else x.weight or y.weight
+    modulated = _modulated(x, y) or _modulated(y, x)
+    weight = modulated if (x.data or y.data) else x.weight | y.weight
     fact = Fact(
         x.init + y.init,
         x.trained + y.trained,
@@ -133,10 +153,33 @@ def product(s: st.Product, facts: Facts, alignment: Alignment) -> Fact:
         odd,
         mixed,
         weight,
-        data=x.data or y.data,
-        cover=cover,
+        modulated != 0,
+        x.data or y.data,
+        cover,
+        mean=_mean_of_product(x, y, bool(odd or cover)) if weight or not depends else MINUS_INFINITY,
+        coarse=x.coarse and y.coarse,
+        own=None if not weight or x.coarse == y.coarse and x.own is y.own is None else _own_of_product(x, y),
     )
     return deviating(fact, product_deviation(x, y), x.apart | y.apart)
+
+
+def _modulated(weight: Fact, by: Fact) -> int:
+    """The weights in a weight that is multiplied, along some axes only, by what the inputs say: still random."""
+    return weight.weight if weight.is_weight and not weight.coarse and by.data and not by.weight and by.coarse else 0
+
+
+def _own_of_product(x: Fact, y: Fact) -> Order:
+    """A change of one number for many entries carries their init along."""
+    return max_order(*(a.update + b.trained for a, b in ((x, y), (y, x)) if b.coarse or not a.coarse), MINUS_INFINITY)
+
+
+def _mean_of_product(x: Fact, y: Fact, cancels: bool) -> Order:
+    """The product of the means, where the factors are independent; of a number for many entries its size."""
+    if cancels:
+        return MINUS_INFINITY
+    if x.depends & y.depends and x.coarse == y.coarse:
+        return x.init + y.init
+    return sum((f.init if f.coarse or f.data else f.mean for f in (x, y)), ZERO)
 
 
 @LAWS.law(st.Contract)
@@ -145,43 +188,69 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     K = s.K
     x_weight, y_weight = roles(s, x, y)
     terms = product_parity(x, y)
-    x_on_change, y_on_change = (alignment.initial_on_change(K, rest) for rest in (s.rest_x, s.rest_y))
+    sides = ((s.rest_x, x, x_weight), (s.rest_y, y, y_weight))
+    mean = MINUS_INFINITY
     if x_weight and y_weight:
+        mean = _mean_of_product(x, y, bool(terms.odd or terms.cover)) + K
         grows = K if x.weight & y.weight else K / 2
+        grows = grows if mean is MINUS_INFINITY else max_order(grows, mean - x.init - y.init)
     elif x_weight or y_weight:
         grows = spread(alignment, K, s.rest_x, x, y) if x_weight else spread(alignment, K, s.rest_y, y, x)
     else:
         grows = K / 2 if terms.odd or terms.cover else K
     init = x.init + y.init + grows
-    moved_x = x.change + K_update(alignment, K, y, y_weight, y_on_change)
-    moved_y = y.change + K_update(alignment, K, x, x_weight, x_on_change)
+    x_adds, y_adds = (K_update(alignment, K, rest, w, is_weight) for rest, w, is_weight in sides)
+    moved_x = max_order(x.update + y_adds, _carried(alignment, K, s.rest_x, x, x_weight) + y.trained)
+    moved_y = max_order(y.update + x_adds, _carried(alignment, K, s.rest_y, y, y_weight) + x.trained)
     change = max_order(moved_x, moved_y)
     trained = max_order(init, change)
     if not (x_weight and y_weight):
         # a transient (what a norm makes of a value that starts small) counts in init and change, not in what remains
-        w, v, on_change = (x, y, x_on_change) if x_weight else (y, x, y_on_change)
-        trained = min(trained, v.trained + K_update(alignment, K, w, x_weight or y_weight, on_change))
+        v, adds = (
+            (y, K_update(alignment, K, s.rest_x, x, True))
+            if x_weight
+            else (x, K_update(alignment, K, s.rest_y, y, y_weight))
+        )
+        trained = min(trained, v.trained + adds)
     weight = (x.weight | y.weight) if (x_weight and y_weight and not x.data and not y.data) else 0
+    own = None
+    mixed_in = mixes(s)
+    gathered = x_weight != y_weight and mixed_in == (s.x if x_weight else s.y)
+    if gathered or (weight and mixed_in is not None):
+        w, v = (x, y) if mixed_in == s.x else (y, x)
+        own = w.update + v.trained
+    if gathered:
+        weight, mean = w.weight, w.mean + v.init
     # signs of an operand do not run along axes that only the other one has (samples that meet the same weight, an outer
     # product), unless that is a weight: each of its rows mixes the signs of the value anew
     x_seen = x if s.rest_y == 0 or y_weight else repeated(x)
     y_seen = y if s.rest_x == 0 or x_weight else repeated(y)
     depends, odd, mixed, cover = product_parity(x_seen, y_seen)
-    fact = Fact(init, trained, change, depends, odd, mixed, weight, data=x.data or y.data, cover=cover)
+    data = x.data or y.data
+    fact = Fact(init, trained, change, depends, odd, mixed, weight, gathered and data, data, cover, mean=mean, own=own)
     if x.deviation is None or y.deviation is None or x_weight or y_weight:
         return fact
     # two values close to one number each (an average with even weights): like the law of Reduce
     return deviating(fact, product_deviation(x, y) + K / 2, x.apart | y.apart)
 
 
-def K_update(alignment: Alignment, K: Order, other: Fact, other_weight: bool, on_change: Order) -> Order:
+def K_update(alignment: Alignment, K: Order, rest: Order, other: Fact, other_weight: bool) -> Order:
     """What the other operand contributes to the effect of a change: its initial part by law 2, its own change by law 3.
 
     For a value, law 4: all of it, aligned.
     """
     if other_weight:
-        return max_order(on_change + other.init, alignment.weight_change(K) + other.change)
+        by_update = other.update + alignment.weight_change(K)
+        carried = _carried(alignment, K, rest, other, other_weight)
+        return max_order(on_change(alignment, K, rest, other) + other.init, by_update, carried)
     return alignment.values(K) + other.trained
+
+
+def _carried(alignment: Alignment, K: Order, rest: Order, weight: Fact, is_weight: bool) -> Order:
+    """The effect of that change of a weight which its init carries, by law 2."""
+    if not is_weight or weight.own is None:
+        return MINUS_INFINITY
+    return weight.change + on_change(alignment, K, rest, weight)
 
 
 @LAWS.law(st.Reduce)
@@ -192,7 +261,8 @@ def reduce(s: st.Reduce, facts: Facts, alignment: Alignment) -> Fact:
     trained = min(max_order(init, change), x.trained + alignment.values(s.K))
     # the signs of deviations may cancel: the smaller order, which makes what a norm divides by it larger
     left = None if x.deviation is None else x.deviation + s.K / 2
-    return x._replace(init=init, change=change, trained=trained, gathered=False, deviation=left)
+    gathered = x.gathered and s.K == 0
+    return x._replace(init=init, change=change, trained=trained, gathered=gathered, deviation=left, mean=x.mean + s.K)
 
 
 def _power(order: Order, k: Order) -> Order:
@@ -223,7 +293,7 @@ def linear_like(s: st.LinearLike, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     if s.offset:
         return _function_of(x, max_order(x.init, ZERO), max_order(x.trained, ZERO), x.change, "none", deviation(x))
-    return _function_of(x, x.init, x.trained, x.change, "none", deviation(x))
+    return _function_of(x, x.init, x.trained, x.change, "none", deviation(x), smooth=True)
 
 
 def _at_most_zero(order: Order) -> Order:
@@ -252,7 +322,8 @@ def bounded(s: st.Bounded, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     change, left = _at_most_zero(x.change), deviation(x)
     if s.zero:
-        return _function_of(x, _at_most_zero(x.init), _at_most_zero(x.trained), change, s.parity, left)
+        init, trained = _at_most_zero(x.init), _at_most_zero(x.trained)
+        return _function_of(x, init, trained, change, s.parity, left, smooth=True)
     if s.parity == "even":
         change = change + _at_most_zero(max_order(x.init, x.change))
         left = left + _at_most_zero(x.init)
@@ -263,7 +334,8 @@ def bounded(s: st.Bounded, facts: Facts, alignment: Alignment) -> Fact:
 def exponential(s: Any, facts: Facts, alignment: Alignment) -> Fact:
     """Of order 0, and a constant to leading order for small x."""
     x = facts[s.x]
-    return _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
+    fact = _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
+    return fact._replace(weight=0, mean=MINUS_INFINITY, own=None) if isinstance(s, st.Slope) else fact
 
 
 @LAWS.law(st.Log)
@@ -291,8 +363,7 @@ def normalise(s: st.Normalise, facts: Facts, alignment: Alignment) -> Fact:
     init: Order = MINUS_INFINITY if x.init is MINUS_INFINITY else s.shift
     trained: Order = MINUS_INFINITY if x.trained is MINUS_INFINITY else s.shift
     fact = _function_of(x, init, trained, _relative(x) + s.shift, "odd", relative_deviation(x) + s.shift)
-    fact = fact._replace(cover=x.cover)
-    return fact if x.data else fact._replace(weight=x.weight)
+    return fact._replace(cover=x.cover)
 
 
 @LAWS.law(st.Centre)
@@ -313,6 +384,7 @@ def centre(s: st.Centre, facts: Facts, alignment: Alignment) -> Fact:
         cover=0 if x.apart else x.cover,
         deviation=None,
         apart=0,
+        mean=MINUS_INFINITY,
     )
 
 
@@ -320,12 +392,17 @@ def centre(s: st.Centre, facts: Facts, alignment: Alignment) -> Fact:
 def discrete(s: st.Discrete, facts: Facts, alignment: Alignment) -> Fact:
     """Flips for a fraction of its entries when an input moves as much as it is large."""
     xs = [facts[vid] for vid in s.xs]
-    depends = mixed = 0
+    if len(xs) == 1:
+        return _function_of(xs[0], ZERO, ZERO, _relative(xs[0]), s.parity, ZERO)._replace(apart=0)
+    depends = mixed = weight = 0
     for x in xs:
         depends |= x.depends
         mixed |= x.mixed | x.odd
+        weight |= x.weight
+    data = any(x.data for x in xs)
     change = max_order(*(_relative(x) for x in xs))
-    return Fact(ZERO, ZERO, change, depends, 0, mixed, data=any(x.data for x in xs))
+    made = not data and all(x.weight or x.is_constant for x in xs)
+    return Fact(ZERO, ZERO, change, depends, 0, mixed, weight if made else 0, data=data, mean=ZERO)
 
 
 LAWS.complete()

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, roles
+from tpcalc.calculus.facts import Facts, on_change, roles
 from tpcalc.calculus.reading import Reading
 from tpcalc.lower.lowered import Lowered
 from tpcalc.rules import structures as st
@@ -77,15 +77,17 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> str:
     if not (x_weight or y_weight):
         return f"law 4: value x value over growth {s.K}, aligned after training: + {alignment.values(s.K)}"
     weight, value, rest = (x, y, s.rest_x) if x_weight else (y, x, s.rest_y)
-    on_change = alignment.initial_on_change(s.K, rest)
-    by_init = on_change + weight.init + value.change
+    adds = on_change(alignment, s.K, rest, weight)
+    by_init = adds + weight.init + value.change
     by_update = alignment.weight_change(s.K) + weight.change + value.trained
     if by_update is not MINUS_INFINITY and by_update >= by_init:
         found = order_text(weight.change)
         return f"law 3: weight update (n^{found}) x value over growth {s.K}: + {alignment.weight_change(s.K)}"
     found = order_text(weight.init)
-    if by_init is not MINUS_INFINITY and on_change > s.K / 2:
-        return f"law 2: initial weight (n^{found}) x changed value over growth {s.K}, R = {rest}: + {on_change}"
+    if adds > alignment.initial_on_change(s.K, rest):
+        return f"law 4: the mean of the entries of a weight (n^{found}) x value over growth {s.K}: + {adds}"
+    if by_init is not MINUS_INFINITY and adds > s.K / 2:
+        return f"law 2: initial weight (n^{found}) x changed value over growth {s.K}, R = {rest}: + {adds}"
     return f"law 1: initial weight (n^{found}) x independent value over growth {s.K}: + {s.K / 2}"
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order
-from tpcalc.calculus.laws import LAWS
+from tpcalc.calculus.facts import Fact
+from tpcalc.calculus.laws import interpret
 from tpcalc.derive.solve import Solution
 from tpcalc.lower.lowered import Leaf
 from tpcalc.program.ir import Weight
@@ -47,28 +48,37 @@ def certify(solution: Solution, weight: Weight) -> tuple[Certificate, ...]:
     """
     exponents = ("A", "C") if weight.trainable else ("A",)
     return tuple(
-        _certify(solution, leaf, use, read, exponent)
+        _certify(solution, leaf, use, exponent)
         for leaf, need in solution.needs_of(weight)
-        if (use := need.demand.use) is not None and (read := _read(solution, leaf, use))
+        if (use := need.demand.use) is not None and _has_size(solution, leaf, use)
         for exponent in exponents
     )
 
 
-def _read(solution: Solution, leaf: Leaf, use: Atom) -> tuple[int, ...]:
-    """The operands of ``use`` that are the weight itself."""
-    bit = 1 << solution.lowered.leaves.index(leaf)
-    return tuple(x for x in operands(use.structure) if solution.facts[x].weight & bit)
+def _has_size(solution: Solution, leaf: Leaf, use: Atom) -> bool:
+    """Whether what ``use`` reads of a weight is larger for a larger weight."""
+    facts = _smaller(solution, leaf, "A")
+    return any(facts[x].init > solution.facts[x].init for x in operands(use.structure))
 
 
-def _certify(solution: Solution, leaf: Leaf, atom: Atom, read: tuple[int, ...], exponent: str) -> Certificate:
-    s = atom.structure
-    facts = dict(solution.facts)
-    for x in read:
-        fact = facts[x]
-        init = fact.init + STEP if exponent == "A" else fact.init
-        change = fact.change + STEP if exponent == "C" else fact.change
-        facts[x] = fact._replace(init=init, change=change, trained=max(init, change))
-    fact = LAWS[type(s)](s, facts, solution.alignment)
+def _smaller(solution: Solution, leaf: Leaf, exponent: str) -> dict[int, Fact]:
+    """Facts with a smaller exponent of a weight, as far as they are of what is made of it."""
+    facts, lowered = dict(solution.facts), solution.lowered
+    fact = facts[leaf.value]
+    init = fact.init + STEP if exponent == "A" else fact.init
+    change = fact.change + STEP if exponent == "C" else fact.change
+    facts[leaf.value] = fact._replace(init=init, change=change, trained=max(init, change))
+    moved = {leaf.value}
+    for atom in lowered.atoms[: lowered.forward]:
+        if facts[atom.out].weight and not moved.isdisjoint(operands(atom.structure)):
+            facts[atom.out] = interpret(lowered, atom, facts, solution.alignment)
+            moved.add(atom.out)
+    return facts
+
+
+def _certify(solution: Solution, leaf: Leaf, atom: Atom, exponent: str) -> Certificate:
+    facts = _smaller(solution, leaf, exponent)
+    fact = interpret(solution.lowered, atom, facts, solution.alignment)
     demand = solution.budgets.of.get(atom.out)
     budget = demand.change if demand is not None else solution.needs[leaf.name].demand.change
     found = max(fact.init, fact.trained)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from tpcalc.algebra.text import power_text
-from tpcalc.calculus.facts import Facts, roles
+from tpcalc.calculus.facts import Facts, on_change, roles
 from tpcalc.derive.result import Bound
 from tpcalc.derive.solve import Need, Solution
 from tpcalc.rules.structures import Contract, Gather, Product
@@ -67,8 +67,10 @@ def _init_law(solution: Solution, need: Need) -> str:
             return "law 1: nothing growing is contracted"
         facts: Facts = solution.facts
         x_weight, _ = roles(s, facts[s.x], facts[s.y])
-        R = s.rest_x if x_weight else s.rest_y
-        order = solution.alignment.initial_on_change(s.K, R)
+        R, weight = (s.rest_x, facts[s.x]) if x_weight else (s.rest_y, facts[s.y])
+        order = on_change(solution.alignment, s.K, R, weight)
+        if order > solution.alignment.initial_on_change(s.K, R):
+            return f"law 4: the mean of the weight's entries x value over growth {s.K}: {order}"
         return f"law 2: initial weight x changed value over growth {s.K} with R = {R}: {order}"
     if isinstance(s, Gather):
         return "look-up: entries pass through"

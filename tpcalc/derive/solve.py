@@ -191,6 +191,7 @@ class _Solver:
             demands = [d for d in walked.weights[leaf.value] if d.change is not MINUS_INFINITY]
             if not demands:
                 continue
+            demands, bounds = _by_use(demands)
             most = max(d.change for d in demands)
             for d in demands:
                 if d.change < most:
@@ -199,7 +200,9 @@ class _Solver:
             equal = [d for d in demands if d.change == most]
             equal.sort(key=lambda d: (d.use is None, d.use.out if d.use is not None else 0))
             binding = min(equal, key=lambda d: d.init)
-            result[leaf.name] = Need(-binding.init, -most, binding)
+            init = min([binding.init, *(bound.init for bound in bounds)])
+            change = min([most, *(bound.change for bound in bounds)])
+            result[leaf.name] = Need(-init, -change, binding)
         return result, pushed
 
     def push(self, leaf: Leaf, demand: Demand, excess: Order, facts: Mapping[int, Fact]) -> bool:
@@ -229,6 +232,21 @@ class _Solver:
         if cap > 0:
             return facts[met].trained <= -cap
         return leaf.value not in absorbers(self.lowered, met, self.free.hops)
+
+
+def _by_use(demands: list[Demand]) -> tuple[list[Demand], list[Demand]]:
+    """What each use asks of a weight, and what its statistics bound.
+
+    A weight that reaches one use in several ways (``w + (round(w) - w)``) is asked for the least of them.
+    """
+    uses: dict[Optional[int], list[Demand]] = {}
+    for d in demands:
+        if not d.statistic:
+            uses.setdefault(None if d.use is None else d.use.out, []).append(d)
+    bounds = [d for d in demands if d.statistic]
+    ways, bounds = (list(uses.values()), bounds) if uses else ([bounds], [])
+    least = [min(way, key=lambda d: d.change)._replace(init=min(d.init for d in way)) for way in ways]
+    return least, bounds
 
 
 def _check_unused(solution: Solution) -> None:

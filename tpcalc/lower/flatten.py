@@ -10,7 +10,7 @@ from tpcalc.lower.sizes import sized
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules import REGISTRY, Registry
-from tpcalc.rules.structures import Known
+from tpcalc.rules.structures import Known, Scale, View
 
 
 def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
@@ -21,13 +21,13 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     writer, wiring = Writer(program), Wiring(program, registry)
     blocks = Blocks(writer, wiring)
     blocks.cut_weights()
-    data = set(program.inputs)
+    data, centred = set(program.inputs), set[int]()
     forward = None
     for node in program.nodes:
         if node.phase == "backward" and forward is None:
             forward = len(writer.atoms)
         if not blocks.lower(node):
-            _lower_whole(node, writer, wiring, data)
+            _lower_whole(node, writer, wiring, data, centred)
         blocks.see(node, node.outputs)
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
@@ -35,7 +35,8 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     return Lowered(program, tuple(writer.atoms), forward, leaves, finite, writer.recogniser.means)
 
 
-def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int]) -> None:
+def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int], centred: set[int]) -> None:
+    """``data``: constants made from inputs.  ``centred``: those of which a rule knows more than their largest entry."""
     values = wiring.program.values
     structures = wiring.registry.structure(node, values)
     if node.phase == "forward":
@@ -44,7 +45,11 @@ def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int]) -> 
         if out is None:
             continue
         value = values[out]
-        if value.magnitude is not None:  # a constant that was computed for real
+        if isinstance(structure, Known) and structure.centred:
+            centred.add(out)
+        elif isinstance(structure, (View, Scale)) and structure.x in centred:
+            centred.add(out)
+        elif value.magnitude is not None:  # a constant that was computed for real
             uniform = not value.shape or (isinstance(structure, Known) and structure.uniform)
             structure = Known(value.magnitude.order, any(ref in data for ref in node.refs), uniform)
             if structure.data:

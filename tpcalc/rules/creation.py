@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, max_order
+from tpcalc.program.ir import Ref
 from tpcalc.rules.call import Call, number_order
 from tpcalc.rules.registry import ignore, rule
 from tpcalc.rules.structures import Known, Structure
@@ -30,8 +31,14 @@ def ones(call: Call) -> Structure:
     return Known(ZERO, uniform=True)
 
 
-@rule("aten.eye", "aten.tril_indices", "aten.triu_indices")
-def diagonal(call: Call) -> Structure:
+@rule("aten.eye")
+def identity(call: Call) -> Structure:
+    """Of the order of its rms entry: multiplying by it keeps the order of what it meets."""
+    return Known(-max(size.growth for size in call.out_shape()) / 2, centred=True)
+
+
+@rule("aten.tril_indices", "aten.triu_indices")
+def indices(call: Call) -> Structure:
     return Known(ZERO)
 
 
@@ -58,17 +65,29 @@ def arange(call: Call) -> Structure:
     return Known(max_order(*(number_order(arg) for arg in call.node.args[:2])))
 
 
+@rule("aten.randn", "aten.randn_like")
+def noise(call: Call) -> Structure:
+    """Noise of mean zero."""
+    return Known(ZERO, centred=True)
+
+
+@rule("aten.normal", "aten.normal_functional")
+def normal(call: Call) -> Structure:
+    """normal(mean, std, ...), or of the shape of a first tensor; of order 0 where a tensor gives mean or std."""
+    first = 0 if "functional" not in call.node.op else 1
+    mean, std = call.arg(first, "mean", 0.0), call.arg(first + 1, "std", 1.0)
+    if isinstance(mean, Ref) or isinstance(std, Ref):
+        return Known(ZERO)
+    return Known(max_order(number_order(std), number_order(mean)), centred=mean == 0)
+
+
 @rule(
-    "aten.randn",
     "aten.rand",
-    "aten.randn_like",
     "aten.rand_like",
-    "aten.normal_functional",
     "aten.randint",
     "aten.randint_like",
     "aten.randperm",
     "aten.bernoulli",
-    "aten.normal",
     "aten.uniform",
     "aten.exponential",
     "aten.multinomial",

@@ -31,6 +31,8 @@ from tpcalc.rules.structures import (
 
 #: A positive constant this small added under a root only keeps it away from zero (1e-3: TensorFlow's batch norm).
 GUARD = 1e-3
+#: Ends of a clamp that differ by no more than this share count as symmetric (-8 and 7, the integers of four bits).
+LOPSIDED = 1 / 4
 #: A width at which the signs of fitted numbers are read.
 REFERENCE = 1 << 20
 
@@ -263,7 +265,7 @@ def _between(x: Operand, low: Any, high: Any) -> Structure:
     inside = Bounded(
         x if top == 0 else Scale(x, -top),
         zero=ends[0] <= 0 <= ends[1],
-        parity="odd" if ends[0] == -ends[1] else "none",
+        parity="odd" if abs(ends[0] + ends[1]) <= LOPSIDED * max(abs(end) for end in ends) else "none",
     )
     return inside if top == 0 else Scale(inside, top)
 
@@ -309,9 +311,19 @@ def logaddexp(call: Call) -> Structure:
     return Sum((LinearLike(call[0], offset=True), LinearLike(call[1], offset=True)))
 
 
-@rule("aten.nan_to_num", "aten.round", "aten.floor", "aten.ceil", "aten.trunc", "aten.frac")
+@rule("aten.nan_to_num", "aten.round", "aten.trunc", "aten.frac")
 def rounding(call: Call) -> Structure:
+    return Power(call[0], ONE, "odd")
+
+
+@rule("aten.floor", "aten.ceil")
+def rounding_one_way(call: Call) -> Structure:
     return Power(call[0], ONE)
+
+
+@rule("aten.sign", "aten.sgn")
+def sign(call: Call) -> Structure:
+    return Discrete((call[0],), "odd")
 
 
 @rule("aten.polar")
@@ -326,7 +338,7 @@ def complex_parts(call: Call) -> Structure:
 
 
 COMPARED = """eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
-bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf sign sgn signbit heaviside"""
+bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf signbit heaviside"""
 COUNTED = """bucketize searchsorted one_hot isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense
 bincount histc allclose count_nonzero"""
 

@@ -33,12 +33,14 @@ Structures = tuple[Optional[Structure], ...]
 class Known(Structure):
     """A value of known order, independent of weights: zeros, ones, arange, a random mask.
 
-    ``data``: made from the inputs.  ``uniform``: all entries are the same number.
+    ``data``: made from the inputs.  ``uniform``: all entries are the same number.  ``centred``: multiplying by it sums
+    up nothing (noise of mean zero, the identity).
     """
 
     order: Order
     data: bool = False
     uniform: bool = False
+    centred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +225,13 @@ class Centre(Structure):
 
 @dataclass(frozen=True, slots=True)
 class Discrete(Structure):
-    """A comparison, an index, an argmax: order 0, no gradient, may flip as its inputs change."""
+    """A comparison, an index, an argmax: order 0, no gradient, may flip as its inputs change.
+
+    ``parity`` as a function of one operand: that of a sign is ``odd``.
+    """
 
     xs: tuple[Operand, ...] = ()
+    parity: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +241,13 @@ class Atom:
     out: int
     structure: Structure
     node: int
+
+
+def linear_at_zero(structure: Structure) -> bool:
+    """Whether it is a nonlinearity with f(0) = 0 and a slope there: it vanishes with what enters."""
+    return (
+        structure.zero if isinstance(structure, Bounded) else isinstance(structure, LinearLike) and not structure.offset
+    )
 
 
 def operands(structure: Structure) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from tpcalc.algebra.order import HALF, ONE, ZERO, Order, max_order
 from tpcalc.algebra.roots import Factor
-from tpcalc.calculus.facts import Facts, roles, spread
+from tpcalc.calculus.facts import Facts, on_change, roles, spread
 from tpcalc.derive.solve import Solution
 from tpcalc.rules.structures import Contract, Powers
 
@@ -75,15 +75,15 @@ def _exponents(solution: Solution, s: Contract, x_weight: bool, R: Order) -> tup
     """Those of fan-in and fan-out in the law that binds: 1/2 of the fan-in (law 1), or what law 2 says."""
     facts: Facts = solution.facts
     weight, fact = (facts[vid] for vid in ((s.x, s.y) if x_weight else (s.y, s.x)))
-    on_change = solution.alignment.initial_on_change(s.K, R)
+    moves = on_change(solution.alignment, s.K, R, weight)
     grows = spread(solution.alignment, s.K, R, weight, fact)
-    aligned = max_order(grows + fact.init, on_change + fact.change) == on_change + fact.change
-    if (on_change if aligned else grows) == s.K / 2:
+    aligned = max_order(grows + fact.init, moves + fact.change) == moves + fact.change
+    if (moves if aligned else grows) == s.K / 2:
         return HALF, ZERO
     # the law is linear in K and R around here, and has no constant
     step = abs(s.K - R) / 2 or ONE
-    of_rest = (solution.alignment.initial_on_change(s.K, R + step) - on_change) / step
-    return (on_change - of_rest * R) / s.K, of_rest
+    of_rest = (on_change(solution.alignment, s.K, R + step, weight) - moves) / step
+    return (moves - of_rest * R) / s.K, of_rest
 
 
 def _ratio(sizes: Powers, base: int, target: int) -> Fraction:
