@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, roles, spread
+from tpcalc.calculus.facts import Facts, Given, given_operand, roles, spread
 from tpcalc.calculus.freedom import ABSORBING, Freedom
 from tpcalc.calculus.limits import LIMITS, NORM, OUTPUT, WEIGHT
 from tpcalc.calculus.reading import Id, Reading, back
@@ -150,6 +150,8 @@ def constants(s: Any, demand: Demand, walk: Walk) -> Demand:
 @CONSTANTS.law(st.Contract)
 def constants_of_a_contraction(s: st.Contract, demand: Demand, walk: Walk) -> Demand:
     """The constant may be there for the sum (dot products divided by n): what that adds is left to it."""
+    if given_operand(s, walk.facts, walk.lowered) is not None:
+        return demand
     if roles(s, walk.facts[s.x], walk.facts[s.y]) != (False, False):
         return no_constants(s, demand, walk)
     K = walk.alignment.values(s.K)
@@ -254,10 +256,23 @@ def product(s: st.Product, demand: Demand, walk: Walk, atom: Atom) -> None:
 @DEMANDS.law(st.Contract, unasked=True)
 def contract(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
     kinds = roles(s, walk.facts[s.x], walk.facts[s.y])
-    if kinds != (False, False):
+    given = given_operand(s, walk.facts, walk.lowered)
+    if given is not None:
+        given_use(given, demand, walk)
+    elif kinds != (False, False):
         weight_use(s, demand, walk, atom, kinds)
     elif demand is not None:
         share(s, demand, walk, atom, walk.alignment.values(s.K))
+
+
+def given_use(use: Given, demand: Optional[Demand], walk: Walk) -> None:
+    """A matrix whose numbers are given is a constant to the value that it meets: laws 1 and 2, solved for that."""
+    if demand is not None and use.fact.init is not MINUS_INFINITY:
+        value = walk.facts[use.value]
+        init = use.fact.init + spread(walk.alignment, use.K, use.rest, use.fact, value)
+        change = use.fact.init + walk.alignment.initial_on_change(use.K, use.rest)
+        passed = demand._replace(init=demand.init - init, change=demand.change - change)
+        walk.ask(use.value, passed)
 
 
 def weight_use(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom, kinds: tuple[bool, bool]) -> None:

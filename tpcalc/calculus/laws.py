@@ -25,6 +25,7 @@ from tpcalc.calculus.facts import (
     constant,
     deviating,
     deviation,
+    fixed,
     leaf_facts,
     of_value,
     product_deviation,
@@ -54,8 +55,8 @@ def _function_of(x: Fact, init: Order, trained: Order, change: Order, parity: st
 
 @LAWS.law(st.Known)
 def known(s: st.Known, facts: Facts, alignment: Alignment) -> Fact:
-    fact = constant(s.order)._replace(data=s.data)
-    return deviating(fact, MINUS_INFINITY if s.uniform else s.order)
+    fact = fixed(s.order, s.weight, s.odd)._replace(data=s.data)
+    return fact if s.weight else deviating(fact, MINUS_INFINITY if s.uniform else s.order)
 
 
 @LAWS.law(st.View)
@@ -124,7 +125,7 @@ def product(s: st.Product, facts: Facts, alignment: Alignment) -> Fact:
     x, y = facts[s.x], facts[s.y]
     depends, odd, mixed, cover = product_parity(x, y)
     # a weight times a mask or a constant is still a random weight; times data it is a value
-    weight = 0 if (x.data or y.data) else x.weight or y.weight
+    weight = 0 if (x.data or y.data) else x.weight | y.weight
     fact = Fact(
         x.init + y.init,
         x.trained + y.trained,

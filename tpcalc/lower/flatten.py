@@ -10,7 +10,31 @@ from tpcalc.lower.sizes import sized
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules import REGISTRY, Registry
-from tpcalc.rules.structures import Known
+from tpcalc.rules.structures import Known, View
+
+
+class Fixed:
+    """Which fixed numbers act as weights, by bits above those of the ``count`` leaves.
+
+    What is drawn has a bit of its own.  All else shares one: it is not known to be independent.
+    """
+
+    def __init__(self, program: Program, count: int) -> None:
+        self.shared = 1 << count
+        own = (vid for vid, value in program.values.items() if value.kind != "op" and value.signs == "drawn")
+        self.leaves = {vid: self.shared << place for place, vid in enumerate(own, start=1)}
+        for vid, value in program.values.items():
+            if value.kind != "op" and value.signs in ("odd", "mixed"):
+                self.leaves[vid] = self.shared
+        self.of = dict(self.leaves)
+
+    def see(self, node: Node) -> int:
+        """The bits of what a node makes of fixed numbers."""
+        bits = 0
+        for ref in node.refs:
+            bits |= self.of.get(ref, 0)
+        self.of.update({out: bits for out in node.outputs if out is not None and bits})
+        return bits
 
 
 def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
@@ -21,21 +45,22 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     writer, wiring = Writer(program), Wiring(program, registry)
     blocks = Blocks(writer, wiring)
     blocks.cut_weights()
+    fixed = Fixed(program, sum(len(blocks.leaves(weight)) for weight in program.weights))
     data = set(program.inputs)
     forward = None
     for node in program.nodes:
         if node.phase == "backward" and forward is None:
             forward = len(writer.atoms)
         if not blocks.lower(node):
-            _lower_whole(node, writer, wiring, data)
+            _lower_whole(node, writer, wiring, data, fixed)
         blocks.see(node, node.outputs)
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
     forward = len(writer.atoms) if forward is None else forward
-    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, writer.recogniser.means)
+    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, writer.recogniser.means, fixed.leaves)
 
 
-def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int]) -> None:
+def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int], fixed: Fixed) -> None:
     values = wiring.program.values
     structures = wiring.registry.structure(node, values)
     if node.phase == "forward":
@@ -45,8 +70,12 @@ def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int]) -> 
             continue
         value = values[out]
         if value.magnitude is not None:  # a constant that was computed for real
-            uniform = not value.shape or (isinstance(structure, Known) and structure.uniform)
-            structure = Known(value.magnitude.order, any(ref in data for ref in node.refs), uniform)
-            if structure.data:
+            bits = fixed.see(node)
+            if not (isinstance(structure, View) and bits and structure.x in fixed.of):
+                uniform = not value.shape or (isinstance(structure, Known) and structure.uniform)
+                from_data = any(ref in data for ref in node.refs)
+                weight = bits or fixed.shared if value.signs and not from_data else 0
+                structure = Known(value.magnitude.order, from_data, uniform, weight, value.signs != "mixed")
+            if isinstance(structure, Known) and structure.data:
                 data.add(out)
         writer.emit(Known(ZERO) if structure is None else structure, node.index, out)

@@ -33,12 +33,15 @@ Structures = tuple[Optional[Structure], ...]
 class Known(Structure):
     """A value of known order, independent of weights: zeros, ones, arange, a random mask.
 
-    ``data``: made from the inputs.  ``uniform``: all entries are the same number.
+    ``data``: made from the inputs.  ``uniform``: all entries are the same number.  ``weight``: bit set of the fixed
+    random numbers that it acts like in a contraction, 0 for others; ``odd``: their signs cancel in every sum.
     """
 
     order: Order
     data: bool = False
     uniform: bool = False
+    weight: int = 0
+    odd: bool = False
 
 
 @dataclass(frozen=True, slots=True)

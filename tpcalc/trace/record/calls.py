@@ -22,10 +22,11 @@ from tpcalc.trace.record.tape import Tape
 __all__ = ["Calls"]
 
 MOST_INTEGERS = 2**20
-MOST_FLOATS = 2**18
-MOST_BUILT = 2**16
-"""Tensors up to these sizes are computed for real where their operands are known; the last is for floats while the
-model is built, most of which are weights about to be initialised."""
+MOST_FLOATS = 2**20
+MOST_BUILT = 2**22
+MOST_EMPTY = 2**16
+"""Tensors up to these sizes are computed for real where their operands are known; the last two are for floats while the
+model is built, where most that are made empty are weights about to be initialised."""
 
 _BOOLEANS = {True: object(), False: object()}
 """Stand for booleans in cache keys, where ``True`` would equal ``1``."""
@@ -80,7 +81,7 @@ class Calls(Tape):
             except (DynamicOutputShapeException, DataDependentOutputException):
                 inferred, real = self.inference.by_example(op, args, kwargs, known)
             else:
-                if known and self.stage != "backward" and self._is_small(inferred):
+                if known and self.stage != "backward" and self._is_small(inferred, op.empty):
                     real = self.execute(op, args, kwargs)
         result, outputs = self._made(op, args, inferred, real)
         if outputs is None:
@@ -203,10 +204,11 @@ class Calls(Tape):
             results.append(result)
         return type(inferred)(results), tuple(ids)
 
-    def _is_small(self, inferred: Any) -> bool:
+    def _is_small(self, inferred: Any, empty: bool = False) -> bool:
         """Whether results of these geometries are worth computing for real."""
         if type(inferred) is Geometry:
-            most = MOST_BUILT if self.stage == "build" else MOST_FLOATS
+            building = MOST_EMPTY if empty else MOST_BUILT
+            most = building if self.stage == "build" else MOST_FLOATS
             return inferred.numel <= (most if inferred.differentiable else MOST_INTEGERS)
         return isinstance(inferred, (tuple, list)) and all(self._is_small(part) for part in inferred)
 

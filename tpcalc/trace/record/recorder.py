@@ -53,6 +53,7 @@ def record(
     with decomposed(), seeded(), without_gc():
         with recording, building if building is not None else nullcontext() as laws:
             model, inputs, said = _unpack(call(), width)
+        recording.law_of = getattr(laws, "law_of", None)
         trace = RawTrace(width, init=laws.laws(model) if laws is not None else {}, assumptions=said)
         run = Run(recording, model, trace)
         run.forward(dict(model.named_parameters(remove_duplicate=False)), dict(model.named_buffers()), inputs, loss)

@@ -9,14 +9,14 @@ from typing import Any, Optional
 import torch
 
 from tpcalc.errors import TraceError
-from tpcalc.program.raw import RawNode, RawValue, Ref
-from tpcalc.trace.record.numbers import magnitude_and_rms
+from tpcalc.program.raw import InitLaw, RawNode, RawValue, Ref
+from tpcalc.trace.record.numbers import measured
 from tpcalc.trace.record.phantom import Geometry, Memory, Phantom, make_phantom
 from tpcalc.trace.record.where import SourceLines
 
 __all__ = ["Tape"]
 
-MOST_MEASURED = 2**16
+MOST_MEASURED = 2**20
 """Known results up to this size get a magnitude."""
 
 _NOWHERE = ("", "")
@@ -41,6 +41,8 @@ class Tape:
         self.modules: list[str] = [""]
         """Qualified names of the running modules, innermost last."""
         self.measured = measured
+        self.law_of: Optional[Callable[[torch.Tensor], Optional[InitLaw]]] = None
+        """How the code made a tensor while the model was built, where that was recorded."""
         self._callback = callback
         self._sources = SourceLines() if sources else None
         self._geometries: dict[tuple, Geometry] = {}
@@ -108,9 +110,10 @@ class Tape:
             return phantom.ref.id
         real = phantom.content
         vid = len(self.values)
-        magnitude, rms = (None, None) if self.measured else magnitude_and_rms(real)
+        numbers = (None, None, None) if self.measured else measured(real)
+        law = self.law_of(phantom) if self.law_of is not None and kind in ("buffer", "constant") else None
         geometry = phantom.geometry
-        self.values[vid] = RawValue(geometry.size, geometry.value.dtype, kind, name, magnitude, rms)
+        self.values[vid] = RawValue(geometry.size, geometry.value.dtype, kind, name, *numbers, law)
         if self._callback is not None:
             self._callback(vid, real)
         phantom.ref, phantom.version = Ref(vid), memory.version
@@ -168,7 +171,7 @@ class Tape:
             if self._callback is not None:
                 self._callback(vid, real)
             if not self.measured and real.numel() <= MOST_MEASURED:
-                value = RawValue(value.shape, value.dtype, "op", "", *magnitude_and_rms(real))
+                value = RawValue(value.shape, value.dtype, "op", "", *measured(real))
         self.values[vid] = value
         return Ref(vid)
 
