@@ -26,6 +26,7 @@ class Fixed:
         for vid, value in program.values.items():
             if value.kind != "op" and value.signs in ("odd", "mixed"):
                 self.leaves[vid] = self.shared
+        self.all = (self.shared << (len(self.leaves) + 1)) - self.shared
         self.of = dict(self.leaves)
 
     def see(self, node: Node) -> int:
@@ -57,7 +58,8 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
     forward = len(writer.atoms) if forward is None else forward
-    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, writer.recogniser.means, fixed.leaves)
+    means = writer.recogniser.means
+    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, means, fixed.leaves, fixed.all)
 
 
 def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int], fixed: Fixed) -> None:

@@ -39,7 +39,7 @@ class Lowered:
 
     ``leaves`` are its weights, packed ones in blocks.  ``finite``: values without a growing axis.  ``means``: mean ->
     the value whose entries it averages.  ``given``: bits of buffers and constants that act as weights do, above those
-    of the leaves.
+    of the leaves; ``fixed``: all such bits.
     """
 
     program: Program
@@ -49,10 +49,11 @@ class Lowered:
     finite: frozenset[int] = frozenset()
     means: Mapping[int, int] = field(default_factory=dict)
     given: Mapping[int, int] = field(default_factory=dict)
+    fixed: int = 0
 
     def is_given(self, weight: int) -> bool:
         """Whether this bit set of weights is one of fixed numbers alone, which nothing can scale."""
-        return weight != 0 and weight >> len(self.leaves) << len(self.leaves) == weight
+        return weight != 0 and not weight & ~self.fixed
 
     @cached_property
     def leaves_of(self) -> dict[str, tuple[Leaf, ...]]:

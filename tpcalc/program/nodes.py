@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from tpcalc.algebra.order import ZERO, Order
@@ -30,7 +30,7 @@ class InitLaw:
     std: float = 0.0
     mean: float = 0.0
     call: str = ""
-    drawn: bool = False
+    drawn: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

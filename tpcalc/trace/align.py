@@ -37,7 +37,7 @@ FLAT_SLOPE = 0.02
 #: Entries of a mean less than this, relative to their spread, have signs that cancel.
 ZERO_MEAN = 1e-3
 
-#: Sums of signs that cancel are within so many standard errors, and within so much of what they would be if they did not.
+#: Sums of signs that cancel are within so many standard errors, and so much of what they would be with equal signs.
 STANDARD_ERRORS, OF_ALIGNED = 4.0, 0.25
 
 #: A norm is that of random numbers if it is less than this multiple, or grows with a slope less than this.
@@ -263,10 +263,10 @@ class _Aligner:
             return drawn
         sizes = [raw.rms for raw in raws if raw.rms is not None]
         tops = [raw.magnitude for raw in raws if raw.magnitude is not None]
-        if len(tops) < len(raws):
+        if len(tops) < len(raws) or len(sizes) < len(raws):
             return self._by_law(vid, raws) if leaf else None
         rms, top = (tuple(zip(self.widths, found)) for found in (sizes, tops))
-        if len(sizes) == len(raws) and all(math.isclose(size, sizes[0], rel_tol=1e-5) for size in sizes):
+        if all(math.isclose(size, sizes[0], rel_tol=1e-5) for size in sizes):
             return Scalar.of(sizes[0])
         for samples, rounding in ((rms, precision or 2**-20), (top, precision or 0.0)):
             with suppress(FitError):

@@ -281,7 +281,7 @@ def _product(call: Call) -> Law:
     if x.mean and y.mean:
         return unknown("product of matrices of nonzero mean")
     total = math.sqrt(call.args[0].shape[-1] * (x.square * y.square))
-    return Law(0.0, total, f"({x.call}) @ ({y.call})", drawn=x.drawn or y.drawn)
+    return replace(normal(0.0, total, f"({x.call}) @ ({y.call})"), drawn=x.drawn or y.drawn)  # by the central limit
 
 
 @_law("linalg_vector_norm", "norm")
