@@ -266,13 +266,10 @@ def contract(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom) -
 
 
 def given_use(use: Given, demand: Optional[Demand], walk: Walk) -> None:
-    """A matrix whose numbers are given is a constant to the value that it meets: laws 1 and 2, solved for that."""
+    """A matrix whose numbers are given is a constant to the value that it meets: that of law 2, so that the value's
+    change may be as large as the value."""
     if demand is not None and use.fact.init is not MINUS_INFINITY:
-        value = walk.facts[use.value]
-        init = use.fact.init + spread(walk.alignment, use.K, use.rest, use.fact, value)
-        change = use.fact.init + walk.alignment.initial_on_change(use.K, use.rest)
-        passed = demand._replace(init=demand.init - init, change=demand.change - change)
-        walk.ask(use.value, passed)
+        walk.ask(use.value, demand.shifted(use.fact.init + walk.alignment.initial_on_change(use.K, use.rest)))
 
 
 def weight_use(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom, kinds: tuple[bool, bool]) -> None:

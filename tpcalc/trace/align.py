@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Optional
 
-from tpcalc.algebra.exponents import NEAR, SNAP, initial_size, snapped
+from tpcalc.algebra.exponents import SNAP, initial_size, snapped
 from tpcalc.algebra.fit import fit_scalar, fit_size, slope, slopes
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
 from tpcalc.algebra.size import Scalar, Size
@@ -264,23 +264,31 @@ class _Aligner:
         sizes = [raw.rms for raw in raws if raw.rms is not None]
         tops = [raw.magnitude for raw in raws if raw.magnitude is not None]
         if len(tops) < len(raws) or len(sizes) < len(raws):
-            return self._by_law(vid, raws) if leaf else None
+            return self._in_part(vid, raws) if leaf else None
         rms, top = (tuple(zip(self.widths, found)) for found in (sizes, tops))
         if all(math.isclose(size, sizes[0], rel_tol=1e-5) for size in sizes):
             return Scalar.of(sizes[0])
-        for samples, rounding in ((rms, precision or 2**-20), (top, precision or 0.0)):
+        with suppress(FitError):
+            return fit_scalar(rms, rounding=precision or 2**-20)
+        name = self._name(vid)
+        what = f"the size of the entries of {name}"
+        if kind in ("op", "buffer", "constant"):
             with suppress(FitError):
-                return fit_scalar(samples, rounding=rounding)
+                order = snapped(dict(rms), what, FLAT_SLOPE)
+                return _of_order(order)
+        if leaf and _errors(self.widths, raws) <= SNAP:
+            with suppress(FitError):
+                order = snapped(dict(rms), what)
+                self.assumptions.append(f"{what} was measured, and grows as n^({order})")
+                return _of_order(order)
+        with suppress(FitError):
+            return fit_scalar(top, rounding=precision or 0.0)
         if kind == "op":
             return None
-        name = self._name(vid)
-        if kind in ("input", "seed") or _is_flat(rms) or _is_flat(top):
+        if kind in ("input", "seed") or _is_flat(top):
             self.assumptions.append(f"order of {name} is taken as 0: its entries do not grow with the width")
             return None
-        what = f"the size of the entries of {name}"
-        order = snapped(dict(rms), what, _near(raws))
-        self.assumptions.append(f"{what} was measured, and grows as n^({order})")
-        return _of_order(order)
+        return fit_scalar(rms, what)
 
     def _drawn(self, raws: list[RawValue]) -> Optional[Scalar]:
         """The size of entries drawn at random, by their law, as that of a parameter is read; None where they are not.
@@ -304,10 +312,18 @@ class _Aligner:
                 return _of_order(initial_size(dict(samples), "a buffer"))
         return None
 
-    def _by_law(self, vid: int, raws: list[RawValue]) -> Optional[Scalar]:
-        """The size of entries too many to be computed: by their law; else it counts as order 0, and that is said."""
+    def _in_part(self, vid: int, raws: list[RawValue]) -> Optional[Scalar]:
+        """The size of entries that are too many to be computed at every width: by their law; else measured at some of
+        the widths; else it counts as order 0.  It is said which."""
         name = self._name(vid)
         sizes = [math.hypot(raw.law.std, raw.law.mean) for raw in raws if raw.law and raw.law.kind != "unknown"]
+        measured = {width: raw.rms for width, raw in zip(self.widths, raws) if raw.rms}
+        if len(measured) > 1:
+            with suppress(FitError):
+                order = snapped(measured, name)
+                which = ", ".join(map(str, measured))
+                self.assumptions.append(f"the size of the entries of {name} was measured at widths {which} only")
+                return _of_order(order)
         if len(sizes) == len(raws):
             with suppress(FitError):
                 return fit_scalar(tuple(zip(self.widths, sizes)), rounding=2**-20)
@@ -324,17 +340,17 @@ class _Aligner:
         if first.kind not in ("buffer", "constant", "op"):
             return ""
         growing = [axis for axis, lengths in enumerate(zip(*(raw.shape for raw in raws))) if lengths[0] < lengths[-1]]
-        sums = [raw.sums for raw in raws]
-        known = [found for found in sums if found is not None]
-        if not growing or (known and len(known) < len(raws)):
-            return ""
-        if known and any(_grows(self.widths, [found.norms[axis] for found in known]) for axis in growing):
+        summed = [(width, raw) for width, raw in zip(self.widths, raws) if raw.sums is not None]
+        known, widths = [raw.sums for _, raw in summed if raw.sums is not None], [width for width, _ in summed]
+        if not growing or any(_grows(widths, [found.norms[axis] for found in known]) for axis in growing):
             return ""
         laws = [raw.law for raw in raws if raw.law is not None and raw.law.drawn]
         if len(laws) == len(raws) and all(abs(law.mean) <= ZERO_MEAN * law.std for law in laws):
             return "drawn"
-        lengths = raws[-1].shape
-        if not known or any(not _cancels(known[-1].along[axis], lengths[axis]) for axis in growing):
+        if len(known) < 2:
+            return ""
+        lengths = summed[-1][1].shape
+        if any(not _cancels(known[-1].along[axis], lengths[axis]) for axis in growing):
             return ""
         return "odd" if _cancels(known[-1].total, math.prod(lengths)) else "mixed"
 
@@ -407,16 +423,16 @@ def _cancels(found: float, length: int) -> bool:
 
 def _grows(widths: Sequence[int], norms: Sequence[float]) -> bool:
     """Whether an operator norm outgrows that of a random matrix."""
-    if max(norms) <= NORM:
+    if len(norms) < 2 or max(norms) <= NORM:
         return False
     first, last = (widths[0], norms[0]), (widths[-1], norms[-1])
     return norms[0] <= 0 or slope(first, last) > NORM_SLOPE
 
 
-def _near(raws: Sequence[RawValue]) -> float:
-    """How near a multiple of 1/2 the slope of measured sizes must lie: four standard errors, at most SNAP."""
-    counts = [max(math.prod(raw.shape), 1) for raw in raws]
-    return min(SNAP, NEAR + 4 / math.sqrt(2 * min(counts)))
+def _errors(widths: Sequence[int], raws: Sequence[RawValue]) -> float:
+    """Four standard errors of the slope of sizes, were the entries random."""
+    counts = [max(math.prod(raw.shape), 1) for raw in (raws[0], raws[-1])]
+    return 4 * math.sqrt(sum(1 / (2 * count) for count in counts)) / math.log(widths[-1] / widths[0])
 
 
 def _of_order(order: Order) -> Scalar:
