@@ -183,7 +183,7 @@ def test_constants_that_fit_nothing_name_the_op():
 def with_magnitudes(kind, magnitudes, rms=None, name="table", shape=(3,)):
     def change(trace):
         index = WIDTHS.index(trace.width)
-        trace.values[9] = RawValue((3,), "torch.float32", kind, name, magnitudes[index], (rms or magnitudes)[index])
+        trace.values[9] = RawValue(shape, "torch.float32", kind, name, magnitudes[index], (rms or magnitudes)[index])
 
     return traces(change)
 
