@@ -11,18 +11,15 @@ arguments are reused as recorded: an int or float constant over the widths stays
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Optional
 
-from tpcalc.algebra.exponents import SNAP, initial_size, snapped
-from tpcalc.algebra.fit import fit_scalar, fit_size, slope, slopes
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
-from tpcalc.algebra.size import Scalar, Size
+from tpcalc.algebra.fit import fit_scalar, fit_size
+from tpcalc.algebra.size import Size
 from tpcalc.errors import AlignError, FitError
 from tpcalc.program.ir import Node, Program, Ref, Value, Weight
 from tpcalc.program.raw import RawNode, RawTrace, RawValue
+from tpcalc.trace.fixed import signs_of, size_of
 
 __all__ = ["align"]
 
@@ -30,21 +27,6 @@ _REMEDY = (
     "the model's graph depends on the width here (a branch, a loop over a size, or a module that vanishes when two "
     "sizes agree); choose widths that take the same path, or make it independent of the width"
 )
-
-#: A magnitude that is no power of n still counts as order 0 if its log-log slope stays within this.
-FLAT_SLOPE = 0.02
-
-#: Entries of a mean less than this, relative to their spread, have signs that cancel.
-ZERO_MEAN = 1e-3
-
-#: Sums of signs that cancel are within so many standard errors, and so much of what they would be with equal signs.
-STANDARD_ERRORS, OF_ALIGNED = 4.0, 0.25
-
-#: A norm is that of random numbers if it is less than this multiple, or grows with a slope less than this.
-NORM, NORM_SLOPE = 1.5, 0.25
-
-#: Relative precision of numbers stored in half precision.
-_PRECISION = {"torch.bfloat16": 2**-8, "torch.float16": 2**-11}
 
 
 def align(traces: Sequence[RawTrace]) -> Program:
@@ -217,8 +199,10 @@ class _Aligner:
                     f"at width {width}"
                 )
         shape = self._shape(tuple(raw.shape for raw in raws), vid)
-        magnitude = self._magnitude(vid, raws)
-        signs = "" if magnitude is None else self._signs(raws)
+        magnitude, note = size_of(self.widths, raws, lambda: self._name(vid))
+        if note:
+            self.assumptions.append(note)
+        signs = "" if magnitude is None else signs_of(self.widths, raws)
         return Value(vid, shape, first.dtype, first.kind, first.name, magnitude, signs)
 
     def _shape(self, shapes: tuple[tuple[int, ...], ...], vid: int) -> tuple[Size, ...]:
@@ -246,113 +230,6 @@ class _Aligner:
             return f"{raw.kind} {vid}"
         where = node.where
         return f"the result of {node.op}" + (f" ({where})" if where else "")
-
-    # -- fixed numbers -----------------------------------------------------------------------------
-
-    def _magnitude(self, vid: int, raws: list[RawValue]) -> Optional[Scalar]:
-        """Size of the entries as a function of the width, where they are known at all widths.
-
-        What a node computes keeps its order by that node's rule, so a misfit there is dropped.  Example inputs count as
-        order 0 by convention.  Anything else is looked up in the law of the draw that made it, else measured; what can
-        be neither is noted, and a misfit is an error unless it is flat.
-        """
-        kind, precision = raws[0].kind, _PRECISION.get(raws[0].dtype)
-        leaf = kind in ("buffer", "constant")
-        drawn = self._drawn(raws) if leaf else None
-        if drawn is not None:
-            return drawn
-        sizes = [raw.rms for raw in raws if raw.rms is not None]
-        tops = [raw.magnitude for raw in raws if raw.magnitude is not None]
-        if len(tops) < len(raws) or len(sizes) < len(raws):
-            return self._in_part(vid, raws) if leaf else None
-        rms, top = (tuple(zip(self.widths, found)) for found in (sizes, tops))
-        if all(math.isclose(size, sizes[0], rel_tol=1e-5) for size in sizes):
-            return Scalar.of(sizes[0])
-        with suppress(FitError):
-            return fit_scalar(rms, rounding=precision or 2**-20)
-        name = self._name(vid)
-        what = f"the size of the entries of {name}"
-        if kind in ("op", "buffer", "constant"):
-            with suppress(FitError):
-                order = snapped(dict(rms), what, FLAT_SLOPE)
-                return _of_order(order)
-        if leaf and _errors(self.widths, raws) <= SNAP:
-            with suppress(FitError):
-                order = snapped(dict(rms), what)
-                self.assumptions.append(f"{what} was measured, and grows as n^({order})")
-                return _of_order(order)
-        with suppress(FitError):
-            return fit_scalar(top, rounding=precision or 0.0)
-        if kind == "op":
-            return None
-        if kind in ("input", "seed") or _is_flat(top):
-            self.assumptions.append(f"order of {name} is taken as 0: its entries do not grow with the width")
-            return None
-        return fit_scalar(rms, what)
-
-    def _drawn(self, raws: list[RawValue]) -> Optional[Scalar]:
-        """The size of entries drawn at random, by their law, as that of a parameter is read; None where they are not.
-
-        Where numbers are known they must agree, to five standard errors: what was written since is not in the law.
-        """
-        laws = [raw.law for raw in raws]
-        samples = []
-        for width, raw, law in zip(self.widths, raws, laws):
-            if law is None or not law.drawn or law.kind != "random":
-                return None
-            size = math.hypot(law.std, law.mean)
-            error = 5 / math.sqrt(max(math.prod(raw.shape), 1))
-            if raw.rms is not None and not math.isclose(raw.rms, size, rel_tol=max(error, 1e-3)):
-                return None
-            samples.append((width, size))
-        try:
-            return fit_scalar(tuple(samples), rounding=2**-20)
-        except FitError:
-            with suppress(FitError):
-                return _of_order(initial_size(dict(samples), "a buffer"))
-        return None
-
-    def _in_part(self, vid: int, raws: list[RawValue]) -> Optional[Scalar]:
-        """The size of entries that are too many to be computed at every width: by their law; else measured at some of
-        the widths; else it counts as order 0.  It is said which."""
-        name = self._name(vid)
-        sizes = [math.hypot(raw.law.std, raw.law.mean) for raw in raws if raw.law and raw.law.kind != "unknown"]
-        measured = {width: raw.rms for width, raw in zip(self.widths, raws) if raw.rms}
-        if len(measured) > 1:
-            with suppress(FitError):
-                order = snapped(measured, name)
-                which = ", ".join(map(str, measured))
-                self.assumptions.append(f"the size of the entries of {name} was measured at widths {which} only")
-                return _of_order(order)
-        if len(sizes) == len(raws):
-            with suppress(FitError):
-                return fit_scalar(tuple(zip(self.widths, sizes)), rounding=2**-20)
-        if any(len(set(lengths)) > 1 for lengths in zip(*(raw.shape for raw in raws))):
-            self.assumptions.append(
-                f"order of {name} is taken as 0: its entries are too many to be computed, or follow from weights, and "
-                "how the code makes them is not known; choose smaller widths to have them measured"
-            )
-        return None
-
-    def _signs(self, raws: list[RawValue]) -> str:
-        """Whether sums over the growing axes of a fixed tensor are those of random numbers (:class:`Value`)."""
-        first = raws[0]
-        if first.kind not in ("buffer", "constant", "op"):
-            return ""
-        growing = [axis for axis, lengths in enumerate(zip(*(raw.shape for raw in raws))) if lengths[0] < lengths[-1]]
-        summed = [(width, raw) for width, raw in zip(self.widths, raws) if raw.sums is not None]
-        known, widths = [raw.sums for _, raw in summed if raw.sums is not None], [width for width, _ in summed]
-        if not growing or any(_grows(widths, [found.norms[axis] for found in known]) for axis in growing):
-            return ""
-        laws = [raw.law for raw in raws if raw.law is not None and raw.law.drawn]
-        if len(laws) == len(raws) and all(abs(law.mean) <= ZERO_MEAN * law.std for law in laws):
-            return "drawn"
-        if len(known) < 2:
-            return ""
-        lengths = summed[-1][1].shape
-        if any(not _cancels(known[-1].along[axis], lengths[axis]) for axis in growing):
-            return ""
-        return "odd" if _cancels(known[-1].total, math.prod(lengths)) else "mixed"
 
     # -- weights ---------------------------------------------------------------------------------
 
@@ -414,32 +291,3 @@ def _weights_text(first: RawTrace, other: RawTrace) -> str:
                 f"{' = '.join(b.names)} at width {other.width}"
             )
     return f"the weights differ between widths {first.width} and {other.width}"
-
-
-def _cancels(found: float, length: int) -> bool:
-    """Whether a sum over ``length`` entries, in units of the root of that, is one of signs that cancel."""
-    return found <= min(STANDARD_ERRORS, max(OF_ALIGNED * math.sqrt(length), 1.0))
-
-
-def _grows(widths: Sequence[int], norms: Sequence[float]) -> bool:
-    """Whether an operator norm outgrows that of a random matrix."""
-    if len(norms) < 2 or max(norms) <= NORM:
-        return False
-    first, last = (widths[0], norms[0]), (widths[-1], norms[-1])
-    return norms[0] <= 0 or slope(first, last) > NORM_SLOPE
-
-
-def _errors(widths: Sequence[int], raws: Sequence[RawValue]) -> float:
-    """Four standard errors of the slope of sizes, were the entries random."""
-    counts = [max(math.prod(raw.shape), 1) for raw in (raws[0], raws[-1])]
-    return 4 * math.sqrt(sum(1 / (2 * count) for count in counts)) / math.log(widths[-1] / widths[0])
-
-
-def _of_order(order: Order) -> Scalar:
-    return Scalar.of(0.0 if order is MINUS_INFINITY else 1.0) if order in (MINUS_INFINITY, ZERO) else Scalar(1.0, order)
-
-
-def _is_flat(samples: Sequence[tuple[int, float]]) -> bool:
-    """True if every log-log slope between neighbouring widths is within FLAT_SLOPE of 0."""
-    found = slopes(samples)
-    return found is not None and all(abs(slope) <= FLAT_SLOPE for slope in found)
