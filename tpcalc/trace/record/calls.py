@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.utils._mode_utils import no_dispatch
 
 from tpcalc.errors import TraceError
+from tpcalc.trace.record.draws import ANY, Range, range_of
 from tpcalc.trace.record.inference import Inference, mapped, tensors_in
 from tpcalc.trace.record.ops import Op
 from tpcalc.trace.record.phantom import CPU, Geometry, Memory, Phantom, make_alias, make_phantom
@@ -50,6 +51,8 @@ class Calls(Tape):
         self.results: list[Phantom] = []
         self.draws = 0
         self._all_known = True
+        self._drawn: Optional[Range] = None
+        """Range of the random numbers from which the running call makes its results."""
 
     def record(self, op: Op, args: tuple, kwargs: dict, nominal: Optional[Nominal] = None) -> Any:
         """Record one call and return its result.
@@ -62,11 +65,14 @@ class Calls(Tape):
         if self.measured and not op.writes:
             return self._measure(op, args, kwargs)
         self._all_known = True
+        self._drawn = None
         told: list[Any] = []
         key: list[Any] = [op]
         self._encode(args, told, key)
         told_kwargs = self._encode_kwargs(kwargs, key) if kwargs else ()
         known = self._all_known
+        if self.stage == "forward" and (op.random or self._drawn is not None):
+            self._drawn = range_of(op, args, self._drawn)
         if op.writes:
             return self._record_write(op, args, kwargs, (tuple(told), told_kwargs), key, known)
         real = None
@@ -120,6 +126,8 @@ class Calls(Tape):
                     self.refresh(arg)
                 if arg.shadow is None or not memory.known:
                     self._all_known = False
+                if memory.drawn is not None:
+                    self._drawn = memory.drawn if self._drawn is None else ANY
                 told.append(arg.ref)
                 key.append(arg.geometry)
             elif kind is int or arg is None:
@@ -173,6 +181,7 @@ class Calls(Tape):
             phantom = make_alias(geometry, source, ref, real)
         else:
             memory = Memory(real is not None)
+            memory.drawn = self._drawn
             memory.base, memory.base_geometry = ref, geometry
             phantom = make_phantom(geometry, memory, ref, real)
         if geometry.differentiable and self.stage == "forward":
@@ -232,6 +241,9 @@ class Calls(Tape):
         else:
             for tensor in written:
                 self.phantom(tensor).memory.known = False
+        if self._drawn is not None:
+            for tensor in written:
+                self.phantom(tensor).memory.drawn = self._drawn
         if op.reshapes:
             return self._reshape(op, args, kwargs, told, inferred)
         ids: list[Optional[int]] = []

@@ -10,6 +10,7 @@ import torch
 
 from tpcalc.errors import TraceError
 from tpcalc.trace.record.calls import Calls
+from tpcalc.trace.record.draws import decides
 from tpcalc.trace.record.ops import Op
 from tpcalc.trace.record.phantom import Memory, make_alias, make_phantom
 
@@ -55,6 +56,8 @@ def _math_attention(calls: Calls, op: Op, args: tuple, kwargs: dict) -> int:
 
 def _read_number(calls: Calls, op: Op, args: tuple, kwargs: dict) -> Any:
     """``.item()``, ``int(x)``, ``if x:``."""
+    if not calls.measured and any(calls.phantom(arg).memory.drawn for arg in args if isinstance(arg, torch.Tensor)):
+        raise decides(calls.here())
     real = [calls.phantom(arg).content for arg in args if isinstance(arg, torch.Tensor)]
     if any(number is None for number in real):
         raise TraceError(

@@ -16,6 +16,7 @@ import torch
 
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawValue, Ref
+from tpcalc.trace.record.draws import Drawn, Range, decides
 from tpcalc.trace.record.where import SourceLines
 
 __all__ = ["CPU", "Geometry", "Memory", "Phantom", "make_alias", "make_phantom", "unwritten_numbers"]
@@ -44,10 +45,11 @@ class Memory:
     """What several views share: the storage of a real tensor, without the storage.
 
     ``version`` counts writes.  ``base`` is the value of the whole memory as of the last write folded in;
-    ``pending`` holds the values written through views since then.
+    ``pending`` holds the values written through views since then.  ``drawn``: its numbers follow from random ones drawn
+    in the forward pass, which lie in that range.
     """
 
-    __slots__ = ("version", "known", "base", "base_geometry", "pending")
+    __slots__ = ("version", "known", "base", "base_geometry", "pending", "drawn")
 
     def __init__(self, known: bool = False) -> None:
         self.version = 0
@@ -55,6 +57,7 @@ class Memory:
         self.base: Optional[Ref] = None
         self.base_geometry: Optional[Geometry] = None
         self.pending: list[tuple[Ref, Geometry, Optional[torch.Tensor]]] = []
+        self.drawn: Optional[Range] = None
 
 
 class Phantom(torch.Tensor):
@@ -92,7 +95,16 @@ class Phantom(torch.Tensor):
         return self.content
 
     def tolist(self) -> Any:
-        return self._numbers("tolist").tolist()
+        numbers = self._numbers("tolist")
+        if self.memory.drawn is not None and not numbers.is_floating_point():
+            raise decides(SourceLines().current(sys._getframe(1)) or "the model")
+        return numbers.tolist()
+
+    def item(self) -> Any:
+        drawn = self.memory.drawn
+        if drawn is None or self.content is None or not self.content.is_floating_point():
+            return super().item()
+        return Drawn(self.content.item(), drawn)
 
     def numpy(self, *, force: bool = False) -> Any:
         return self._numbers("numpy").numpy(force=force)
