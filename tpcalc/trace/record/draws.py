@@ -55,8 +55,8 @@ def range_of(op: Op, args: tuple, drawn: Optional[Range]) -> Optional[Range]:
 def decides(where: str) -> TraceError:
     """The error for code that decides something by a random number."""
     return TraceError(
-        f"{where} decides by a random number what runs, and a trace would see one draw of it (a layer dropped at random "
-        "would count as unused); put that module into evaluation mode in the factory (module.eval()), or set its rate "
+        f"{where} decides by a random number what runs, and a trace would see one draw (a layer dropped at random would "
+        "count as unused); put that module into evaluation mode in the factory (module.eval()), or set its rate "
         "to 0"
     )
 
@@ -87,6 +87,14 @@ class Drawn(float):
 
     def __ge__(self, other: Any) -> Any:
         return self._compared(float.__ge__, other)
+
+    def __eq__(self, other: Any) -> Any:
+        return self._compared(float.__eq__, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return self._compared(float.__ne__, other)
+
+    __hash__ = float.__hash__
 
     def __bool__(self) -> bool:
         raise decides(SourceLines().current(sys._getframe(1)) or "the model")

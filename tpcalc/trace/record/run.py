@@ -153,9 +153,7 @@ class Run:
             unused = [weight.names[0] for weight in trace.weights if weight.trainable and weight.grad is None]
             if unused and self._outputs and recording.stage == "backward":
                 raise decides(f"{type(self.model).__name__}, of which {unused[0]} is not used,")
-            trace.assumptions.append(
-                "the forward pass draws from Python's or numpy's random numbers; one draw was traced"
-            )
+            trace.assumptions.append("the forward pass draws random numbers from Python or numpy; one draw was traced")
 
     @contextmanager
     def _blamed(self, what: str) -> Iterator[None]:
