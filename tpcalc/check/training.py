@@ -21,7 +21,7 @@ from tpcalc.errors import TpcalcError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Program
 from tpcalc.scaling.runtime import Multipliers
-from tpcalc.trace.record import decomposed, find_loss, observe, primary_outputs
+from tpcalc.trace.record import Attributes, decomposed, find_loss, observe, primary_outputs
 from tpcalc.trace.target import call_factory
 
 #: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs
@@ -242,6 +242,7 @@ class Trainer:
     def _run(self, width: int, seed: int) -> Run:
         program, training = self.probe.program, self.training
         model, batches, loss = self._start(width, seed)
+        built = Attributes(model)
         parameters = dict(model.named_parameters(remove_duplicate=False))
         before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
         run = Run()
@@ -270,7 +271,8 @@ class Trainer:
             if vid in self._needed:
                 held[vid] = tensor.clone() if self._copied else tensor
 
-        self._observe(model, batches[0], width, seed, self.probe.values | self._needed, last)
+        with built.standing():
+            self._observe(model, batches[0], width, seed, self.probe.values | self._needed, last)
         run.sizes.update({("init", vid): size for vid, size in sizes.init.items()})
         run.sizes.update({("change", vid): size for vid, size in sizes.change.items()})
         run.sizes.update({("deviation", vid): size for vid, size in sizes.deviation.items()})

@@ -18,7 +18,7 @@ from tpcalc.trace.record.draws import ANY, Range, range_of
 from tpcalc.trace.record.inference import Inference, mapped, tensors_in
 from tpcalc.trace.record.ops import Op
 from tpcalc.trace.record.phantom import CPU, Geometry, Memory, Phantom, make_alias, make_phantom
-from tpcalc.trace.record.tape import Tape
+from tpcalc.trace.record.tape import SparseError, Tape
 
 __all__ = ["Calls"]
 
@@ -84,6 +84,10 @@ class Calls(Tape):
         else:
             try:
                 inferred = self.inference.recall(op, args, kwargs, tuple(key))
+            except SparseError:
+                if self.stage != "build" or not known:
+                    raise
+                return self.execute(op, args, kwargs)  # a buffer that may never be used
             except (DynamicOutputShapeException, DataDependentOutputException):
                 inferred, real = self.inference.by_example(op, args, kwargs, known)
             else:

@@ -56,6 +56,9 @@ def decomposed() -> Iterator[None]:
     checkpoint = torch.utils.checkpoint
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        for name in _CHOOSE_ATTENTION:  # the model's own choice of a kernel
+            if hasattr(torch._C, name):
+                stack.enter_context(_set(torch._C, name, _unchosen))
         stack.enter_context(_switched(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, False))
         stack.enter_context(torch.backends.nnpack.flags(enabled=False))
         mha = torch.backends.mha
@@ -70,6 +73,16 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_set(logging.getLogger("torch._subclasses.fake_tensor"), "disabled", True))
         stack.enter_context(torch.enable_grad())
         yield
+
+
+_CHOOSE_ATTENTION = (
+    "_set_sdp_use_flash", "_set_sdp_use_mem_efficient", "_set_sdp_use_math", "_set_sdp_use_cudnn",
+    "_set_sdp_use_overrideable", "_set_sdp_priority_order",
+)  # fmt: skip
+
+
+def _unchosen(*args: Any) -> None:
+    """Attention takes its decomposed path, whatever kernel the model asks for."""
 
 
 def _uncompiled(model: Any = None, **options: Any) -> Any:

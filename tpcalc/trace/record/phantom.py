@@ -71,6 +71,8 @@ class Phantom(torch.Tensor):
     shadow: Optional[torch.Tensor]
     """Its real numbers, where known; valid only while ``memory.known``."""
 
+    __module__ = "torch"  # some libraries tell whose tensors they are given by this (opt_einsum)
+
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
@@ -150,7 +152,7 @@ class Phantom(torch.Tensor):
 
     @property
     def data(self) -> torch.Tensor:
-        return _data.__get__(self)
+        return make_alias(self.geometry, self, self.ref, self.shadow)
 
     @data.setter  # type: ignore[override]
     def data(self, source: "Phantom") -> None:

@@ -69,7 +69,8 @@ class Run:
             names = tied[id(weight)] = [name]
             self._weights.append((names, weight, self.recording.leaf(weight, "weight", name)))
         for name, buffer in buffers.items():
-            self.recording.leaf(buffer, "buffer", name)
+            if buffer.layout == torch.strided:  # others are refused where they are used
+                self.recording.leaf(buffer, "buffer", name)
 
     def _choose(self, output: Any, loss: Optional[Loss], seed: Optional[Seed]) -> None:
         """Choose what is differentiated, and put a gradient on it."""

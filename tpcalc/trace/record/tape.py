@@ -14,7 +14,7 @@ from tpcalc.trace.record.numbers import measured
 from tpcalc.trace.record.phantom import Geometry, Memory, Phantom, make_phantom
 from tpcalc.trace.record.where import SourceLines
 
-__all__ = ["Tape"]
+__all__ = ["SparseError", "Tape"]
 
 MOST_MEASURED = 2**20
 """Known results up to this size get a magnitude."""
@@ -22,6 +22,10 @@ MOST_MEASURED = 2**20
 _NOWHERE = ("", "")
 _sequence_number = torch.autograd._get_sequence_nr
 _running_node = torch._C._current_autograd_node
+
+
+class SparseError(TraceError):
+    """A result that no phantom can stand for."""
 
 
 class Tape:
@@ -69,7 +73,7 @@ class Tape:
         if not isinstance(tensor, torch.Tensor):
             return tensor
         if tensor.layout != torch.strided:
-            raise TraceError(f"{self.here()} makes a sparse tensor; only dense tensors can be traced")
+            raise SparseError(f"{self.here()} makes a sparse tensor; only dense tensors can be traced")
         return self.geometry(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
 
     def phantom(self, tensor: torch.Tensor) -> Phantom:
