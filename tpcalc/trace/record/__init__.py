@@ -13,6 +13,7 @@ from tpcalc.trace.record.phantom import unwritten_numbers
 from tpcalc.trace.record.recorder import Observation, build, observe, record, record_real
 
 __all__ = [
-    "Attributes", "Observation", "Op", "build", "decomposed", "find_loss", "observe", "op_of", "primary_outputs", "record",
+    "Attributes",
+    "Observation", "Op", "build", "decomposed", "find_loss", "observe", "op_of", "primary_outputs", "record",
     "record_real", "seeded", "unwritten_numbers",
 ]  # fmt: skip

@@ -39,8 +39,7 @@ def forgotten() -> Iterator[None]:
             function.cache_clear()
     for container, before in containers:
         if _holds(container):
-            container.clear()
-            (container.extend if isinstance(container, list) else container.update)(before)
+            _refill(container, before)
     for owner, name, value in names:
         now = vars(owner).get(name)
         if now is not value and _holds(now):
@@ -93,32 +92,55 @@ class Attributes:
     """Plain attributes of the modules of a model, as they are now."""
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self._held = [(module, dict(vars(module))) for module in model.modules()]
+        self._held = [_copied(module) for module in model.modules()]
 
     @contextmanager
     def standing(self) -> Iterator[None]:
         """While it is held, what the modules have cached since is away: tensors kept at the first call are made
         again."""
-        later = Attributes.__new__(Attributes)
-        later._held = [(module, dict(vars(module))) for module, _ in self._held]
-        self.put_back(torch.Tensor)
+        later = [_copied(module) for module, _ in self._held]
+        _put_back(self._held, torch.Tensor)
         try:
             yield
         finally:
-            later.put_back(torch.Tensor)
+            _put_back(later, torch.Tensor)
 
     def put_back(self, kind: type[torch.Tensor]) -> None:
         """Give attributes that hold a tensor of this kind what they held before."""
-        for module, attributes in self._held:
-            now = vars(module)
-            for name in [*now, *(name for name in attributes if name not in now)]:
-                kept, before = now.get(name), attributes.get(name)
-                if name in _TABLES or kept is before or not (_holds(kept, kind) or _holds(before, kind)):
-                    continue
-                if name in attributes:
-                    now[name] = before
-                else:
-                    del now[name]
+        _put_back(self._held, kind)
+
+
+Held = tuple[torch.nn.Module, dict[str, tuple[Any, Any]]]
+
+
+def _copied(module: torch.nn.Module) -> Held:
+    """A module with its attributes: each as it is, and of a container what is in it."""
+    attributes = {name: value for name, value in vars(module).items() if name not in _TABLES}
+    return module, {name: (value, _items(value)) for name, value in attributes.items()}
+
+
+def _items(value: Any) -> Any:
+    return type(value)(value) if type(value) in (dict, list, set) else None
+
+
+def _put_back(held: list[Held], kind: type[torch.Tensor]) -> None:
+    for module, attributes in held:
+        now = vars(module)
+        for name in [*now, *(name for name in attributes if name not in now)]:
+            before, items = attributes.get(name, (None, None))
+            if name in _TABLES or not (_holds(now.get(name), kind) or _holds(items or before, kind)):
+                continue
+            if items is not None:
+                _refill(before, items)
+            if name in attributes:
+                now[name] = before
+            else:
+                del now[name]
+
+
+def _refill(container: Any, items: Any) -> None:
+    container.clear()
+    (container.extend if isinstance(container, list) else container.update)(items)
 
 
 _TABLES = ("_parameters", "_buffers", "_modules")

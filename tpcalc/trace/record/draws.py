@@ -55,9 +55,9 @@ def range_of(op: Op, args: tuple, drawn: Optional[Range]) -> Optional[Range]:
 def decides(where: str) -> TraceError:
     """The error for code that decides something by a random number."""
     return TraceError(
-        f"{where} decides by a random number what runs, and a trace would see one draw (a layer dropped at random would "
-        "count as unused); put that module into evaluation mode in the factory (module.eval()), or set its rate "
-        "to 0"
+        f"{where} decides by a random number what runs, and a trace would see one draw (a layer dropped at random "
+        "would count as unused); put that module into evaluation mode in the factory (module.eval()), or set its "
+        "rate to 0"
     )
 
 

@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Iterator
 
 import torch
@@ -68,6 +69,7 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_set(checkpoint, "_checkpoint_without_reentrant_generator", _no_checkpoint))
         stack.enter_context(_set(torch, "compile", _uncompiled))
         stack.enter_context(_set(torch, "cond", _taken_branch))
+        stack.enter_context(_set(torch, "tensor", partial(_tensor, torch.tensor)))
         stack.enter_context(_set(torch.cuda, "_lazy_init", _no_device))
         stack.enter_context(_set(torch.distributions.Distribution, "_validate_args", False))
         stack.enter_context(_set(logging.getLogger("torch._subclasses.fake_tensor"), "disabled", True))
@@ -88,6 +90,17 @@ def _unchosen(*args: Any) -> None:
 def _uncompiled(model: Any = None, **options: Any) -> Any:
     """``torch.compile`` while tracing: the model as written."""
     return (lambda inner: inner) if model is None else model
+
+
+def _tensor(make: Callable, data: Any, **options: Any) -> torch.Tensor:
+    """``torch.tensor`` of a list of tensors, whose memory it would read."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, torch.Tensor):
+            return item.item() if item.numel() == 1 else item.tolist()
+        return type(item)(map(plain, item)) if type(item) in (list, tuple) else item
+
+    return make(plain(data) if type(data) in (list, tuple) else data, **options)
 
 
 def _taken_branch(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -> Any:
