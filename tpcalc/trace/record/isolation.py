@@ -16,6 +16,8 @@ import torch.distributions
 import torch.utils.checkpoint
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tpcalc.trace.record.flex import flex_decomposed
+
 __all__ = ["decomposed", "seeded", "without_gc"]
 
 
@@ -68,6 +70,14 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_set(checkpoint.CheckpointFunction, "apply", staticmethod(_run_directly)))
         stack.enter_context(_set(checkpoint, "_checkpoint_without_reentrant_generator", _no_checkpoint))
         stack.enter_context(_set(torch, "compile", _uncompiled))
+        if hasattr(torch.compiler, "set_stance"):  # what was compiled when its file was imported
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.jit.optimized_execution(False))
+        executor = torch._C._jit_set_profiling_executor(False)
+        stack.callback(torch._C._jit_set_profiling_executor, executor)
+        stack.enter_context(_set(torch, "embedding", partial(_dense, torch.embedding, 4)))
+        stack.enter_context(_set(torch, "embedding_bag", partial(_dense, torch.embedding_bag, 5)))
+        stack.enter_context(flex_decomposed())
         stack.enter_context(_set(torch, "cond", _taken_branch))
         stack.enter_context(_set(torch, "tensor", partial(_tensor, torch.tensor)))
         stack.enter_context(_set(torch.cuda, "_lazy_init", _no_device))
@@ -101,6 +111,13 @@ def _tensor(make: Callable, data: Any, **options: Any) -> torch.Tensor:
         return type(item)(map(plain, item)) if type(item) in (list, tuple) else item
 
     return make(plain(data) if type(data) in (list, tuple) else data, **options)
+
+
+def _dense(look_up: Callable, sparse: int, *args: Any, **kwargs: Any) -> Any:
+    """A look-up with a dense gradient, which has the same numbers."""
+    if "sparse" in kwargs:
+        kwargs["sparse"] = False
+    return look_up(*args[:sparse], *(False for _ in args[sparse : sparse + 1]), *args[sparse + 1 :], **kwargs)
 
 
 def _taken_branch(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -> Any:

@@ -24,6 +24,12 @@ _sequence_number = torch.autograd._get_sequence_nr
 _running_node = torch._C._current_autograd_node
 
 
+def _unusual(tensor: torch.Tensor) -> str:
+    if tensor.is_nested:
+        return "a nested (ragged) tensor, which can't be traced; pad the batch to one length"
+    return "a sparse tensor; only dense tensors can be traced"
+
+
 class SparseError(TraceError):
     """A result that no phantom can stand for."""
 
@@ -73,7 +79,7 @@ class Tape:
         if not isinstance(tensor, torch.Tensor):
             return tensor
         if tensor.layout != torch.strided:
-            raise SparseError(f"{self.here()} makes a sparse tensor; only dense tensors can be traced")
+            raise SparseError(f"{self.here()} makes {_unusual(tensor)}")
         return self.geometry(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
 
     def phantom(self, tensor: torch.Tensor) -> Phantom:
@@ -83,7 +89,7 @@ class Tape:
         entry = self._adopted.get(id(tensor))
         if entry is None:
             if tensor.layout != torch.strided:
-                raise TraceError(f"{self.here()} uses a sparse tensor; only dense tensors can be traced")
+                raise TraceError(f"{self.here()} uses {_unusual(tensor)}")
             memory = self._memories.setdefault(tensor.untyped_storage()._cdata, Memory(known=True))
             if isinstance(tensor, torch.nn.Parameter) and not self.measured:
                 memory.known = False
