@@ -21,7 +21,7 @@ from tpcalc.errors import TpcalcError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Program
 from tpcalc.scaling.runtime import Multipliers
-from tpcalc.trace.record import Attributes, decomposed, find_loss, observe, primary_outputs
+from tpcalc.trace.record import Attributes, decomposed, find_loss, flex_decomposed, observe, primary_outputs
 from tpcalc.trace.target import call_factory
 
 #: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs
@@ -232,6 +232,9 @@ class Trainer:
             model, own = call_factory(self.factory, width)
         batches = self.inputs(width, own)
         self.training.multipliers[width].init_(model)
+        for module in model.modules():
+            if getattr(module, "sparse", False) is True:
+                module.sparse = False  # the same gradients, for any optimizer
         return model, batches, self.loss or default_loss(self.probe.program, seed)
 
     def _small(self, width: int) -> bool:
@@ -240,6 +243,10 @@ class Trainer:
         return all(math.prod(size.at(width) for size in shape) <= most for shapes, most in limits for shape in shapes)
 
     def _run(self, width: int, seed: int) -> Run:
+        with flex_decomposed():
+            return self._measured(width, seed)
+
+    def _measured(self, width: int, seed: int) -> Run:
         program, training = self.probe.program, self.training
         model, batches, loss = self._start(width, seed)
         built = Attributes(model)

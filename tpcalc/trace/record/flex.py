@@ -1,8 +1,8 @@
-"""FlexAttention as the product that it computes, while tracing: its kernel is opaque, and has no backward pass on a CPU."""
+"""FlexAttention as the product that it computes: its kernel is opaque, and has no backward pass on a CPU."""
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,19 +11,17 @@ import torch
 
 __all__ = ["flex_decomposed"]
 
-_MODULE = "torch.nn.attention.flex_attention"
-
 
 @contextmanager
 def flex_decomposed() -> Iterator[None]:
     """Where FlexAttention was imported, or is while this is held, it is computed by plain ops."""
     try:
-        import torch.nn.attention.flex_attention
+        module = importlib.import_module("torch.nn.attention.flex_attention")
     except ImportError:  # older than torch 2.5
         yield
         return
-    module = sys.modules[_MODULE]
-    replaced = {"flex_attention_hop": _attention, "_validate_device": lambda *tensors: None}
+    replaced: dict[str, Any] = {"flex_attention_hop": _attention, "_validate_device": lambda *tensors: None}
+    replaced["_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"] = True
     before = {name: getattr(module, name) for name in replaced if hasattr(module, name)}
     for name in before:
         setattr(module, name, replaced[name])

@@ -16,7 +16,9 @@ import torch.distributions
 import torch.utils.checkpoint
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tpcalc.errors import TraceError
 from tpcalc.trace.record.flex import flex_decomposed
+from tpcalc.trace.record.lazy import materialised, pad_packed_sequence
 
 __all__ = ["decomposed", "seeded", "without_gc"]
 
@@ -78,6 +80,10 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_set(torch, "embedding", partial(_dense, torch.embedding, 4)))
         stack.enter_context(_set(torch, "embedding_bag", partial(_dense, torch.embedding_bag, 5)))
         stack.enter_context(flex_decomposed())
+        stack.enter_context(materialised())
+        stack.enter_context(_set(torch._VF, "_pad_packed_sequence", pad_packed_sequence))
+        if "torch.export" in sys.modules:
+            stack.enter_context(_set(sys.modules["torch.export"], "export", _unexported))
         stack.enter_context(_set(torch, "cond", _taken_branch))
         stack.enter_context(_set(torch, "tensor", partial(_tensor, torch.tensor)))
         stack.enter_context(_set(torch.cuda, "_lazy_init", _no_device))
@@ -111,6 +117,13 @@ def _tensor(make: Callable, data: Any, **options: Any) -> torch.Tensor:
         return type(item)(map(plain, item)) if type(item) in (list, tuple) else item
 
     return make(plain(data) if type(data) in (list, tuple) else data, **options)
+
+
+def _unexported(*args: Any, **kwargs: Any) -> Any:
+    raise TraceError(
+        "the factory calls torch.export, and an exported program can't be traced: its sizes are fixed; return the "
+        "module that is exported instead"
+    )
 
 
 def _dense(look_up: Callable, sparse: int, *args: Any, **kwargs: Any) -> Any:
