@@ -92,7 +92,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _apply(model: torch.nn.Module, inputs: Any) -> Any:
-    return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
+    with flex_decomposed():
+        return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
 
 
 def _as_inputs(batch: Any) -> Any:
@@ -243,10 +244,6 @@ class Trainer:
         return all(math.prod(size.at(width) for size in shape) <= most for shapes, most in limits for shape in shapes)
 
     def _run(self, width: int, seed: int) -> Run:
-        with flex_decomposed():
-            return self._measured(width, seed)
-
-    def _measured(self, width: int, seed: int) -> Run:
         program, training = self.probe.program, self.training
         model, batches, loss = self._start(width, seed)
         built = Attributes(model)

@@ -18,16 +18,16 @@ __all__ = ["materialised", "pad_packed_sequence"]
 @contextmanager
 def materialised() -> Iterator[None]:
     """While it is held, a lazy parameter is replaced in its module when its shape is told."""
-    mixin = parameter.UninitializedTensorMixin
+    mixin: Any = parameter.UninitializedTensorMixin
     makers: list[Any] = [parameter.UninitializedParameter, parameter.UninitializedBuffer]
     before, news = mixin.materialize, [maker.__new__ for maker in makers]
-    mixin.materialize = _materialise  # type: ignore[method-assign]
+    mixin.materialize = _materialise
     for maker, new in zip(makers, news):
         maker.__new__ = staticmethod(_outside(new))
     try:
         yield
     finally:
-        mixin.materialize = before  # type: ignore[method-assign]
+        mixin.materialize = before
         for maker, new in zip(makers, news):
             maker.__new__ = staticmethod(new)
 
