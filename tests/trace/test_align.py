@@ -180,12 +180,10 @@ def test_constants_that_fit_nothing_name_the_op():
     )
 
 
-def with_magnitudes(kind, magnitudes, rms=None, name="table"):
+def with_magnitudes(kind, magnitudes, rms=None, name="table", shape=(3,)):
     def change(trace):
         index = WIDTHS.index(trace.width)
-        trace.values[9] = RawValue(
-            (3,), "torch.float32", kind, name, magnitudes[index], None if rms is None else rms[index]
-        )
+        trace.values[9] = RawValue(shape, "torch.float32", kind, name, magnitudes[index], (rms or magnitudes)[index])
 
     return traces(change)
 
@@ -196,16 +194,21 @@ def test_magnitudes():
     assert align(with_magnitudes("buffer", [2.0] * 3)).values[9].magnitude == Scalar.of(2.0)
     assert str(align(with_magnitudes("buffer", power)).values[9].magnitude.order) == "1/2"
     assert str(align(with_magnitudes("buffer", wild, power)).values[9].magnitude.order) == "1/2"
-    assert align(with_magnitudes("buffer", [None, 1.0, 1.0])).values[9].magnitude is None
+    part = align(with_magnitudes("buffer", [None, 1.0, 1.0]))
+    assert part.values[9].magnitude.order == 0
+    assert part.assumptions == ("the size of the entries of buffer table was measured at widths 256, 512 only",)
 
     taken = align(with_magnitudes("buffer", flat))
-    assert taken.values[9].magnitude is None
-    assert taken.assumptions == ("order of buffer table is taken as 0: its entries do not grow with the width",)
+    assert taken.values[9].magnitude.order == 0 and not taken.assumptions
     assert align(with_magnitudes("input", wild, name="ids")).assumptions == (
         "order of input ids is taken as 0: its entries do not grow with the width",
     )
-    with pytest.raises(FitError, match="the largest entry of buffer table is 1, 3, 1 at widths"):
-        align(with_magnitudes("buffer", wild))
+    many = align(with_magnitudes("buffer", wild, [1.0, 1.07, 1.05], shape=(400,)))  # as random as can be told
+    assert many.values[9].magnitude.order == 0
+    assert many.assumptions == ("the size of the entries of buffer table was measured, and grows as n^(0)",)
+    for shape in ((3,), (4000,)):
+        with pytest.raises(FitError, match="the size of the entries of buffer table is 1, 3, 1 at widths"):
+            align(with_magnitudes("buffer", wild, wild, shape=shape))
 
 
 def test_assumptions_are_merged_in_order():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, on_change, roles, spread
+from tpcalc.calculus.facts import Facts, given_operand, on_change, roles, spread
 from tpcalc.calculus.limits import base, passes
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -249,6 +249,11 @@ def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Bac
     kinds = roles(s, search.facts[s.x], search.facts[s.y])
     if kinds == (False, False):
         yield from of_two_values(s, large, search, atom)
+        return
+    given = given_operand(s, search.facts, search.lowered)
+    if given is not None:  # a constant to the value that it meets
+        moves = search.alignment.initial_on_change(s.K, given.rest)
+        yield large._replace(value=given.value, allowed=large.allowed - given.fact.init - moves)
         return
     for is_weight, w, v, rest, partner_weight in (
         (kinds[0], s.x, s.y, s.rest_x, kinds[1]),

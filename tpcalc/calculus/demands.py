@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, mixes, on_change, roles, spread
+from tpcalc.calculus.facts import Facts, Given, given_operand, mixes, on_change, roles, spread
 from tpcalc.calculus.freedom import ABSORBING, Freedom
 from tpcalc.calculus.limits import LIMITS, NORM, OUTPUT, WEIGHT
 from tpcalc.calculus.reading import Id, Reading, back
@@ -155,6 +155,8 @@ def constants(s: Any, demand: Demand, walk: Walk) -> Demand:
 @CONSTANTS.law(st.Contract)
 def constants_of_a_contraction(s: st.Contract, demand: Demand, walk: Walk) -> Demand:
     """The constant may be there for the sum (dot products divided by n): what that adds is left to it."""
+    if given_operand(s, walk.facts, walk.lowered) is not None:
+        return demand
     if roles(s, walk.facts[s.x], walk.facts[s.y]) != (False, False):
         return no_constants(s, demand, walk)
     K = walk.alignment.values(s.K)
@@ -308,10 +310,20 @@ def product(s: st.Product, demand: Demand, walk: Walk, atom: Atom) -> None:
 @DEMANDS.law(st.Contract, unasked=True)
 def contract(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
     kinds = roles(s, walk.facts[s.x], walk.facts[s.y])
-    if kinds != (False, False):
+    given = given_operand(s, walk.facts, walk.lowered)
+    if given is not None:
+        given_use(given, demand, walk)
+    elif kinds != (False, False):
         weight_use(s, demand, walk, atom, kinds)
     elif demand is not None:
         share(s, demand, walk, atom, walk.alignment.values(s.K))
+
+
+def given_use(use: Given, demand: Optional[Demand], walk: Walk) -> None:
+    """A matrix whose numbers are given is a constant to the value that it meets: that of law 2, so that the value's
+    change may be as large as the value."""
+    if demand is not None and use.fact.init is not MINUS_INFINITY:
+        walk.ask(use.value, demand.shifted(use.fact.init + walk.alignment.initial_on_change(use.K, use.rest)))
 
 
 def weight_use(s: st.Contract, demand: Optional[Demand], walk: Walk, atom: Atom, kinds: tuple[bool, bool]) -> None:

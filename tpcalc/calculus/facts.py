@@ -104,6 +104,13 @@ def constant(order: Order, mean: Order = MINUS_INFINITY) -> Fact:
     return Fact(order, order, MINUS_INFINITY, mean=mean)
 
 
+def fixed(order: Order, weight: int, odd: bool) -> Fact:
+    """Numbers that do not train; where ``weight`` is not 0, they act as a weight that is frozen."""
+    if not weight or order is MINUS_INFINITY:
+        return constant(order, order)
+    return constant(order)._replace(depends=weight, odd=weight if odd else 0, mixed=0 if odd else weight, weight=weight)
+
+
 def deviation(x: Fact) -> Order:
     """Order of what centring leaves of the initial value."""
     return x.init if x.deviation is None else min(x.deviation, x.init)
@@ -168,6 +175,28 @@ def mixes(s: Contract) -> Optional[Any]:
     return None
 
 
+class Given(NamedTuple):
+    """A contraction of a value with fixed numbers that act as a weight: their fact, the value, the growths."""
+
+    fact: Fact
+    value: Any
+    K: Order
+    rest: Order
+
+
+def given_operand(s: Contract, facts: Facts, lowered: Lowered) -> Optional[Given]:
+    """The fixed numbers that a value meets in a contraction; None where it meets a weight or another value."""
+    x, y = facts[s.x], facts[s.y]
+    kinds = roles(s, x, y)
+    for is_weight, other, weight, value, rest in (
+        (kinds[0], kinds[1], x, s.y, s.rest_x),
+        (kinds[1], kinds[0], y, s.x, s.rest_y),
+    ):
+        if is_weight and not other and lowered.is_given(weight.weight):
+            return Given(weight, value, s.K, rest)
+    return None
+
+
 def spread(alignment: Alignment, K: Order, R: Order, weight: Fact, value: Fact) -> Order:
     """What a sum over ``K`` adds to an initial weight on an initial value: law 2 if the value depends on it, else 1.
 
@@ -212,16 +241,17 @@ def weight_fact(index: int, orders: WeightOrders) -> Fact:
     return deviating(Fact(init, max_order(init, change), change, bit, 0, bit, bit), MINUS_INFINITY)
 
 
-def leaf_fact(value: Value) -> Fact:
+def leaf_fact(value: Value, weight: int = 0) -> Fact:
     """Inputs and loss gradients are of order 0 (a gradient on growing axes is averaged over them); buffers and
-    constants of the order of their content; an empty tensor is zero."""
+    constants of the order of their content, ``weight`` being the bit of one that acts as a weight; an empty tensor is
+    zero."""
     if any(not size.terms for size in value.shape):
         return constant(MINUS_INFINITY)
     if value.kind == "seed":
         return constant(-value.growth)._replace(data=True)
     if value.kind == "input":
         return constant(ZERO)._replace(data=True)
-    return constant(ZERO if value.magnitude is None else value.magnitude.order)
+    return fixed(ZERO if value.magnitude is None else value.magnitude.order, weight, value.signs != "mixed")
 
 
 def _number(fact: Fact) -> Fact:
@@ -241,7 +271,12 @@ def weight_leaf(lowered: Lowered, index: int, orders: WeightOrders) -> Fact:
 def leaf_facts(lowered: Lowered, orders: Mapping[str, WeightOrders]) -> dict[int, Fact]:
     """Facts of everything that no node makes.  A block of a packed weight has its own orders or those of the whole."""
     values = lowered.program.values
-    facts = {vid: of_value(lowered, vid, leaf_fact(value)) for vid, value in values.items() if value.kind != "op"}
+    given = lowered.given
+    facts = {
+        vid: of_value(lowered, vid, leaf_fact(value, given.get(vid, 0)))
+        for vid, value in values.items()
+        if value.kind != "op"
+    }
     for index, leaf in enumerate(lowered.leaves):
         own = orders.get(leaf.name)
         facts[leaf.value] = weight_leaf(lowered, index, orders[leaf.weight.name] if own is None else own)

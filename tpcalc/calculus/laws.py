@@ -25,6 +25,7 @@ from tpcalc.calculus.facts import (
     constant,
     deviating,
     deviation,
+    fixed,
     leaf_facts,
     mixes,
     of_value,
@@ -71,8 +72,10 @@ def _mean_of(x: Fact, init: Order, parity: str, smooth: bool) -> Order:
 
 @LAWS.law(st.Known)
 def known(s: st.Known, facts: Facts, alignment: Alignment) -> Fact:
-    fact = constant(s.order, MINUS_INFINITY if s.centred else s.order)._replace(data=s.data)
-    return deviating(fact, MINUS_INFINITY if s.uniform else s.order)
+    fact = fixed(s.order, s.weight, s.odd)._replace(data=s.data)
+    if s.centred:
+        fact = fact._replace(mean=MINUS_INFINITY)
+    return fact if s.weight else deviating(fact, MINUS_INFINITY if s.uniform else s.order)
 
 
 @LAWS.law(st.View)

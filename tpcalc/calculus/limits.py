@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Optional
 
-from tpcalc.calculus.facts import Fact, Facts, roles
+from tpcalc.calculus.facts import Fact, Facts, given_operand, roles
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.queries import trail
@@ -83,7 +83,7 @@ def softmax(s: st.Softmax, atom: Atom, facts: Facts, lowered: Any) -> Iterator[L
 @LIMITS.law(st.Contract)
 def contract(s: st.Contract, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
     x_weight, y_weight = roles(s, facts[s.x], facts[s.y])
-    if s.K > 0 and x_weight != y_weight:
+    if s.K > 0 and x_weight != y_weight and given_operand(s, facts, lowered) is None:
         yield Limit(base(lowered, s.y if x_weight else s.x), WEIGHT, atom)
 
 

@@ -21,7 +21,7 @@ from tpcalc.errors import TpcalcError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Program
 from tpcalc.scaling.runtime import Multipliers
-from tpcalc.trace.record import decomposed, find_loss, observe, primary_outputs
+from tpcalc.trace.record import Attributes, decomposed, find_loss, flex_decomposed, observe, primary_outputs
 from tpcalc.trace.target import call_factory
 
 #: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs
@@ -92,7 +92,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _apply(model: torch.nn.Module, inputs: Any) -> Any:
-    return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
+    with flex_decomposed():
+        return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
 
 
 def _as_inputs(batch: Any) -> Any:
@@ -232,6 +233,9 @@ class Trainer:
             model, own = call_factory(self.factory, width)
         batches = self.inputs(width, own)
         self.training.multipliers[width].init_(model)
+        for module in model.modules():
+            if getattr(module, "sparse", False) is True:
+                module.sparse = False  # the same gradients, for any optimizer
         return model, batches, self.loss or default_loss(self.probe.program, seed)
 
     def _small(self, width: int) -> bool:
@@ -242,6 +246,7 @@ class Trainer:
     def _run(self, width: int, seed: int) -> Run:
         program, training = self.probe.program, self.training
         model, batches, loss = self._start(width, seed)
+        built = Attributes(model)
         parameters = dict(model.named_parameters(remove_duplicate=False))
         before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
         run = Run()
@@ -270,7 +275,8 @@ class Trainer:
             if vid in self._needed:
                 held[vid] = tensor.clone() if self._copied else tensor
 
-        self._observe(model, batches[0], width, seed, self.probe.values | self._needed, last)
+        with built.standing():
+            self._observe(model, batches[0], width, seed, self.probe.values | self._needed, last)
         run.sizes.update({("init", vid): size for vid, size in sizes.init.items()})
         run.sizes.update({("change", vid): size for vid, size in sizes.change.items()})
         run.sizes.update({("deviation", vid): size for vid, size in sizes.deviation.items()})

@@ -10,7 +10,32 @@ from tpcalc.lower.sizes import sized
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules import REGISTRY, Registry
-from tpcalc.rules.structures import Known, Scale, View
+from tpcalc.rules.structures import Known, View
+
+
+class Fixed:
+    """Which fixed numbers act as weights, by bits above those of the ``count`` leaves.
+
+    What is drawn has a bit of its own.  All else shares one: it is not known to be independent.
+    """
+
+    def __init__(self, program: Program, count: int) -> None:
+        self.shared = 1 << count
+        own = (vid for vid, value in program.values.items() if value.kind != "op" and value.signs == "drawn")
+        self.leaves = {vid: self.shared << place for place, vid in enumerate(own, start=1)}
+        for vid, value in program.values.items():
+            if value.kind != "op" and value.signs in ("odd", "mixed"):
+                self.leaves[vid] = self.shared
+        self.all = (self.shared << (len(self.leaves) + 1)) - self.shared
+        self.of = dict(self.leaves)
+
+    def see(self, node: Node) -> int:
+        """The bits of what a node makes of fixed numbers."""
+        bits = 0
+        for ref in node.refs:
+            bits |= self.of.get(ref, 0)
+        self.of.update({out: bits for out in node.outputs if out is not None and bits})
+        return bits
 
 
 def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
@@ -21,22 +46,23 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     writer, wiring = Writer(program), Wiring(program, registry)
     blocks = Blocks(writer, wiring)
     blocks.cut_weights()
-    data, centred = set(program.inputs), set[int]()
+    fixed = Fixed(program, sum(len(blocks.leaves(weight)) for weight in program.weights))
+    data = set(program.inputs)
     forward = None
     for node in program.nodes:
         if node.phase == "backward" and forward is None:
             forward = len(writer.atoms)
         if not blocks.lower(node):
-            _lower_whole(node, writer, wiring, data, centred)
+            _lower_whole(node, writer, wiring, data, fixed)
         blocks.see(node, node.outputs)
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
     forward = len(writer.atoms) if forward is None else forward
-    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, writer.recogniser.means)
+    means = writer.recogniser.means
+    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, means, fixed.leaves, fixed.all)
 
 
-def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int], centred: set[int]) -> None:
-    """``data``: constants made from inputs.  ``centred``: those of which a rule knows more than their largest entry."""
+def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int], fixed: Fixed) -> None:
     values = wiring.program.values
     structures = wiring.registry.structure(node, values)
     if node.phase == "forward":
@@ -45,13 +71,15 @@ def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int], cen
         if out is None:
             continue
         value = values[out]
-        if isinstance(structure, Known) and structure.centred:
-            centred.add(out)
-        elif isinstance(structure, (View, Scale)) and structure.x in centred:
-            centred.add(out)
-        elif value.magnitude is not None:  # a constant that was computed for real
-            uniform = not value.shape or (isinstance(structure, Known) and structure.uniform)
-            structure = Known(value.magnitude.order, any(ref in data for ref in node.refs), uniform)
-            if structure.data:
+        if value.magnitude is not None:  # a constant that was computed for real
+            bits = fixed.see(node)
+            if not (isinstance(structure, View) and bits and structure.x in fixed.of):
+                uniform = not value.shape or (isinstance(structure, Known) and structure.uniform)
+                from_data = any(ref in data for ref in node.refs)
+                weight = bits or fixed.shared if value.signs and not from_data else 0
+                centred = isinstance(structure, Known) and structure.centred
+                odd = value.signs != "mixed"
+                structure = Known(value.magnitude.order, from_data, uniform, centred, weight, odd)
+            if isinstance(structure, Known) and structure.data:
                 data.add(out)
         writer.emit(Known(ZERO) if structure is None else structure, node.index, out)

@@ -38,7 +38,8 @@ class Lowered:
     """A program as atoms in execution order; the first ``forward`` of them belong to the forward pass.
 
     ``leaves`` are its weights, packed ones in blocks.  ``finite``: values without a growing axis.  ``means``: mean ->
-    the value whose entries it averages.
+    the value whose entries it averages.  ``given``: bits of buffers and constants that act as weights do, above those
+    of the leaves; ``fixed``: all such bits.
     """
 
     program: Program
@@ -47,6 +48,12 @@ class Lowered:
     leaves: tuple[Leaf, ...]
     finite: frozenset[int] = frozenset()
     means: Mapping[int, int] = field(default_factory=dict)
+    given: Mapping[int, int] = field(default_factory=dict)
+    fixed: int = 0
+
+    def is_given(self, weight: int) -> bool:
+        """Whether this bit set of weights is one of fixed numbers alone, which nothing can scale."""
+        return weight != 0 and not weight & ~self.fixed
 
     @cached_property
     def leaves_of(self) -> dict[str, tuple[Leaf, ...]]:

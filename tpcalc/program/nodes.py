@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from tpcalc.algebra.order import ZERO, Order
@@ -22,19 +22,26 @@ class InitLaw:
     """How the code itself initialises a weight, read at one width.
 
     ``kind``: ``random`` (zero-mean entries of standard deviation ``std``), ``constant`` (all entries equal
-    ``mean``, ``std`` 0) or ``unknown``.  ``call`` says where it was read: ``"normal_(std=0.02)"``.
+    ``mean``, ``std`` 0) or ``unknown``.  ``call`` says where it was read: ``"normal_(std=0.02)"``.  ``drawn``: made of
+    random numbers, not of data whose entries merely differ.
     """
 
     kind: str
     std: float = 0.0
     mean: float = 0.0
     call: str = ""
+    drawn: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor.  ``kind`` as in :class:`tpcalc.program.raw.RawValue`; ``magnitude`` is the largest
-    absolute entry as a function of the width where the content was computed for real, else None."""
+    """A tensor.  ``kind`` as in :class:`tpcalc.program.raw.RawValue`; ``magnitude`` is the size of its entries (their
+    root mean square) as a function of the width where the content is known, else None.
+
+    ``signs``: whether its entries add up like random numbers, so that it acts on what it is contracted with as a random
+    weight of that size does: ``drawn`` (it is random), ``odd`` (in every sum), ``mixed`` (along each axis, but not all
+    of them together: an identity matrix), or empty.
+    """
 
     id: int
     shape: tuple[Size, ...]
@@ -42,6 +49,7 @@ class Value:
     kind: str = "op"
     name: str = ""
     magnitude: Optional[Scalar] = None
+    signs: str = ""
 
     @property
     def growths(self) -> tuple[Order, ...]:

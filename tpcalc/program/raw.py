@@ -10,7 +10,21 @@ from typing import Any, Optional
 
 from tpcalc.program.nodes import InitLaw, Ref, place
 
-__all__ = ["InitLaw", "RawNode", "RawTrace", "RawValue", "RawWeight", "Ref"]
+__all__ = ["InitLaw", "RawNode", "RawTrace", "RawValue", "RawWeight", "Ref", "Sums"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """How a fixed tensor adds up, held against random numbers of its size, for which all of these are about 1.
+
+    ``along``: for each axis, the rms of the sums along it over ``rms * sqrt(length)``.  ``norms``: for each axis, the
+    operator norm of the matrix of that axis against all others over ``rms * (sqrt(length) + sqrt(others))``.
+    ``total``: of all entries.
+    """
+
+    along: tuple[float, ...]
+    norms: tuple[float, ...]
+    total: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +34,8 @@ class RawValue:
     ``kind``: ``weight`` (a parameter), ``buffer``, ``input`` (example data), ``seed`` (the loss gradient
     put on an output), ``constant`` (made outside the trace), ``op`` (result of a node).
     ``magnitude``: largest finite absolute value where the tensor's content was computed for real
-    (buffers, masks, positions, constants); None when unknown.  ``rms`` likewise.
+    (buffers, masks, positions, constants); None when unknown.  ``rms`` and ``sums`` likewise.  ``law``: how the code
+    made the entries of a buffer or constant, where that was read.
     """
 
     shape: tuple[int, ...]
@@ -29,6 +44,8 @@ class RawValue:
     name: str = ""
     magnitude: Optional[float] = None
     rms: Optional[float] = None
+    sums: Optional[Sums] = None
+    law: Optional[InitLaw] = None
 
 
 @dataclass(frozen=True, slots=True)

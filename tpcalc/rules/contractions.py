@@ -124,7 +124,7 @@ def convolution_backward(call: Call) -> Structures:
     return tuple(g if out is not None else None for g, out in zip((dx, dw, db), call.node.outputs))
 
 
-@rule("aten._cdist_forward", axes=MIXED)
+@rule("aten._cdist_forward", "aten._euclidean_dist", axes=MIXED)
 def cdist(call: Call) -> Structure:
     """Distance of rows: the root of a sum of squares over the last axis, at most the larger norm."""
     squares = Power(Sum((View(call[0]), View(call[1]))), Order(2), "even")

@@ -34,13 +34,16 @@ class Known(Structure):
     """A value of known order, independent of weights: zeros, ones, arange, a random mask.
 
     ``data``: made from the inputs.  ``uniform``: all entries are the same number.  ``centred``: multiplying by it sums
-    up nothing (noise of mean zero, the identity).
+    up nothing (noise of mean zero).  ``weight``: bit set of the fixed random numbers that it acts like in a
+    contraction, 0 for others; ``odd``: their signs cancel in every sum.
     """
 
     order: Order
     data: bool = False
     uniform: bool = False
     centred: bool = False
+    weight: int = 0
+    odd: bool = False
 
 
 @dataclass(frozen=True, slots=True)

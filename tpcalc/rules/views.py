@@ -232,3 +232,14 @@ for _axes, _names in BACKWARD.items():
 def grid_sampler_backward(call: Call) -> Structures:
     """(dy, x, grid): the grid's gradient sums dy times differences of x over the channels."""
     return (View(call[0]), Reduce(Product(call[0], call[1]), call.growth(1, 1)))
+
+
+@rule("aten._pack_padded_sequence", axes=MIXED)
+def packed(call: Call) -> Structures:
+    """The rows of a batch of sequences one step after another, without their padding; the batch of each step."""
+    return View(call[0]), None
+
+
+@rule("aten._pack_padded_sequence_backward", axes=MIXED)
+def packed_backward(call: Call) -> Structure:
+    return View(call[0])

@@ -11,16 +11,15 @@ arguments are reused as recorded: an int or float constant over the widths stays
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Optional
 
-from tpcalc.algebra.fit import fit_scalar, fit_size, slopes
-from tpcalc.algebra.size import Scalar, Size
+from tpcalc.algebra.fit import fit_scalar, fit_size
+from tpcalc.algebra.size import Size
 from tpcalc.errors import AlignError, FitError
 from tpcalc.program.ir import Node, Program, Ref, Value, Weight
 from tpcalc.program.raw import RawNode, RawTrace, RawValue
+from tpcalc.trace.fixed import signs_of, size_of
 
 __all__ = ["align"]
 
@@ -28,12 +27,6 @@ _REMEDY = (
     "the model's graph depends on the width here (a branch, a loop over a size, or a module that vanishes when two "
     "sizes agree); choose widths that take the same path, or make it independent of the width"
 )
-
-#: A magnitude that is no power of n still counts as order 0 if its log-log slope stays within this.
-FLAT_SLOPE = 0.02
-
-#: Relative precision of numbers stored in half precision.
-_PRECISION = {"torch.bfloat16": 2**-8, "torch.float16": 2**-11}
 
 
 def align(traces: Sequence[RawTrace]) -> Program:
@@ -206,7 +199,11 @@ class _Aligner:
                     f"at width {width}"
                 )
         shape = self._shape(tuple(raw.shape for raw in raws), vid)
-        return Value(vid, shape, first.dtype, first.kind, first.name, self._magnitude(vid, raws))
+        magnitude, note = size_of(self.widths, raws, lambda: self._name(vid))
+        if note:
+            self.assumptions.append(note)
+        signs = "" if magnitude is None else signs_of(self.widths, raws)
+        return Value(vid, shape, first.dtype, first.kind, first.name, magnitude, signs)
 
     def _shape(self, shapes: tuple[tuple[int, ...], ...], vid: int) -> tuple[Size, ...]:
         known = self._shapes.get(shapes)
@@ -233,36 +230,6 @@ class _Aligner:
             return f"{raw.kind} {vid}"
         where = node.where
         return f"the result of {node.op}" + (f" ({where})" if where else "")
-
-    def _magnitude(self, vid: int, raws: list[RawValue]) -> Optional[Scalar]:
-        """Largest entry as a function of the width, where it is known at all widths.
-
-        What a node computes keeps its order by that node's rule, so a misfit there is dropped.  Example
-        inputs count as order 0 by convention.  For anything else a misfit is an error unless it is flat.
-        """
-        magnitudes = [raw.magnitude for raw in raws if raw.magnitude is not None]
-        if len(magnitudes) < len(raws):
-            return None
-        first, kind = magnitudes[0], raws[0].kind
-        if all(magnitude == first for magnitude in magnitudes):
-            return Scalar.of(first)
-        samples = tuple(zip(self.widths, magnitudes))
-        precision = _PRECISION.get(raws[0].dtype)
-        with suppress(FitError):
-            return fit_scalar(samples, rounding=precision or 0.0)
-        if kind == "op":
-            return None
-        means = tuple((width, raw.rms) for width, raw in zip(self.widths, raws) if raw.rms is not None)
-        if len(means) == len(raws):
-            if all(math.isclose(mean, means[0][1], rel_tol=1e-5) for _, mean in means):
-                return Scalar.of(means[0][1])  # a random direction of length 1
-            with suppress(FitError):
-                return fit_scalar(means, rounding=precision or 2**-20)
-        name = self._name(vid)
-        if kind in ("input", "seed") or _is_flat(samples):
-            self.assumptions.append(f"order of {name} is taken as 0: its entries do not grow with the width")
-            return None
-        return fit_scalar(samples, f"the largest entry of {name}")
 
     # -- weights ---------------------------------------------------------------------------------
 
@@ -324,9 +291,3 @@ def _weights_text(first: RawTrace, other: RawTrace) -> str:
                 f"{' = '.join(b.names)} at width {other.width}"
             )
     return f"the weights differ between widths {first.width} and {other.width}"
-
-
-def _is_flat(samples: Sequence[tuple[int, float]]) -> bool:
-    """True if every log-log slope between neighbouring widths is within FLAT_SLOPE of 0."""
-    found = slopes(samples)
-    return found is not None and all(abs(slope) <= FLAT_SLOPE for slope in found)

@@ -106,7 +106,7 @@ def _model_and_inputs(result: Any, call: str, expects: str) -> tuple[Any, Any]:
 
     model, inputs = result, None
     if isinstance(result, (tuple, list)):
-        result = _by_name(*result) if len(result) == 3 else result
+        result = _by_name(call, *result) if len(result) == 3 else result
         if len(result) != 2:
             raise TargetError(f"{call} returned {len(result)} things; return {expects}")
         model, inputs = result
@@ -125,14 +125,26 @@ def _model_and_inputs(result: Any, call: str, expects: str) -> tuple[Any, Any]:
         )
     if isinstance(inputs, dict) and not all(isinstance(key, str) for key in inputs):
         raise TargetError(f"{call} returned inputs with keys that are not text; return a dict of keyword arguments")
+    if inputs is not None and any(torch.nn.parameter.is_lazy(weight) for weight in model.parameters()):
+        with torch.no_grad():  # a lazy module learns its sizes from a first run
+            model(**inputs) if isinstance(inputs, dict) else model(*inputs)
     return model, inputs
 
 
-def _by_name(model: Any, args: Any, kwargs: Any) -> tuple:
+def _by_name(call: str, model: Any, args: Any, kwargs: Any) -> tuple:
     """``(model, args, kwargs)`` as model and inputs by name, where that is what it is."""
-    names = list(inspect.signature(getattr(model, "forward", model)).parameters) if callable(model) else []
-    if not isinstance(args, (tuple, list)) or not isinstance(kwargs, dict) or len(args) > len(names):
+    if not isinstance(kwargs, dict) or not callable(model):
         return model, args, kwargs
+    args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
+    parameters = inspect.signature(getattr(model, "forward", model)).parameters.values()
+    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if not kwargs:
+        return model, args
+    if len(args) > len(names):
+        raise TargetError(
+            f"{call} returned {len(args)} arguments and keyword arguments for a forward that names {len(names)}; give "
+            "forward a name for each argument, or return (model, inputs)"
+        )
     return model, {**dict(zip(names, args)), **kwargs}
 
 

@@ -29,7 +29,8 @@ class Law:
     """Distribution of the entries of a tensor; if it is not ``known``, ``call`` says why.
 
     ``quantiles`` yields real float64 entries representative of the law, or None.  Laws with the same
-    ``source`` are functions of the same draw, entry by entry; different sources are independent.
+    ``source`` are functions of the same draw, entry by entry; different sources are independent.  ``drawn``: made of
+    random numbers, not of data.
     """
 
     mean: float
@@ -38,6 +39,7 @@ class Law:
     quantiles: Optional[Callable[[], Optional[torch.Tensor]]] = None
     source: Any = field(default_factory=object)
     known: bool = True
+    drawn: bool = False
 
     @property
     def is_constant(self) -> bool:
@@ -66,7 +68,7 @@ class Law:
             return None if entries is None else entries * scale + shift
 
         moved = quantiles if inner is not None else None
-        return Law(scale * self.mean + shift, abs(scale) * self.std, call, moved, self.source)
+        return Law(scale * self.mean + shift, abs(scale) * self.std, call, moved, self.source, drawn=self.drawn)
 
     def scaled(self, factor: float, suffix: str = "") -> "Law":
         """Law of ``factor * x``; ``suffix`` says so behind the call."""
@@ -81,7 +83,7 @@ class Law:
     def summary(self) -> InitLaw:
         if not self.known or not math.isfinite(self.mean) or not math.isfinite(self.std):
             return InitLaw("unknown", call=self.call)
-        return InitLaw("random" if self.std else "constant", self.std, self.mean, self.call)
+        return InitLaw("random" if self.std else "constant", self.std, self.mean, self.call, self.drawn)
 
 
 def unknown(why: str) -> Law:
@@ -93,10 +95,14 @@ def constant(value: float, call: str) -> Law:
 
 
 def of_moments(
-    mean: float, square: float, call: str, quantiles: Optional[Callable[[], Optional[torch.Tensor]]] = None
+    mean: float,
+    square: float,
+    call: str,
+    quantiles: Optional[Callable[[], Optional[torch.Tensor]]] = None,
+    drawn: bool = False,
 ) -> Law:
     """The law of this mean and mean square."""
-    return Law(mean, math.sqrt(max(square - mean * mean, 0.0)), call, quantiles)
+    return Law(mean, math.sqrt(max(square - mean * mean, 0.0)), call, quantiles, drawn=drawn)
 
 
 # -- draws -----------------------------------------------------------------------------------------
@@ -107,12 +113,13 @@ def probabilities() -> torch.Tensor:
 
 
 def normal(mean: float, std: float, call: str) -> Law:
-    return Law(mean, abs(std), call, lambda: torch.special.ndtri(probabilities()) * std + mean)
+    return Law(mean, abs(std), call, lambda: torch.special.ndtri(probabilities()) * std + mean, drawn=True)
 
 
 def uniform(low: float, high: float, call: str) -> Law:
     spread = abs(high - low) / math.sqrt(12.0)
-    return Law((low + high) / 2, spread, call, lambda: probabilities() * (high - low) + low, Uniform(low, high))
+    entries, source = lambda: probabilities() * (high - low) + low, Uniform(low, high)
+    return Law((low + high) / 2, spread, call, entries, source, drawn=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +180,7 @@ def truncated_normal(mean: float, std: float, low: float, high: float, call: str
         a, b = torch.special.ndtr((bounds - mean) / std)
         return (torch.special.ndtri(a + (b - a) * probabilities()) * std + mean).clamp(low, high)
 
-    return Law(*truncated_normal_moments(mean, std, low, high), call, quantiles)
+    return Law(*truncated_normal_moments(mean, std, low, high), call, quantiles, drawn=True)
 
 
 def of_entries(values: torch.Tensor, call: str) -> Law:
@@ -208,7 +215,8 @@ def blend(parts: list[tuple[int, Law]]) -> Law:
     mean = sum(count * law.mean for count, law in parts) / total
     square = sum(count * law.square for count, law in parts) / total
     call = " and ".join(dict.fromkeys(law.call for _, law in parts))
-    return of_moments(mean, square, f"parts: {call}" if len(call) < 200 else "parts")
+    drawn = all(law.drawn for _, law in parts)
+    return of_moments(mean, square, f"parts: {call}" if len(call) < 200 else "parts", drawn=drawn)
 
 
 def measured_law(tensor: torch.Tensor) -> InitLaw:

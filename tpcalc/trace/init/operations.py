@@ -77,7 +77,7 @@ class Call:
             return evaluate(self.op.func, laws, self.args, self.kwargs, seed)
 
         has = all(law.is_constant or law.quantiles is not None for law in laws)
-        return of_moments(mean, square, call, quantiles if has else None)
+        return of_moments(mean, square, call, quantiles if has else None, any(law.drawn for law in laws))
 
     def pointwise(self) -> Law:
         """Any pointwise op, applied to the quantiles of its operands."""
@@ -97,6 +97,7 @@ class Call:
             if before is not None and before.shape == values.shape and torch.equal(before, values):
                 return varying[0]  # a clamp that clamps nothing
             law = of_entries(values, call if len(call) < 120 else self.name)
+            law = replace(law, drawn=any(operand.drawn for operand in varying))
         return replace(law, source=next(iter(sources.values()))) if len(sources) == 1 and law.std else law
 
     def computed(self) -> Law:
@@ -167,7 +168,7 @@ def _normal(call: Call) -> Law:
     if not middle.known or not spread.known:
         return unknown("normal with unknown mean or std")
     total = math.sqrt(middle.std**2 + spread.std**2 + spread.mean**2)
-    return Law(middle.mean, total, f"normal({said(mean=middle.mean, std=total)})")
+    return Law(middle.mean, total, f"normal({said(mean=middle.mean, std=total)})", drawn=True)
 
 
 @_law("uniform")
@@ -182,7 +183,8 @@ def _integers(call: Call) -> Law:
     low, high = call.named.get("low", 0), call.named["high"]
     spread = math.sqrt(((high - low) ** 2 - 1) / 12)
     said_as = f"randint({low}, {high})"
-    return Law((low + high - 1) / 2, spread, said_as, lambda: (probabilities() * (high - low) + low).floor())
+    entries = lambda: (probabilities() * (high - low) + low).floor()  # noqa: E731
+    return Law((low + high - 1) / 2, spread, said_as, entries, drawn=True)
 
 
 @_law("bernoulli")
@@ -192,7 +194,7 @@ def _bernoulli(call: Call) -> Law:
     if not law.is_constant:
         return unknown("bernoulli with unequal probabilities")
     p = law.mean
-    return Law(p, math.sqrt(p * (1 - p)), f"bernoulli({p:g})", lambda: (probabilities() < p).double())
+    return Law(p, math.sqrt(p * (1 - p)), f"bernoulli({p:g})", lambda: (probabilities() < p).double(), drawn=True)
 
 
 @_law("exponential")
@@ -255,7 +257,7 @@ def _triangle(call: Call) -> Law:
     upper = call.name == "triu"
     lower = sum(min(max(row + diagonal + (not upper), 0), columns) for row in range(rows))
     share = ((rows * columns - lower) if upper else lower) / (rows * columns)
-    return of_moments(share * law.mean, share * law.square, f"{call.name} of {law.call}")
+    return of_moments(share * law.mean, share * law.square, f"{call.name} of {law.call}", drawn=law.drawn)
 
 
 # -- linear algebra --------------------------------------------------------------------------------
@@ -268,17 +270,18 @@ def _qr(call: Call) -> Law:
     law = call.law_of(call.args[0])
     if not law.known or law.mean != 0 or rows < columns:
         return unknown("QR of a matrix that is not a tall zero-mean draw")
-    return Law(0.0, 1 / math.sqrt(rows), _label("qr", 1 / math.sqrt(rows)))
+    return Law(0.0, 1 / math.sqrt(rows), _label("qr", 1 / math.sqrt(rows)), drawn=law.drawn)
 
 
-@_law("mm", "bmm")
+@_law("mm", "bmm", "mv")
 def _product(call: Call) -> Law:
     x, y = call.law_of(call.args[0]), call.law_of(call.args[1])
     if not (x.known and y.known and independent(x, y)):
         return unknown("product of matrices whose laws are unknown or dependent")
     if x.mean and y.mean:
         return unknown("product of matrices of nonzero mean")
-    return Law(0.0, math.sqrt(call.args[0].shape[-1] * (x.square * y.square)), f"({x.call}) @ ({y.call})")
+    total = math.sqrt(call.args[0].shape[-1] * (x.square * y.square))
+    return replace(normal(0.0, total, f"({x.call}) @ ({y.call})"), drawn=x.drawn or y.drawn)  # by the central limit
 
 
 @_law("linalg_vector_norm", "norm")
@@ -327,7 +330,7 @@ def _div(call: Call) -> Law:
     if divisor.is_constant and divisor.mean != 0 and call.kwargs.get("rounding_mode") is None:
         return law.scaled(1.0 / divisor.mean, f" / {divisor.mean:.6g}")
     if law.known and isinstance(divisor.source, Norm) and divisor.source.of is law.source and law.mean == 0:
-        return Law(0.0, 1 / math.sqrt(divisor.source.count), f"normalised {law.call}")
+        return Law(0.0, 1 / math.sqrt(divisor.source.count), f"normalised {law.call}", drawn=law.drawn)
     return call.pointwise()
 
 

@@ -74,6 +74,10 @@ class InitRecorder(TorchDispatchMode):
         """The law of every parameter under each of its names (tied ones under all of them)."""
         return {name: self._law_of(p).summary() for name, p in model.named_parameters(remove_duplicate=False)}
 
+    def law_of(self, tensor: torch.Tensor) -> InitLaw:
+        """The law of any tensor made inside, or of one whose few entries are known."""
+        return self._law_of(tensor).summary()
+
     def law_of_block(self, tensor: torch.Tensor, dim: int, start: int, length: int) -> InitLaw:
         """The law of the ``length`` indices of ``tensor`` along ``dim`` from ``start`` on."""
         storage = self._storages.get(storage_key(tensor))

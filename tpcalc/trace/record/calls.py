@@ -14,18 +14,20 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.utils._mode_utils import no_dispatch
 
 from tpcalc.errors import TraceError
+from tpcalc.trace.record.draws import ANY, Range, range_of
 from tpcalc.trace.record.inference import Inference, mapped, tensors_in
 from tpcalc.trace.record.ops import Op
 from tpcalc.trace.record.phantom import CPU, Geometry, Memory, Phantom, make_alias, make_phantom
-from tpcalc.trace.record.tape import Tape
+from tpcalc.trace.record.tape import SparseError, Tape
 
 __all__ = ["Calls"]
 
 MOST_INTEGERS = 2**20
-MOST_FLOATS = 2**18
-MOST_BUILT = 2**16
-"""Tensors up to these sizes are computed for real where their operands are known; the last is for floats while the
-model is built, most of which are weights about to be initialised."""
+MOST_FLOATS = 2**20
+MOST_BUILT = 2**22
+MOST_EMPTY = 2**16
+"""Tensors up to these sizes are computed for real where their operands are known; the last two are for floats while the
+model is built, where most that are made empty are weights about to be initialised."""
 
 _BOOLEANS = {True: object(), False: object()}
 """Stand for booleans in cache keys, where ``True`` would equal ``1``."""
@@ -49,6 +51,8 @@ class Calls(Tape):
         self.results: list[Phantom] = []
         self.draws = 0
         self._all_known = True
+        self._drawn: Optional[Range] = None
+        """Range of the random numbers from which the running call makes its results."""
 
     def record(self, op: Op, args: tuple, kwargs: dict, nominal: Optional[Nominal] = None) -> Any:
         """Record one call and return its result.
@@ -61,11 +65,14 @@ class Calls(Tape):
         if self.measured and not op.writes:
             return self._measure(op, args, kwargs)
         self._all_known = True
+        self._drawn = None
         told: list[Any] = []
         key: list[Any] = [op]
         self._encode(args, told, key)
         told_kwargs = self._encode_kwargs(kwargs, key) if kwargs else ()
         known = self._all_known
+        if self.stage == "forward" and (op.random or self._drawn is not None):
+            self._drawn = range_of(op, args, self._drawn)
         if op.writes:
             return self._record_write(op, args, kwargs, (tuple(told), told_kwargs), key, known)
         real = None
@@ -77,10 +84,14 @@ class Calls(Tape):
         else:
             try:
                 inferred = self.inference.recall(op, args, kwargs, tuple(key))
+            except SparseError:
+                if self.stage != "build" or not known:
+                    raise
+                return self.execute(op, args, kwargs)  # a buffer that may never be used
             except (DynamicOutputShapeException, DataDependentOutputException):
                 inferred, real = self.inference.by_example(op, args, kwargs, known)
             else:
-                if known and self.stage != "backward" and self._is_small(inferred):
+                if known and self.stage != "backward" and self._is_small(inferred, op.empty):
                     real = self.execute(op, args, kwargs)
         result, outputs = self._made(op, args, inferred, real)
         if outputs is None:
@@ -119,6 +130,8 @@ class Calls(Tape):
                     self.refresh(arg)
                 if arg.shadow is None or not memory.known:
                     self._all_known = False
+                if memory.drawn is not None:
+                    self._drawn = memory.drawn if self._drawn is None else ANY
                 told.append(arg.ref)
                 key.append(arg.geometry)
             elif kind is int or arg is None:
@@ -172,6 +185,7 @@ class Calls(Tape):
             phantom = make_alias(geometry, source, ref, real)
         else:
             memory = Memory(real is not None)
+            memory.drawn = self._drawn
             memory.base, memory.base_geometry = ref, geometry
             phantom = make_phantom(geometry, memory, ref, real)
         if geometry.differentiable and self.stage == "forward":
@@ -203,10 +217,11 @@ class Calls(Tape):
             results.append(result)
         return type(inferred)(results), tuple(ids)
 
-    def _is_small(self, inferred: Any) -> bool:
+    def _is_small(self, inferred: Any, empty: bool = False) -> bool:
         """Whether results of these geometries are worth computing for real."""
         if type(inferred) is Geometry:
-            most = MOST_BUILT if self.stage == "build" else MOST_FLOATS
+            building = MOST_EMPTY if empty else MOST_BUILT
+            most = building if self.stage == "build" else MOST_FLOATS
             return inferred.numel <= (most if inferred.differentiable else MOST_INTEGERS)
         return isinstance(inferred, (tuple, list)) and all(self._is_small(part) for part in inferred)
 
@@ -230,6 +245,9 @@ class Calls(Tape):
         else:
             for tensor in written:
                 self.phantom(tensor).memory.known = False
+        if self._drawn is not None:
+            for tensor in written:
+                self.phantom(tensor).memory.drawn = self._drawn
         if op.reshapes:
             return self._reshape(op, args, kwargs, told, inferred)
         ids: list[Optional[int]] = []

@@ -10,7 +10,8 @@ import torch
 
 from tpcalc.errors import TraceError
 from tpcalc.trace.record.calls import Calls
-from tpcalc.trace.record.ops import Op
+from tpcalc.trace.record.draws import decides
+from tpcalc.trace.record.ops import Op, op_of
 from tpcalc.trace.record.phantom import Memory, make_alias, make_phantom
 
 __all__ = ["Handler", "handler"]
@@ -22,7 +23,34 @@ def handler(name: str) -> Optional[Handler]:
     """The handler of the op ``name``, if it has one."""
     if name.startswith(("profiler.", "aten._assert_", "aten.sym_constrain", "aten._functional_assert_")):
         return _ignore
-    return _HANDLERS.get(name)
+    return _foreach if name.startswith("aten._foreach_") else _HANDLERS.get(name)
+
+
+def _foreach(calls: Calls, op: Op, args: tuple, kwargs: dict) -> Any:
+    """An op on lists of tensors: that op on each tensor."""
+    base = op.name.split(".")[1].removeprefix("_foreach_")
+    packet = getattr(torch.ops.aten, {"norm": "linalg_vector_norm"}.get(base, base), None)
+    results = []
+    for index in range(len(args[0])):
+        own = tuple(arg[index] if isinstance(arg, (list, tuple)) else arg for arg in args)
+        single = next((one for one in _overloads(packet) if _takes(one, own)), None)
+        if single is None:
+            raise TraceError(f"{calls.here()} calls {op.name}, which can't be traced; call the op on each tensor")
+        results.append(calls.record(op_of(single), own, kwargs))
+    return None if op.writes else results
+
+
+def _overloads(packet: Any) -> list[Any]:
+    names = [] if packet is None else [name for name in packet.overloads() if "out" not in name]
+    return [getattr(packet, name) for name in names]
+
+
+def _takes(overload: Any, args: tuple) -> bool:
+    """Whether an overload takes these arguments, tensors and numbers where it wants them."""
+    specs = overload._schema.arguments
+    if len(args) > len(specs) or any(not s.has_default_value() and not s.kwarg_only for s in specs[len(args) :]):
+        return False
+    return all(isinstance(arg, torch.Tensor) == (str(spec.type) == "Tensor") for arg, spec in zip(args, specs))
 
 
 def _ignore(calls: Calls, op: Op, args: tuple, kwargs: dict) -> Any:
@@ -55,6 +83,8 @@ def _math_attention(calls: Calls, op: Op, args: tuple, kwargs: dict) -> int:
 
 def _read_number(calls: Calls, op: Op, args: tuple, kwargs: dict) -> Any:
     """``.item()``, ``int(x)``, ``if x:``."""
+    if not calls.measured and any(calls.phantom(arg).memory.drawn for arg in args if isinstance(arg, torch.Tensor)):
+        raise decides(calls.here())
     real = [calls.phantom(arg).content for arg in args if isinstance(arg, torch.Tensor)]
     if any(number is None for number in real):
         raise TraceError(

@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any, Iterator
 
@@ -15,6 +16,10 @@ import torch
 import torch.distributions
 import torch.utils.checkpoint
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tpcalc.errors import TraceError
+from tpcalc.trace.record.flex import flex_decomposed
+from tpcalc.trace.record.lazy import materialised, pad_packed_sequence
 
 __all__ = ["decomposed", "seeded", "without_dynamo", "without_gc"]
 
@@ -57,6 +62,9 @@ def decomposed() -> Iterator[None]:
     checkpoint = torch.utils.checkpoint
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        for name in _CHOOSE_ATTENTION:  # the model's own choice of a kernel
+            if hasattr(torch._C, name):
+                stack.enter_context(_set(torch._C, name, _unchosen))
         stack.enter_context(_switched(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, False))
         stack.enter_context(torch.backends.nnpack.flags(enabled=False))
         mha = torch.backends.mha
@@ -65,7 +73,20 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_set(checkpoint.CheckpointFunction, "apply", staticmethod(_run_directly)))
         stack.enter_context(_set(checkpoint, "_checkpoint_without_reentrant_generator", _no_checkpoint))
         stack.enter_context(_set(torch, "compile", _uncompiled))
+        if hasattr(torch.compiler, "set_stance"):  # what was compiled when its file was imported
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.jit.optimized_execution(False))
+        executor = torch._C._jit_set_profiling_executor(False)
+        stack.callback(torch._C._jit_set_profiling_executor, executor)
+        stack.enter_context(_set(torch, "embedding", partial(_dense, torch.embedding, 4)))
+        stack.enter_context(_set(torch, "embedding_bag", partial(_dense, torch.embedding_bag, 5)))
+        stack.enter_context(flex_decomposed())
+        stack.enter_context(materialised())
+        stack.enter_context(_set(torch._VF, "_pad_packed_sequence", pad_packed_sequence))
+        if "torch.export" in sys.modules:
+            stack.enter_context(_set(sys.modules["torch.export"], "export", _unexported))
         stack.enter_context(_set(torch, "cond", _taken_branch))
+        stack.enter_context(_set(torch, "tensor", partial(_tensor, torch.tensor)))
         stack.enter_context(_set(torch.cuda, "_lazy_init", _no_device))
         stack.enter_context(_set(torch.distributions.Distribution, "_validate_args", False))
         stack.enter_context(_set(logging.getLogger("torch._subclasses.fake_tensor"), "disabled", True))
@@ -73,9 +94,44 @@ def decomposed() -> Iterator[None]:
         yield
 
 
+_CHOOSE_ATTENTION = (
+    "_set_sdp_use_flash", "_set_sdp_use_mem_efficient", "_set_sdp_use_math", "_set_sdp_use_cudnn",
+    "_set_sdp_use_overrideable", "_set_sdp_priority_order",
+)  # fmt: skip
+
+
+def _unchosen(*args: Any) -> None:
+    """Attention takes its decomposed path, whatever kernel the model asks for."""
+
+
 def _uncompiled(model: Any = None, **options: Any) -> Any:
     """``torch.compile`` while tracing: the model as written."""
     return (lambda inner: inner) if model is None else model
+
+
+def _tensor(make: Callable, data: Any, **options: Any) -> torch.Tensor:
+    """``torch.tensor`` of a list of tensors, whose memory it would read."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, torch.Tensor):
+            return item.item() if item.numel() == 1 else item.tolist()
+        return type(item)(map(plain, item)) if type(item) in (list, tuple) else item
+
+    return make(plain(data) if type(data) in (list, tuple) else data, **options)
+
+
+def _unexported(*args: Any, **kwargs: Any) -> Any:
+    raise TraceError(
+        "the factory calls torch.export, and an exported program can't be traced: its sizes are fixed; return the "
+        "module that is exported instead"
+    )
+
+
+def _dense(look_up: Callable, sparse: int, *args: Any, **kwargs: Any) -> Any:
+    """A look-up with a dense gradient, which has the same numbers."""
+    if "sparse" in kwargs:
+        kwargs["sparse"] = False
+    return look_up(*args[:sparse], *(False for _ in args[sparse : sparse + 1]), *args[sparse + 1 :], **kwargs)
 
 
 def _taken_branch(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -> Any:

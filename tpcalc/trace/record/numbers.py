@@ -1,15 +1,21 @@
-"""Size of the entries of a known tensor."""
+"""Size of the entries of a known tensor, and how they add up."""
 
 from __future__ import annotations
 
+import math
 from typing import Optional
 
 import torch
 
-__all__ = ["magnitude_and_rms"]
+from tpcalc.program.raw import Sums
+
+__all__ = ["magnitude_and_rms", "measured", "sums"]
 
 MASKING = 1e30
 """Entries beyond this are "minus infinity" of an attention mask, not data."""
+
+ITERATIONS = 12
+"""Of a power iteration: norms are compared between widths, so a constant factor does not matter."""
 
 
 def magnitude_and_rms(real: Optional[torch.Tensor]) -> tuple[Optional[float], Optional[float]]:
@@ -27,3 +33,42 @@ def magnitude_and_rms(real: Optional[torch.Tensor]) -> tuple[Optional[float], Op
             return 0.0, 0.0
         top = size.max().item()
     return top, float(size.square().mean().sqrt()) if top > 0 else 0.0
+
+
+def sums(real: torch.Tensor, rms: float) -> Optional[Sums]:
+    """How the entries add up; None for whole numbers, masks, and what is zero or not finite."""
+    if not (real.is_floating_point() or real.is_complex()) or real.numel() < 2 or rms == 0:
+        return None
+    entries = real.detach().to(torch.complex128 if real.is_complex() else torch.float64) / rms
+    total = float(entries.sum().abs()) / math.sqrt(entries.numel())
+    if not math.isfinite(total) or total > MASKING:
+        return None
+    along, norms = [], []
+    for axis, length in enumerate(entries.shape):
+        added = entries.sum(axis).abs()
+        along.append(float(added.square().mean().sqrt()) / math.sqrt(length))
+        plain = length in (1, entries.numel())  # a single row or column
+        norms.append(0.0 if plain else _norm(entries.movedim(axis, 0).reshape(length, -1)))
+    return Sums(tuple(along), tuple(norms), total)
+
+
+def _norm(matrix: torch.Tensor) -> float:
+    """The operator norm over that of a random matrix of entries of size 1."""
+    rows, columns = matrix.shape
+    generator = torch.Generator().manual_seed(0)
+    vector = torch.randn(columns, generator=generator, dtype=torch.float64).to(matrix.dtype) + 1
+    found = 0.0
+    for _ in range(ITERATIONS):
+        vector = vector / torch.linalg.vector_norm(vector)
+        image = matrix @ vector
+        found = float(torch.linalg.vector_norm(image))
+        if found == 0:
+            break
+        vector = matrix.mH @ image
+    return found / (math.sqrt(rows) + math.sqrt(columns))
+
+
+def measured(real: Optional[torch.Tensor]) -> tuple[Optional[float], Optional[float], Optional[Sums]]:
+    """Largest entry, root mean square, and sums; None where nothing is known."""
+    top, rms = magnitude_and_rms(real)
+    return top, rms, None if real is None or not rms else sums(real, rms)

@@ -16,6 +16,7 @@ import torch
 
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawValue, Ref
+from tpcalc.trace.record.draws import Drawn, Range, decides
 from tpcalc.trace.record.where import SourceLines
 
 __all__ = ["CPU", "Geometry", "Memory", "Phantom", "make_alias", "make_phantom", "unwritten_numbers"]
@@ -44,10 +45,11 @@ class Memory:
     """What several views share: the storage of a real tensor, without the storage.
 
     ``version`` counts writes.  ``base`` is the value of the whole memory as of the last write folded in;
-    ``pending`` holds the values written through views since then.
+    ``pending`` holds the values written through views since then.  ``drawn``: its numbers follow from random ones drawn
+    in the forward pass, which lie in that range.
     """
 
-    __slots__ = ("version", "known", "base", "base_geometry", "pending")
+    __slots__ = ("version", "known", "base", "base_geometry", "pending", "drawn")
 
     def __init__(self, known: bool = False) -> None:
         self.version = 0
@@ -55,6 +57,7 @@ class Memory:
         self.base: Optional[Ref] = None
         self.base_geometry: Optional[Geometry] = None
         self.pending: list[tuple[Ref, Geometry, Optional[torch.Tensor]]] = []
+        self.drawn: Optional[Range] = None
 
 
 class Phantom(torch.Tensor):
@@ -67,6 +70,8 @@ class Phantom(torch.Tensor):
     version: int
     shadow: Optional[torch.Tensor]
     """Its real numbers, where known; valid only while ``memory.known``."""
+
+    __module__ = "torch"  # some libraries tell whose tensors they are given by this (opt_einsum)
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -92,7 +97,16 @@ class Phantom(torch.Tensor):
         return self.content
 
     def tolist(self) -> Any:
-        return self._numbers("tolist").tolist()
+        numbers = self._numbers("tolist")
+        if self.memory.drawn is not None and not numbers.is_floating_point():
+            raise decides(SourceLines().current(sys._getframe(1)) or "the model")
+        return numbers.tolist()
+
+    def item(self) -> Any:
+        drawn = self.memory.drawn
+        if drawn is None or self.content is None or not self.content.is_floating_point():
+            return super().item()
+        return Drawn(self.content.item(), drawn)
 
     def numpy(self, *, force: bool = False) -> Any:
         return self._numbers("numpy").numpy(force=force)
@@ -138,7 +152,7 @@ class Phantom(torch.Tensor):
 
     @property
     def data(self) -> torch.Tensor:
-        return _data.__get__(self)
+        return make_alias(self.geometry, self, self.ref, self.shadow)
 
     @data.setter  # type: ignore[override]
     def data(self, source: "Phantom") -> None:

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawTrace
 from tpcalc.trace.inputs import example_inputs
+from tpcalc.trace.record.caches import forgotten, kept_apart
 from tpcalc.trace.record.isolation import decomposed, seeded, without_gc
 from tpcalc.trace.record.mode import Recording
 from tpcalc.trace.record.phantom import Phantom
@@ -50,9 +51,10 @@ def record(
     Raises TraceError where the model can't be recorded.
     """
     recording = Recording(sources=sources)
-    with decomposed(), seeded(), without_gc():
+    with decomposed(), seeded(), without_gc(), forgotten():
         with recording, building if building is not None else nullcontext() as laws:
             model, inputs, said = _unpack(call(), width)
+        recording.law_of = getattr(laws, "law_of", None)
         trace = RawTrace(width, init=laws.laws(model) if laws is not None else {}, assumptions=said)
         run = Run(recording, model, trace)
         run.forward(dict(model.named_parameters(remove_duplicate=False)), dict(model.named_buffers()), inputs, loss)
@@ -71,7 +73,7 @@ def record_real(
     """
     recording = Recording(sources=sources)
     trace = RawTrace(width)
-    with decomposed(), seeded(), _standing_in(model, recording) as (weights, buffers):
+    with decomposed(), seeded(), forgotten(), kept_apart(model), _standing_in(model, recording) as (weights, buffers):
         run = Run(recording, model, trace)
         run.forward(weights, buffers, inputs, loss)
         run.backward()
@@ -81,7 +83,7 @@ def record_real(
 
 def build(call: Callable[[], Any], building: AbstractContextManager) -> Any:
     """What ``call()`` makes on phantom tensors, of any size, with the context manager ``building`` held meanwhile."""
-    with decomposed(), seeded(), without_gc(), Recording(sources=False), building:
+    with decomposed(), seeded(), without_gc(), forgotten(), Recording(sources=False), building:
         return call()
 
 
@@ -110,7 +112,7 @@ def observe(
     weights are left as they are (their ``.grad`` too); its buffers are updated as in any forward pass.
     """
     recording = Recording(sources=False, measured=True, callback=callback)
-    with decomposed(), _standing_in(model, recording) as (weights, buffers):
+    with decomposed(), forgotten(), kept_apart(model), _standing_in(model, recording) as (weights, buffers):
         run = Run(recording, model, RawTrace(0))
         output = run.forward(weights, buffers, inputs, loss, seed)
         grads = run.backward() if backward else {}
@@ -153,7 +155,7 @@ def _standing_in(
             dot = prefix + "." if prefix else ""
             for table, found in ((module._parameters, weights), (module._buffers, buffers)):
                 for name, tensor in table.items():
-                    if tensor is None:
+                    if tensor is None or tensor.layout != torch.strided:
                         continue
                     if not isinstance(tensor, Phantom):
                         stack.callback(_give_back, table, name, tensor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Optional
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 
 from tpcalc.errors import TpcalcError, TraceError
 from tpcalc.program.raw import RawTrace, RawWeight
+from tpcalc.trace.record.draws import decides, drawing, states
 from tpcalc.trace.record.mode import Recording
 from tpcalc.trace.record.outputs import find_loss, flatten, primary_outputs
 from tpcalc.trace.record.phantom import Memory, Phantom, make_phantom
@@ -33,6 +34,7 @@ class Run:
         self._weights: list[tuple[list[str], torch.Tensor, int]] = []
         self._outputs: list[torch.Tensor] = []
         self._seeds: list[torch.Tensor] = []
+        self._drew = False
 
     def forward(
         self,
@@ -48,8 +50,11 @@ class Run:
         args, kwargs = _phantoms(recording, as_inputs(inputs))
         for name, tensor in _named_inputs(self.model, args, kwargs):
             self.trace.inputs.append(recording.leaf(tensor, "input", name))
-        with self._blamed("the forward pass"), recording, self._modules.following():
-            output = self.model(*args, **kwargs)
+        before = states()
+        with self._blamed("the forward pass"), nullcontext() if recording.measured else drawing():
+            with recording, self._modules.following():
+                output = self.model(*args, **kwargs)
+        self._drew = not recording.measured and states() != before
         self._choose(output, loss, seed)
         return output
 
@@ -64,7 +69,8 @@ class Run:
             names = tied[id(weight)] = [name]
             self._weights.append((names, weight, self.recording.leaf(weight, "weight", name)))
         for name, buffer in buffers.items():
-            self.recording.leaf(buffer, "buffer", name)
+            if buffer.layout == torch.strided:  # others are refused where they are used
+                self.recording.leaf(buffer, "buffer", name)
 
     def _choose(self, output: Any, loss: Optional[Loss], seed: Optional[Seed]) -> None:
         """Choose what is differentiated, and put a gradient on it."""
@@ -144,6 +150,11 @@ class Run:
                     module_type=owners.get(names[0].rpartition(".")[0], ""),
                 )
             )
+        if self._drew:
+            unused = [weight.names[0] for weight in trace.weights if weight.trainable and weight.grad is None]
+            if unused and self._outputs and recording.stage == "backward":
+                raise decides(f"{type(self.model).__name__}, of which {unused[0]} is not used,")
+            trace.assumptions.append("the forward pass draws random numbers from Python or numpy; one draw was traced")
 
     @contextmanager
     def _blamed(self, what: str) -> Iterator[None]:

@@ -9,19 +9,29 @@ from typing import Any, Optional
 import torch
 
 from tpcalc.errors import TraceError
-from tpcalc.program.raw import RawNode, RawValue, Ref
-from tpcalc.trace.record.numbers import magnitude_and_rms
+from tpcalc.program.raw import InitLaw, RawNode, RawValue, Ref
+from tpcalc.trace.record.numbers import measured
 from tpcalc.trace.record.phantom import Geometry, Memory, Phantom, make_phantom
 from tpcalc.trace.record.where import SourceLines
 
-__all__ = ["Tape"]
+__all__ = ["SparseError", "Tape"]
 
-MOST_MEASURED = 2**16
+MOST_MEASURED = 2**20
 """Known results up to this size get a magnitude."""
 
 _NOWHERE = ("", "")
 _sequence_number = torch.autograd._get_sequence_nr
 _running_node = torch._C._current_autograd_node
+
+
+def _unusual(tensor: torch.Tensor) -> str:
+    if tensor.is_nested:
+        return "a nested (ragged) tensor, which can't be traced; pad the batch to one length"
+    return "a sparse tensor; only dense tensors can be traced"
+
+
+class SparseError(TraceError):
+    """A result that no phantom can stand for."""
 
 
 class Tape:
@@ -41,6 +51,8 @@ class Tape:
         self.modules: list[str] = [""]
         """Qualified names of the running modules, innermost last."""
         self.measured = measured
+        self.law_of: Optional[Callable[[torch.Tensor], Optional[InitLaw]]] = None
+        """How the code made a tensor while the model was built, where that was recorded."""
         self._callback = callback
         self._sources = SourceLines() if sources else None
         self._geometries: dict[tuple, Geometry] = {}
@@ -67,7 +79,7 @@ class Tape:
         if not isinstance(tensor, torch.Tensor):
             return tensor
         if tensor.layout != torch.strided:
-            raise TraceError(f"{self.here()} makes a sparse tensor; only dense tensors can be traced")
+            raise SparseError(f"{self.here()} makes {_unusual(tensor)}")
         return self.geometry(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
 
     def phantom(self, tensor: torch.Tensor) -> Phantom:
@@ -77,7 +89,7 @@ class Tape:
         entry = self._adopted.get(id(tensor))
         if entry is None:
             if tensor.layout != torch.strided:
-                raise TraceError(f"{self.here()} uses a sparse tensor; only dense tensors can be traced")
+                raise TraceError(f"{self.here()} uses {_unusual(tensor)}")
             memory = self._memories.setdefault(tensor.untyped_storage()._cdata, Memory(known=True))
             if isinstance(tensor, torch.nn.Parameter) and not self.measured:
                 memory.known = False
@@ -108,9 +120,10 @@ class Tape:
             return phantom.ref.id
         real = phantom.content
         vid = len(self.values)
-        magnitude, rms = (None, None) if self.measured else magnitude_and_rms(real)
+        numbers = (None, None, None) if self.measured else measured(real)
+        law = self.law_of(phantom) if self.law_of is not None and kind in ("buffer", "constant") else None
         geometry = phantom.geometry
-        self.values[vid] = RawValue(geometry.size, geometry.value.dtype, kind, name, magnitude, rms)
+        self.values[vid] = RawValue(geometry.size, geometry.value.dtype, kind, name, *numbers, law)
         if self._callback is not None:
             self._callback(vid, real)
         phantom.ref, phantom.version = Ref(vid), memory.version
@@ -168,7 +181,7 @@ class Tape:
             if self._callback is not None:
                 self._callback(vid, real)
             if not self.measured and real.numel() <= MOST_MEASURED:
-                value = RawValue(value.shape, value.dtype, "op", "", *magnitude_and_rms(real))
+                value = RawValue(value.shape, value.dtype, "op", "", *measured(real))
         self.values[vid] = value
         return Ref(vid)
 

@@ -10,7 +10,7 @@ from typing import Any, Iterator, Optional
 
 import torch
 
-__all__ = ["Modules", "SourceLines"]
+__all__ = ["Modules", "SourceLines", "is_users"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
@@ -19,7 +19,7 @@ _RECORDER = tuple(os.path.join(_HERE, "trace", "record", name) for name in ("rec
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
 
 
-def _is_users(filename: str) -> Optional[bool]:
+def is_users(filename: str) -> Optional[bool]:
     """Whether this is a file of the user's; None if the search ends there."""
     if filename in _RECORDER:
         return None
@@ -43,7 +43,7 @@ class SourceLines:
             code = frame.f_code
             filename = code.co_filename
             if filename not in users:
-                users[filename] = _is_users(filename)
+                users[filename] = is_users(filename)
             users_own = users[filename]
             if users_own is None:
                 return ""

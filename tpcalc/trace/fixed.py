@@ -1,0 +1,171 @@
+"""Fixed numbers (buffers, constants, what follows from them): how large they are, and whether they add up like random
+ones, as functions of the width.
+
+The size is the root mean square, read as that of a parameter is: from the law of the draw that made the entries, else
+from the entries themselves.  What can be neither read nor computed is said, never passed over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Optional
+
+from tpcalc.algebra.exponents import SNAP, initial_size, snapped
+from tpcalc.algebra.fit import fit_scalar, slope
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.algebra.size import Scalar
+from tpcalc.errors import FitError
+from tpcalc.program.raw import RawValue
+
+__all__ = ["FLAT_SLOPE", "signs_of", "size_of"]
+
+#: A size that is no power of n still counts as one if its log-log slope stays within this of a multiple of 1/2.
+FLAT_SLOPE = 0.02
+
+#: Entries of a mean less than this, relative to their spread, have signs that cancel.
+ZERO_MEAN = 1e-3
+
+#: Sums of signs that cancel are within so many standard errors, and so much of what they would be with equal signs.
+STANDARD_ERRORS, OF_ALIGNED = 4.0, 0.25
+
+#: A norm is that of random numbers if it is less than this multiple, or grows with a slope less than this.
+NORM, NORM_SLOPE = 1.5, 0.25
+
+#: Relative precision of numbers: of those stored in half precision, of others.
+_PRECISION = {"torch.bfloat16": 2**-8, "torch.float16": 2**-11}
+_SINGLE = 2**-20
+
+Widths = Sequence[int]
+Samples = tuple[tuple[int, float], ...]
+
+
+def size_of(widths: Widths, raws: Sequence[RawValue], name: Callable[[], str]) -> tuple[Optional[Scalar], str]:
+    """The size of the entries of a value, None where it is not known; and what must be said about it, or nothing.
+
+    ``raws``: the value at each width.  What a node computes keeps its order by that node's rule, so a misfit there is
+    dropped.  Example inputs count as order 0 by convention.  Raises FitError for anything else that fits no power.
+    """
+    kind, leaf = raws[0].kind, raws[0].kind in ("buffer", "constant")
+    drawn = _drawn(widths, raws) if leaf else None
+    if drawn is not None:
+        return drawn, ""
+    rms = tuple((width, raw.rms) for width, raw in zip(widths, raws) if raw.rms is not None)
+    top = tuple((width, raw.magnitude) for width, raw in zip(widths, raws) if raw.magnitude is not None)
+    if len(rms) < len(raws) or len(top) < len(raws):
+        return _in_part(widths, raws, rms, name()) if leaf else (None, "")
+    first = rms[0][1]
+    if all(size == first or math.isclose(size, first, rel_tol=1e-5) for _, size in rms):
+        return Scalar.of(first), ""
+    rounding = _PRECISION.get(raws[0].dtype, 0.0)
+    with suppress(FitError):
+        return fit_scalar(rms, rounding=rounding or _SINGLE), ""
+    if kind not in ("input", "seed") and (order := _half(rms, FLAT_SLOPE)) is not None:
+        return _power(order), ""
+    if leaf and _errors(widths, raws) <= SNAP and (order := _half(rms, SNAP)) is not None:
+        return _power(order), f"the size of the entries of {name()} was measured, and grows as n^({order})"
+    with suppress(FitError):
+        return fit_scalar(top, rounding=rounding), ""
+    if kind == "op":
+        return None, ""
+    if kind in ("input", "seed") or _half(top, FLAT_SLOPE) == ZERO:
+        return None, f"order of {name()} is taken as 0: its entries do not grow with the width"
+    return fit_scalar(rms, f"the size of the entries of {name()}"), ""
+
+
+def _drawn(widths: Widths, raws: Sequence[RawValue]) -> Optional[Scalar]:
+    """The size of entries drawn at random, by their law; None where they are not.
+
+    Where numbers are known they must agree, to five standard errors: what was written since is not in the law.
+    """
+    samples = []
+    for width, raw in zip(widths, raws):
+        law = raw.law
+        if law is None or not law.drawn or law.kind != "random":
+            return None
+        size = math.hypot(law.std, law.mean)
+        error = 5 / math.sqrt(max(math.prod(raw.shape), 1))
+        if raw.rms is not None and not math.isclose(raw.rms, size, rel_tol=max(error, 1e-3)):
+            return None
+        samples.append((width, size))
+    with suppress(FitError):
+        return fit_scalar(tuple(samples), rounding=_SINGLE)
+    with suppress(FitError):
+        return _power(initial_size(dict(samples), "a draw"))
+    return None
+
+
+def _in_part(widths: Widths, raws: Sequence[RawValue], rms: Samples, name: str) -> tuple[Optional[Scalar], str]:
+    """Entries too many to be computed at every width: measured at some of them, or by the law of what made them; else
+    they count as order 0."""
+    order = _half(rms, SNAP) if len(rms) > 1 else None
+    if order is not None:
+        which = ", ".join(str(width) for width, _ in rms)
+        return _power(order), f"the size of the entries of {name} was measured at widths {which} only"
+    laws = [math.hypot(raw.law.std, raw.law.mean) for raw in raws if raw.law and raw.law.kind != "unknown"]
+    if len(laws) == len(raws):
+        with suppress(FitError):
+            return fit_scalar(tuple(zip(widths, laws)), rounding=_SINGLE), ""
+    if any(len(set(lengths)) > 1 for lengths in zip(*(raw.shape for raw in raws))):
+        return None, (
+            f"order of {name} is taken as 0: its entries are too many to be computed, or follow from weights, and how "
+            "the code makes them is not known; choose smaller widths to have them measured"
+        )
+    return None, ""
+
+
+def signs_of(widths: Widths, raws: Sequence[RawValue]) -> str:
+    """Whether sums over the growing axes of a value are those of random numbers (:class:`tpcalc.program.ir.Value`)."""
+    if raws[0].kind not in ("buffer", "constant", "op"):
+        return ""
+    growing = [axis for axis, lengths in enumerate(zip(*(raw.shape for raw in raws))) if lengths[0] < lengths[-1]]
+    known = [(width, raw.shape, raw.sums) for width, raw in zip(widths, raws) if raw.sums is not None]
+    norms = [[(width, sums.norms[axis]) for width, _, sums in known] for axis in growing]
+    if not growing or any(_outgrows(samples) for samples in norms):
+        return ""
+    laws = [raw.law for raw in raws if raw.law is not None and raw.law.drawn]
+    if len(laws) == len(raws) and all(abs(law.mean) <= ZERO_MEAN * law.std for law in laws):
+        return "drawn"
+    if len(known) < 2:
+        return ""
+    _, shape, last = known[-1]
+    if not all(_cancels(last.along[axis], shape[axis]) for axis in growing):
+        return ""
+    return "odd" if _cancels(last.total, math.prod(shape)) else "mixed"
+
+
+def _cancels(found: float, length: int) -> bool:
+    """Whether a sum over ``length`` entries, in units of the root of that, is one of signs that cancel."""
+    return found <= min(STANDARD_ERRORS, max(OF_ALIGNED * math.sqrt(length), 1.0))
+
+
+def _outgrows(norms: Sequence[tuple[int, float]]) -> bool:
+    """Whether an operator norm outgrows that of a random matrix."""
+    if len(norms) < 2 or max(norm for _, norm in norms) <= NORM:
+        return False
+    return norms[0][1] <= 0 or slope(norms[0], norms[-1]) > NORM_SLOPE
+
+
+def _half(samples: Samples, near: float) -> Optional[Order]:
+    """The multiple of 1/2 as which all the samples grow, each within what a slope off by ``near`` would give."""
+    try:
+        order = snapped(dict(samples), "a size", near)
+    except FitError:
+        return None
+    if order is MINUS_INFINITY:
+        return order
+    rest = [math.log(size) - float(order) * math.log(width) for width, size in samples]
+    return order if max(rest) - min(rest) <= near * math.log(samples[-1][0] / samples[0][0]) else None
+
+
+def _errors(widths: Widths, raws: Sequence[RawValue]) -> float:
+    """Four standard errors of the slope of sizes, were the entries random."""
+    counts = [max(math.prod(raw.shape), 1) for raw in (raws[0], raws[-1])]
+    return 4 * math.sqrt(sum(1 / (2 * count) for count in counts)) / math.log(widths[-1] / widths[0])
+
+
+def _power(order: Order) -> Scalar:
+    if order in (MINUS_INFINITY, ZERO):
+        return Scalar.of(0.0 if order is MINUS_INFINITY else 1.0)
+    return Scalar(1.0, order)
