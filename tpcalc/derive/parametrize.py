@@ -46,9 +46,17 @@ def parametrize(solution: Solution, optimizer: Union[str, UpdateLaw, Recipe], ga
 
 def _norm(solution: Solution, weight: Weight, rule: Rule) -> Order:
     """Order of the Frobenius norm of a gradient: few rows with large gradients count as the few that they are."""
-    a, leaves = order(rule.a), solution.lowered.leaves_of[weight.name]
-    own = (WeightView(gradient_order(leaf.grad, solution.applied, trained) - a, ZERO, growths(leaf)) for leaf in leaves)
-    return max_order(*(view.norm for view in own))
+    a = order(rule.a)
+    found = []
+    for leaf in solution.lowered.leaves_of[weight.name]:
+        own = growths(leaf)
+        of_bulk = leaf.grad if leaf.bulk is None else leaf.bulk
+        found.append(WeightView(gradient_order(of_bulk, solution.applied, trained) - a, ZERO, own).norm)
+        if leaf.bulk is not None:
+            packed = [size.is_mixed if leaf.dim is None else axis == leaf.dim for axis, size in enumerate(weight.shape)]
+            own = tuple(growth for growth, few in zip(own, packed) if not few)
+            found.append(WeightView(gradient_order(leaf.grad, solution.applied, trained) - a, ZERO, own).norm)
+    return max_order(*found)
 
 
 def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
