@@ -32,7 +32,8 @@ FOLLOWED: dict[str, tuple[Op, list[tuple[str, str]]]] = {
     "a norm by hand": (lambda y, n: y * (y.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt(), [("n", "8")]),
     "less the mean": (lambda y, n: y - y.mean(-1, keepdim=True), [("n", "8")]),
     "added to itself reversed": (lambda y, n: y + y.flip(-1), [("0", "8"), ("n", "8")]),
-    "rolled": (lambda y, n: y.roll(FEW, -1), [("n - 8", "8")]),
+    # the last eight come first, apart from those that they join: as few rows they are kept smaller than they need be
+    "rolled": (lambda y, n: y.roll(FEW, -1), [("n - 8", "8"), ("n", "8")]),
     "halves swapped": (lambda y, n: swapped(y), [("n/2 - 4", "8")]),
     "differences, padded": (lambda y, n: F.pad(y.diff(dim=-1), (1, 0)), [("n - 1", "1"), ("n", "7"), ("n + 7", "1")]),
     "padded, and cut off": (lambda y, n: F.pad(y, (4, 4))[..., 4:-4], [("n", "8")]),
