@@ -227,14 +227,13 @@ KEPT: dict[str, Op] = {
     "another batch beside": lambda y, s: torch.cat([y, torch.ones(2, y.shape[1])]),
     "an axis moved": lambda y, s: y[:, None].permute(2, 1, 0).transpose(0, 2).squeeze(1),
     "pooled": lambda y, s: F.avg_pool1d(y.T, 3, 1, 1).T,
+    "turned around, twice": lambda y, s: y.flip(-1).flip(-1),
+    "padded, and cut off again": lambda y, s: F.pad(y, (4, 2))[:, 4:-2],
+    "a norm over it": lambda y, s: F.layer_norm(y, y.shape[1:]),
 }
-#: ... and ops that mix it, or move its entries.
+#: ... and ops that mix it, or move its entries nobody knows where.
 MIXING: dict[str, Op] = {
-    "turned around": lambda y, s: y.flip(-1),
-    "rolled": lambda y, s: y.roll(1, -1),
     "a triangle": lambda y, s: y.tril(),
-    "a softmax": lambda y, s: y.softmax(-1),
-    "a norm": lambda y, s: F.layer_norm(y, y.shape[1:]),
     "sorted": lambda y, s: y.sort(-1).values,
     "running sums": lambda y, s: y.cumsum(-1),
     "columns by an index": lambda y, s: y[:, torch.arange(y.shape[1])],

@@ -4,7 +4,10 @@ import dataclasses
 import time
 
 import pytest
+import torch
+from torch import nn
 
+import tpcalc
 from tpcalc.algebra.size import Scalar
 from tpcalc.errors import AlignError, FitError
 from tpcalc.program.ir import InitLaw, Ref
@@ -236,3 +239,11 @@ def test_ten_thousand_nodes_take_well_under_a_second():
     start = time.perf_counter()
     assert len(align(made).nodes) == 10_003
     assert time.perf_counter() - start < 2  # about 0.15 s when the machine is free
+
+
+def test_a_factory_that_ignores_its_width_is_refused():
+    def factory(n):
+        return nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 4)), (torch.randn(3, 8),)
+
+    with pytest.raises(AlignError, match="nothing in the model grows with the width: all its 4 weights"):
+        tpcalc.trace(factory, (32, 64, 128))

@@ -21,13 +21,16 @@ def notes(solution: Solution, rules: Mapping[str, Rule], laws: Sequence[UpdateLa
     blurred = [
         w.name
         for w in weights
-        if w.grad is not None and len(leaves[w.name]) > 1 and all(leaf.grad == w.grad for leaf in leaves[w.name])
+        if w.grad is not None
+        and len(leaves[w.name]) > 1
+        and all(leaf.grad == w.grad and leaf.bulk is None for leaf in leaves[w.name])
     ]
     sites = "gradients, and so the eps column, count on the multipliers that the sites above ask for"
     return (
         *([sites] if solution.sites else []),
         *(
-            f"{name} has a packed axis whose blocks could not be told apart; it is treated as one block"
+            f"{name} has a packed axis whose blocks could not be told apart; it is treated as one block, "
+            f"and where a few of its rows are taken apart, all have the exponents that those need"
             for name in whole
         ),
         *_shared_rates(solution, rules, laws),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Union
 
-from tpcalc.algebra.order import ZERO, Order, fraction
+from tpcalc.algebra.order import ZERO, Order, fraction, max_order, order
 from tpcalc.calculus.weights import gradient_order, growths, trained, weight_view
 from tpcalc.derive.clipping import clipping
 from tpcalc.derive.gauge import check_gauge, multiplier_exponent
@@ -28,8 +28,7 @@ def parametrize(solution: Solution, optimizer: Union[str, UpdateLaw, Recipe], ga
     for weight in program.weights:
         rules.update(dict.fromkeys(weight.names, _rule(solution, weight, how, gauge)))
     used = [law for law in how.laws if any(rule.optimizer == law.name for rule in rules.values())] or [*how.laws]
-    trainable = [w for w in program.weights if w.trainable]
-    norms = ((w.name, WeightView(rules[w.name].gradient, ZERO, growths(w)).norm) for w in trainable)
+    norms = ((w.name, _norm(solution, w, rules[w.name])) for w in program.weights if w.trainable)
     return Parametrization(
         rules=rules,
         optimizer=how.name,
@@ -43,6 +42,21 @@ def parametrize(solution: Solution, optimizer: Union[str, UpdateLaw, Recipe], ga
         alignment=solution.alignment.name,
         clipping=clipping(norms),
     )
+
+
+def _norm(solution: Solution, weight: Weight, rule: Rule) -> Order:
+    """Order of the Frobenius norm of a gradient: few rows with large gradients count as the few that they are."""
+    a = order(rule.a)
+    found = []
+    for leaf in solution.lowered.leaves_of[weight.name]:
+        own = growths(leaf)
+        of_bulk = leaf.grad if leaf.bulk is None else leaf.bulk
+        found.append(WeightView(gradient_order(of_bulk, solution.applied, trained) - a, ZERO, own).norm)
+        if leaf.bulk is not None:
+            packed = [size.is_mixed if leaf.dim is None else axis == leaf.dim for axis, size in enumerate(weight.shape)]
+            own = tuple(growth for growth, few in zip(own, packed) if not few)
+            found.append(WeightView(gradient_order(leaf.grad, solution.applied, trained) - a, ZERO, own).norm)
+    return max_order(*found)
 
 
 def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
@@ -29,7 +30,8 @@ def rates(solution: Solution, weight: Weight, law: UpdateLaw, a: Order) -> Rates
     """The rates of ``weight`` behind a multiplier ``n^-a``.
 
     One parameter has one of each: the largest learning rate that keeps every block within its budget, and the smallest
-    epsilon and decay.  An epsilon below the gradient does no harm, one above it freezes the block, as does decay.
+    epsilon and decay.  An epsilon below the gradient does no harm, one above it freezes the block, as does decay.  So
+    where a few rows have larger gradients than the others, epsilon is that of the others.
     """
     found, facts = solution.needs_of(weight), solution.applied
     c = safe_rate(law, moments(solution, facts, found), a)
@@ -38,6 +40,11 @@ def rates(solution: Solution, weight: Weight, law: UpdateLaw, a: Order) -> Rates
     if law.eps is None:
         return Rates(c, decay, None)
     whole = WeightView(gradient_order(weight.grad, facts, trained), ZERO, growths(weight))
+    seen += [
+        weight_view(solution.lowered, replace(leaf, grad=leaf.bulk), facts, need.A).at(a)
+        for leaf, need in found
+        if leaf.bulk is not None
+    ]
     least = min(seen, key=lambda view: finite(view.gradient), default=whole.at(a))
     return Rates(c, decay, finite(law.eps.exponent(least)))
 

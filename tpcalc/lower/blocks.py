@@ -7,44 +7,42 @@ say; where it mixes the blocks, they are joined again.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Optional
 
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO
+from tpcalc.algebra.order import ZERO
 from tpcalc.algebra.size import Size, size_sum
-from tpcalc.lower.atoms import Writer
-from tpcalc.lower.cuts import ends_of, plan
+from tpcalc.lower.cuts import alike, between, ends_of, plan
 from tpcalc.lower.lowered import Leaf
-from tpcalc.lower.sizes import sized
-from tpcalc.lower.wiring import Wiring
+from tpcalc.lower.pieces import MOST_BLOCKS, Pieced
+from tpcalc.lower.segments import Segments, averaged, by_growth, coarse, differ, fine
+from tpcalc.lower.sizes import sized, sums
 from tpcalc.program.ir import Node, Ref, Weight
-from tpcalc.rules.layout import UNIT, Layout, Pieces
-from tpcalc.rules.structures import Contract, Known, Operand, Sum, View, leaves, operands
+from tpcalc.rules.layout import UNIT, Layout
+from tpcalc.rules.structures import (
+    Contract,
+    Known,
+    Operand,
+    Reduce,
+    Structures,
+    Sum,
+    View,
+    leaves,
+    operands,
+    renamed,
+)
 
 
-@dataclass(frozen=True)
-class Segments:
-    """A value in blocks along ``axis`` (counted from the right: 1 is the last one), with their lengths."""
-
-    axis: int
-    lengths: tuple[Size, ...]
-    parts: tuple[int, ...]
-
-
-class Blocks:
+class Blocks(Pieced):
     """The values that come in blocks so far.  Mutable while a program is lowered."""
-
-    def __init__(self, writer: Writer, wiring: Wiring) -> None:
-        self.writer, self.wiring = writer, wiring
-        self.program = wiring.program
-        self.segments: dict[int, Segments] = {}
-        self.lengths: set[tuple[Size, ...]] = set()
-        self.packed: dict[int, Segments] = {}
 
     def cut_weights(self) -> None:
         """Make the blocks of packed weights; the whole weight is their join."""
-        for vid, (axis, lengths) in plan(self.wiring).items():
+        planned = plan(self.wiring)
+        self.wanted, self.mixed = planned.wanted, planned.mixed
+        self.lengths.update(lengths for _, lengths in self.wanted.values() if differ(lengths))
+        for vid, (axis, lengths) in planned.weights.items():
             value = self.program.values[vid]
             parts = tuple(self.writer.part(value, axis, length) for length in lengths)
             self.packed[vid] = self.segments[vid] = Segments(axis, lengths, parts)
@@ -55,10 +53,15 @@ class Blocks:
 
     def leaves(self, weight: Weight) -> list[Leaf]:
         blocks = self.packed.get(weight.value)
-        if blocks is None:
-            return [Leaf(weight.name, weight, weight.value, weight.shape, weight.grad)]
         grads = self.segments.get(weight.grad) if weight.grad is not None else None
+        if blocks is None:
+            bulk = self.bulk(grads)
+            return [Leaf(weight.name, weight, weight.value, weight.shape, weight.grad, bulk=bulk)]
+        if grads is not None and weight.grad in self.program.producers and grads.axis == blocks.axis:
+            at = self.program.producers[weight.grad].index
+            grads = grads if grads.scattered else coarse(self.writer, grads, blocks.lengths, at)
         cut_alike = grads is not None and (grads.axis, grads.lengths) == (blocks.axis, blocks.lengths)
+        cut_alike = cut_alike and grads is not None and not grads.scattered
         dim = len(weight.shape) - blocks.axis
         result = []
         start: Optional[Size] = Size(())
@@ -66,9 +69,17 @@ class Blocks:
             grad = grads.parts[index] if cut_alike and grads is not None else weight.grad
             end = size_sum((start, length)) if start is not None else None
             name = f"{weight.name}[{start}:{end}]" if dim == 0 else f"{weight.name}[:, {start}:{end}]"
-            result.append(Leaf(name, weight, vid, self.writer.parts[vid].shape, grad, dim, start, length))
+            bulk = None if cut_alike or length.growth == 0 else self.bulk(grads)
+            result.append(Leaf(name, weight, vid, self.writer.parts[vid].shape, grad, dim, start, length, bulk))
             start = end
         return result
+
+    @staticmethod
+    def bulk(held: Optional[Segments]) -> Optional[int]:
+        """Of a gradient in scattered parts the one with most entries."""
+        if held is None or not held.scattered:
+            return None
+        return max(zip(held.lengths, held.parts), key=lambda pair: pair[0].growth)[1]
 
     def lower(self, node: Node) -> bool:
         """Act on the blocks of a node's operands; False where it must see them whole."""
@@ -76,7 +87,7 @@ class Blocks:
             return False
         refs = tuple(node.refs)
         if not any(ref in self.segments for ref in refs) and not self.wiring.has_pieces(node):
-            return False
+            return node.phase == "backward" and self.put_few(node)
         layout = self.wiring.layout(node)
         if layout.takes is not None and self.take(node, refs[0], layout.takes):
             return True
@@ -86,66 +97,6 @@ class Blocks:
             return False
         return self.apply(node, refs, layout)
 
-    def take(self, node: Node, ref: int, takes: Pieces) -> bool:
-        """Parts of a packed value between ends of its blocks are blocks, or groups of them."""
-        held = self.segments.get(ref)
-        ends = ends_of(held.lengths) if held is not None and held.axis == takes.axis else None
-        groups = []
-        for index, out in enumerate(node.outputs):
-            piece = takes.ends(index)
-            if held is None or ends is None or out is None or piece is None or not set(piece) <= set(ends):
-                return False
-            first, last = (ends.index(end) for end in piece)
-            groups.append((out, held.lengths[first:last], held.parts[first:last]))
-        for out, lengths, parts in groups:
-            if len(parts) > 1:
-                self.segments[out] = Segments(takes.axis, lengths, parts)
-            self.writer.emit(View(parts[0]) if len(parts) == 1 else Sum(parts, how="choice"), node.index, out)
-        return True
-
-    def put_back(self, node: Node, ref: int, puts: Pieces) -> bool:
-        """The gradient of a slice (or select) is zero outside it."""
-        out, piece = node.outputs[0], puts.ends(0)
-        if out is None or piece is None:
-            return False
-        value, inner = self.program.values[out], self.segments.get(ref)
-        for lengths in sorted(self.lengths, key=len, reverse=True):
-            ends = ends_of(lengths)
-            if ends is None or ends[-1] != value.shape[-puts.axis] or not set(piece) <= set(ends):
-                continue
-            first, last = (ends.index(end) for end in piece)
-            alike = inner is not None and inner.lengths == lengths[first:last]
-            parts = tuple(self.writer.part(value, puts.axis, length) for length in lengths)
-            for i, part in enumerate(parts):
-                source = inner.parts[i - first] if alike and inner is not None and first <= i < last else ref
-                self.writer.emit(View(source) if first <= i < last else Known(MINUS_INFINITY), node.index, part)
-            self.segments[out] = Segments(puts.axis, lengths, parts)
-            self.writer.emit(Sum(parts, how="choice"), node.index, out)
-            return True
-        return False
-
-    def join(self, node: Node, refs: tuple[int, ...], puts: Pieces) -> bool:
-        """A concatenation of blocks as long as a packed weight's is packed again (the gradient of a split)."""
-        out = node.outputs[0]
-        lengths: list[Size] = []
-        parts: list[int] = []
-        for ref, length in zip(refs, puts.lengths):
-            inner = self.segments.get(ref)
-            alike = inner is not None and inner.axis == puts.axis and len(self.program.values[ref].shape) >= inner.axis
-            if inner is not None and alike and self.program.values[ref].shape[-inner.axis] == length:
-                lengths.extend(inner.lengths)
-                parts.extend(inner.parts)
-            else:
-                lengths.append(length)
-                parts.append(ref)
-        count = len(lengths)
-        known = count > 1 and any(
-            cut[i : i + count] == tuple(lengths) for cut in self.lengths for i in range(len(cut) - count + 1)
-        )
-        if known and out is not None:
-            self.segments[out] = Segments(puts.axis, tuple(lengths), tuple(parts))
-        return known
-
     def apply(self, node: Node, refs: tuple[int, ...], layout: Layout) -> bool:
         """Apply an op to each block of its packed operands; the whole result is their join."""
         structures = self.wiring.registry.structure(node, self.program.values)
@@ -154,25 +105,63 @@ class Blocks:
         held = {slot: self.segments[ref] for slot, ref in enumerate(refs) if ref in seen and ref in self.segments}
         if not held:
             return False
-        slot, first = next(iter(held.items()))
-        label = layout.label(slot, first.axis)
+        backward = node.phase == "backward"
+        slot = next((slot for slot in held if backward and refs[slot] in self.gradients), next(iter(held)))
+        label = layout.label(slot, held[slot].axis)
         if label is None:
-            return self.regroup(node, refs[slot], layout)
-        along = dict(layout.along(label, first.lengths))
-        if any(along.get(i) != (s.axis, s.lengths) for i, s in held.items()):
+            if layout.move(held[slot].axis) is not None and self.moved(node, refs[slot], layout):
+                return True
+            return self.regroup(node, refs[slot], layout) or (
+                backward and refs[slot] in self.gradients and self.scatter(node, refs[slot], structures)
+            )
+        along = dict(layout.along(label, held[slot].lengths))
+        linear = backward and refs[slot] in self.gradients
+        if any(i not in along or along[i][0] != s.axis for i, s in held.items()):
             return False
-        if any(i not in held and refs[i] in seen and self.differs(refs[i]) for i in along):
+        if not linear and any(i not in held and refs[i] in seen and self.differs(refs[i]) for i in along):
+            return False
+        found = self.common(node, refs, held, [i for i in along if refs[i] in seen], layout, label)
+        if found is None:
             return False
         held_ids = {refs[i] for i in held}
         places: list[Optional[int]] = []
         for index, structure in enumerate(structures):
             place = layout.place(index, label)
-            summed = label in layout.summed and _contracts(structure, held_ids)
-            if place is None and not summed and used[index] & held_ids:
+            summed = label in layout.summed and _contracts(structure, held_ids, whole=linear)
+            summed = summed or (linear and isinstance(structure, Reduce) and structure.x in held_ids)
+            if place is None and not summed and used[index] & held_ids and label not in layout.shared:
                 return False
             places.append(place)
-        self.apply_along(node, refs, layout, label, first.lengths, seen, places)
+        axes = {refs[i]: axis for i, (axis, _) in along.items() if refs[i] in seen}
+        self.apply_along(node, refs, layout, label, found, axes, places)
         return True
+
+    def common(
+        self, node: Node, refs: tuple[int, ...], held: dict[int, Segments], along: list[int], layout: Layout, label: Any
+    ) -> Optional[dict[int, Segments]]:
+        """Operands in blocks of the same lengths: as they are, joined to what the result is wanted in, or (gradients)
+        cut further.  Of gradients that are scattered, parts by growth."""
+        linear = [i for i in along if node.phase == "backward" and refs[i] in self.gradients]
+        if any(held[i].scattered for i in linear if i in held):
+            return by_growth(self.writer, node, refs, held, linear)
+        lengths = {s.lengths for s in held.values()}
+        if len(lengths) == 1:
+            return {refs[i]: s for i, s in held.items()}
+        ends = [set(ends_of(cut) or ()) for cut in lengths]
+        if linear:
+            target = between(set.union(*ends), self.program.widths) if all(ends) else None
+            if target is not None and len(target) <= MOST_BLOCKS:
+                cut = {refs[i]: fine(self.writer, s, ends_of(target) or (), node.index) for i, s in held.items()}
+                known = {ref: s for ref, s in cut.items() if s is not None}
+                return known if len(known) == len(cut) else None
+        wanted = [self.wanted[out] for out in node.outputs if out in self.wanted]
+        at = [cut[1] for cut in wanted if any(layout.place(i, label) == cut[0] for i in range(len(node.outputs)))]
+        target = at[0] if at else between(set.intersection(*ends), self.program.widths)
+        if target is None or len(target) < 2:
+            return None
+        joined = {refs[i]: coarse(self.writer, s, target, node.index) for i, s in held.items()}
+        known = {ref: s for ref, s in joined.items() if s is not None}
+        return known if len(known) == len(joined) else None
 
     def apply_along(
         self,
@@ -180,29 +169,38 @@ class Blocks:
         refs: tuple[int, ...],
         layout: Layout,
         label: Hashable,
-        lengths: tuple[Size, ...],
-        seen: frozenset[int],
+        cut: dict[int, Segments],
+        axes: dict[int, int],
         places: list[Optional[int]],
     ) -> None:
-        """Apply an op to the blocks along the axis with ``label``, which results have at ``places``."""
+        """Apply an op to the blocks along the axis with ``label``, which operands have at ``axes`` and results at
+        ``places``.  ``cut``: operands in blocks."""
         writer, values, registry = self.writer, self.program.values, self.wiring.registry
-        operands_cut = {refs[slot]: axis for slot, (axis, _) in layout.along(label, lengths) if refs[slot] in seen}
-        if len(lengths) > 1:
+        first = next(iter(cut.values()))
+        lengths, shared = first.lengths, label in layout.shared
+        whole = registry.structure(node, values) if shared else ()
+        if len(lengths) > 1 and not first.scattered:
             self.lengths.add(lengths)
         blocks: list[list[int]] = [[] for _ in node.outputs]
         for index, length in enumerate(lengths):
-            table = {ref: self.block(node, ref, axis, lengths, index) for ref, axis in operands_cut.items()}
+            table = {ref: self.block(node, ref, axis, cut.get(ref), length, index) for ref, axis in axes.items()}
             outs = tuple(
                 out if out is None or place is None else writer.part(values[out], place, length)
                 for out, place in zip(node.outputs, places)
             )
-            args = list(_renamed(node.args, table))
-            if layout.counter is not None:
-                args[layout.counter] = length
-            block = replace(node, args=tuple(args), kwargs=_renamed(node.kwargs, table), outputs=outs)
-            structures = registry.structure(block, writer.values)
-            if node.phase == "forward":
-                structures = sized(block, structures, writer.values, partial(registry.layout, values=writer.values))
+            if shared:
+                structures = tuple(
+                    renamed(s, table) if s is not None and place is not None else None
+                    for s, place in zip(whole, places)
+                )
+            else:
+                args = list(_renamed(node.args, table))
+                if layout.counter is not None:
+                    args[layout.counter] = length
+                block = replace(node, args=tuple(args), kwargs=_renamed(node.kwargs, table), outputs=outs)
+                structures = registry.structure(block, writer.values)
+                if node.phase == "forward":
+                    structures = sized(block, structures, writer.values, partial(registry.layout, values=writer.values))
             for found, out, place, structure in zip(blocks, outs, places, structures):
                 if out is None or structure is None:
                     continue
@@ -211,13 +209,64 @@ class Blocks:
                 elif index == 0 or leaves(structure) & set(table.values()):
                     found.append(writer.emit(structure, node.index, writer.copy(out)))
             self.see(node, outs, table.get(refs[0]))
-        for out, place, parts in zip(node.outputs, places, blocks):
+        if shared and node.phase == "backward":
+            blocks = [averaged(self.writer, node, lengths, parts) for parts in blocks]
+        for index, (out, place, parts) in enumerate(zip(node.outputs, places, blocks)):
             if out is None:
                 continue
+            if shared and place is None:
+                writer.emit(whole[index] or Known(ZERO), node.index, out)
+                continue
             if place is not None:
-                self.segments[out] = Segments(place, lengths, tuple(parts))
+                self.segments[out] = Segments(place, lengths, tuple(parts), first.scattered)
             join = Sum(tuple(parts), how="choice" if place is not None else "sum") if parts else Known(ZERO)
             writer.emit(join, node.index, out)
+
+    def scatter(self, node: Node, ref: int, structures: Structures) -> bool:
+        """An op on a gradient that mixes its blocks, linear as all are: the sum of what it makes of each part."""
+        held, writer = self.segments[ref], self.writer
+        axis = held.axis
+        found = by_growth(self.writer, node, (ref,), {0: held}, [0])[ref]
+        size = self.program.values[ref].shape[-held.axis]
+        for out, structure in zip(node.outputs, structures):
+            if out is None:
+                continue
+            if structure is None or ref not in leaves(structure):
+                writer.emit(structure or Known(ZERO), node.index, out)
+                continue
+            value = self.program.values[out]
+            place = None if sums(structure, growing=True) else alike(value.shape, size, axis)
+            parts = []
+            for length, part in zip(found.lengths, found.parts):
+                new = writer.copy(out) if place is None else writer.part(value, place, length)
+                own = renamed(structure, {ref: part})
+                if isinstance(own, Reduce) and own.K >= size.growth:
+                    own = replace(own, K=own.K - size.growth + length.growth)
+                parts.append(writer.emit(own, node.index, new))
+            if place is not None:
+                self.segments[out] = Segments(place, found.lengths, tuple(parts), scattered=True)
+            writer.emit(Sum(tuple(parts)), node.index, out)
+        return True
+
+    def moved(self, node: Node, ref: int, layout: Layout) -> bool:
+        """Entries that only change places along the packed axis."""
+        held, out = self.segments[ref], node.outputs[0]
+        move = layout.move(held.axis)
+        if move is None or out is None or held.scattered:
+            return False
+        ends = (move.start,) if move.start is not None else ()
+        cut = fine(self.writer, held, ends, node.index)
+        order = move.order(cut.lengths) if cut is not None else None
+        if cut is None or order is None:
+            return False
+        lengths = tuple(cut.lengths[i] for i in order)
+        parts = tuple(self.writer.part(self.program.values[out], held.axis, length) for length in lengths)
+        for part, i in zip(parts, order):
+            self.writer.emit(View(cut.parts[i]), node.index, part)
+        self.lengths.add(lengths)
+        self.segments[out] = Segments(held.axis, lengths, parts)
+        self.writer.emit(Sum(parts, how="choice"), node.index, out)
+        return True
 
     def differs(self, vid: int) -> bool:
         """Whether the blocks of a value that came whole may differ in ways that are not known."""
@@ -232,12 +281,17 @@ class Blocks:
                 found.update(out for out in node.outputs if out is not None)
         return frozenset(found)
 
-    def block(self, node: Node, ref: int, axis: int, lengths: tuple[Size, ...], index: int) -> int:
+    def block(self, node: Node, ref: int, axis: int, held: Optional[Segments], length: Size, index: int) -> int:
         """A block of an operand: its own, or a slice of what did not come in blocks (a mask, a constant)."""
-        held = self.segments.get(ref)
         if held is not None:
             return held.parts[index]
-        part = self.writer.part(self.program.values[ref], axis, lengths[index])
+        part = self.writer.part(self.program.values[ref], axis, length)
+        own = self.segments.get(ref)
+        if own is not None and own.axis == axis:
+            # a scattered gradient of few entries meets the few rows that are cut for them, one of most the others
+            alike = tuple(p for size, p in zip(own.lengths, own.parts) if size.growth == length.growth)
+            if alike:
+                return self.writer.emit(Sum(alike, how="choice"), node.index, part)
         return self.writer.emit(View(ref), node.index, part)
 
     def regroup(self, node: Node, ref: int, layout: Layout) -> bool:
@@ -246,12 +300,13 @@ class Blocks:
         cut = layout.forth(0, (held.axis, held.lengths))
         if cut is None or out is None or len(node.outputs) > 1:
             return False
-        self.lengths.add(cut[1])
+        if not held.scattered:
+            self.lengths.add(cut[1])
         parts = tuple(self.writer.part(self.program.values[out], cut[0], length) for length in cut[1])
         for part, inner in zip(parts, held.parts):
             self.writer.emit(View(inner), node.index, part)
             self.see(node, (part,), inner)
-        self.segments[out] = Segments(*cut, parts)
+        self.segments[out] = Segments(*cut, parts, held.scattered)
         self.writer.emit(Sum(parts, how="choice"), node.index, out)
         return True
 
@@ -262,13 +317,13 @@ class Blocks:
             self.writer.recogniser.see(axes, next(node.refs) if x is None else x, outs)
 
 
-def _contracts(structure: Optional[Operand], held: set[int]) -> bool:
-    """Whether a structure contracts two of the values."""
+def _contracts(structure: Optional[Operand], held: set[int], whole: bool) -> bool:
+    """Whether a structure contracts two of the values; ``whole``: one of them and another."""
     if structure is None or isinstance(structure, int):
         return False
-    if isinstance(structure, Contract) and structure.x in held and structure.y in held:
+    if isinstance(structure, Contract) and (structure.x in held) + (structure.y in held) >= 2 - whole:
         return True
-    return any(_contracts(x, held) for x in operands(structure))
+    return any(_contracts(x, held, whole) for x in operands(structure))
 
 
 def _renamed(arg: Any, table: Mapping[int, int]) -> Any:

@@ -7,14 +7,15 @@ weight, and from every concatenation to the weight that contracts it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Optional
 
 from tpcalc.algebra.size import Size, size_difference, size_sum
 from tpcalc.errors import FitError
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node
-from tpcalc.rules.layout import UNIT, Cut, Layout, Shape, places
+from tpcalc.rules.layout import UNIT, Cut, Layout, Move, Shape, places
 
 #: An axis longer than this is not taken for a stack of packed blocks (q, k, v; the four gates).
 MOST_STACKED = 6
@@ -26,7 +27,7 @@ def ends_of(lengths: Sequence[Size]) -> Optional[tuple[Size, ...]]:
     return tuple(ends) if len(ends) > len(lengths) else None
 
 
-def _between(ends: set[Size], widths: Sequence[int]) -> Optional[tuple[Size, ...]]:
+def between(ends: Collection[Size], widths: Sequence[int]) -> Optional[tuple[Size, ...]]:
     """The lengths between places on an axis, in order; None where the order depends on the width."""
     try:
         ordered = sorted(ends, key=lambda end: end.at(widths[-1]))
@@ -39,26 +40,59 @@ def _between(ends: set[Size], widths: Sequence[int]) -> Optional[tuple[Size, ...
     return known
 
 
-def plan(wiring: Wiring) -> dict[int, Cut]:
-    """Weight value -> how it is cut: its rows where its result is split or sliced in the forward pass, its columns
-    where it meets a concatenation of parts that grow differently."""
+def inside(lengths: Sequence[Size], start: Size, end: Size, widths: Sequence[int]) -> Optional[tuple[Size, ...]]:
+    """The blocks of the part from ``start`` to ``end`` of an axis in blocks; None where they can't be told."""
+    try:
+        low, high, last = start.at(widths[-1]), end.at(widths[-1]), widths[-1]
+        found = [place for place in ends_of(lengths) or () if low < place.at(last) < high]
+        moved = [size_difference(place, start) for place in (start, *found, end)]
+        return between([place for place in moved if place is not None], widths)
+    except FitError:
+        return None
+
+
+def alike(shape: Shape, size: Size, axis: int) -> Optional[int]:
+    """The axis that is likely to hold what ``axis`` of another value held: as long, or mixed as it is."""
+    axes = range(1, len(shape) + 1)
+    found = [i for i in axes if shape[-i] == size] or [
+        i for i in axes if shape[-i].is_mixed and shape[-i].growth == size.growth
+    ]
+    return axis if axis in found else next(iter(found), None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``weights``: how each is cut, its rows where its result is split or sliced in the forward pass, its columns where
+    it meets a concatenation of parts that grow differently.  ``wanted``: how values of the forward pass are cut.
+    ``mixed``: results of contractions some of whose entries are taken apart, behind an op that no cut passes."""
+
+    weights: dict[int, Cut]
+    wanted: dict[int, Cut]
+    mixed: dict[int, int]
+
+
+def plan(wiring: Wiring) -> Plan:
     return _Plan(wiring).run()
 
 
 class _Plan:
     """One pass over the forward nodes and one back.  Mutable while it runs, discarded afterwards.
 
-    ``wanted``: how values must be cut.  ``places``: value -> axis -> the ends of its slices.  ``joined``: values that
-    are concatenations of parts that grow differently, with the parts.
+    ``wanted``: how values must be cut.  ``places``: value -> axis -> start and end of its slices.  ``joined``: values
+    that are concatenations of parts that grow differently, with the parts.  ``known``: of values passed.
+    ``lost``: value -> axis on which few entries are taken apart, nobody knows which.
     """
 
     def __init__(self, wiring: Wiring) -> None:
         self.wiring, self.program = wiring, wiring.program
         self.wanted: dict[int, Cut] = {}
-        self.places: dict[int, dict[int, set[Size]]] = {}
+        self.places: dict[int, dict[int, set[tuple[Size, Size]]]] = {}
         self.joined: dict[int, Cut] = {}
+        self.known: dict[int, Cut] = {}
+        self.lost: dict[int, int] = {}
+        self.mixed: dict[int, int] = {}
 
-    def run(self) -> dict[int, Cut]:
+    def run(self) -> Plan:
         forward = [node for node in self.program.nodes if node.phase == "forward"]
         for node in forward:
             if self.wiring.has_pieces(node) or (self.joined and any(ref in self.joined for ref in node.refs)):
@@ -67,6 +101,8 @@ class _Plan:
             outs = [out for out in node.outputs if out is not None]
             for out in outs:
                 self.settle(out)
+            if any(out in self.lost for out in outs):
+                self.lose(node, outs)
             wanted = self.wiring.has_pieces(node) or any(out in self.wanted for out in outs)
             if wanted or (self.joined and any(ref in self.joined for ref in node.refs)):
                 self.go_back(node, self.wiring.layout(node))
@@ -74,11 +110,12 @@ class _Plan:
         for vid in weights:
             self.settle(vid)
         # blocks of a fixed axis (the three of an axis of size 3) are no packing
-        return {
+        cuts = {
             vid: cut
             for vid, cut in self.wanted.items()
             if vid in weights and any(length.growth > 0 for length in cut[1])
         }
+        return Plan(cuts, self.known, self.mixed)
 
     def join(self, node: Node, layout: Layout) -> None:
         """Note a concatenation of parts that grow differently, and what keeps the parts of one."""
@@ -104,7 +141,7 @@ class _Plan:
         if takes is not None and any(out in self.program.consumers for out in node.outputs):
             whole, ends = self.program.values[refs[0]].shape, takes.ends(0)
             if len(node.outputs) == 1 and ends is not None and whole[-takes.axis].growth > 0:
-                found = _inner_places((takes.axis, *ends), self.pop(node.outputs[0]))
+                found = _inner_pieces((takes.axis, *ends), self.pop(node.outputs[0]))
                 self.places.setdefault(refs[0], {}).setdefault(takes.axis, set()).update(found)
                 return
             split = _split_cut(layout, whole)
@@ -113,8 +150,53 @@ class _Plan:
                 return
         for index, out in enumerate(node.outputs):
             cut = self.pop(out)
-            for slot, source in layout.back(index, cut) if cut is not None else ():
+            if cut is None:
+                continue
+            sources = self.through(layout, index, cut)
+            for slot, source in sources or ():
                 self.want(refs[slot], source)
+            if sources is None and out is not None and len({length.growth for length in cut[1]}) > 1:
+                self.lost[out] = cut[0]
+                self.lose(node, [out])
+
+    def through(self, layout: Layout, result: int, cut: Cut) -> Optional[list[tuple[int, Cut]]]:
+        """How operands must be cut so that a result is, also where its axis is joined from pieces or moved; None where
+        no cut passes."""
+        axis, lengths = cut
+        widths = self.program.widths
+        if layout.puts is not None and layout.puts.axis == axis:
+            ends = [layout.puts.ends(slot) for slot in range(len(layout.puts.lengths))]
+            inner = [None if end is None else inside(lengths, *end, widths) for end in ends]
+            alike = [len(labels) == len(layout.results[0]) for labels in layout.operands]
+            return [(slot, (axis, part)) for slot, part in enumerate(inner) if part and len(part) > 1 and alike[slot]]
+        move = layout.move(axis)
+        if move is not None:
+            moved = moved_back(move, lengths, widths)
+            return None if moved is None else [(0, (axis, moved))]
+        labels = layout.results[result]
+        known = axis <= len(labels) and labels[-axis] is not None
+        return layout.back(result, cut) or ([] if known else None)
+
+    def lose(self, node: Node, outs: Sequence[int]) -> None:
+        """Follow an axis whose few entries of their own can't be told apart to the contraction that makes it."""
+        layout = self.wiring.layout(node)
+        for out in outs:
+            axis = self.lost.pop(out, None)
+            if axis is None:
+                continue
+            size = self.program.values[out].shape[-axis]
+            labels = layout.results[node.outputs.index(out)]
+            label = labels[-axis] if axis <= len(labels) else None
+            if layout.summed and label is not None:
+                self.mixed[out] = axis
+                continue
+            for slot, ref in enumerate(node.refs):
+                shape = self.program.values[ref].shape
+                place = alike(shape, size, axis)
+                if label is not None:
+                    place = next((i for i in range(1, len(shape) + 1) if layout.label(slot, i) == label), place)
+                if place is not None:
+                    self.lost[ref] = place
 
     def want_columns(self, node: Node, refs: tuple[int, ...], layout: Layout) -> None:
         """A weight that contracts a concatenation is cut into the columns that meet each part; what is added to one,
@@ -132,12 +214,15 @@ class _Plan:
     def settle(self, vid: int) -> None:
         """Turn the ends of all slices of a value into a cut."""
         for axis, found in sorted(self.places.pop(vid, {}).items()):
-            lengths = _between(found | {Size(()), self.program.values[vid].shape[-axis]}, self.program.widths)
+            lengths = _taken(found, self.program.values[vid].shape[-axis], self.program.widths)
             if lengths is not None and len(lengths) > 1:
                 self.want(vid, (axis, lengths))
 
     def pop(self, vid: Optional[int]) -> Optional[Cut]:
-        return None if vid is None else self.wanted.pop(vid, None)
+        cut = None if vid is None else self.wanted.pop(vid, None)
+        if vid is not None and cut is not None:
+            self.known[vid] = cut
+        return cut
 
     def want(self, vid: int, cut: Cut) -> None:
         """Record a cut.  Two along one axis are merged; of two along different axes that of the growing axis stays, if
@@ -147,20 +232,59 @@ class _Plan:
             self.wanted[vid] = cut
         elif other[0] == cut[0] and other[1] and cut[1]:
             ends, more = ends_of(other[1]), ends_of(cut[1])
-            lengths = _between({*ends, *more}, self.program.widths) if ends is not None and more is not None else None
+            lengths = between({*ends, *more}, self.program.widths) if ends is not None and more is not None else None
             self.wanted[vid] = (cut[0], lengths or ())
         else:
             grow = [c for c in (other, cut) if any(length.growth > 0 for length in c[1])]
             self.wanted[vid] = grow[0] if len(grow) == 1 else (cut[0], ())
 
 
-def _inner_places(pick: tuple[int, Size, Size], inner: Optional[Cut]) -> set[Size]:
-    """The ends of a slice, and those of the blocks that it is cut into in turn."""
+def moved_back(move: Move, lengths: Sequence[Size], widths: Sequence[int]) -> Optional[tuple[Size, ...]]:
+    """The blocks of an operand whose entries are moved into a result in blocks."""
+    whole = size_sum(lengths)
+    back = None if whole is None else move.inverse(whole)
+    if back is None or whole is None:
+        return None
+    fine = between({*(ends_of(lengths) or ()), back.start or Size(()), whole}, widths)
+    order = None if fine is None else back.order(fine)
+    return None if fine is None or order is None else tuple(fine[i] for i in order)
+
+
+def _inner_pieces(pick: tuple[int, Size, Size], inner: Optional[Cut]) -> set[tuple[Size, Size]]:
+    """The ends of a slice, or of the blocks that it is cut into in turn."""
     dim, start, end = pick
-    found = {start, end}
-    if inner is not None and inner[0] == dim:
-        found.update(size_sum((start, place)) or start for place in ends_of(inner[1]) or ())
-    return found
+    ends = ends_of(inner[1]) if inner is not None and inner[0] == dim else None
+    if not ends:
+        return {(start, end)}
+    moved = [size_sum((start, place)) or start for place in ends]
+    return set(zip(moved, moved[1:]))
+
+
+def _taken(pieces: Collection[tuple[Size, Size]], whole: Size, widths: Sequence[int]) -> Optional[tuple[Size, ...]]:
+    """The blocks of an axis from which ``pieces`` are taken.  Few entries that only growing pieces hold, as their ends
+    differ a little (``x[1:] - x[:-1]``), are no block of their own."""
+    lengths = between({Size(()), whole, *(end for piece in pieces for end in piece)}, widths)
+    places = ends_of(lengths) if lengths is not None else None
+    if lengths is None or places is None:
+        return None
+    last = widths[-1]
+    few = [(a.at(last), b.at(last)) for a, b in pieces if (size_difference(b, a) or a).growth == 0]
+    held = [(a.at(last), b.at(last)) for a, b in pieces]
+
+    def alone(index: int) -> bool:
+        a, b = places[index].at(last), places[index + 1].at(last)
+        inside_one = any(low <= a and b <= high for low, high in held)
+        return not inside_one or any(low <= a and b <= high for low, high in few)
+
+    gone = set()
+    for index, length in enumerate(lengths):
+        if length.growth == 0 and not alone(index):
+            # joined to a growing neighbour
+            if index and lengths[index - 1].growth > 0:
+                gone.add(places[index])
+            elif index + 1 < len(lengths) and lengths[index + 1].growth > 0:
+                gone.add(places[index + 1])
+    return between(set(places) - gone, widths)
 
 
 def _refined(cut: Cut, inner: Sequence[Optional[Cut]]) -> Cut:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from tpcalc.algebra.order import ZERO
 from tpcalc.lower.atoms import Writer
 from tpcalc.lower.blocks import Blocks
@@ -10,7 +13,7 @@ from tpcalc.lower.sizes import sized
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules import REGISTRY, Registry
-from tpcalc.rules.structures import Known, View
+from tpcalc.rules.structures import Contract, Known, Structure, View, operands, with_operands
 
 
 class Fixed:
@@ -53,7 +56,7 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
         if node.phase == "backward" and forward is None:
             forward = len(writer.atoms)
         if not blocks.lower(node):
-            _lower_whole(node, writer, wiring, data, fixed)
+            _lower_whole(node, writer, wiring, data, fixed, blocks.mixed)
         blocks.see(node, node.outputs)
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
@@ -62,11 +65,15 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     return Lowered(program, tuple(writer.atoms), forward, leaves, finite, means, fixed.leaves, fixed.all)
 
 
-def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int], fixed: Fixed) -> None:
+def _lower_whole(
+    node: Node, writer: Writer, wiring: Wiring, data: set[int], fixed: Fixed, mixed: Mapping[int, int]
+) -> None:
     values = wiring.program.values
     structures = wiring.registry.structure(node, values)
     if node.phase == "forward":
         structures = sized(node, structures, values, wiring.layout)
+    if any(out in mixed for out in node.outputs):
+        structures = tuple(s if s is None else _as_few(s) for s in structures)
     for out, structure in zip(node.outputs, structures):
         if out is None:
             continue
@@ -83,3 +90,10 @@ def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int], fix
             if isinstance(structure, Known) and structure.data:
                 data.add(out)
         writer.emit(Known(ZERO) if structure is None else structure, node.index, out)
+
+
+def _as_few(s: Structure) -> Structure:
+    """A contraction of whose results a few are taken apart, nobody knows which: each is held to what one row may do."""
+    if isinstance(s, Contract):
+        return replace(s, rest_x=ZERO, rest_y=ZERO)
+    return with_operands(s, tuple(x if isinstance(x, int) else _as_few(x) for x in operands(s)))

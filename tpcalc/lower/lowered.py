@@ -20,7 +20,8 @@ from tpcalc.rules.structures import Atom, Centre, Contract, Guard, Scale, View, 
 class Leaf:
     """A weight as the calculus sees it: whole, or one block of a packed one (``start``, ``length`` along axis ``dim``).
 
-    ``value`` is its value id, ``grad`` that of its gradient (None without one).
+    ``value`` is its value id, ``grad`` that of its gradient (None without one), ``bulk`` that of the gradient of most
+    entries, where a few, nobody knows which, have larger ones.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Leaf:
     dim: Optional[int] = None
     start: Optional[Size] = None
     length: Optional[Size] = None
+    bulk: Optional[int] = None
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,22 @@ def sized(
     node: Node, structures: Structures, values: Mapping[int, Value], layout: Callable[[Node], Layout]
 ) -> Structures:
     """The structures of a node, their contractions and sums with true sizes."""
-    if not any(map(_sums, structures)):
+    if not any(map(sums, structures)):
         return structures
     axes, refs = layout(node), tuple(node.refs)
     return tuple(None if s is None else _filled(s, i, refs, axes, values) for i, s in enumerate(structures))
 
 
-def _sums(x: Optional[Operand]) -> bool:
+def sums(x: Optional[Operand], growing: bool = False) -> bool:
+    """Whether a structure sums over axes; ``growing``: over growing ones."""
     if isinstance(x, int) or x is None:
         return False
-    return isinstance(x, (Contract, Reduce)) or any(map(_sums, operands(x)))
+    here = isinstance(x, (Contract, Reduce)) and (not growing or x.K > 0)
+    return here or any(sums(y, growing) for y in operands(x))
 
 
 def _filled(s: Structure, result: int, refs: tuple[int, ...], layout: Layout, values: Mapping[int, Value]) -> Structure:
-    if not _sums(s):
+    if not sums(s):
         return s
     if isinstance(s, Contract) and layout.sizes is not None and s.x in refs and s.y in refs:
         return replace(s, sizes=layout.sizes)

@@ -10,13 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
-from tpcalc.algebra.size import Size, size_sum
+from tpcalc.algebra.size import Size, size_difference, size_sum
 from tpcalc.program.ir import Ref, references
 from tpcalc.rules.call import Call
 from tpcalc.rules.layout import (
     UNIT,
     Labels,
     Layout,
+    Move,
     Pieces,
     Shape,
     broadcast,
@@ -101,16 +102,19 @@ class Kept(Axes):
     """Entry by entry with broadcasting, ``but`` along some axes: elementwise ops, casts, norms and softmax (all but
     what they normalise over), look-ups, padding, pooling.
 
-    ``of``: places of the arguments that take part (None: every tensor).
+    ``of``: places of the arguments that take part (None: every tensor).  ``shared``: along the axes that ``but`` names
+    each entry keeps its place, and counts in a mean over all.
     """
 
     but: "At | Last | Before | PaddedAxes | None" = None
     of: Optional[tuple[int, ...]] = None
+    shared: bool = field(default=False, kw_only=True)
 
     def layout(self, call: Call) -> Layout:
         frame = _first_shape(call)
         rank = max(len(frame), len(call.shape(0)))
-        changed = self.but.of(call, rank) if self.but is not None else ()
+        named = self.but.of(call, rank) if self.but is not None else ()
+        changed, shared = ((), frozenset(named)) if self.shared else (named, frozenset())
 
         def labels(shape: Shape) -> Labels:
             axes = range(len(shape), 0, -1)
@@ -120,13 +124,65 @@ class Kept(Axes):
             )
 
         taking_part = _tensors(call) if self.of is None else {i: call.shape(i) for i in self.of if call.is_tensor(i)}
-        return wired(call, {i: labels(shape) for i, shape in taking_part.items()}, [labels(s) for s in _results(call)])
+        by_arg = {i: labels(shape) for i, shape in taking_part.items()}
+        return wired(call, by_arg, [labels(s) for s in _results(call)], shared=shared)
 
 
 #: Positions change in ways that no block survives.
 MIXED = Kept(but=Before(0))
 KEPT = Kept()
 SAME = Kept(same=True)
+
+
+@dataclass(frozen=True)
+class Moved(Axes):
+    """The entries along some axes in another order: reversed, or with ``shifts`` rolled by what that argument says."""
+
+    axes: At = At(1, "dims")
+    shifts: Optional[int] = None
+
+    def layout(self, call: Call) -> Layout:
+        shape = call.shape(0)
+        over = list(self.axes.of(call, len(shape)))
+        if self.shifts is None:
+            moves = [Move(axis, None) for axis in over]
+        else:
+            shifts, dims = call.arg(self.shifts, "shifts"), call.arg(self.axes.index, self.axes.name, ())
+            dims = (dims,) if isinstance(dims, int) else dims
+            over = [len(shape) - dim % len(shape) for dim in dims] or over
+            shifts = shifts if isinstance(shifts, tuple) else (shifts,)
+            ends = [_position(_negative(shift), shape[-axis]) for axis, shift in zip(over, shifts) if dims]
+            moves = [Move(axis, end) for axis, end in zip(over, ends) if end is not None]
+        labels = tuple(None if axis in over else axis for axis in range(len(shape), 0, -1))
+        return wired(call, {0: labels}, [labels], moves=tuple(moves))
+
+
+def _negative(shift: Any) -> Any:
+    if isinstance(shift, Size):
+        return size_difference(Size(()), shift)
+    return -shift
+
+
+@dataclass(frozen=True)
+class Padded(Axes):
+    """Zeros beside one axis, from the list of (left, right) of argument 1; where that is negative, a part of it."""
+
+    pieces: ClassVar[bool] = True
+
+    def layout(self, call: Call) -> Layout:
+        before, after = call.shape(0), _first_shape(call)
+        over = set(PaddedAxes(1).of(call, len(before)))
+        labels = tuple(None if axis in over else axis for axis in range(len(before), 0, -1))
+        takes = puts = None
+        if len(over) == 1 and not call.arg(2, "value", 0):
+            (axis,) = over
+            left, right = call.arg(1)[2 * axis - 2 : 2 * axis]
+            if isinstance(left, int) and isinstance(right, int):
+                if left >= 0 and right >= 0:
+                    puts = Pieces(axis, (Size.constant(left),), (before[-axis],))
+                elif left <= 0 and right <= 0:
+                    takes = Pieces(axis, (Size.constant(-left),), (after[-axis],))
+        return wired(call, {0: labels}, [labels], takes=takes, puts=puts)
 
 
 @dataclass(frozen=True)

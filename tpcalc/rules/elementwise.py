@@ -90,10 +90,17 @@ def integer_div(call: Call) -> Structure:
 
 @rule("aten.remainder", "aten.fmod")
 def remainder(call: Call) -> Structure:
-    """x modulo a number: bounded by it, with slope 1 between the jumps."""
+    """x modulo a number: bounded by it, with slope 1 between the jumps.
+
+    A number that grows leaves a value of order 0 as it is; but ``remainder`` has the sign of the number, and adds it to
+    all values of the other sign.
+    """
     if not call.is_tensor(0):
         return Discrete(call.tensors())
     top = ZERO if call.is_tensor(1) else number_order(call.arg(1))
+    if top > ZERO:
+        kept = Power(call[0], ONE, "odd")
+        return kept if "fmod" in call.node.op else Sum((kept, Known(top)))
     inside = Bounded(_scaled(call[0], call.arg(1), -1) if top != ZERO else call[0], zero="fmod" in call.node.op)
     return inside if top == ZERO else Scale(inside, top)
 
@@ -251,17 +258,25 @@ def atan2(call: Call) -> Structure:
     return Bounded(Product(call[0], Power(call[1], -ONE, "odd")), zero=False)
 
 
-def _between(x: Operand, low: Any, high: Any) -> Structure:
-    """``x`` cut off at two numbers: bounded by them, and linear for small ``x`` where 0 lies inside.
+def _at_reference(end: Any) -> Any:
+    return end.at(REFERENCE) if isinstance(end, (Size, Scalar)) else end
 
-    Ends that grow cut nothing off a value of order 0.
+
+def _between(x: Operand, low: Any, high: Any) -> Structure:
+    """``x`` cut off at numbers (None: not on that side): bounded by two, linear for small ``x`` where 0 lies inside.
+
+    Of a value of order 0 an end that grows away from 0 cuts nothing off; one on the other side pushes it along.  A
+    single end, like relu's, leaves the other side as large as it is.
     """
+    pushing = [end for end, sign in ((low, 1), (high, -1)) if end is not None and sign * _at_reference(end) > 0]
+    low, high = (None if end is None or number_order(end) > ZERO else end for end in (low, high))
+    if low is None or high is None or any(number_order(end) > ZERO for end in pushing):
+        kept = Power(x, ONE)
+        return Sum((kept, *(Known(number_order(end), uniform=True) for end in pushing))) if pushing else kept
     top = max_order(number_order(low), number_order(high))
     if top is MINUS_INFINITY:
         return Known(MINUS_INFINITY, uniform=True)
-    if top > ZERO:
-        return Power(x, ONE)
-    ends = [end.at(REFERENCE) if isinstance(end, (Size, Scalar)) else end for end in (low, high)]
+    ends = [_at_reference(end) for end in (low, high)]
     inside = Bounded(
         x if top == 0 else Scale(x, -top),
         zero=ends[0] <= 0 <= ends[1],
@@ -277,12 +292,12 @@ def hardtanh(call: Call) -> Structure:
 
 @rule("aten.clamp", "aten.clip")
 def clamp(call: Call) -> Structure:
-    """With a small lower end only: a guard against zero.  With ends on both sides: bounded.  Else homogeneous-like."""
+    """With a small lower end only: a guard against zero.  Else cut off at one end or two."""
     low, high = call.arg(1, "min"), call.arg(2, "max")
     low, high = (None if end is None or _is_extreme(end) else end for end in (low, high))
     if _is_guard(low) and (high is None or (isinstance(high, (int, float)) and high >= 1 / GUARD)):
         return Guard(call[0])
-    if low is not None and high is not None and not isinstance(low, Ref) and not isinstance(high, Ref):
+    if not isinstance(low, Ref) and not isinstance(high, Ref):
         return _between(call[0], low, high)
     ends = tuple(call.operand(end) for end in (low, high) if end is not None)
     return Sum((Power(call[0], ONE), *ends)) if ends else Power(call[0], ONE)
@@ -298,7 +313,9 @@ def clamp_one(call: Call) -> Structure:
         return Guard(call[0])
     if _is_extreme(call.arg(1)):
         return View(call[0])
-    return Sum((Power(call[0], ONE), call[1]))
+    if call.is_tensor(1):
+        return Sum((Power(call[0], ONE), call[1]))
+    return _between(call[0], *((call.arg(1), None) if "clamp_min" in call.node.op else (None, call.arg(1))))
 
 
 @rule("aten.maximum", "aten.minimum", "aten.fmax", "aten.fmin", "aten.max.other", "aten.min.other")

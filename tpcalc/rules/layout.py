@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from tpcalc.algebra.size import Size, size_product, size_quotient, size_sum
+from tpcalc.algebra.size import Size, size_difference, size_product, size_quotient, size_sum
 from tpcalc.rules.structures import Powers, Sizes
 
 Labels = tuple[Optional[Hashable], ...]
@@ -48,12 +48,40 @@ class Pieces:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """The entries along ``axis`` in another order: from ``start`` of the operand on, and round; None: reversed."""
+
+    axis: int
+    start: Optional[Size]
+
+    def order(self, lengths: tuple[Size, ...]) -> Optional[tuple[int, ...]]:
+        """The blocks of the operand, with an end at ``start``, in the order of the result."""
+        count = len(lengths)
+        if self.start is None:
+            return tuple(reversed(range(count)))
+        ends = places(lengths)
+        if self.start not in ends:
+            return None
+        first = ends.index(self.start) % count
+        return (*range(first, count), *range(first))
+
+    def inverse(self, whole: Size) -> "Optional[Move]":
+        """The move back, of an axis as long as ``whole``."""
+        if self.start is None:
+            return self
+        start = size_difference(whole, self.start)
+        return None if start is None else Move(self.axis, start)
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The labels of a call's tensors: ``operands`` in the order of ``node.refs``, ``results`` in that of the outputs.
 
     ``summed``: labels that a contraction sums over.  ``takes``: the results are pieces of the first operand.
     ``puts``: the operands are pieces of the result.  ``regrouped``: shapes of operand and result with the same entries
     in the same order.  ``counter``: the argument that counts the channels of a block.  ``sizes``: of a contraction.
+    ``shared``: labels that a norm runs along: each entry keeps its place and counts in a mean over all.  ``moves``:
+    axes whose entries only change places.
     """
 
     operands: tuple[Labels, ...]
@@ -64,6 +92,8 @@ class Layout:
     regrouped: Optional[tuple[Shape, Shape]] = None
     counter: Optional[int] = None
     sizes: Optional[Sizes] = None
+    shared: frozenset[Hashable] = frozenset()
+    moves: tuple[Move, ...] = ()
 
     def label(self, slot: int, axis: int) -> Optional[Hashable]:
         labels = self.operands[slot]
@@ -72,6 +102,9 @@ class Layout:
     def place(self, result: int, label: Optional[Hashable]) -> Optional[int]:
         """The axis of a result with ``label``."""
         return _place(self.results[result], label)
+
+    def move(self, axis: int) -> Optional[Move]:
+        return next((move for move in self.moves if move.axis == axis), None)
 
     def forth(self, slot: int, cut: Cut, result: int = 0) -> Optional[Cut]:
         """How a result is cut if an operand is."""

@@ -37,24 +37,24 @@ def _affine(x: Structure, gain: Optional[Operand], bias: Optional[Operand]) -> S
     return y if bias is None else Sum((y, bias))
 
 
-@rule("aten._softmax", "aten.softmax", "aten._safe_softmax", axes=Kept(but=At(1)))
+@rule("aten._softmax", "aten.softmax", "aten._safe_softmax", axes=Kept(but=At(1), shared=True))
 def softmax(call: Call) -> Structure:
     return Softmax(call[0], call.growth(0, call.arg(1)))
 
 
-@rule("aten._log_softmax", "aten.log_softmax", axes=Kept(but=At(1)))
+@rule("aten._log_softmax", "aten.log_softmax", axes=Kept(but=At(1), shared=True))
 def log_softmax(call: Call) -> Structure:
     return Softmax(call[0], call.growth(0, call.arg(1)), log=True)
 
 
-@rule("aten._softmax_backward_data", axes=Kept(but=At(2)))
+@rule("aten._softmax_backward_data", axes=Kept(but=At(2), shared=True))
 def softmax_backward(call: Call) -> Structure:
     """y * (dy - sum(dy * y))."""
     dy, y = call[0], call[1]
     return Product(y, Sum((dy, Reduce(Product(dy, y), call.growth(1, call.arg(2))))))
 
 
-@rule("aten._log_softmax_backward_data", axes=Kept(but=At(2)))
+@rule("aten._log_softmax_backward_data", axes=Kept(but=At(2), shared=True))
 def log_softmax_backward(call: Call) -> Structure:
     """dy - softmax * sum(dy)."""
     growth = call.growth(1, call.arg(2))
@@ -72,8 +72,8 @@ def nll_loss_backward(call: Call) -> Structure:
     return View(call[0])
 
 
-@rule("aten.native_layer_norm", axes=Kept(but=Last(listed=1), of=(0,), mean=1))
-@rule("aten.layer_norm", axes=Kept(but=Last(listed=1), of=(0,)))
+@rule("aten.native_layer_norm", axes=Kept(but=Last(listed=1), of=(0, 2, 3), mean=1, shared=True))
+@rule("aten.layer_norm", axes=Kept(but=Last(listed=1), of=(0, 2, 3), shared=True))
 @rule("aten.native_group_norm", axes=MEANT)
 @rule("aten.group_norm", axes=MIXED)
 def layer_norm(call: Call) -> Structures:
@@ -98,7 +98,7 @@ def _norm_backward(
     return tuple(grad if out is not None else None for grad, out in zip(grads, call.node.outputs))
 
 
-@rule("aten.native_layer_norm_backward", axes=Kept(but=Last(listed=2), of=(0, 1, 4)))
+@rule("aten.native_layer_norm_backward", axes=Kept(but=Last(listed=2), of=(0, 1, 4, 5, 6), shared=True))
 def layer_norm_backward(call: Call) -> Structures:
     """(dy, x, normalized_shape, mean, rstd, weight, bias, mask)."""
     axes = len(call.arg(2))
@@ -113,13 +113,13 @@ def group_norm_backward(call: Call) -> Structures:
     return _norm_backward(call, call[0], Centre(call[1]), call[3], call.optional(4), batch)
 
 
-@rule("aten._fused_rms_norm", "aten.rms_norm", axes=Kept(but=Last(listed=1), of=(0,)))
+@rule("aten._fused_rms_norm", "aten.rms_norm", axes=Kept(but=Last(listed=1), of=(0, 2), shared=True))
 def rms_norm(call: Call) -> Structures:
     x = call[0]
     return (_affine(Normalise(x, ZERO), call.optional(2), None), Power(x, -ONE))[: len(call.node.outputs)]
 
 
-@rule("aten._fused_rms_norm_backward", axes=Kept(but=Last(listed=2), of=(0, 1, 3)))
+@rule("aten._fused_rms_norm_backward", axes=Kept(but=Last(listed=2), of=(0, 1, 3, 4), shared=True))
 def rms_norm_backward(call: Call) -> Structures:
     """(dy, x, normalized_shape, rstd, weight, mask)."""
     axes = len(call.arg(2))

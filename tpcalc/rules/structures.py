@@ -9,6 +9,7 @@ Growths (``K``, ``rest``) are exponents of axis sizes in the width: 1 for ``d_mo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
@@ -279,3 +280,9 @@ def leaves(structure: Optional[Operand]) -> frozenset[int]:
     if structure is None or isinstance(structure, int):
         return frozenset(() if structure is None else (structure,))
     return frozenset().union(*(leaves(x) for x in operands(structure)))
+
+
+def renamed(s: Structure, table: Mapping[int, int]) -> Structure:
+    """A nested structure with other value ids."""
+    xs = tuple(table.get(x, x) if isinstance(x, int) else renamed(x, table) for x in operands(s))
+    return with_operands(s, xs)

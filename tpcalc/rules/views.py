@@ -14,7 +14,8 @@ from tpcalc.rules.axes import (
     Joined,
     Kept,
     Last,
-    PaddedAxes,
+    Moved,
+    Padded,
     Permuted,
     Picked,
     PutBack,
@@ -37,8 +38,8 @@ PASSING: dict[Axes, str] = {
     Permuted("given"): "transpose swapaxes",
     Picked(At(1, default=0), start=2, step=4): "slice",
     Picked(At(1), start=2): "select narrow",
-    Kept(but=At(1, "dims")): "flip",
-    Kept(but=At(2, "dims")): "roll",
+    Moved(): "flip",
+    Moved(At(2, "dims"), shifts=1): "roll",
     Kept(but=Last(2)): """triu tril reflection_pad2d replication_pad2d upsample_nearest2d _upsample_nearest_exact2d
     upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa upsample_nearest2d_backward
     upsample_bilinear2d_backward upsample_bicubic2d_backward _upsample_nearest_exact2d_backward
@@ -47,7 +48,7 @@ PASSING: dict[Axes, str] = {
     upsample_nearest1d_backward upsample_linear1d_backward""",
     Kept(but=Last(3)): """reflection_pad3d replication_pad3d upsample_nearest3d upsample_trilinear3d
     upsample_nearest3d_backward upsample_trilinear3d_backward""",
-    Kept(but=PaddedAxes(1)): "constant_pad_nd",
+    Padded(): "constant_pad_nd",
     MIXED: """diagonal movedim unfold as_strided repeat_interleave view_as_real view_as_complex pixel_shuffle
     pixel_unshuffle channel_shuffle rot90 im2col col2im masked_scatter_backward _fft_r2c _fft_c2r _fft_c2c
     diag_embed""",

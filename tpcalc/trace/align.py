@@ -56,6 +56,12 @@ class _Aligner:
         nodes = self._nodes()
         values = {vid: self._value(vid) for vid in self._same_ids()}
         weights = self._weights()
+        if weights and not any(size.growth for value in values.values() for size in value.shape):
+            raise AlignError(
+                f"nothing in the model grows with the width: all its {len(weights)} weights and every value have the "
+                f"same shape at widths {', '.join(map(str, self.widths))}; make its layers of the width that the "
+                f"factory is called with, as nn.Linear(8, width)"
+            )
         for field in ("inputs", "outputs", "seeds", "grads", "loss"):
             self._same_field(field)
         return Program(

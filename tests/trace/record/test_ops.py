@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
+import tpcalc
+from tpcalc.errors import TraceError
 from tpcalc.trace.record import op_of
 
 aten = torch.ops.aten
@@ -38,3 +41,14 @@ def test_batch_norm_writes_its_statistics_only_in_training():
     op = op_of(aten.native_batch_norm.default)
     assert op.hidden_writes(("x", "w", "b", "mean", "var", True)) == ("mean", "var")
     assert op.hidden_writes(("x", "w", "b", "mean", "var", False)) == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.float16])
+@pytest.mark.parametrize("layer", [lambda n: nn.Linear(8, n), lambda n: nn.LSTM(8, n)])
+def test_numbers_of_two_types_are_refused_as_torch_does(dtype, layer):
+    def factory(n):
+        return layer(n), (torch.ones(3, 2, 8).to(dtype),)
+
+    with pytest.raises(TraceError, match=f"{str(dtype).removeprefix('torch.')}.*torch refuses; convert one"):
+        tpcalc.trace(factory, (32, 64, 128))
+    factory(32)[0].to(torch.float64)(factory(32)[1][0].double())  # of one type torch takes them

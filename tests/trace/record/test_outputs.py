@@ -44,6 +44,14 @@ def test_what_a_loss_reads():
     assert paths(primary_outputs((X, torch.ones(2), torch.ones(2).long()))) == ["0"]
     assert paths(primary_outputs(ModelOutput(logits=X, hidden_states=(Y,)))) == ["logits"]
     assert paths(primary_outputs(ModelOutput(last_hidden_state=X, pooler_output=Y, other=X))) == [
-        "last_hidden_state", "pooler_output"
+        "last_hidden_state", "pooler_output", "other"
+    ]  # fmt: skip
+    boxes = ModelOutput(logits=X, pred_boxes=Y, last_hidden_state=X, past_key_values=((X,),), decoder_attentions=(Y,))
+    assert paths(primary_outputs(boxes)) == ["logits", "pred_boxes"]
+    assert paths(primary_outputs(ModelOutput(loss=SCALAR, logits=X, mc_logits=Y, hidden_states=X))) == [
+        "logits", "mc_logits"
+    ]  # fmt: skip
+    assert paths(primary_outputs(ModelOutput(state_preds=X, action_preds=Y, image_hidden_states=X))) == [
+        "state_preds", "action_preds"
     ]  # fmt: skip
     assert paths(primary_outputs(ModelOutput(mine=X, attentions=(Y,), inner=ModelOutput(a=X)))) == ["mine"]

@@ -48,6 +48,8 @@ class Recording(Calls, TorchDispatchMode):
         op, special = self._ops.get(func) or self._facts(func)
         if op.random:
             self.draws += 1
+        if op.one_dtype and self.stage == "forward":
+            self._check_dtypes(op, args)
         if special is not None:
             return special(self, op, args, kwargs or {})
         if op.returns_self and self.stage == "build" and not self.measured:
@@ -55,6 +57,16 @@ class Recording(Calls, TorchDispatchMode):
             if type(target) is Phantom and (target.shadow is None or not target.memory.known):
                 return target  # initialising a weight: there is nothing to write
         return self.record(op, args, kwargs or {})
+
+    def _check_dtypes(self, op: Op, args: tuple) -> None:
+        """Raises TraceError where torch would refuse a product of numbers of different types."""
+        dtypes = list(dict.fromkeys(arg.dtype for arg in args if isinstance(arg, torch.Tensor)))
+        if len(dtypes) > 1:
+            first, second = (str(dtype).removeprefix("torch.") for dtype in dtypes[:2])
+            raise TraceError(
+                f"{self.here()} brings {first} and {second} together in {op.name.split('.')[1]}, which torch refuses; "
+                f"convert one, as with x.to(weight.dtype), or give inputs of the model's own type"
+            )
 
     def _facts(self, func: Any) -> tuple[Op, Optional[Handler]]:
         if not isinstance(func, torch._ops.OpOverload):

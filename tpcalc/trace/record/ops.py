@@ -12,6 +12,11 @@ __all__ = ["Op", "op_of"]
 
 _BATCH_NORMS = ("aten.native_batch_norm.default", "aten.cudnn_batch_norm.default", "aten.miopen_batch_norm.default")
 
+_ONE_DTYPE = frozenset(
+    f"aten.{name}" for name in "mm addmm bmm baddbmm mv addmv dot linear convolution _convolution".split()
+)
+"""Ops that refuse numbers of two types, which they do only when they have numbers."""
+
 _ASK_THE_DEVICE = (
     "norm", "fft", "linalg", "pad1d", "pad2d", "pad3d", "median", "mode", "pixel", "embedding_bag", "upsample",
     "grid_sampler", "log_sigmoid", "scaled", "nonzero",
@@ -49,7 +54,7 @@ class Op:
 
     __slots__ = (
         "func", "name", "writes", "returned", "aliases", "views", "reshapes", "random", "returns_self", "empty",
-        "hides_writes", "on_meta", "cuts", "constructs",
+        "hides_writes", "on_meta", "cuts", "constructs", "one_dtype",
     )  # fmt: skip
 
     def __init__(self, func: Any) -> None:
@@ -80,6 +85,7 @@ class Op:
         self.returns_self = self.writes == [0] and self.returned == [0] and not self.reshapes
         self.empty = self.name.startswith(("aten.empty", "aten.new_empty"))
         self.hides_writes = self.name in _BATCH_NORMS
+        self.one_dtype = self.name.rpartition(".")[0] in _ONE_DTYPE
         self.on_meta = _runs_on_meta(func)
         """Whether a bare run on meta tensors tells the geometry of its result."""
         self.constructs = _makes_a_tensor(func)

@@ -10,12 +10,11 @@ import torch
 
 __all__ = ["find_loss", "flatten", "primary_outputs"]
 
-_PRIMARY = ("last_hidden_state", "pooler_output")
-_SIDE = frozenset(
-    "past_key_values hidden_states attentions cross_attentions router_logits cache_params encoder_last_hidden_state "
-    "encoder_hidden_states encoder_attentions decoder_hidden_states decoder_attentions mems state".split()
-)
-"""Fields of a Hugging Face output that no loss reads."""
+_SIDE = frozenset("loss past_key_values router_logits cache_params encoder_last_hidden_state mems state".split())
+_SIDE_ENDS = ("hidden_states", "attentions", "reference_points", "_past_key_values", "_router_logits")
+"""Fields of a Hugging Face output that no loss reads: caches, and what flags ask for beside the result."""
+_BODY = frozenset(("last_hidden_state", "pooler_output"))
+"""What the body of a model gives: a loss of logits does not read it."""
 
 
 def _items(structure: Any) -> Optional[Iterator[tuple[str, Any]]]:
@@ -65,14 +64,16 @@ def find_loss(output: Any) -> Optional[torch.Tensor]:
 def primary_outputs(output: Any) -> list[tuple[str, torch.Tensor]]:
     """The differentiable outputs a loss would read.
 
-    Of a Hugging Face output its logits, else its last hidden state and pooled output, else all but caches
-    and by-products.  Of anything else every differentiable tensor.
+    Of a Hugging Face output all but caches and by-products, among which is what the body gives where there are
+    logits.  Of anything else every differentiable tensor.
     """
     if not _is_hugging_face(output):
         return [(path, tensor) for path, tensor in flatten(output) if _differentiable(tensor)]
-    for names in (("logits",), _PRIMARY):
-        found = [(name, output.get(name)) for name in names if _differentiable(output.get(name))]
-        if found:
-            return found
-    fields = {name: value for name, value in output.items() if name not in _SIDE and not _is_hugging_face(value)}
-    return [(path, tensor) for path, tensor in flatten(fields) if _differentiable(tensor)]
+    fields = {
+        name: value
+        for name, value in output.items()
+        if name not in _SIDE and not name.endswith(_SIDE_ENDS) and not _is_hugging_face(value)
+    }
+    found = [(path, tensor) for path, tensor in flatten(fields) if _differentiable(tensor)]
+    body = _BODY if any("logits" in path for path, _ in found) else ()
+    return [(path, tensor) for path, tensor in found if path not in body]
