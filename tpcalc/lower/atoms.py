@@ -8,6 +8,7 @@ from typing import Optional
 
 from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.algebra.size import Size
+from tpcalc.lower.factors import regrouped
 from tpcalc.lower.recognise import Recogniser
 from tpcalc.program.ir import Program, Value
 from tpcalc.rules.structures import (
@@ -68,7 +69,9 @@ class Writer:
             flat = self.power_iteration(flat, node)
         if out is not None:
             flat = self.repeat(flat, self.growths[out], node)
-        flat, homogeneity = self.recogniser.recognise(flat)
+        if isinstance(flat, Product):
+            flat = regrouped(flat, self.recogniser, self.known, lambda part: self.emit(part, node, None))
+        homogeneity = self.recogniser.homogeneous(flat)
         if out is None:
             out = self.new()
             self.growths[out] = self.growth_of(flat)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, Optional
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.algebra.size import Scalar, Size
@@ -35,15 +35,28 @@ GUARD = 1e-3
 REFERENCE = 1 << 20
 
 
-def _is_guard(arg: Any) -> bool:
+def _is_guard(arg: Any, call: Optional[Call] = None) -> bool:
+    """Of a number; with its call also of a constant tensor, as far as its largest entry tells."""
+    if isinstance(arg, Ref) and call is not None:
+        size = call.values[arg.id].magnitude
+        return size is not None and size.order is ZERO and 0 < size.at(REFERENCE) <= GUARD
     return isinstance(arg, (int, float)) and not isinstance(arg, bool) and 0 < arg <= GUARD
+
+
+def _guarded(call: Call) -> Optional[Operand]:
+    """The one of two arguments that the other one, a small constant, keeps away from zero."""
+    for x, y in ((0, 1), (1, 0)):
+        if _is_guard(call.arg(y), call) and call.is_tensor(x):
+            return call[x]
+    return None
 
 
 @rule("aten.add", "aten.sub", "aten.rsub", "aten._add_relu")
 def add(call: Call) -> Structure:
     """x +- alpha*y: the order is the max."""
-    if _is_guard(call.arg(1)) and "sub" not in call.node.op:
-        return Guard(call[0])
+    guarded = None if "sub" in call.node.op else _guarded(call)
+    if guarded is not None:
+        return Guard(guarded)
     y = call[1]
     alpha = call.arg(2, "alpha", 1)
     if isinstance(alpha, (Size, Scalar)):
@@ -278,7 +291,7 @@ def clamp(call: Call) -> Structure:
     """With a small lower end only: a guard against zero.  With ends on both sides: bounded.  Else homogeneous-like."""
     low, high = call.arg(1, "min"), call.arg(2, "max")
     low, high = (None if end is None or _is_extreme(end) else end for end in (low, high))
-    if _is_guard(low) and (high is None or (isinstance(high, (int, float)) and high >= 1 / GUARD)):
+    if _is_guard(low, call) and (high is None or (isinstance(high, (int, float)) and high >= 1 / GUARD)):
         return Guard(call[0])
     if low is not None and high is not None and not isinstance(low, Ref) and not isinstance(high, Ref):
         return _between(call[0], low, high)
@@ -292,7 +305,7 @@ def _is_extreme(arg: Any) -> bool:
 
 @rule("aten.clamp_min", "aten.clamp_max")
 def clamp_one(call: Call) -> Structure:
-    if "clamp_min" in call.node.op and _is_guard(call.arg(1)):
+    if "clamp_min" in call.node.op and _is_guard(call.arg(1), call):
         return Guard(call[0])
     if _is_extreme(call.arg(1)):
         return View(call[0])
@@ -301,6 +314,9 @@ def clamp_one(call: Call) -> Structure:
 
 @rule("aten.maximum", "aten.minimum", "aten.fmax", "aten.fmin", "aten.max.other", "aten.min.other")
 def extremum(call: Call) -> Structure:
+    guarded = _guarded(call) if "max" in call.node.op else None
+    if guarded is not None:
+        return Guard(guarded)
     return Sum((Power(call[0], ONE), Power(call[1], ONE)))
 
 
