@@ -22,7 +22,19 @@ from tpcalc.rules.axes import (
 )
 from tpcalc.rules.call import Call
 from tpcalc.rules.registry import rule
-from tpcalc.rules.structures import Bounded, Discrete, Gather, Known, Product, Reduce, Structure, Structures, Sum, View
+from tpcalc.rules.structures import (
+    Bounded,
+    Discrete,
+    Gather,
+    Known,
+    Product,
+    Reduce,
+    Scale,
+    Structure,
+    Structures,
+    Sum,
+    View,
+)
 
 #: Ops that pass their entries on, by what becomes of the axes.
 PASSING: dict[Axes, str] = {
@@ -49,8 +61,7 @@ PASSING: dict[Axes, str] = {
     upsample_nearest3d_backward upsample_trilinear3d_backward""",
     Kept(but=PaddedAxes(1)): "constant_pad_nd",
     MIXED: """diagonal movedim unfold as_strided repeat_interleave view_as_real view_as_complex pixel_shuffle
-    pixel_unshuffle channel_shuffle rot90 im2col col2im masked_scatter_backward _fft_r2c _fft_c2r _fft_c2c
-    diag_embed""",
+    pixel_unshuffle channel_shuffle rot90 im2col col2im masked_scatter_backward diag_embed""",
 }
 
 
@@ -61,6 +72,14 @@ def passes(call: Call) -> Structure:
 
 for _axes, _names in PASSING.items():
     rule(*(f"aten.{name}" for name in _names.split()), axes=_axes)(passes)
+
+
+@rule("aten._fft_r2c", "aten._fft_c2r", "aten._fft_c2c", axes=MIXED)
+def fourier(call: Call) -> Structure:
+    """sqrt(N) times a unitary map (Parseval), divided by nothing, by sqrt(N) or by N: so many times the size, at init
+    and of a change, whatever the signs are."""
+    by = call.growth(0, *call.arg(1)) / 2
+    return Scale(call[0], by * (1 - int(call.arg(2)))) if by and call.arg(2) != 1 else View(call[0])
 
 
 def split(call: Call) -> Structures:
