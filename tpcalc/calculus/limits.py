@@ -25,6 +25,8 @@ from tpcalc.rules.structures import Atom
 NONLINEARITY, SOFTMAX = "enters a nonlinearity", "enters a softmax"
 WEIGHT, NORM = "enters a weight", "enters a norm"
 STREAM, OUTPUT = "joins a residual stream", "leaves as an output"
+#: Of budgets alone: what is differentiated has the size of an output, so that its gradient has.
+DERIVATIVE = "is differentiated"
 
 
 class Limit(NamedTuple):
