@@ -341,9 +341,9 @@ def complex_parts(call: Call) -> Structure:
     return Sum((call[0], call[1]))
 
 
-COMPARED = """eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
+COMPARED = """ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
 bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf sign sgn signbit heaviside"""
-COUNTED = """bucketize searchsorted one_hot isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense
+COUNTED = """bucketize searchsorted isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense
 bincount histc allclose count_nonzero"""
 
 
@@ -352,6 +352,24 @@ bincount histc allclose count_nonzero"""
 def discrete(call: Call) -> Structure:
     """Comparisons and indices."""
     return Discrete(call.tensors())
+
+
+@rule("aten.eq")
+def equal(call: Call) -> Structure:
+    """An index beside all positions (a ``one_hot``) is equal to one of them."""
+    for x, y in ((0, 1), (1, 0)):
+        where = call.shape(y)
+        if call.is_tensor(x) and len(where) == 1 and where[0].growth > 0:
+            places, index = call.values[call.arg(y).id], call.values[call.arg(x).id]
+            top = places.magnitude
+            if "int" in places.dtype and "int" in index.dtype and top is not None and top.order == places.growth:
+                return Discrete((call[x],), one=True)
+    return Discrete(call.tensors())
+
+
+@rule("aten.one_hot", axes=MIXED)
+def one_hot(call: Call) -> Structure:
+    return Discrete(call.tensors(), one=True)
 
 
 @rule("aten.unique_consecutive", "aten._unique2", "aten.unique_dim", "aten._unique", axes=MIXED)
