@@ -32,7 +32,7 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
     forward = len(writer.atoms) if forward is None else forward
-    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, writer.recogniser.means)
+    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, writer.recogniser.means, writer.few.many)
 
 
 def _lower_whole(node: Node, writer: Writer, wiring: Wiring, data: set[int]) -> None:

@@ -38,7 +38,8 @@ class Lowered:
     """A program as atoms in execution order; the first ``forward`` of them belong to the forward pass.
 
     ``leaves`` are its weights, packed ones in blocks.  ``finite``: values without a growing axis.  ``means``: mean ->
-    the value whose entries it averages.
+    the value whose entries it averages.  ``few``: values of which finitely many entries are not zero -> growth of the
+    axes along which that is so.
     """
 
     program: Program
@@ -47,6 +48,7 @@ class Lowered:
     leaves: tuple[Leaf, ...]
     finite: frozenset[int] = frozenset()
     means: Mapping[int, int] = field(default_factory=dict)
+    few: Mapping[int, Order] = field(default_factory=dict)
 
     @cached_property
     def leaves_of(self) -> dict[str, tuple[Leaf, ...]]:
