@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Optional
+from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, max_order, order
 from tpcalc.algebra.text import power_text
@@ -54,7 +54,8 @@ def _vanishing(solution: Solution) -> Iterator[str]:
         s = atom.structure
         if not isinstance(s, Normalise) or atom.out not in solution.budgets.of:
             continue
-        fact = solution.facts[s.x]
+        divided: Any = s.x
+        fact = solution.facts[divided]
         size = max_order(fact.init, fact.trained)
         if fact.is_weight or not fact.data or size is MINUS_INFINITY or size >= 0:
             continue
