@@ -1084,6 +1084,28 @@ def _(o):
     return [torch.fft.irfft(spectrum, BATCH, dim=0), torch.view_as_real(torch.fft.fft(torch.complex(o.x, o.y), dim=0))]
 
 
+@case("rows added up with weights", orders=NOUGHT, sparse="three entries of n are picked")
+def _(o):
+    rows = torch.tensor([[0, 3, 5], [2, 1, 0], [4, 4, 9], [1, 2, 3], [7, 8, 9], [6, 5, 10]])
+    return [F.embedding_bag(rows, o.E, mode="sum", per_sample_weights=o.x[:, :3].sigmoid())]
+
+
+@case("fourier over a growing axis", orders=((0, 0), (0, H), (H, H)), backward=False)
+def _(o):
+    found = []
+    for norm in ("backward", "ortho", "forward"):
+        spectrum = torch.fft.rfft(o.x, norm=norm)
+        whole = torch.fft.fft(torch.complex(o.x, o.y), norm=norm)
+        found += [torch.view_as_real(spectrum), torch.view_as_real(whole), torch.fft.irfft(spectrum, o.n, norm=norm)]
+        found.append(torch.view_as_real(torch.fft.ifft(whole, norm=norm)))
+    return found
+
+
+@case("fourier of what has a mean", orders=((0, 0), (H, H)), backward=False)
+def _(o):
+    return [torch.view_as_real(torch.fft.fft(o.x.relu())), torch.view_as_real(torch.fft.rfft2(o.x.abs()))]
+
+
 # -- constants -------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
 from tpcalc.calculus.facts import Facts, Given, given_operand, mixes, on_change, roles, spread
 from tpcalc.calculus.freedom import ABSORBING, Freedom
-from tpcalc.calculus.limits import LIMITS, NORM, OUTPUT, WEIGHT
+from tpcalc.calculus.limits import DERIVATIVE, LIMITS, NORM, OUTPUT, WEIGHT
 from tpcalc.calculus.reading import Id, Reading, back
 from tpcalc.lower.lowered import Lowered
 from tpcalc.rules import structures as st
@@ -92,6 +92,9 @@ class Walk:
         for vid in ends:
             self.ask(vid, Demand(ZERO, ZERO, True, OUTPUT))
         self.live.update(ends)
+        for vid in self.lowered.differentiated:
+            self.ask(vid, Demand(ZERO, ZERO, True, DERIVATIVE))
+        self.live.update(self.lowered.differentiated)
         back(DEMANDS, self.lowered, self)
         for leaf in self.lowered.leaves:
             self.result.weights[leaf.value] = self.demands.pop(leaf.value, [])

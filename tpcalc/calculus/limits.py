@@ -25,6 +25,8 @@ from tpcalc.rules.structures import Atom
 NONLINEARITY, SOFTMAX = "enters a nonlinearity", "enters a softmax"
 WEIGHT, NORM = "enters a weight", "enters a norm"
 STREAM, OUTPUT = "joins a residual stream", "leaves as an output"
+#: Of budgets alone: what is differentiated has the size of an output, so that its gradient has.
+DERIVATIVE = "is differentiated"
 
 
 class Limit(NamedTuple):
@@ -97,7 +99,7 @@ def normalise(s: st.Normalise, atom: Atom, facts: Facts, lowered: Lowered) -> It
 def total(s: st.Sum, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
     """Where it adds two values of the program: blocks of a packed value are joined by sums too, and biases added."""
     added = [x for x in s.xs if facts[x].data and x in lowered.program.values]
-    if len(added) > 1 and s.how != "choice":
+    if len(added) > 1 and s.how not in ("choice", "put"):
         yield Limit(atom.out, STREAM, atom)
 
 

@@ -136,7 +136,18 @@ class Judge:
     def floor(self, weight: Weight) -> Order:
         """The effect that an update must have: its predicted one, for what it meets as large as it starts."""
         lowered, facts, found = self.solution.lowered, self.wanted.facts, self.chosen[weight.name]
-        return max_order(*(predicted(lowered, facts, use, initial=True) for use in found)) + self.lag(weight)
+        return (
+            max_order(*(predicted(lowered, facts, use, initial=True) for use in found))
+            + self.lag(weight)
+            - self.rare(weight)
+        )
+
+    def rare(self, weight: Weight) -> Order:
+        """By how much the rms over all entries is less than that of the few that a picked row or column moves."""
+        lowered = self.solution.lowered
+        many = ZERO if weight.grad is None else lowered.few.get(weight.grad, ZERO)
+        kept = max(lowered.program.values[use.out].growth for use in self.chosen[weight.name])
+        return min(many, kept) / 2
 
     def lag(self, weight: Weight) -> Order:
         """How much smaller the first updates of a weight are than its largest.

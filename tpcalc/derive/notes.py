@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Optional
+from typing import Any, Optional
 
-from tpcalc.algebra.order import order
+from tpcalc.algebra.order import MINUS_INFINITY, max_order, order
 from tpcalc.algebra.text import power_text
 from tpcalc.derive.rates import Needs, views
 from tpcalc.derive.result import Rule
 from tpcalc.derive.solve import Solution
 from tpcalc.optimizers import UpdateLaw
 from tpcalc.program.ir import Weight
+from tpcalc.rules.structures import Normalise
 
 
 def notes(solution: Solution, rules: Mapping[str, Rule], laws: Sequence[UpdateLaw]) -> tuple[str, ...]:
@@ -43,8 +44,32 @@ def notes(solution: Solution, rules: Mapping[str, Rule], laws: Sequence[UpdateLa
             f"{name} has no path to an output: its exponents are 0 and nothing was derived"
             for name in sorted(solution.unused)
         ),
+        *_vanishing(solution),
         *(law.note for law in laws if law.note),
     )
+
+
+def _vanishing(solution: Solution) -> Iterator[str]:
+    """Norms of what vanishes: a constant that is added to keep them from zero does not."""
+    lowered = solution.lowered
+    told: dict[str, str] = {}
+    for atom in lowered.atoms[: lowered.forward]:
+        s = atom.structure
+        if not isinstance(s, Normalise) or atom.out not in solution.budgets.of:
+            continue
+        divided: Any = s.x
+        fact = solution.facts[divided]
+        size = max_order(fact.init, fact.trained)
+        if fact.is_weight or not fact.data or size is MINUS_INFINITY or size >= 0:
+            continue
+        of, squared = (power_text(power, style="full") for power in (size, 2 * size))
+        node = lowered.node(atom)
+        told.setdefault(
+            node.where,
+            f"{node.short_op} ({node.where or 'line unknown'}) normalises what vanishes as {of}: an eps of its own "
+            f"takes over at large widths; let it go as {squared} beside the square, as {of} beside the norm",
+        )
+    yield from told.values()
 
 
 def conventions(laws: Sequence[UpdateLaw]) -> tuple[str, ...]:

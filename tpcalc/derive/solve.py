@@ -121,7 +121,8 @@ def as_trained(
 class _Solver:
     """The fixed-point iteration over guesses of (A, C).  Mutable while it runs, discarded afterwards.
 
-    ``caps``: output of a use -> how far below 0 the value that meets its weight must stay.
+    ``caps``: output of a use -> how far below 0 the value that meets its weight must stay.  ``deriving``: the sizes of
+    weights are known, and so those of gradients that the forward pass takes.
     """
 
     def __init__(self, lowered: Lowered, alignment: Alignment) -> None:
@@ -135,6 +136,7 @@ class _Solver:
         self.round = 0
         self.given_up: set[int] = set()
         self.pushing = True
+        self.deriving = False
 
     def solve(self) -> Solution:
         try:
@@ -169,7 +171,9 @@ class _Solver:
             orders = self.orders(current)
             facts = propagate(self.lowered, orders, self.alignment, backward=False)
             if self.round and current == previous and not pushed:
-                return walked, needs, orders, facts
+                if self.deriving:
+                    return walked, needs, orders, facts
+                self.deriving = True
             before, previous = previous, current
         moving = [name for name in previous if before.get(name) != previous[name]]
         raise DeriveError(
@@ -192,18 +196,24 @@ class _Solver:
             if not demands:
                 continue
             demands, bounds = _by_use(demands)
-            most = max(d.change for d in demands)
-            for d in demands:
+            # what autograd makes of a weight follows its size elsewhere: once that is known it may limit it, no more
+            own = [d for d in demands if not self.derivative(d)] or demands
+            most = max(d.change for d in own)
+            for d in demands if self.deriving else own:
                 if d.change < most:
                     pushed |= self.push(leaf, d, most - d.change, facts)
             # among uses of equal need the first in the program speaks for the weight: a tied embedding is a look-up
-            equal = [d for d in demands if d.change == most]
+            equal = [d for d in own if d.change == most]
             equal.sort(key=lambda d: (d.use is None, d.use.out if d.use is not None else 0))
             binding = min(equal, key=lambda d: d.init)
             init = min([binding.init, *(bound.init for bound in bounds)])
             change = min([most, *(bound.change for bound in bounds)])
             result[leaf.name] = Need(-init, -change, binding)
         return result, pushed
+
+    def derivative(self, demand: Demand) -> bool:
+        """Whether the use is one of a gradient that the forward pass takes."""
+        return demand.use is not None and self.lowered.node(demand.use).derivative
 
     def push(self, leaf: Leaf, demand: Demand, excess: Order, facts: Mapping[int, Fact]) -> bool:
         """Lower the cap of what ``leaf`` meets at this use; where nothing there can absorb it, report the site."""

@@ -8,6 +8,8 @@ from typing import Optional
 
 from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.algebra.size import Size
+from tpcalc.lower.factors import regrouped
+from tpcalc.lower.few import Few
 from tpcalc.lower.recognise import Recogniser
 from tpcalc.program.ir import Program, Value
 from tpcalc.rules.structures import (
@@ -38,6 +40,7 @@ class Writer:
         self.growths = {vid: value.growth for vid, value in program.values.items()}
         self.known: set[int] = set()  # values that follow from known ones alone
         self.recogniser = Recogniser(program, self.values)
+        self.few = Few(self.growths, self.recogniser)
 
     def new(self) -> int:
         self.fresh += 1
@@ -68,11 +71,15 @@ class Writer:
             flat = self.power_iteration(flat, node)
         if out is not None:
             flat = self.repeat(flat, self.growths[out], node)
-        flat, homogeneity = self.recogniser.recognise(flat)
+        if isinstance(flat, Product):
+            flat = regrouped(flat, self.recogniser, self.known, lambda part: self.emit(part, node, None))
+        flat = self.few.counted(flat)
+        homogeneity = self.recogniser.homogeneous(flat)
         if out is None:
             out = self.new()
             self.growths[out] = self.growth_of(flat)
         self.recogniser.note(out, flat, homogeneity)
+        self.few.note(out, flat)
         if self.known.issuperset(operands(flat)):
             self.known.add(out)
         self.atoms.append(Atom(out, flat, node))

@@ -61,8 +61,8 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
     forward = len(writer.atoms) if forward is None else forward
-    means = writer.recogniser.means
-    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, means, fixed.leaves, fixed.all)
+    means, few = writer.recogniser.means, writer.few.many
+    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, means, few, fixed.leaves, fixed.all)
 
 
 def _lower_whole(

@@ -12,7 +12,7 @@ import networkx as nx
 from tpcalc.algebra.order import ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.program.ir import Node, Program, Weight
-from tpcalc.program.queries import first_met
+from tpcalc.program.queries import first_met, reach
 from tpcalc.rules.structures import Atom, Centre, Contract, Guard, Scale, View, operands
 
 
@@ -40,8 +40,9 @@ class Lowered:
     """A program as atoms in execution order; the first ``forward`` of them belong to the forward pass.
 
     ``leaves`` are its weights, packed ones in blocks.  ``finite``: values without a growing axis.  ``means``: mean ->
-    the value whose entries it averages.  ``given``: bits of buffers and constants that act as weights do, above those
-    of the leaves; ``fixed``: all such bits.
+    the value whose entries it averages.  ``few``: values of which finitely many entries are not zero -> growth of the
+    axes along which that is so.  ``given``: bits of buffers and constants that act as weights do, above those of the
+    leaves; ``fixed``: all such bits.
     """
 
     program: Program
@@ -50,6 +51,7 @@ class Lowered:
     leaves: tuple[Leaf, ...]
     finite: frozenset[int] = frozenset()
     means: Mapping[int, int] = field(default_factory=dict)
+    few: Mapping[int, Order] = field(default_factory=dict)
     given: Mapping[int, int] = field(default_factory=dict)
     fixed: int = 0
 
@@ -87,6 +89,29 @@ class Lowered:
             graph.add_node(atom.out)
             graph.add_edges_from((x, atom.out) for x in operands(atom.structure))
         return graph
+
+    @cached_property
+    def differentiated(self) -> tuple[int, ...]:
+        """What weights give in the forward pass where outputs depend on no more than its derivative.
+
+        An energy of which only the forces are an output: no value that is used has its size.
+        """
+        if not any(node.derivative for node in self.program.nodes):
+            return ()
+        live = set(reach(self.program.ends, self._operands))
+        found = []
+        for leaf in self.leaves:
+            uses = [out for _, out in first_met(self.flow, leaf.value, self._is_view)]
+            own = [out for out in uses if not self.node(self.maker[out]).derivative]
+            if leaf.value in live and live.isdisjoint(own):
+                found += own
+        return tuple(dict.fromkeys(found))
+
+    def _operands(self, vid: int) -> tuple[int, ...]:
+        return operands(self.maker[vid].structure) if vid in self.maker else ()
+
+    def _is_view(self, vid: int) -> bool:
+        return isinstance(self.maker[vid].structure, View)
 
     def meets(self, leaf: Leaf) -> tuple[Order, Optional[int]]:
         """Growth that a weight contracts, and the value that it meets there; of several uses the largest growth.

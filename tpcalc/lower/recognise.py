@@ -1,16 +1,15 @@
-"""Normalisers, centring and spectral norms, recognised whatever ops wrote them.
+"""Homogeneity, centring and spectral norms, recognised whatever ops wrote them.
 
-A normaliser written as ``x * rsqrt(mean(x^2) + eps)`` is seen by homogeneity: every value remembers the last value
-it is homogeneous in, and to which degree.  A product of degree zero no longer depends on the scale of that base:
-it becomes :class:`~tpcalc.rules.structures.Normalise`.  A value less its own mean becomes
-:class:`~tpcalc.rules.structures.Centre`.
+Every value remembers the last value that it is homogeneous in, and to which degree: what
+:mod:`~tpcalc.lower.factors` finds norms by.  A value less its own mean becomes
+:class:`~tpcalc.rules.structures.Centre`.  What is computed twice is one base.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.program.ir import Program, Value
@@ -18,7 +17,10 @@ from tpcalc.rules.axes import Axes
 from tpcalc.rules.structures import (
     Centre,
     Contract,
+    Discrete,
+    Gather,
     Guard,
+    Known,
     Normalise,
     Operand,
     Power,
@@ -29,16 +31,21 @@ from tpcalc.rules.structures import (
     Sum,
     View,
     operands,
+    with_operands,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Homogeneity:
-    """``value = n^shift * base^degree`` in order, exactly homogeneous in ``base``."""
+    """``value = n^shift * base^degree`` in order, exactly homogeneous in ``base``.
+
+    ``measured``: the value whose powers it was made of, between which and ``base`` only constants stand.
+    """
 
     base: Operand
     degree: Order
     shift: Order
+    measured: Optional[Operand] = None
 
 
 class Recogniser:
@@ -46,6 +53,8 @@ class Recogniser:
 
     ``means``: mean -> the value whose entries it averages.  ``arranged``: value -> the one whose entries it has.
     ``units``: vectors of a known size -> the value that they are a multiple of (None: of none), and that size.
+    ``made``: value -> its structure.  ``same``: value -> the first one with the same entries, arranged or made anew.
+    ``whole``: value -> the one that it is joined into with others.
     """
 
     def __init__(self, program: Program, values: Mapping[int, Value]) -> None:
@@ -54,6 +63,10 @@ class Recogniser:
         self.homogeneity: dict[Operand, Homogeneity] = {}
         self.means: dict[int, int] = {}
         self.arranged: dict[Operand, int] = {}
+        self.made: dict[Operand, Structure] = {}
+        self.same: dict[Operand, Operand] = {}
+        self.first: dict[Structure, Operand] = {}
+        self.whole: dict[Operand, Operand] = {}
         self.units: dict[Operand, tuple[Optional[Operand], Order]] = {
             vid: (None, value.magnitude.order)
             for vid, value in program.values.items()
@@ -74,12 +87,23 @@ class Recogniser:
 
     def note(self, out: int, s: Structure, homogeneity: Optional[Homogeneity]) -> None:
         """Remember the structure of a value."""
+        self.made[out] = s
+        if isinstance(s, View):
+            self.same[out] = self.same.get(s.x, s.x)
+        elif not isinstance(s, (Known, Discrete, Gather)):  # these hold more than their operands tell
+            same = [self.same.get(x, x) for x in operands(s)]
+            if isinstance(s, Product) or (isinstance(s, Sum) and s.how == "sum"):
+                same.sort()
+            self.same[out] = self.first.setdefault(with_operands(s, tuple(same)), out)
         if isinstance(s, Normalise):
             self.units[out] = (self.of(s.x).base, s.shift)
         elif isinstance(s, (View, Sum)) and len(xs := operands(s)) == 1 and xs[0] in self.units:
             self.units[out] = self.units[xs[0]]
         if homogeneity is not None:
             self.homogeneity[out] = homogeneity
+        elif isinstance(s, Sum) and s.how == "choice":
+            for x in s.xs:
+                self.whole.setdefault(self.of(x).base, out)
 
     def centred(self, s: Sum) -> Structure:
         """``x`` less a mean of ``x``, which takes what all entries share whatever its axes are.  A sum with the same
@@ -106,33 +130,56 @@ class Recogniser:
         return None
 
     def of(self, vid: Operand) -> Homogeneity:
-        return self.homogeneity.get(vid) or Homogeneity(vid, ONE, ZERO)
+        return self.homogeneity.get(vid) or Homogeneity(self.same.get(vid, vid), ONE, ZERO)
 
-    def recognise(self, s: Structure) -> tuple[Structure, "Homogeneity | None"]:
-        """The structure (a normaliser where a product has degree zero) and its homogeneity."""
-        if isinstance(s, (View, Centre, Guard)):
-            return s, self.of(s.x)
+    def homogeneous(self, s: Structure) -> Optional[Homogeneity]:
+        """In what the result of a structure is homogeneous; None where in nothing but itself."""
+        if isinstance(s, (View, Guard)):
+            return self.of(s.x)
+        if isinstance(s, Centre):
+            return self.centred_base(s.x)
         if isinstance(s, Scale):
             h = self.of(s.x)
-            return s, None if s.order is MINUS_INFINITY else replace(h, shift=h.shift + s.order)
+            return None if s.order is MINUS_INFINITY else replace(h, shift=h.shift + s.order)
         if isinstance(s, Power):
             h = self.of(s.x)
-            return s, Homogeneity(h.base, h.degree * s.k, h.shift * s.k)
+            measured = s.x if h.measured is None else h.measured
+            return Homogeneity(h.base, h.degree * s.k, h.shift * s.k, measured)
         if isinstance(s, Reduce):
             h = self.of(s.x)
-            return s, replace(h, shift=h.shift + s.K)
-        if isinstance(s, Sum) and len(s.xs) > 1:
-            hs = [self.of(x) for x in s.xs]
-            if all(h.base == hs[0].base and h.degree == hs[0].degree for h in hs[1:]):
-                return s, replace(hs[0], shift=max(h.shift for h in hs))
-        if isinstance(s, Sum) and len(s.xs) == 2:
-            # sqrt(mean(x^2)) + eps with eps as a tensor of known order is a guard only when eps is small: left as a sum
-            return s, None
-        if isinstance(s, Product):
+            return replace(h, shift=h.shift + s.K)
+        if isinstance(s, Sum):
+            hs = [self.of(x) for x in s.xs if not self.stands_in(x, s.how)]
+            if hs and all(h.degree == hs[0].degree for h in hs[1:]):
+                shift = max(h.shift for h in hs)
+                if all(h.base == hs[0].base for h in hs[1:]):
+                    if s.how == "difference" and any(self.is_squared_mean(x) for x in s.xs):
+                        return Homogeneity(self.centred_base(hs[0].base).base, hs[0].degree, shift, hs[0].measured)
+                    return replace(hs[0], shift=shift)
+                if len(wholes := {self.whole.get(h.base) for h in hs}) == 1 and None not in wholes:
+                    whole: Any = wholes.pop()
+                    return Homogeneity(whole, hs[0].degree, shift, whole if hs[0].measured is not None else None)
+        if isinstance(s, (Product, Contract)):
             x, y = self.of(s.x), self.of(s.y)
-            if x.base == y.base:
-                degree, shift = x.degree + y.degree, x.shift + y.shift
-                if degree == 0:
-                    return Normalise(s.x if x.degree > 0 else s.y, shift), None
-                return s, Homogeneity(x.base, degree, shift)
-        return s, None
+            if x.base == y.base and x.degree + y.degree != 0:
+                growth = s.K if isinstance(s, Contract) else ZERO
+                measured = s.x if x.measured is None else x.measured
+                return Homogeneity(x.base, x.degree + y.degree, x.shift + y.shift + growth, measured)
+        return None
+
+    def centred_base(self, x: Operand) -> Homogeneity:
+        """What is left beside a mean is a base of its own: it may be far smaller."""
+        h = self.of(x)
+        if h.degree == 1:
+            return replace(h, base=Centre(h.base))
+        return Homogeneity(Centre(self.same.get(x, x)), ONE, ZERO)
+
+    def is_squared_mean(self, x: Operand) -> bool:
+        """Whether it is ``m^2``, as in the variance ``mean(x^2) - m^2``."""
+        made = self.made.get(x)
+        return isinstance(made, Power) and made.k == 2 and made.x in self.means
+
+    def stands_in(self, x: Operand, how: str) -> bool:
+        """Whether a summand is zero, or a number that a choice puts in the place of what is not to be divided by."""
+        made = self.made.get(self.same.get(x, x))
+        return isinstance(made, Known) and (made.order is MINUS_INFINITY or (how == "choice" and made.uniform))

@@ -75,7 +75,10 @@ def place(module: str, source: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One ATen call.  Arguments are Ref, Size, Scalar, int, float, bool, str, None or nested tuples."""
+    """One ATen call.  Arguments are Ref, Size, Scalar, int, float, bool, str, None or nested tuples.
+
+    ``derivative``: made by autograd in the forward pass.
+    """
 
     index: int
     op: str
@@ -85,6 +88,7 @@ class Node:
     module: str = ""
     source: str = ""
     phase: str = "forward"
+    derivative: bool = False
 
     @property
     def refs(self) -> Iterator[int]:

@@ -56,7 +56,8 @@ class RawNode:
     nested tuples of them.  ``outputs`` are value ids, in order; None for a missing output of a
     multi-output op.  ``module`` is the qualified name of the innermost ``nn.Module`` running
     (``"blocks.0.attn"``, ``""`` at top), ``source`` the innermost user line as ``"gpt.py:41"``.
-    ``phase``: ``forward`` or ``backward``.
+    ``phase``: ``forward`` or ``backward``.  ``derivative``: autograd made it in the forward pass, for a
+    gradient that is itself an output (forces, residuals of a differential equation, gradient penalties).
     """
 
     op: str
@@ -66,6 +67,7 @@ class RawNode:
     module: str = ""
     source: str = ""
     phase: str = "forward"
+    derivative: bool = False
 
     @property
     def where(self) -> str:

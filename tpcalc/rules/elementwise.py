@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, Optional
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.algebra.size import Scalar, Size
@@ -37,15 +37,28 @@ LOPSIDED = 1 / 4
 REFERENCE = 1 << 20
 
 
-def _is_guard(arg: Any) -> bool:
+def _is_guard(arg: Any, call: Optional[Call] = None) -> bool:
+    """Of a number; with its call also of a constant tensor, as far as its largest entry tells."""
+    if isinstance(arg, Ref) and call is not None:
+        size = call.values[arg.id].magnitude
+        return size is not None and size.order is ZERO and 0 < size.at(REFERENCE) <= GUARD
     return isinstance(arg, (int, float)) and not isinstance(arg, bool) and 0 < arg <= GUARD
+
+
+def _guarded(call: Call) -> Optional[Operand]:
+    """The one of two arguments that the other one, a small constant, keeps away from zero."""
+    for x, y in ((0, 1), (1, 0)):
+        if _is_guard(call.arg(y), call) and call.is_tensor(x):
+            return call[x]
+    return None
 
 
 @rule("aten.add", "aten.sub", "aten.rsub", "aten._add_relu")
 def add(call: Call) -> Structure:
     """x +- alpha*y: the order is the max."""
-    if _is_guard(call.arg(1)) and "sub" not in call.node.op:
-        return Guard(call[0])
+    guarded = None if "sub" in call.node.op else _guarded(call)
+    if guarded is not None:
+        return Guard(guarded)
     y = call[1]
     alpha = call.arg(2, "alpha", 1)
     if isinstance(alpha, (Size, Scalar)):
@@ -295,7 +308,7 @@ def clamp(call: Call) -> Structure:
     """With a small lower end only: a guard against zero.  Else cut off at one end or two."""
     low, high = call.arg(1, "min"), call.arg(2, "max")
     low, high = (None if end is None or _is_extreme(end) else end for end in (low, high))
-    if _is_guard(low) and (high is None or (isinstance(high, (int, float)) and high >= 1 / GUARD)):
+    if _is_guard(low, call) and (high is None or (isinstance(high, (int, float)) and high >= 1 / GUARD)):
         return Guard(call[0])
     if not isinstance(low, Ref) and not isinstance(high, Ref):
         return _between(call[0], low, high)
@@ -309,7 +322,7 @@ def _is_extreme(arg: Any) -> bool:
 
 @rule("aten.clamp_min", "aten.clamp_max")
 def clamp_one(call: Call) -> Structure:
-    if "clamp_min" in call.node.op and _is_guard(call.arg(1)):
+    if "clamp_min" in call.node.op and _is_guard(call.arg(1), call):
         return Guard(call[0])
     if _is_extreme(call.arg(1)):
         return View(call[0])
@@ -320,6 +333,9 @@ def clamp_one(call: Call) -> Structure:
 
 @rule("aten.maximum", "aten.minimum", "aten.fmax", "aten.fmin", "aten.max.other", "aten.min.other")
 def extremum(call: Call) -> Structure:
+    guarded = _guarded(call) if "max" in call.node.op else None
+    if guarded is not None:
+        return Guard(guarded)
     return Sum((Power(call[0], ONE), Power(call[1], ONE)))
 
 
@@ -354,9 +370,9 @@ def complex_parts(call: Call) -> Structure:
     return Sum((call[0], call[1]))
 
 
-COMPARED = """eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
+COMPARED = """ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
 bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf signbit heaviside"""
-COUNTED = """bucketize searchsorted one_hot isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense
+COUNTED = """bucketize searchsorted isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense
 bincount histc allclose count_nonzero"""
 
 
@@ -365,6 +381,24 @@ bincount histc allclose count_nonzero"""
 def discrete(call: Call) -> Structure:
     """Comparisons and indices."""
     return Discrete(call.tensors())
+
+
+@rule("aten.eq")
+def equal(call: Call) -> Structure:
+    """An index beside all positions (a ``one_hot``) is equal to one of them."""
+    for x, y in ((0, 1), (1, 0)):
+        where = call.shape(y)
+        if call.is_tensor(x) and len(where) == 1 and where[0].growth > 0:
+            places, index = call.values[call.arg(y).id], call.values[call.arg(x).id]
+            top = places.magnitude
+            if "int" in places.dtype and "int" in index.dtype and top is not None and top.order == places.growth:
+                return Discrete((call[x],), one=True)
+    return Discrete(call.tensors())
+
+
+@rule("aten.one_hot", axes=MIXED)
+def one_hot(call: Call) -> Structure:
+    return Discrete(call.tensors(), one=True)
 
 
 @rule("aten.unique_consecutive", "aten._unique2", "aten.unique_dim", "aten._unique", axes=MIXED)

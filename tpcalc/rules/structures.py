@@ -74,7 +74,8 @@ class Gather(Structure):
 class Sum(Structure):
     """Entrywise sum, difference, concatenation or choice: the order is the max.
 
-    ``how``: ``sum``, ``difference`` (the first less the second) or ``choice`` (each entry is one of some operand).
+    ``how``: ``sum``, ``difference`` (the first less the second), ``choice`` (each entry is one of some operand) or
+    ``put`` (those of the second are written into the first, as many as there are).
     """
 
     xs: tuple[Operand, ...]
@@ -231,11 +232,13 @@ class Centre(Structure):
 class Discrete(Structure):
     """A comparison, an index, an argmax: order 0, no gradient, may flip as its inputs change.
 
-    ``parity`` as a function of one operand: that of a sign is ``odd``.
+    ``parity`` as a function of one operand: that of a sign is ``odd``.  ``one``: along axes that no operand has, one
+    entry is 1 and the others are 0.
     """
 
     xs: tuple[Operand, ...] = ()
     parity: str = "none"
+    one: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tpcalc.algebra.order import MINUS_INFINITY
+from typing import Any
+
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO
+from tpcalc.program.nodes import references
 from tpcalc.rules.axes import (
     KEPT,
     MIXED,
@@ -23,7 +26,20 @@ from tpcalc.rules.axes import (
 )
 from tpcalc.rules.call import Call
 from tpcalc.rules.registry import rule
-from tpcalc.rules.structures import Bounded, Discrete, Gather, Known, Product, Reduce, Structure, Structures, Sum, View
+from tpcalc.rules.structures import (
+    Bounded,
+    Contract,
+    Discrete,
+    Gather,
+    Known,
+    Product,
+    Reduce,
+    Scale,
+    Structure,
+    Structures,
+    Sum,
+    View,
+)
 
 #: Ops that pass their entries on, by what becomes of the axes.
 PASSING: dict[Axes, str] = {
@@ -50,8 +66,7 @@ PASSING: dict[Axes, str] = {
     upsample_nearest3d_backward upsample_trilinear3d_backward""",
     Padded(): "constant_pad_nd",
     MIXED: """diagonal movedim unfold as_strided repeat_interleave view_as_real view_as_complex pixel_shuffle
-    pixel_unshuffle channel_shuffle rot90 im2col col2im masked_scatter_backward _fft_r2c _fft_c2r _fft_c2c
-    diag_embed""",
+    pixel_unshuffle channel_shuffle rot90 im2col col2im masked_scatter_backward diag_embed""",
 }
 
 
@@ -62,6 +77,14 @@ def passes(call: Call) -> Structure:
 
 for _axes, _names in PASSING.items():
     rule(*(f"aten.{name}" for name in _names.split()), axes=_axes)(passes)
+
+
+@rule("aten._fft_r2c", "aten._fft_c2r", "aten._fft_c2c", axes=MIXED)
+def fourier(call: Call) -> Structure:
+    """sqrt(N) times a unitary map (Parseval), divided by nothing, by sqrt(N) or by N: so many times the size, at init
+    and of a change, whatever the signs are."""
+    by = call.growth(0, *call.arg(1)) / 2
+    return Scale(call[0], by * (1 - int(call.arg(2)))) if by and call.arg(2) != 1 else View(call[0])
 
 
 def split(call: Call) -> Structures:
@@ -117,8 +140,16 @@ def masked_select(call: Call) -> Structure:
 
 @rule("aten._embedding_bag", "aten._embedding_bag_forward_only", axes=LAST)
 def embedding_bag(call: Call) -> Structures:
-    """A sum or mean of finitely many rows."""
-    return (Gather(call[0]),) + (Discrete(),) * (len(call.node.outputs) - 1)
+    """A sum or mean of finitely many rows, each times its weight where there are any."""
+    weights = call.optional(6, "per_sample_weights")
+    rows: Structure = Gather(call[0]) if weights is None else Product(Gather(call[0]), weights)
+    return (rows,) + (Discrete(),) * (len(call.node.outputs) - 1)
+
+
+@rule("aten._embedding_bag_per_sample_weights_backward", axes=MIXED)
+def embedding_bag_weights_backward(call: Call) -> Structure:
+    """dy . row."""
+    return Contract(call[0], Gather(call[1]), call.growth(1, 1), ZERO, ZERO)
 
 
 @rule("aten.where.self", "aten.where.ScalarSelf", "aten.where.ScalarOther", "aten.where.Scalar", axes=KEPT)
@@ -140,8 +171,17 @@ def masked_fill(call: Call) -> Structure:
     return Sum((call[0], call[2]), how="choice")
 
 
+def _written(call: Call, indices: Any, source: int) -> str:
+    """``put`` where as many entries are written as the source has; more where it is repeated or a mask says where."""
+    refs = [call.values[vid] for vid in references(indices)]
+    masks = any("bool" in value.dtype for value in refs)
+    growth = max((value.growth for value in refs), default=ZERO)
+    have = sum((size.growth for size in call.shape(source)), ZERO)
+    return "choice" if masks or have < growth else "put"
+
+
 def put(call: Call) -> Structure:
-    return Sum((call[0], call[2]), how="choice")
+    return Sum((call[0], call[2]), how=_written(call, call.arg(1), 2))
 
 
 rule("aten.index_put", "aten._unsafe_index_put", "aten._index_put_impl", axes=Indexed(values=2))(put)
@@ -157,8 +197,9 @@ SCATTERED = "scatter.src scatter.value scatter_add scatter.reduce scatter_reduce
 @rule("aten.select_scatter", "aten.diagonal_scatter", "aten.as_strided_scatter", axes=MIXED)
 def scatter(call: Call) -> Structure:
     """Written (or finitely often added) into another tensor."""
-    source = call[1] if "_scatter" in call.node.op and "scatter_" not in call.node.op else call[3]
-    return Sum((call[0], source), how="choice")
+    if "_scatter" in call.node.op and "scatter_" not in call.node.op:
+        return Sum((call[0], call[1]), how="put")
+    return Sum((call[0], call[3]), how=_written(call, call.arg(2), 3))
 
 
 @rule("aten.index_fill", axes=ALONG)
@@ -185,7 +226,7 @@ def zero(call: Call) -> Structure:
 @rule("tpcalc.write", axes=MIXED)
 def write(call: Call) -> Structure:
     """A tensor after a write through one of its views: old and new entries side by side."""
-    return Sum((call[0], call[1]), how="choice")
+    return Sum((call[0], call[1]), how="put")
 
 
 @rule("tpcalc.reread", axes=MIXED)
@@ -211,22 +252,29 @@ BACKWARD: dict[Axes, str] = {
     PutBack(): "select_backward",
     LAST: "embedding_dense_backward embedding_backward _embedding_bag_dense_backward _embedding_bag_backward",
     Kept(but=At(2), of=(0,)): "index_select_backward",
-    Kept(but=Last(1), of=(0,)): "reflection_pad1d_backward replication_pad1d_backward",
-    Kept(but=Last(2), of=(0,)): """reflection_pad2d_backward replication_pad2d_backward
-    max_pool2d_with_indices_backward avg_pool2d_backward _adaptive_avg_pool2d_backward
-    adaptive_max_pool2d_backward""",
-    Kept(but=Last(3), of=(0,)): """reflection_pad3d_backward replication_pad3d_backward
-    max_pool3d_with_indices_backward avg_pool3d_backward _adaptive_avg_pool3d_backward""",
+    Kept(but=Last(2), of=(0,)): "max_pool2d_with_indices_backward adaptive_max_pool2d_backward",
+    Kept(but=Last(3), of=(0,)): "max_pool3d_with_indices_backward",
     MIXED: "diagonal_backward unfold_backward value_selecting_reduction_backward",
+}
+#: Those that add up finitely many, or spread one over many.
+SPREAD: dict[Axes, str] = {
+    Kept(but=Last(1), of=(0,)): "reflection_pad1d_backward replication_pad1d_backward",
+    Kept(but=Last(2), of=(0,)): """reflection_pad2d_backward replication_pad2d_backward avg_pool2d_backward
+    _adaptive_avg_pool2d_backward""",
+    Kept(but=Last(3), of=(0,)): """reflection_pad3d_backward replication_pad3d_backward avg_pool3d_backward
+    _adaptive_avg_pool3d_backward""",
 }
 
 
 def put_back(call: Call) -> Structures:
-    return tuple(View(call[0]) for _ in call.node.outputs)
+    zeros = Known(MINUS_INFINITY, uniform=True)
+    return tuple(Sum((zeros, call[0]), how="put") for _ in call.node.outputs)
 
 
 for _axes, _names in BACKWARD.items():
     rule(*(f"aten.{name}" for name in _names.split()), axes=_axes)(put_back)
+for _axes, _names in SPREAD.items():
+    rule(*(f"aten.{name}" for name in _names.split()), axes=_axes)(split)
 
 
 @rule("aten.grid_sampler_2d_backward", "aten.grid_sampler_3d_backward", axes=MIXED)

@@ -98,7 +98,8 @@ class _Aligner:
             kwargs = first.kwargs
             if any(raw.kwargs != kwargs for raw in raws):
                 kwargs = self._join(tuple(raw.kwargs for raw in raws), index, "")
-            nodes.append(Node(index, first.op, args, kwargs, first.outputs, first.module, first.source, first.phase))
+            place = first.module, first.source, first.phase, first.derivative
+            nodes.append(Node(index, first.op, args, kwargs, first.outputs, *place))
         lengths = [len(nodes) for nodes in lists]
         for width, length in zip(self.widths[1:], lengths[1:]):
             if length != lengths[0]:

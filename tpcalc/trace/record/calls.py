@@ -180,6 +180,8 @@ class Calls(Tape):
 
     def _result(self, geometry: Geometry, real: Optional[torch.Tensor], source: Optional[Phantom]) -> Phantom:
         """A fresh result, a view of ``source`` if that is given."""
+        if real is not None and real._is_zerotensor():  # of forward-mode derivatives: zeros without memory
+            real = torch.zeros(geometry.size, dtype=real.dtype)
         ref = self.new_value(geometry, real) if self.stage != "build" else None
         if source is not None:
             phantom = make_alias(geometry, source, ref, real)

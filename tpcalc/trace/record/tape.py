@@ -193,7 +193,8 @@ class Tape:
         module, source = place = self.place()
         if stage == "forward":
             self._origins.setdefault(_sequence_number() - 1, place)
-        self.nodes.append(RawNode(name, args, kwargs, outputs, module, source, stage))
+        derivative = stage == "forward" and _running_node() is not None
+        self.nodes.append(RawNode(name, args, kwargs, outputs, module, source, stage, derivative))
 
     # -- places ------------------------------------------------------------------------------------
 

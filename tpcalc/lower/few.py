@@ -1,0 +1,118 @@
+"""Few of many: of an axis that grows, finitely many entries are not zero, and a sum over it has that many terms.
+
+``zeros.scatter(-1, picked, values)``, ``one_hot``, the gradient of a maximum, of a top-k, of rows that were looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.lower.recognise import Recogniser
+from tpcalc.rules.structures import (
+    Bounded,
+    Contract,
+    Discrete,
+    Known,
+    LinearLike,
+    Power,
+    Product,
+    Reduce,
+    Scale,
+    Structure,
+    Sum,
+    View,
+    operands,
+)
+
+
+class Few:
+    """Which values are zero but for few entries.  Mutable while a program is lowered.
+
+    ``growths``: of the axes of values.  ``many``: value -> growth of the axes along which only few are not zero.
+    """
+
+    def __init__(self, growths: Mapping[int, Order], seen: Recogniser) -> None:
+        self.growths, self.seen = growths, seen
+        self.many: dict[Any, Order] = {}
+        self.zero: set[Any] = set()
+
+    def counted(self, s: Structure) -> Structure:
+        """A sum over such axes as one of few terms."""
+        if not self.many or not isinstance(s, (Contract, Reduce)) or s.K == 0:
+            return s
+        by = max((many for x, many in self._sides(s) if self._summed(s, x, many)), default=ZERO)
+        return replace(s, K=s.K - by, sizes=None) if by > 0 else s
+
+    def note(self, out: int, s: Structure) -> None:
+        """Remember what is zero, and what is but for few entries."""
+        xs = operands(s)
+        if isinstance(s, Known):
+            if s.order is MINUS_INFINITY:
+                self.zero.add(out)
+        elif isinstance(s, (View, Scale, Product)) and not self.zero.isdisjoint(xs):
+            self.zero.add(out)
+        elif isinstance(s, Sum) and self.zero.issuperset(xs):
+            self.zero.add(out)
+        else:
+            many = self._many(out, s)
+            if many > 0:
+                self.many[out] = many
+
+    def _many(self, out: int, s: Structure) -> Order:
+        many = self.many.get
+        if isinstance(s, Sum):
+            hard = self._straight_through(s)
+            if hard is not None:
+                return many(hard, ZERO)
+            return min((self._among(out, x, s) for x in s.xs if x not in self.zero), default=ZERO)
+        if isinstance(s, Product):
+            return max(many(s.x, ZERO), many(s.y, ZERO))
+        if isinstance(s, Discrete):
+            return self.growths[out] - max_order(*map(self._growth, s.xs)) if s.one else ZERO
+        if isinstance(s, (View, Scale)):
+            return many(s.x, ZERO) if self.growths[out] >= many(s.x, ZERO) else ZERO
+        if isinstance(s, Power):
+            return many(s.x, ZERO) if s.k > 0 else ZERO
+        if isinstance(s, Bounded):
+            return many(s.x, ZERO) if s.zero else ZERO
+        if isinstance(s, LinearLike):
+            return ZERO if s.offset else many(s.x, ZERO)
+        if isinstance(s, (Contract, Reduce)):
+            return max((found for x, found in self._sides(s) if self._kept(s, x, found)), default=ZERO)
+        return ZERO
+
+    def _among(self, out: int, x: Any, s: Sum) -> Order:
+        """What is written into zeros may have fewer axes that grow than these."""
+        written = self.growths[out] - self.growths[x] if s.how == "put" and x != s.xs[0] else ZERO
+        return max(written, self.many.get(x, ZERO))
+
+    def _straight_through(self, s: Sum) -> Any:
+        """``x`` of ``(x - y) + y``, which is ``x`` but for its gradient."""
+        if len(s.xs) == 2 and s.how == "sum":
+            seen = self.seen
+            for x, y in (s.xs, s.xs[::-1]):
+                made = seen.made.get(seen.same.get(x, x))
+                if isinstance(made, Sum) and made.how == "difference" and len(made.xs) == 2:
+                    if seen.same.get(made.xs[1], made.xs[1]) == seen.same.get(y, y):
+                        return made.xs[0]
+        return None
+
+    def _sides(self, s: Any) -> list[tuple[Any, Order]]:
+        return [(x, self.many[x]) for x in operands(s) if x in self.many]
+
+    def _left(self, s: Contract | Reduce, x: Any) -> Order:
+        """Growth of the axes of an operand that are not summed over."""
+        return self._growth(x) - s.K
+
+    def _growth(self, x: Any) -> Order:
+        return self.growths[x]
+
+    def _summed(self, s: Any, x: Any, many: Order) -> bool:
+        """Whether the few are among what is summed; where they may be elsewhere, no."""
+        return bool(s.K >= many > self._left(s, x))
+
+    def _kept(self, s: Any, x: Any, many: Order) -> bool:
+        return bool(self._left(s, x) >= many > s.K)
