@@ -75,7 +75,7 @@ def _kept() -> Kept:
                         value.cache_clear()
                     functions.append((value, value.cache_info().misses))
                 elif own and not name.startswith("__"):
-                    if isinstance(value, (dict, list, set)) and len(value) < MOST_KEPT:
+                    if type(value) in (dict, list, set) and len(value) < MOST_KEPT:
                         containers.append((value, type(value)(value)))
                     elif value is None or isinstance(value, (torch.Tensor, tuple, dict, list)):
                         names.append((owner, name, value))
