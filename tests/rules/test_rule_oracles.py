@@ -1174,6 +1174,8 @@ PAIRS = [(index, A, C) for index, case_ in enumerate(CASES) for A, C in case_.or
 
 #: Rules that no case can reach, and why.
 REASONS = {
+    "_pack_padded_sequence": "a view of its rows, checked by a traced GRU in tests/trace/record/test_lazy.py",
+    "_pack_padded_sequence_backward": "a view of its rows, as the forward op",
     "div.out": "the rule is that of div.Tensor, written into a buffer",
     "aminmax": "made inside quantisation only; the rule is that of amax",
     "grid_sampler_3d": "the rule is that of grid_sampler_2d",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Optional
 
-from tpcalc.algebra.exponents import SNAP, initial_size, snapped
+from tpcalc.algebra.exponents import SNAP, initial_size, is_flat, snapped
 from tpcalc.algebra.fit import fit_scalar, slope
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
 from tpcalc.algebra.size import Scalar
@@ -69,7 +69,7 @@ def size_of(widths: Widths, raws: Sequence[RawValue], name: Callable[[], str]) -
         return fit_scalar(top, rounding=rounding), ""
     if kind == "op":
         return None, ""
-    if kind in ("input", "seed") or _half(top, FLAT_SLOPE) == ZERO:
+    if kind in ("input", "seed") or _half(top, FLAT_SLOPE) == ZERO or is_flat(dict(rms)):
         return None, f"order of {name()} is taken as 0: its entries do not grow with the width"
     return fit_scalar(rms, f"the size of the entries of {name()}"), ""
 

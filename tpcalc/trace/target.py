@@ -126,8 +126,12 @@ def _model_and_inputs(result: Any, call: str, expects: str) -> tuple[Any, Any]:
     if isinstance(inputs, dict) and not all(isinstance(key, str) for key in inputs):
         raise TargetError(f"{call} returned inputs with keys that are not text; return a dict of keyword arguments")
     if inputs is not None and any(torch.nn.parameter.is_lazy(weight) for weight in model.parameters()):
-        with torch.no_grad():  # a lazy module learns its sizes from a first run
+        modes = [(module, module.training) for module in model.modules()]
+        with torch.no_grad():  # a lazy module learns its sizes from a first run, which leaves no statistics behind
+            model.eval()
             model(**inputs) if isinstance(inputs, dict) else model(*inputs)
+        for module, mode in modes:
+            module.training = mode
     return model, inputs
 
 

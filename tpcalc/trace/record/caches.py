@@ -32,21 +32,30 @@ def forgotten() -> Iterator[None]:
 
     Cached functions of the user's own files start empty: what they had kept would be missing from a trace.
     """
-    functions, containers, names = _kept()
+    before = _kept()
     yield
+    _drop(before, Phantom)
+
+
+Kept = tuple[list[tuple[Any, int]], list[tuple[Any, Any]], list[tuple[Any, str, Any]]]
+
+
+def _drop(kept: Kept, kind: type[torch.Tensor]) -> None:
+    """Drop what has come since and holds a tensor of this kind."""
+    functions, containers, names = kept
     for function, misses in functions:
         if function.cache_info().misses != misses:
             function.cache_clear()
     for container, before in containers:
-        if _holds(container):
+        if _holds(container, kind):
             _refill(container, before)
     for owner, name, value in names:
         now = vars(owner).get(name)
-        if now is not value and _holds(now):
+        if now is not value and _holds(now, kind):
             setattr(owner, name, value)
 
 
-def _kept() -> tuple[list[tuple[Any, int]], list[tuple[Any, Any]], list[tuple[Any, str, Any]]]:
+def _kept() -> Kept:
     """Cached functions with their misses, containers with their items, and whatever else could be replaced."""
     functions: list[tuple[Any, int]] = []
     containers: list[tuple[Any, Any]] = []
@@ -66,7 +75,7 @@ def _kept() -> tuple[list[tuple[Any, int]], list[tuple[Any, Any]], list[tuple[An
                         value.cache_clear()
                     functions.append((value, value.cache_info().misses))
                 elif own and not name.startswith("__"):
-                    if isinstance(value, (dict, list, set)) and len(value) < MOST_KEPT:
+                    if type(value) in (dict, list, set) and len(value) < MOST_KEPT:
                         containers.append((value, type(value)(value)))
                     elif value is None or isinstance(value, (torch.Tensor, tuple, dict, list)):
                         names.append((owner, name, value))
@@ -89,17 +98,19 @@ def kept_apart(model: torch.nn.Module) -> Iterator[None]:
 
 
 class Attributes:
-    """Plain attributes of the modules of a model, as they are now."""
+    """Plain attributes of the modules of a model, and what files keep, as they are now."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._held = [_copied(module) for module in model.modules()]
+        self._files = _kept()
 
     @contextmanager
     def standing(self) -> Iterator[None]:
-        """While it is held, what the modules have cached since is away: tensors kept at the first call are made
-        again."""
+        """While it is held, what the modules have cached since is away (what files have, for good): tensors kept at the
+        first call are made again."""
         later = [_copied(module) for module, _ in self._held]
         _put_back(self._held, torch.Tensor)
+        _drop(self._files, torch.Tensor)
         try:
             yield
         finally:

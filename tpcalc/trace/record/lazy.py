@@ -18,7 +18,7 @@ __all__ = ["materialised", "pad_packed_sequence"]
 @contextmanager
 def materialised() -> Iterator[None]:
     """While it is held, a lazy parameter is replaced in its module when its shape is told."""
-    mixin: Any = parameter.UninitializedTensorMixin
+    mixin: Any = vars(parameter)["UninitializedTensorMixin"]
     makers: list[Any] = [parameter.UninitializedParameter, parameter.UninitializedBuffer]
     before, news = mixin.materialize, [maker.__new__ for maker in makers]
     mixin.materialize = _materialise
