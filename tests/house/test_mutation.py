@@ -73,7 +73,7 @@ def test_every_law_is_changed(mutants):
         ("alignment.Alignment.initial_on_change", "max(K / 2, K - R / 2)  ->  K / 2"),  # the operator norm
         (
             "laws.K_update",
-            "max_order(on_change(alignment, K, rest, other) + other.init, by_update, carried)  ->  on_change",
+            "max_order(on_change(alignment, K, rest, other) + other.init, moved)  ->  on_change",
         ),
         ("laws.product", "max_order(x.change + y.trained, x.init + y.change)  ->  x.init + y.change"),
         ("laws.normalise", "_relative(x) + s.shift  ->  _relative(x)"),

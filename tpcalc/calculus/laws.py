@@ -243,9 +243,9 @@ def K_update(alignment: Alignment, K: Order, rest: Order, other: Fact, other_wei
     For a value, law 4: all of it, aligned.
     """
     if other_weight:
-        by_update = other.update + alignment.weight_change(K)
         carried = _carried(alignment, K, rest, other, other_weight)
-        return max_order(on_change(alignment, K, rest, other) + other.init, by_update, carried)
+        moved = max_order(other.update + alignment.weight_change(K), carried)
+        return max_order(on_change(alignment, K, rest, other) + other.init, moved)
     return alignment.values(K) + other.trained
 
 
