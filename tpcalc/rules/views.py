@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tpcalc.algebra.order import MINUS_INFINITY
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.algebra.size import Size
 from tpcalc.rules.axes import (
     KEPT,
     MIXED,
@@ -21,9 +22,21 @@ from tpcalc.rules.axes import (
     PutBack,
     Viewed,
 )
-from tpcalc.rules.call import Call
+from tpcalc.rules.call import Call, number_order
 from tpcalc.rules.registry import rule
-from tpcalc.rules.structures import Bounded, Discrete, Gather, Known, Product, Reduce, Structure, Structures, Sum, View
+from tpcalc.rules.structures import (
+    Bounded,
+    Discrete,
+    Gather,
+    Known,
+    Operand,
+    Product,
+    Reduce,
+    Structure,
+    Structures,
+    Sum,
+    View,
+)
 
 #: Ops that pass their entries on, by what becomes of the axes.
 PASSING: dict[Axes, str] = {
@@ -140,8 +153,20 @@ def masked_fill(call: Call) -> Structure:
     return Sum((call[0], call[2]), how="choice")
 
 
+def _collected(x: Operand, growth: Order) -> Operand:
+    """Entries of ``x`` added up in fewer places, ``n^growth`` of them in each."""
+    return Reduce(x, growth) if growth > ZERO else x
+
+
 def put(call: Call) -> Structure:
-    return Sum((call[0], call[2]), how="choice")
+    values = call[2]
+    if call.arg(3, "accumulate", False):
+        values = _collected(values, _growth(call.shape(2)) - _growth(call.shape(0)))
+    return Sum((call[0], values), how="choice")
+
+
+def _growth(shape: tuple[Size, ...]) -> Order:
+    return sum((size.growth for size in shape), ZERO)
 
 
 rule("aten.index_put", "aten._unsafe_index_put", "aten._index_put_impl", axes=Indexed(values=2))(put)
@@ -156,8 +181,11 @@ SCATTERED = "scatter.src scatter.value scatter_add scatter.reduce scatter_reduce
 @rule("aten.slice_scatter", axes=Kept(but=At(2, default=0), of=(0, 1)))
 @rule("aten.select_scatter", "aten.diagonal_scatter", "aten.as_strided_scatter", axes=MIXED)
 def scatter(call: Call) -> Structure:
-    """Written (or finitely often added) into another tensor."""
-    source = call[1] if "_scatter" in call.node.op and "scatter_" not in call.node.op else call[3]
+    """Written or added into another tensor; of a longer axis than that has, many entries into each place."""
+    at = 1 if "_scatter" in call.node.op and "scatter_" not in call.node.op else 3
+    source = call[at]
+    if ("_add" in call.node.op or "reduce" in call.node.op) and call.is_tensor(at):
+        source = _collected(source, _growth(call.shape(at)) - _growth(call.shape(0)))
     return Sum((call[0], source), how="choice")
 
 
@@ -209,7 +237,7 @@ def lerp(call: Call) -> Structure:
 BACKWARD: dict[Axes, str] = {
     PutBack(step=5): "slice_backward",
     PutBack(): "select_backward",
-    LAST: "embedding_dense_backward embedding_backward _embedding_bag_dense_backward _embedding_bag_backward",
+    LAST: "_embedding_bag_dense_backward _embedding_bag_backward",
     Kept(but=At(2), of=(0,)): "index_select_backward",
     Kept(but=Last(1), of=(0,)): "reflection_pad1d_backward replication_pad1d_backward",
     Kept(but=Last(2), of=(0,)): """reflection_pad2d_backward replication_pad2d_backward
@@ -223,6 +251,13 @@ BACKWARD: dict[Axes, str] = {
 
 def put_back(call: Call) -> Structures:
     return tuple(View(call[0]) for _ in call.node.outputs)
+
+
+@rule("aten.embedding_dense_backward", "aten.embedding_backward", axes=LAST)
+def embedding_backward(call: Call) -> Structure:
+    """(dy, indices, rows): each row collects the gradients of all places where it stands."""
+    dy = _collected(call[0], _growth(call.shape(1)) - number_order(call.arg(2)))
+    return View(dy) if isinstance(dy, int) else dy
 
 
 for _axes, _names in BACKWARD.items():
