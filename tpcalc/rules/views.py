@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.algebra.size import Size
 from tpcalc.program.nodes import references
 from tpcalc.rules.axes import (
     KEPT,
@@ -24,7 +25,7 @@ from tpcalc.rules.axes import (
     PutBack,
     Viewed,
 )
-from tpcalc.rules.call import Call
+from tpcalc.rules.call import Call, number_order
 from tpcalc.rules.registry import rule
 from tpcalc.rules.structures import (
     Bounded,
@@ -32,6 +33,7 @@ from tpcalc.rules.structures import (
     Discrete,
     Gather,
     Known,
+    Operand,
     Product,
     Reduce,
     Scale,
@@ -176,12 +178,23 @@ def _written(call: Call, indices: Any, source: int) -> str:
     refs = [call.values[vid] for vid in references(indices)]
     masks = any("bool" in value.dtype for value in refs)
     growth = max((value.growth for value in refs), default=ZERO)
-    have = sum((size.growth for size in call.shape(source)), ZERO)
-    return "choice" if masks or have < growth else "put"
+    return "choice" if masks or _growth(call.shape(source)) < growth else "put"
+
+
+def _collected(x: Operand, growth: Order) -> Operand:
+    """Entries of ``x`` added up in fewer places, ``n^growth`` of them in each."""
+    return Reduce(x, growth) if growth > ZERO else x
 
 
 def put(call: Call) -> Structure:
-    return Sum((call[0], call[2]), how=_written(call, call.arg(1), 2))
+    values = call[2]
+    if call.arg(3, "accumulate", False):
+        values = _collected(values, _growth(call.shape(2)) - _growth(call.shape(0)))
+    return Sum((call[0], values), how=_written(call, call.arg(1), 2))
+
+
+def _growth(shape: tuple[Size, ...]) -> Order:
+    return sum((size.growth for size in shape), ZERO)
 
 
 rule("aten.index_put", "aten._unsafe_index_put", "aten._index_put_impl", axes=Indexed(values=2))(put)
@@ -196,10 +209,13 @@ SCATTERED = "scatter.src scatter.value scatter_add scatter.reduce scatter_reduce
 @rule("aten.slice_scatter", axes=Kept(but=At(2, default=0), of=(0, 1)))
 @rule("aten.select_scatter", "aten.diagonal_scatter", "aten.as_strided_scatter", axes=MIXED)
 def scatter(call: Call) -> Structure:
-    """Written (or finitely often added) into another tensor."""
-    if "_scatter" in call.node.op and "scatter_" not in call.node.op:
-        return Sum((call[0], call[1]), how="put")
-    return Sum((call[0], call[3]), how=_written(call, call.arg(2), 3))
+    """Written or added into another tensor; of a longer axis than that has, many entries into each place."""
+    whole = "_scatter" in call.node.op and "scatter_" not in call.node.op
+    at = 1 if whole else 3
+    source = call[at]
+    if ("_add" in call.node.op or "reduce" in call.node.op) and call.is_tensor(at):
+        source = _collected(source, _growth(call.shape(at)) - _growth(call.shape(0)))
+    return Sum((call[0], source), how="put" if whole else _written(call, call.arg(2), 3))
 
 
 @rule("aten.index_fill", axes=ALONG)
@@ -250,7 +266,7 @@ def lerp(call: Call) -> Structure:
 BACKWARD: dict[Axes, str] = {
     PutBack(step=5): "slice_backward",
     PutBack(): "select_backward",
-    LAST: "embedding_dense_backward embedding_backward _embedding_bag_dense_backward _embedding_bag_backward",
+    LAST: "_embedding_bag_dense_backward _embedding_bag_backward",
     Kept(but=At(2), of=(0,)): "index_select_backward",
     Kept(but=Last(2), of=(0,)): "max_pool2d_with_indices_backward adaptive_max_pool2d_backward",
     Kept(but=Last(3), of=(0,)): "max_pool3d_with_indices_backward",
@@ -269,6 +285,13 @@ SPREAD: dict[Axes, str] = {
 def put_back(call: Call) -> Structures:
     zeros = Known(MINUS_INFINITY, uniform=True)
     return tuple(Sum((zeros, call[0]), how="put") for _ in call.node.outputs)
+
+
+@rule("aten.embedding_dense_backward", "aten.embedding_backward", axes=LAST)
+def embedding_backward(call: Call) -> Structure:
+    """(dy, indices, rows): each row collects the gradients of all places where it stands."""
+    dy = _collected(call[0], _growth(call.shape(1)) - number_order(call.arg(2)))
+    return Sum((Known(MINUS_INFINITY, uniform=True), dy), how="put")
 
 
 for _axes, _names in BACKWARD.items():
