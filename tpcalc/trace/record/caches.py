@@ -62,24 +62,45 @@ def _kept() -> Kept:
     names: list[tuple[Any, str, Any]] = []
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
-        if not isinstance(module, ModuleType) or not path or not is_users(path):
+        if not isinstance(module, ModuleType) or not path or not _may_cache(path):
             continue
-        own = "site-packages" not in path
-        owners: list[Any] = [module]
-        owners += [c for c in list(vars(module).values()) if isinstance(c, type) and c.__module__ == module.__name__]
-        for owner in owners:
+        if "site-packages" in path:
+            functions.extend((function, function.cache_info().misses) for function in _cached_by(module))
+            continue
+        for function in _cached_functions(module):
+            function.cache_clear()
+            functions.append((function, 0))
+        for owner in _owners(module):
             for name, value in list(vars(owner).items()):
-                value = getattr(value, "__func__", value) if isinstance(value, (staticmethod, classmethod)) else value
-                if isinstance(value, _CACHED):
-                    if own:
-                        value.cache_clear()
-                    functions.append((value, value.cache_info().misses))
-                elif own and not name.startswith("__"):
-                    if type(value) in (dict, list, set) and len(value) < MOST_KEPT:
-                        containers.append((value, type(value)(value)))
-                    elif value is None or isinstance(value, (torch.Tensor, tuple, dict, list)):
-                        names.append((owner, name, value))
+                if name.startswith("__"):
+                    continue
+                if type(value) in (dict, list, set) and len(value) < MOST_KEPT:
+                    containers.append((value, type(value)(value)))
+                elif value is None or isinstance(value, (torch.Tensor, tuple, dict, list)):
+                    names.append((owner, name, value))
     return functions, containers, names
+
+
+_may_cache = lru_cache(maxsize=None)(is_users)
+
+
+def _owners(module: ModuleType) -> list[Any]:
+    """A file and its classes."""
+    own = [c for c in list(vars(module).values()) if isinstance(c, type) and c.__module__ == module.__name__]
+    return [module, *own]
+
+
+def _cached_functions(module: ModuleType) -> list[Any]:
+    found = [value for owner in _owners(module) for value in list(vars(owner).values())]
+    plain = [
+        getattr(value, "__func__", value) if isinstance(value, (staticmethod, classmethod)) else value
+        for value in found
+    ]
+    return [value for value in plain if isinstance(value, _CACHED)]
+
+
+#: Of a library, which has thousands of names: looked for once.
+_cached_by = lru_cache(maxsize=None)(_cached_functions)
 
 
 def _holds(kept: Any, kind: type[torch.Tensor] = Phantom) -> bool:
@@ -90,11 +111,11 @@ def _holds(kept: Any, kind: type[torch.Tensor] = Phantom) -> bool:
 @contextmanager
 def kept_apart(model: torch.nn.Module) -> Iterator[None]:
     """Plain attributes of the modules of ``model`` that hold traced tensors afterwards get back what they held."""
-    before = Attributes(model)
+    held = [_copied(module) for module in model.modules()]
     try:
         yield
     finally:
-        before.put_back(Phantom)
+        _put_back(held, Phantom)
 
 
 class Attributes:
@@ -115,10 +136,6 @@ class Attributes:
             yield
         finally:
             _put_back(later, torch.Tensor)
-
-    def put_back(self, kind: type[torch.Tensor]) -> None:
-        """Give attributes that hold a tensor of this kind what they held before."""
-        _put_back(self._held, kind)
 
 
 Held = tuple[torch.nn.Module, dict[str, tuple[Any, Any]]]
