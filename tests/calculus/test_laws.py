@@ -723,8 +723,8 @@ VALUES = [
     (Value(0, (FEW,), "float32", "seed"), constant(ZERO)._replace(data=True)),
     (Value(0, (FEW, NONE_AT_ALL), "float32", "input"), ZEROS),
     (Value(0, (NONE_AT_ALL,), "float32", "seed"), ZEROS),
-    (Value(0, (N,), "float32", "buffer"), constant(ZERO)),
-    (Value(0, (N,), "float32", "buffer", magnitude=Scalar(3.0, HALF)), constant(HALF)),
+    (Value(0, (N,), "float32", "buffer"), constant(ZERO, ZERO)),
+    (Value(0, (N,), "float32", "buffer", magnitude=Scalar(3.0, HALF)), constant(HALF, HALF)),
     (Value(0, (N,), "float32", "constant", magnitude=Scalar.of(0.0)), ZEROS),
 ]
 
