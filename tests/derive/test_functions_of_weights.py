@@ -213,6 +213,23 @@ def test_a_grid_without_negative_numbers_is_a_relu():
     assert found["2.weight"] == (ONE, ONE)
 
 
+@pytest.mark.parametrize("name", ["ternary", "binary function", "tanh", "centred", "skew", "softmax", "noise"])
+def test_what_it_meets_is_found_behind_its_function(name):
+    """K-FAC divides by the size of what a weight meets; a gain inside of a weight meets nothing itself."""
+    lowered = solve(trace(lambda n: net(n, MEASURED[name][0]), WIDTHS)).lowered
+    plain = solve(trace(lambda n: net(n, lambda w: w), WIDTHS)).lowered
+    met = {leaf.name: lowered.meets(leaf) for leaf in lowered.leaves}
+    assert met["2.weight"] == (1, {leaf.name: plain.meets(leaf) for leaf in plain.leaves}["2.weight"][1])
+    assert met["0.bias"] == (0, None)
+
+
+def test_a_gain_inside_a_weight_meets_nothing():
+    run, own, _ = OWN["gains"]
+    lowered = solve(trace(lambda n: (Own(n, run, **own(n)), (X,)), WIDTHS)).lowered
+    met = {leaf.name: lowered.meets(leaf) for leaf in lowered.leaves}
+    assert met["w"][0] == 1 and met["g"] == (0, None)
+
+
 def test_a_parametrization_of_torch():
     class Tanh(nn.Module):
         def forward(self, w):
