@@ -85,7 +85,7 @@ def test_what_is_drawn_holds_every_kind_of_step():
     draw()
     layers = (
         "linear relu gelu tanh sigmoid softplus cos softmax layernorm groupnorm centred rms gate number cat bottleneck "
-        "shared scale attention tied"
+        "shared scale attention tied slopes factors transformed fixed largest"
     )
     assert kinds == {*layers.split(), *BRANCHED}
 

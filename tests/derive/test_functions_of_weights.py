@@ -149,8 +149,85 @@ def test_a_weight_of_pinned_size_moves_by_the_root_of_n_of_itself(function):
 
 def test_constants_that_all_entries_share_are_a_mean():
     assert solved(lambda n: net(n, lambda w: w + 1 / n))[1]["2.weight"] == (H, ONE)
-    solution, found = solved(lambda n: net(n, lambda w: w + 0.1))
-    assert found["4.weight"] == (2, 2)  # features of order n: the readout makes up for it
+
+
+#: Function of the weight [n, n] whose size no init changes -> its A and C, and by what its result is to be multiplied.
+FIXED_SIZES = {
+    "exp": (torch.exp, (0, 0), -ONE),
+    "sigmoid": (torch.sigmoid, (0, 0), -ONE),
+    "softplus": (F.softplus, (0, 0), -ONE),
+    "plus": (lambda w: w + 0.1, (0, 0), -ONE),
+    "plus ones": (lambda w: w + torch.ones_like(w), (0, 0), -ONE),
+    "one and more": (lambda w: 1 + torch.tanh(w), (0, 0), -ONE),
+    "softmax of mean 1": (lambda w: w.softmax(-1) * len(w), (0, 0), -ONE),
+    "exp, in part": (lambda w: w.exp() / len(w) ** 0.5, (0, 0), -H),
+    "sign": (lambda w: straight_through(w, w.sign()), (0, H), -H),
+    "rows of size sqrt(n)": (lambda w: unit(w) * len(w) ** 0.5, (0, H), -H),
+}
+
+
+@pytest.mark.parametrize("name", FIXED_SIZES)
+def test_a_size_that_no_init_changes_is_a_site(name):
+    function, (A, C), by = FIXED_SIZES[name]
+    solution, found = solved(lambda n: net(n, function))
+    (site,) = solution.sites
+    assert site.module == "2" and site.needed - site.found == by
+    if name == "sign":  # w + (sign - w): the difference bounds w as well
+        assert found["4.weight"] == (1, 1)
+        return
+    assert found == {**PLAIN, "2.weight": (A, C)}
+    # the multiplier written, nothing is left to say, and everything else is as it was
+    written, again = solved(lambda n: net(n, lambda w: function(w) * len(w) ** float(by)))
+    assert not written.sites and again == found
+
+
+def test_norms_make_up_for_a_size_and_each_layer_for_its_own():
+    assert not solved(lambda n: net(n, torch.exp, after=True))[0].sites
+
+    def deep(n):
+        model, inputs = net(n, torch.exp)
+        return nn.Sequential(*model[:4], *net(n, torch.exp)[0][2:4], nn.GELU(), model[4]), inputs
+
+    solution, found = solved(deep)
+    assert [(s.module, s.found, s.needed) for s in solution.sites] == [("2", 1, 0), ("4", 1, 0)]
+    assert found["7.weight"] == (1, 1)
+
+
+@pytest.mark.parametrize("zero", [0, torch.zeros((), dtype=torch.int32), None])
+def test_fake_quantized_weights(zero):
+    def function(w):
+        if zero is None:
+            steps = w.detach().abs().amax(1) / 127
+            return torch.fake_quantize_per_channel_affine(
+                w, steps, torch.zeros(len(w), dtype=torch.int32), 0, -128, 127
+            )
+        step = 0.01 if isinstance(zero, int) else w.detach().abs().max() / 127
+        return torch.fake_quantize_per_tensor_affine(w, step, zero, -8, 7)
+
+    solution, found = solved(lambda n: net(n, function))
+    assert found == {**PLAIN, "2.weight": (H, ONE)} and not solution.sites
+
+
+def test_a_grid_without_negative_numbers_is_a_relu():
+    found = solved(lambda n: net(n, lambda w: torch.fake_quantize_per_tensor_affine(w, 0.01, 0, 0, 255)))[1]
+    assert found["2.weight"] == (ONE, ONE)
+
+
+@pytest.mark.parametrize("name", ["ternary", "binary function", "tanh", "centred", "skew", "softmax", "noise"])
+def test_what_it_meets_is_found_behind_its_function(name):
+    """K-FAC divides by the size of what a weight meets; a gain inside of a weight meets nothing itself."""
+    lowered = solve(trace(lambda n: net(n, MEASURED[name][0]), WIDTHS)).lowered
+    plain = solve(trace(lambda n: net(n, lambda w: w), WIDTHS)).lowered
+    met = {leaf.name: lowered.meets(leaf) for leaf in lowered.leaves}
+    assert met["2.weight"] == (1, {leaf.name: plain.meets(leaf) for leaf in plain.leaves}["2.weight"][1])
+    assert met["0.bias"] == (0, None)
+
+
+def test_a_gain_inside_a_weight_meets_nothing():
+    run, own, _ = OWN["gains"]
+    lowered = solve(trace(lambda n: (Own(n, run, **own(n)), (X,)), WIDTHS)).lowered
+    met = {leaf.name: lowered.meets(leaf) for leaf in lowered.leaves}
+    assert met["w"][0] == 1 and met["g"] == (0, None)
 
 
 def test_a_parametrization_of_torch():

@@ -128,6 +128,76 @@ class Centred(nn.Module):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS) * self.gain
 
 
+#: Functions of a weight [n, n], as it is met; of a size that vanishes with the weight, or its own.
+TRANSFORMED: dict[str, Callable[[Tensor], Tensor]] = {
+    "ternary": lambda w: w + ((w / w.abs().mean()).round().clamp(-1, 1) * w.abs().mean() - w).detach(),
+    "identity": lambda w: w + torch.eye(len(w)),
+    "skew": lambda w: torch.eye(len(w)) + w - w.t(),
+    "tanh": torch.tanh,
+    "abs": torch.abs,
+    "centred": lambda w: w - w.mean(1, keepdim=True),
+    "masked": lambda w: w * (w.abs() > w.abs().mean()),
+    "unit": lambda w: w / w.norm(dim=-1, keepdim=True),
+    "softmax": lambda w: w.softmax(-1),
+    "exp": lambda w: w.exp() / len(w),
+    "sign": lambda w: w.abs().mean() * w.sign().detach() + (w - w.detach()),
+}
+
+
+class Transformed(nn.Module):
+    """A layer that meets a function of its weight."""
+
+    def __init__(self, n: int, function: str):
+        super().__init__()
+        self.weight, self.function = nn.Parameter(torch.randn(n, n) / n**0.5), TRANSFORMED[function]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.function(self.weight))
+
+
+class Fixed(nn.Module):
+    """A matrix that does not train: of random features, orthogonal, or the identity."""
+
+    def __init__(self, n: int, kind: str):
+        super().__init__()
+        draw = torch.randn(n, n, generator=torch.Generator().manual_seed(1))
+        made = {"random": lambda: draw / n**0.5, "orthogonal": lambda: torch.linalg.qr(draw)[0]}
+        self.register_buffer("matrix", made.get(kind, lambda: torch.eye(n))())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.matrix
+
+
+class Largest(nn.Module):
+    """The largest 4 of all features at their places, into a layer of its own."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.join = nn.Linear(n, n)
+
+    def forward(self, x: Tensor) -> Tensor:
+        values, places = x.topk(4, -1)
+        return x + self.join(torch.zeros_like(x).scatter(-1, places, values))
+
+
+class Factors(nn.Module):
+    """A norm written by hand, its factors in one order or another."""
+
+    def __init__(self, n: int, order: int):
+        super().__init__()
+        self.gain, self.order = nn.Parameter(torch.ones(n)), order
+
+    def forward(self, x: Tensor) -> Tensor:
+        g, size, by = self.gain, (x.pow(2).mean(-1, keepdim=True) + EPS).sqrt(), x.shape[-1] ** 0.5
+        return (
+            lambda: g * x * size.reciprocal(),
+            lambda: x * (g / size),
+            lambda: by * x / (x.norm(dim=-1, keepdim=True) + EPS) * g,
+            lambda: (x / size) * g,
+            lambda: g / (x * x + EPS).sum(-1, keepdim=True).sqrt() * (by * x),
+        )[self.order]()
+
+
 class Function(nn.Module):
     def __init__(self, f: Callable[[Tensor], Tensor]):
         super().__init__()
@@ -189,10 +259,15 @@ class Twice(nn.Module):
 
 
 class Net(nn.Module):
-    """``steps`` between an input layer and a readout, which a last step ``("tied",)`` ties to the input layer."""
+    """``steps`` between an input layer and a readout, which a last step ``("tied",)`` ties to the input layer.
+
+    With a last step ``("slopes",)`` the gradients of the outputs with respect to the inputs are outputs as well.
+    """
 
     def __init__(self, n: int, steps: tuple):
         super().__init__()
+        self.slopes = steps[-1:] == (("slopes",),)
+        steps = steps[:-1] if self.slopes else steps
         self.tied = steps[-1:] == (("tied",),)
         self.input = nn.Linear(FEATURES, n)
         if any(step[0] == "shared" for step in flat(steps)):
@@ -227,6 +302,10 @@ class Net(nn.Module):
             "groupnorm": lambda: Grouped(n),
             "centred": lambda: Centred(n),
             "rms": lambda: Rms(n),
+            "factors": lambda: Factors(n, *options),
+            "transformed": lambda: Transformed(n, *options),
+            "fixed": lambda: Fixed(n, *options),
+            "largest": lambda: Largest(n),
             "number": lambda: Number(n),
             "gate": lambda: Gate(n),
             "cat": lambda: Cat(n),
@@ -237,6 +316,14 @@ class Net(nn.Module):
         return made[kind]()
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.slopes:
+            return self.outputs(x)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            y = self.outputs(x)
+            return torch.cat([y, torch.autograd.grad(y.sum(), x, create_graph=True)[0]], -1)
+
+    def outputs(self, x: Tensor) -> Tensor:
         x = self.input(x)
         for step in self.steps:
             x = step(x)
@@ -258,6 +345,11 @@ STEPS = st.one_of(
     st.sampled_from([("layernorm",), ("groupnorm",), ("centred",), ("rms",)]),
     st.sampled_from([("gate",), ("number",), ("cat",), ("bottleneck",), ("shared",)]),
     st.tuples(st.just("scale"), st.sampled_from([-1.0, -0.5, 0.5])),
+    st.tuples(st.just("factors"), st.integers(0, 4)),
+    st.tuples(st.just("transformed"), st.sampled_from(sorted(TRANSFORMED))),
+    st.one_of(
+        st.tuples(st.just("fixed"), st.sampled_from(["random", "orthogonal", "identity"])), st.just(("largest",))
+    ),
     st.sampled_from(
         [
             ("attention", None, None, 0.5),
@@ -277,9 +369,9 @@ def branched(steps: st.SearchStrategy) -> st.SearchStrategy:
 
 
 PROGRAMS = st.builds(
-    lambda steps, tied: (*steps, ("tied",)) if tied else tuple(steps),
+    lambda steps, last: (*steps, *last),
     st.lists(st.recursive(STEPS, branched, max_leaves=6), min_size=1, max_size=5),
-    st.sampled_from([False, False, False, True]),
+    st.sampled_from([(), (), (), (), (("tied",),), (("slopes",),)]),
 )
 OPTIMIZERS = st.sampled_from(["adamw", "sgd"])
 

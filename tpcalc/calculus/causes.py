@@ -150,7 +150,15 @@ class Search:
         law = None if made is None else MERGED.of(made.structure)
         if law is not None and made is not None:
             for found in law(made.structure, Share(vid, init, change), self):
-                yield from (found,) if isinstance(found, Fault) else self.of_weight(*found, use)
+                if not isinstance(found, Fault):
+                    yield from self.of_weight(*found, use)
+                else:  # a size that no weight has: what it makes is to be multiplied
+                    yield found if use is None else found._replace(atom=use)
+
+    def is_fixed(self, vid: Id) -> bool:
+        """Whether it is a constant or a buffer, whose size no weight has."""
+        fact = self.facts[vid]
+        return fact.is_constant or self.lowered.is_given(fact.weight)
 
 
 # -- from a value to its operands ------------------------------------------------------------------
@@ -370,11 +378,17 @@ def _beyond(order: Order, cut_off: Order, excess: Order) -> Order:
 
 
 @MERGED.law(st.Sum)
-def each_term(s: st.Sum, share: Share, search: Search) -> Iterator[Share]:
+def each_term(s: st.Sum, share: Share, search: Search) -> "Iterator[Fault | Share]":
     fact = search.facts[share.operand]
     for x in s.xs:
         own = search.facts[x]
-        yield Share(x, share.init + own.init - fact.init, share.change + own.change - fact.change)
+        # what their means add up to is no fault of a term that has none
+        init = share.init + (own.mean if fact.mean == fact.init else own.init) - fact.init
+        if search.is_fixed(x):
+            if init > ZERO:
+                yield Fault(SITE, None, search.lowered.maker[share.operand], init)
+        else:
+            yield Share(x, init, share.change + own.change - fact.change)
 
 
 @MERGED.law(st.Normalise)

@@ -11,6 +11,7 @@ other keeps budget 0 (:mod:`tpcalc.calculus.freedom`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
@@ -75,7 +76,13 @@ class Walk:
     """One reverse pass.  Mutable while it runs, discarded afterwards."""
 
     def __init__(
-        self, lowered: Lowered, facts: Facts, free: Freedom, alignment: Alignment, caps: Mapping[int, Order]
+        self,
+        lowered: Lowered,
+        facts: Facts,
+        free: Freedom,
+        alignment: Alignment,
+        caps: Mapping[int, Order],
+        multipliers: Mapping[int, Order],
     ) -> None:
         self.lowered = lowered
         self.facts = facts
@@ -83,6 +90,7 @@ class Walk:
         self.shift: Mapping[Any, Order] = free.shift
         self.alignment = alignment
         self.caps = caps
+        self.multipliers = multipliers
         self.demands: dict[int, list[Demand]] = {}
         self.live: set[int] = set()
         self.result = Budgets({}, {}, [])
@@ -114,7 +122,7 @@ class Walk:
         else:
             asked = self.before_constants(atom, self.settle(atom.out, demands))
             self.result.of[atom.out] = asked
-            yield asked
+            yield asked.shifted(self.multipliers.get(atom.out, ZERO))
 
     def ask(self, vid: Id, demand: Demand, use: Optional[Atom] = None) -> None:
         """Record a demand on ``vid``; a weight remembers the atom ``use`` at which it meets it."""
@@ -419,13 +427,20 @@ def of_factor(vid: Id, demand: Demand, s: st.Product | st.Contract, walk: Walk, 
 DEMANDS.complete()
 
 
-def budgets(lowered: Lowered, facts: Facts, free: Freedom, alignment: Alignment, caps: Mapping[int, Order]) -> Budgets:
+def budgets(
+    lowered: Lowered,
+    facts: Facts,
+    free: Freedom,
+    alignment: Alignment,
+    caps: Mapping[int, Order],
+    multipliers: Mapping[int, Order] = MappingProxyType({}),
+) -> Budgets:
     """Walk the forward atoms backwards and return every value's budget.
 
     ``facts``: orders of the values under the present guess.  ``caps``: contraction -> how much below 0 the value that
-    meets its weight must stay.
+    meets its weight must stay.  ``multipliers``: value -> exponent of a multiplier supposed to stand right behind it.
     """
-    return Walk(lowered, facts, free, alignment, caps).run()
+    return Walk(lowered, facts, free, alignment, caps, multipliers).run()
 
 
 __all__ = ["CONSTANTS", "DEMANDS", "Budgets", "Conflict", "Demand", "Walk", "budgets"]

@@ -6,6 +6,7 @@ A value is *pinned* when a norm, a bounded function or a constant fixes its orde
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
@@ -114,8 +115,16 @@ class Freedom(NamedTuple):
     facts: dict[int, Fact]
 
 
-def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Alignment) -> Freedom:
-    """Which forward values are free; ``orders`` only tell which weights are random and which train."""
+def freedom(
+    lowered: Lowered,
+    orders: Mapping[str, WeightOrders],
+    alignment: Alignment,
+    multipliers: Mapping[int, Order] = MappingProxyType({}),
+) -> Freedom:
+    """Which forward values are free; ``orders`` only tell which weights are random and which train.
+
+    ``multipliers``: value -> exponent of a multiplier supposed to stand right behind it.
+    """
     facts = leaf_facts(lowered, orders)
     hops: dict[int, Optional[int]] = {vid: None for vid in facts}
     shift: dict[int, Order] = {}
@@ -140,10 +149,10 @@ def freedom(lowered: Lowered, orders: Mapping[str, WeightOrders], alignment: Ali
 
     def keep(atom: Atom, follows: Optional[Follows]) -> None:
         near, by = follows or PINNED
-        fact = interpret(lowered, atom, facts, alignment)
+        fact = interpret(lowered, atom, facts, alignment).shifted(multipliers.get(atom.out, ZERO))
         hops[atom.out] = None
         if near is None and follows is not None and (size := sized(atom, by)) is not None:
-            shift[atom.out] = size
+            shift[atom.out] = size + multipliers.get(atom.out, ZERO)
         if near is not None and fact.trained is not MINUS_INFINITY:
             hops[atom.out] = near + 1
             shift[atom.out] = by

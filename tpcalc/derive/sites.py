@@ -5,11 +5,61 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tpcalc.algebra.order import ZERO, Order, max_order, order_text
+from tpcalc.calculus.alignment import Alignment
+from tpcalc.calculus.causes import SITE, Fault, Search, TooLarge
 from tpcalc.calculus.demands import Budgets
-from tpcalc.calculus.facts import Fact
+from tpcalc.calculus.facts import Fact, WeightOrders
+from tpcalc.calculus.laws import propagate
+from tpcalc.calculus.limits import NORM, STREAM, WEIGHT, base, limits
 from tpcalc.derive.result import Site
 from tpcalc.lower.lowered import Lowered
-from tpcalc.rules.structures import Atom, operands
+from tpcalc.rules.structures import Atom, Contract, operands
+
+
+class FixedSizes:
+    """Weights whose size is that of a function or a constant, and makes what is too large.
+
+    ``exp(W)`` or ``W + 0.1`` sums n features up to order n, and no init makes that less.  The next weight could, but
+    features that grow are what the width is not to change: each such use is a site, and everything else is derived as
+    if its multiplier were written.  ``found``: use, order found, needed, and why; ``multipliers`` as of :class:`Sites`.
+    """
+
+    def __init__(self, lowered: Lowered, alignment: Alignment) -> None:
+        self.lowered, self.alignment = lowered, alignment
+        self.found: list[tuple[Atom, Order, Order, str]] = []
+        self.multipliers: dict[int, Order] = {}
+
+    def find(self, orders: Mapping[str, WeightOrders]) -> bool:
+        """Collect the uses that are not yet known, one after the other; True where there was any."""
+        known = len(self.found)
+        while self.first(orders):
+            pass
+        return len(self.found) > known
+
+    def first(self, orders: Mapping[str, WeightOrders]) -> bool:
+        facts = propagate(self.lowered, orders, self.alignment, backward=False, multipliers=self.multipliers)
+        search = Search(self.lowered, facts, self.alignment, ())
+        for limit in limits(self.lowered, facts, but=(NORM, STREAM)):
+            value = limit.value
+            if limit.why == WEIGHT and limit.atom is not None:  # behind the code's constants: these may be there for it
+                value = next(x for x in operands(limit.atom.structure) if base(self.lowered, x) == value)
+            if facts[value].init <= ZERO:
+                continue
+            faults = [f for f in search.faults(TooLarge(value, ZERO, False)) if self.new(f, facts)]
+            if faults:
+                fault = min(faults, key=lambda f: (f.atom.node, f.atom.out))
+                size = facts[fault.atom.out].init
+                why = f"no init changes the size of the weight that it meets, and its result {limit.why}"
+                self.found.append((fault.atom, size, size - fault.excess, why))
+                self.multipliers[fault.atom.out] = -fault.excess
+                return True
+        return False
+
+    def new(self, fault: Fault, facts: Mapping[int, Fact]) -> bool:
+        """Whether it is the use of such a weight, and has no multiplier yet."""
+        s = fault.atom.structure
+        used = isinstance(s, Contract) and any(facts[x].is_weight for x in operands(s))
+        return fault.quantity == SITE and used and fault.atom.out not in self.multipliers
 
 
 class Sites:

@@ -25,7 +25,7 @@ from tpcalc.calculus.freedom import absorbers, freedom
 from tpcalc.calculus.laws import propagate
 from tpcalc.calculus.weights import entries, gradient_order, is_random, trained, weight_orders
 from tpcalc.derive.result import Site
-from tpcalc.derive.sites import Sites
+from tpcalc.derive.sites import FixedSizes, Sites
 from tpcalc.errors import DeriveError
 from tpcalc.lower.flatten import lower
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -128,8 +128,9 @@ class _Solver:
     def __init__(self, lowered: Lowered, alignment: Alignment) -> None:
         self.lowered = lowered
         self.alignment = alignment
-        blank = {w.name: WeightOrders(ZERO, ZERO, is_random(w)) for w in lowered.program.weights}
-        self.free = freedom(lowered, blank, alignment)
+        self.blank = {w.name: WeightOrders(ZERO, ZERO, is_random(w)) for w in lowered.program.weights}
+        self.fixed = FixedSizes(lowered, alignment)
+        self.free = freedom(lowered, self.blank, alignment)
         self.sites = Sites(lowered)
         self.caps: dict[int, Order] = {}
         self.capped_in: dict[int, int] = {}
@@ -146,6 +147,12 @@ class _Solver:
             self.pushing = False
             self.caps.clear()
             walked, needs, orders, facts = self.settle()
+        while self.fixed.find(orders):
+            # everything behind them follows from what they leave
+            self.free = freedom(self.lowered, self.blank, self.alignment, self.fixed.multipliers)
+            walked, needs, orders, facts = self.settle()
+        for site in self.fixed.found:
+            self.sites.add(*site)
         self.sites.add_conflicts(walked)
         self.sites.add_violations(walked, facts)
         multipliers = self.sites.multipliers
@@ -165,11 +172,12 @@ class _Solver:
             if not self.pushing:
                 self.given_up.clear()
                 self.sites.clear()
-            walked = budgets(self.lowered, facts, self.free, self.alignment, self.caps)
+            walked = budgets(self.lowered, facts, self.free, self.alignment, self.caps, self.fixed.multipliers)
             needs, pushed = self.needs(walked, facts)
             current = {name: (need.A, need.C) for name, need in needs.items()}
             orders = self.orders(current)
-            facts = propagate(self.lowered, orders, self.alignment, backward=False)
+            multipliers = self.fixed.multipliers
+            facts = propagate(self.lowered, orders, self.alignment, backward=False, multipliers=multipliers)
             if self.round and current == previous and not pushed:
                 if self.deriving:
                     return walked, needs, orders, facts

@@ -12,7 +12,7 @@ import networkx as nx
 from tpcalc.algebra.order import ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.program.ir import Node, Program, Weight
-from tpcalc.program.queries import first_met, reach
+from tpcalc.program.queries import downstream, first_met, reach
 from tpcalc.rules.structures import Atom, Centre, Contract, Guard, Scale, View, operands
 
 
@@ -107,6 +107,12 @@ class Lowered:
                 found += own
         return tuple(dict.fromkeys(found))
 
+    @cached_property
+    def from_inputs(self) -> frozenset[int]:
+        """Values of the forward pass that depend on the inputs."""
+        starts = [vid for vid, value in self.program.values.items() if value.kind == "input"]
+        return frozenset(downstream(self.flow, starts, lambda vid: True))
+
     def _operands(self, vid: int) -> tuple[int, ...]:
         return operands(self.maker[vid].structure) if vid in self.maker else ()
 
@@ -116,11 +122,22 @@ class Lowered:
     def meets(self, leaf: Leaf) -> tuple[Order, Optional[int]]:
         """Growth that a weight contracts, and the value that it meets there; of several uses the largest growth.
 
-        Views and constants are followed from the weight to its first contraction; (0, None) without one.
+        Views, constants and functions of it are followed from the weight to its first contraction; (0, None) without
+        one.
         """
         best: tuple[Order, Optional[Any]] = (ZERO, None)
-        passes = (View, Centre, Scale, Guard)
-        for x, out in first_met(self.flow, leaf.value, lambda vid: isinstance(self.maker[vid].structure, passes)):
+        growth = sum((size.growth for size in leaf.shape), ZERO)
+
+        def passes(vid: int) -> bool:
+            """Whether it is the weight still: as many entries, and none of them from the inputs."""
+            s = self.maker[vid].structure
+            if isinstance(s, (View, Centre, Scale, Guard)):
+                return True
+            value = self.program.values.get(vid)
+            made = not isinstance(s, Contract) and vid not in self.from_inputs
+            return made and (value is None or value.growth == growth)
+
+        for x, out in first_met(self.flow, leaf.value, passes):
             s = self.maker[out].structure
             if isinstance(s, Contract) and (best[1] is None or s.K > best[0]):
                 best = s.K, s.y if s.x == x else s.x

@@ -24,6 +24,8 @@ def gated_derivative(call: Call) -> Structure:
     "aten.rrelu_with_noise_backward",
     "aten.softshrink_backward",
     "aten.hardshrink_backward",
+    "aten.fake_quantize_per_tensor_affine_cachemask_backward",
+    "aten.fake_quantize_per_channel_affine_cachemask_backward",
 )
 def masked_derivative(call: Call) -> Structure:
     """dy times a slope that depends only on where x lies."""

@@ -8,7 +8,7 @@ from typing import Optional
 
 from tpcalc.algebra.order import ZERO, Order
 from tpcalc.lower.lowered import Leaf
-from tpcalc.rules.structures import Contract
+from tpcalc.rules.structures import Contract, operands
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
 from tpcalc.verify.findings import ATTENTION, EXPLODES, INIT_STD, MULTIPLIER, RATE
@@ -81,16 +81,17 @@ def from_zero(case: Case, leaf: Leaf, kind: str, effect: Order, does: str) -> It
 
 
 def _site(case: Case, cause: Cause) -> Item:
-    """A product of two values whose updates align: attention logits, or another."""
+    """A product of two values whose updates align: attention logits, or another; or with a weight of a fixed size."""
     node, structure = case.lowered.node(cause.atom), cause.atom.structure
     kind, found, needed = EXPLODES, cause.scale, cause.scale - cause.excess
     fix = say(words.IN_FORWARD, by=-cause.excess)
-    if cause.limit.softmax and isinstance(structure, Contract):
+    fixed = any(case.maximal[x].is_weight for x in operands(structure))
+    if cause.limit.softmax and isinstance(structure, Contract) and not fixed:
         kind = ATTENTION
         if found > -structure.K:
             needed = -structure.K  # what trained queries and keys need, however much these ones move
         fix = say(words.LOGITS, needed=needed, found=found, by=needed - found)
-    text, site = _breaks(case, cause, words.PRODUCT), node.module or node.short_op
+    text, site = _breaks(case, cause, words.FIXED if fixed else words.PRODUCT), node.module or node.short_op
     return Item(kind, MULTIPLIER, found, needed, cause.order, node.where, text, fix, site=site)
 
 

@@ -20,6 +20,7 @@ TIED = (
     "and its lr)"
 )
 PRODUCT = "its product of two trained values over a growing axis"
+FIXED = "the size of the weight that it meets, which no init changes,"
 IN_FORWARD = "multiply its result by {by} in the forward pass"
 LOGITS = (
     "scale the logits by {needed} and not by {found} (or multiply init and lr of the query weight, or of its norm's "
