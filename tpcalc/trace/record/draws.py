@@ -112,7 +112,8 @@ class Generators:
     def __init__(self, model: Any) -> None:
         self.drew = False
         """Whether one has drawn."""
-        numpy = self._numpy = getattr(sys.modules.get("numpy"), "random", None)
+        numpy: Any = getattr(sys.modules.get("numpy"), "random", None)
+        self._numpy = numpy
         self._states: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [(random.getstate, random.setstate)]
         if numpy is not None:
             self._states.append((numpy.get_state, numpy.set_state))
