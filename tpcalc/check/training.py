@@ -21,7 +21,7 @@ from tpcalc.errors import TpcalcError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Program
 from tpcalc.scaling.runtime import Multipliers
-from tpcalc.trace.record import Attributes, decomposed, find_loss, flex_decomposed, observe, primary_outputs
+from tpcalc.trace.record import Attributes, decomposed, find_loss, flex_decomposed, forgotten, observe, primary_outputs
 from tpcalc.trace.target import call_factory
 
 #: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs
@@ -196,7 +196,7 @@ class Trainer:
 
     def run(self, width: int, seed: int) -> Run:
         """Everything measured at one width and seed."""
-        with _threads(1 if self._small(width) else torch.get_num_threads()):
+        with _threads(1 if self._small(width) else torch.get_num_threads()), forgotten(torch.Tensor):
             return self._run(width, seed)
 
     def rounding(self, width: int, seed: int) -> dict[str, float]:
@@ -204,9 +204,11 @@ class Trainer:
 
         Such is that of a bias in front of a batch norm.  Empty where the code can't be run in float64.
         """
-        own = self._first_gradients(width, seed, exact=False)
+        with forgotten(torch.Tensor):
+            own = self._first_gradients(width, seed, exact=False)
         try:
-            exact = self._first_gradients(width, seed, exact=True)
+            with forgotten(torch.Tensor):
+                exact = self._first_gradients(width, seed, exact=True)
         except (RuntimeError, TypeError, ValueError):
             return {}
         return {name: size for name, size in own.items() if exact.get(name, 0.0) < VANISHED * size}
@@ -291,7 +293,10 @@ class Trainer:
     def descent(self, slower: float, width: int, seed: int) -> tuple[float, float, float]:
         """With learning rates times ``slower``, summed over the steps of a run: how far the loss of its batch falls,
         how far its gradients say that it falls, and how large it is."""
-        training = replace(self.training, slower=slower)
+        with forgotten(torch.Tensor):
+            return self._descent(replace(self.training, slower=slower), width, seed)
+
+    def _descent(self, training: Training, width: int, seed: int) -> tuple[float, float, float]:
         model, batches, loss = self._start(width, seed)
         optimizers = training.optimizers(model, width)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -274,6 +274,41 @@ def test_chunks_initialised_one_by_one(cut):
     assert blocks == [1.0, 2.0, 3.0]
 
 
+def replaced(weight):
+    weight.data = weight.data * 2
+
+
+AFTERWARDS = {
+    "multiplied": (lambda w: w.mul_(2), (2.0, 0.5)),
+    "by one": (lambda w: w.mul_(1.0), (1.0, 0.25)),
+    "divided, twice": (lambda w: w.div_(2).div_(2), (0.25, 0.0625)),
+    "by a tensor": (lambda w: w.mul_(torch.full((), 3.0)), (3.0, 0.75)),
+    "replaced": (replaced, (2.0, 0.5)),
+    "negated": (lambda w: w.neg_(), (1.0, 0.25)),
+    "with noise": (lambda w: w.add_(torch.randn(96, 64)), (math.sqrt(2), math.sqrt(1.0625))),
+    "doubled by itself": (lambda w: w.add_(w), (2.0, 0.5)),
+    "copied": (lambda w: w.copy_(w.clone() * 2), (2.0, 0.5)),
+}
+
+
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("after, wanted", AFTERWARDS.values(), ids=AFTERWARDS)
+def test_rows_keep_a_law_of_their_own_when_all_are_changed(after, wanted, columns):
+    built = []
+
+    def write(weight):
+        weight.normal_()
+        (weight[:, 32:] if columns else weight[64:]).mul_(0.25)
+        after(weight)
+        built.append(weight)
+
+    recorder = InitRecorder()
+    record(lambda: (Weight(lambda: filled((96, 64), write)), ()), 8, building=recorder)
+    dim, cut, length = (1, 32, 64) if columns else (0, 64, 96)
+    found = [recorder.law_of_block(built[0], dim, *block).std for block in ((0, cut), (cut, length - cut))]
+    assert found == pytest.approx(list(wanted), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "make, std",
     [

@@ -1,6 +1,7 @@
 """Branches on random numbers: refused by name; what comes out the same for every draw is not one."""
 
 import random
+import secrets
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tpcalc.errors import TraceError
 from tpcalc.trace import trace
 
 X = torch.linspace(-1, 1, 48).reshape(2, 24)
+OWN, NUMPY, OLD, SYSTEM = random.Random(0), np.random.default_rng(0), np.random.RandomState(0), random.SystemRandom()
 
 
 class Net(nn.Module):
@@ -44,6 +46,18 @@ DECIDES = {
     "python, turned round": lambda i: 0.1 > random.uniform(0, 1),
     "numpy": lambda i: np.random.rand() < 0.1,
     "numpy, binomial": lambda i: np.random.binomial(1, 0.9),
+    "numpy, an array": lambda i: np.random.rand(2)[i] < 0.99,
+    "choice": lambda i: random.choice([0, 1]) == i,
+    "sample": lambda i: i in random.sample(range(2), 1),
+    "a generator of the file": lambda i: OWN.random() < 0.99,
+    "made on the way": lambda i: random.Random(i).random() < 0.99,
+    "its choice": lambda i: OWN.choice([0, 1]) == i,
+    "of the system": lambda i: SYSTEM.random() < 0.99,
+    "secrets": lambda i: secrets.randbelow(1 << 30) < (1 << 30) - 1,
+    "numpy's generator": lambda i: NUMPY.random() < 0.99,
+    "its integers": lambda i: NUMPY.integers(2) == i,
+    "its binomial": lambda i: NUMPY.binomial(1, 0.99),
+    "numpy's old generator": lambda i: OLD.rand() < 0.99,
 }
 
 
@@ -67,7 +81,40 @@ def test_what_comes_out_the_same_for_every_draw_decides_nothing(skip):
     assert all(weight.grad is not None for weight in traced(skip).weights)
 
 
+class Holding(Net):
+    """A model with a generator of its own."""
+
+    def __init__(self, n, generator):
+        super().__init__(n, lambda i: self.generator.random() < 0.99)
+        self.generator = generator
+
+
+@pytest.mark.parametrize("make", [random.Random, np.random.default_rng, np.random.RandomState])
+def test_a_generator_of_the_model(make):
+    with pytest.raises(TraceError, match="decides by a random number"):
+        trace(lambda n: (Holding(n, make(0)), (X,)), widths=(16, 32, 64))
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda: NUMPY.normal(), lambda: OWN.gauss(0, 1), lambda: OWN.triangular(), lambda: OWN.betavariate(1, 2)]
+)
+def test_a_draw_that_decides_nothing_is_said(draw):
+    program = traced(lambda i: draw() is None)
+    assert all(weight.grad is not None for weight in program.weights)
+    assert any("draws random numbers from Python or numpy" in note for note in program.assumptions)
+
+
 def test_generators_are_as_before():
-    before = random.random, np.random.rand
-    traced(lambda i: False)
-    assert (random.random, np.random.rand) == before and type(random.random()) is float
+    def state():
+        ways = (
+            random.random,
+            np.random.rand,
+            random.Random.random,
+            random.Random.getrandbits,
+            random.SystemRandom.random,
+        )
+        return ways, "random" in vars(random.Random), OWN.getstate(), repr(NUMPY.bit_generator.state)
+
+    before = state()
+    traced(lambda i: NUMPY.random() is None or OWN.random() is None)
+    assert state() == before and type(random.random()) is type(OWN.random()) is float

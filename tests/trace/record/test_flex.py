@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tpcalc.check import check
 from tpcalc.trace.record.flex import flex_decomposed
 
 flex = pytest.importorskip("torch.nn.attention.flex_attention")
@@ -24,3 +25,21 @@ def test_it_is_scaled_dot_product_attention(heads):
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
     found.sum().backward()
     assert q.grad is not None
+
+
+class Attention(torch.nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.i, self.qkv = torch.nn.Linear(8, n), torch.nn.Linear(n, 3 * n, bias=False)
+        self.o = torch.nn.Linear(n, 4)
+
+    def forward(self, x):
+        q, k, v = self.qkv(self.i(x)).unflatten(-1, (3, -1, 16)).permute(2, 0, 3, 1, 4)
+        y = flex.flex_attention(q, k, v, score_mod=lambda s, b, h, i, j: s - 0.1 * (i - j).abs())
+        return self.o(y.transpose(1, 2).flatten(2))
+
+
+def test_it_trains_in_a_check():
+    x = torch.linspace(-1, 1, 2 * 16 * 8).reshape(2, 16, 8).sin()
+    found = check(lambda n: (Attention(n), (x,)), widths=(16, 32, 64), seeds=1, steps=2)
+    assert len(found.widths) == 3

@@ -29,10 +29,13 @@ from tpcalc.program.ir import InitLaw
 from tpcalc.trace.init.law import Law, of_entries, truncated_normal, unknown
 from tpcalc.trace.init.operations import LARGEST_DATA, Call, law_of_call, said
 from tpcalc.trace.init.storage import Region, Storage, storage_key
-from tpcalc.trace.record.ops import op_of
+from tpcalc.trace.record.ops import Op, op_of
 from tpcalc.trace.record.phantom import Phantom
 
 __all__ = ["InitRecorder"]
+
+Parts = tuple[Law, dict[Any, tuple[int, Law]], list[tuple[int, Law]]]
+"""Of a storage: its base, its patches, its scattered entries."""
 
 _FROM_OUTSIDE = "made outside the model's construction"
 
@@ -128,9 +131,12 @@ class InitRecorder(TorchDispatchMode):
         if func.namespace == "prim" or op.reshapes or views:
             return func(*args, **kwargs)
         bare = name.rstrip("_") if written is not None else name
+        parts = self._by_parts(op, bare, args, kwargs)
         law = law_of_call(Call(op, bare, args, kwargs, self._law_of, self._seeds))
         out = func(*args, **kwargs)
         if bare in ("clone", "copy", "_to_copy") and self._copy_patches(bare, args, out):
+            return out
+        if parts is not None and self._write_parts(args[0], out, parts):
             return out
         if bare in ("index_put", "_index_put_impl") and written is not None:
             self._index_put(args, law)
@@ -149,11 +155,42 @@ class InitRecorder(TorchDispatchMode):
         old = self._storages.get(storage_key(source))
         if old is None or not (old.patches or old.scattered) or Region.of(source).count < old.total:
             return False
-        self._write(target, old.base)
-        new = self._storages[storage_key(target)]
-        if Region.of(target).count < new.total:
+        return self._write_parts(source, target, (old.base, dict(old.patches), list(old.scattered)))
+
+    def _by_parts(self, op: Op, name: str, args: tuple, kwargs: dict) -> Optional[Parts]:
+        """What an entrywise op makes of its first operand, each part of which was written differently: base, patches
+        and scattered entries; None where it is of one law, or other operands are not.
+        """
+        if torch.Tag.pointwise not in op.func.tags or not args or not isinstance(args[0], torch.Tensor):
+            return None
+        whole = args[0]
+        storage = self._storages.get(storage_key(whole))
+        if storage is None or not (storage.patches or storage.scattered) or Region.of(whole).count < storage.total:
+            return None
+        for other in (*args[1:], *kwargs.values()):
+            if isinstance(other, torch.Tensor) and storage_key(other) == storage_key(whole):
+                if (other.shape, other.stride()) != (whole.shape, whole.stride()):
+                    return None
+
+        def law(part: Law) -> Law:
+            def law_of(tensor: torch.Tensor) -> Law:
+                return part if storage_key(tensor) == storage_key(whole) else self._law_of(tensor)
+
+            return law_of_call(Call(op, name, args, kwargs, law_of, self._seeds))
+
+        patches = {region: (count, law(part)) for region, (count, part) in storage.patches.items()}
+        return law(storage.base), patches, [(count, law(part)) for count, part in storage.scattered]
+
+    def _write_parts(self, source: torch.Tensor, target: torch.Tensor, parts: Parts) -> bool:
+        """Write each part into ``target`` where it has the layout of ``source``."""
+        if (source.shape, source.stride()) != (target.shape, target.stride()):
             return False
-        new.base, new.patches, new.scattered = old.base, dict(old.patches), list(old.scattered)
+        base, patches, scattered = parts
+        self._write(target, base)
+        storage = self._storages[storage_key(target)]
+        if Region.of(target).count < storage.total:
+            return False
+        storage.base, storage.patches, storage.scattered = base, patches, scattered
         return True
 
     def _index_put(self, args: tuple, law: Law) -> None:

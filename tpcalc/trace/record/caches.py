@@ -7,11 +7,12 @@ back when a trace ends.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -23,152 +24,226 @@ __all__ = ["Attributes", "forgotten", "kept_apart"]
 
 _CACHED = type(lru_cache(lambda: None))
 MOST_KEPT = 1000
-"""Containers of a file with more items than this are not looked into."""
+"""Containers with more items than this are not looked into."""
+
+_seen: WeakKeyDictionary[ModuleType, tuple[int, list[Any]]] = WeakKeyDictionary()
+"""Of modules of libraries: how many names they had when they were searched, and their cached functions."""
 
 
 @contextmanager
-def forgotten() -> Iterator[None]:
-    """What files, their classes and cached functions keep while this is held is dropped again.
+def forgotten(kind: type[torch.Tensor] = Phantom) -> Iterator[Callable[[torch.nn.Module], None]]:
+    """Tensors of this kind that files, their classes, functions and objects keep while this is held are dropped again.
 
-    Cached functions of the user's own files start empty: what they had kept would be missing from a trace.
+    Cached functions of the user's own files start empty: what they had kept would be missing from a trace.  Gives a
+    function to look into the files of a model, too, which are no modules of Python's (a file loaded by its path).
     """
-    before = _kept()
-    yield
-    _drop(before, Phantom)
-
-
-Kept = tuple[list[tuple[Any, int]], list[tuple[Any, Any]], list[tuple[Any, str, Any]]]
-
-
-def _drop(kept: Kept, kind: type[torch.Tensor]) -> None:
-    """Drop what has come since and holds a tensor of this kind."""
-    functions, containers, names = kept
-    for function, misses in functions:
-        if function.cache_info().misses != misses:
-            function.cache_clear()
-    for container, before in containers:
-        if _holds(container, kind):
-            _refill(container, before)
-    for owner, name, value in names:
-        now = vars(owner).get(name)
-        if now is not value and _holds(now, kind):
-            setattr(owner, name, value)
-
-
-def _kept() -> Kept:
-    """Cached functions with their misses, containers with their items, and whatever else could be replaced."""
-    functions: list[tuple[Any, int]] = []
-    containers: list[tuple[Any, Any]] = []
-    names: list[tuple[Any, str, Any]] = []
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if not isinstance(module, ModuleType) or not path or not _may_cache(path):
-            continue
-        if "site-packages" in path:
-            functions.extend((function, function.cache_info().misses) for function in _cached_by(module))
-            continue
-        for function in _cached_functions(module):
-            function.cache_clear()
-            functions.append((function, 0))
-        for owner in _owners(module):
-            for name, value in list(vars(owner).items()):
-                if name.startswith("__"):
-                    continue
-                if type(value) in (dict, list, set) and len(value) < MOST_KEPT:
-                    containers.append((value, type(value)(value)))
-                elif value is None or isinstance(value, (torch.Tensor, tuple, dict, list)):
-                    names.append((owner, name, value))
-    return functions, containers, names
-
-
-_may_cache = lru_cache(maxsize=None)(is_users)
-
-
-def _owners(module: ModuleType) -> list[Any]:
-    """A file and its classes."""
-    own = [c for c in list(vars(module).values()) if isinstance(c, type) and c.__module__ == module.__name__]
-    return [module, *own]
-
-
-def _cached_functions(module: ModuleType) -> list[Any]:
-    found = [value for owner in _owners(module) for value in list(vars(owner).values())]
-    plain = [
-        getattr(value, "__func__", value) if isinstance(value, (staticmethod, classmethod)) else value
-        for value in found
-    ]
-    return [value for value in plain if isinstance(value, _CACHED)]
-
-
-#: Of a library, which has thousands of names: looked for once.
-_cached_by = lru_cache(maxsize=None)(_cached_functions)
-
-
-def _holds(kept: Any, kind: type[torch.Tensor] = Phantom) -> bool:
-    """Whether a traced tensor is among what is kept."""
-    return any(isinstance(leaf, kind) for leaf in tree_leaves(kept if not isinstance(kept, set) else list(kept)))
+    files = _Files()
+    try:
+        yield files.add_those_of
+    finally:
+        files.drop(kind)
 
 
 @contextmanager
 def kept_apart(model: torch.nn.Module) -> Iterator[None]:
     """Plain attributes of the modules of ``model`` that hold traced tensors afterwards get back what they held."""
-    held = [_copied(module) for module in model.modules()]
+    before = Attributes(model)
     try:
         yield
     finally:
-        _put_back(held, Phantom)
+        before.put_back(Phantom)
 
 
 class Attributes:
     """Plain attributes of the modules of a model, and what files keep, as they are now."""
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self._held = [_copied(module) for module in model.modules()]
-        self._files = _kept()
+        self._held = _Kept(model.modules())
+        self._files = _Files()
+        self._files.add_those_of(model)
 
     @contextmanager
     def standing(self) -> Iterator[None]:
         """While it is held, what the modules have cached since is away (what files have, for good): tensors kept at the
         first call are made again."""
-        later = [_copied(module) for module, _ in self._held]
-        _put_back(self._held, torch.Tensor)
-        _drop(self._files, torch.Tensor)
+        later = _Kept(self._held.roots)
+        self._held.put_back(torch.Tensor)
+        self._files.drop(torch.Tensor)
         try:
             yield
         finally:
-            _put_back(later, torch.Tensor)
+            later.put_back(torch.Tensor)
+
+    def put_back(self, kind: type[torch.Tensor]) -> None:
+        """Give attributes that hold a tensor of this kind what they held before."""
+        self._held.put_back(kind)
 
 
-Held = tuple[torch.nn.Module, dict[str, tuple[Any, Any]]]
+class _Kept:
+    """What objects hold, as it is now: their attributes, what is in their containers, and so on."""
+
+    def __init__(self, roots: Iterable[Any]) -> None:
+        self.roots = list(roots)
+        self._seen: set[int] = set()
+        self._objects: list[tuple[Any, dict[str, Any]]] = []
+        self._containers: list[tuple[Any, Any]] = []
+        for root in self.roots:
+            self._attributes(root)
+
+    def _attributes(self, owner: Any) -> None:
+        if id(owner) not in self._seen:
+            self._seen.add(id(owner))
+            held = {name: value for name, value in vars(owner).items() if name not in _TABLES}
+            self._objects.append((owner, held))
+            for name, value in held.items():
+                if not name.startswith("__"):
+                    self.look(value)
+
+    def look(self, value: Any) -> None:
+        kind = type(value)
+        if kind in (dict, list, set):
+            if id(value) not in self._seen and len(value) < MOST_KEPT:
+                self._seen.add(id(value))
+                self._containers.append((value, kind(value)))
+                if kind is not set:
+                    for item in value.values() if kind is dict else value:
+                        self.look(item)
+        elif _is_own(sys.modules.get(kind.__module__)) and hasattr(value, "__dict__"):
+            self._attributes(value)
+
+    def put_back(self, kind: type[torch.Tensor]) -> None:
+        """Give what holds a tensor of this kind, or held one, what it held before."""
+        for container, before in self._containers:
+            if _differ(container, before) and (_holds(container, kind) or _holds(before, kind)):
+                container.clear()
+                (container.extend if isinstance(container, list) else container.update)(before)
+        for owner, before in self._objects:
+            now = vars(owner)
+            for name in [*now, *(name for name in before if name not in now)]:
+                changed = name not in _TABLES and (name not in now or now[name] is not before.get(name, _ABSENT))
+                if not changed or not (_holds(now.get(name), kind) or _holds(before.get(name), kind)):
+                    continue
+                if name in before:
+                    _set(owner, name, before[name])
+                elif isinstance(owner, type):
+                    delattr(owner, name)
+                else:
+                    del now[name]
 
 
-def _copied(module: torch.nn.Module) -> Held:
-    """A module with its attributes: each as it is, and of a container what is in it."""
-    attributes = {name: value for name, value in vars(module).items() if name not in _TABLES}
-    return module, {name: (value, _items(value)) for name, value in attributes.items()}
+def _set(owner: Any, name: str, value: Any) -> None:
+    if isinstance(owner, type):
+        setattr(owner, name, value)
+    else:  # past what a module makes of it
+        vars(owner)[name] = value
 
 
-def _items(value: Any) -> Any:
-    return type(value)(value) if type(value) in (dict, list, set) else None
+class _Files:
+    """What files keep: cached functions, and what names, classes, functions and objects hold."""
 
-
-def _put_back(held: list[Held], kind: type[torch.Tensor]) -> None:
-    for module, attributes in held:
-        now = vars(module)
-        for name in [*now, *(name for name in attributes if name not in now)]:
-            before, items = attributes.get(name, (None, None))
-            if name in _TABLES or not (_holds(now.get(name), kind) or _holds(items or before, kind)):
+    def __init__(self) -> None:
+        self._functions: list[tuple[Any, int]] = []
+        self._kept = _Kept(())
+        self._own: set[int] = set()
+        for module in list(sys.modules.values()):
+            if not isinstance(module, ModuleType):
                 continue
-            if items is not None:
-                _refill(before, items)
-            if name in attributes:
-                now[name] = before
-            else:
-                del now[name]
+            names, found = _seen.get(module, (None, ()))
+            if names is None and _is_own(module):
+                self._add(module, module.__name__)
+                continue
+            if names != len(vars(module)):
+                found = _searched(module)
+            for cached in found:
+                self._functions.append((cached, cached.cache_info().misses))
+
+    def add_those_of(self, model: torch.nn.Module) -> None:
+        """Look into the files of the classes of a model, too."""
+        for kind in {type(module) for module in model.modules()}:
+            names = getattr(kind.__dict__.get("forward"), "__globals__", None)
+            if names is not None and id(names) not in self._own and _is_file_of_own(names.get("__file__")):
+                self._add(_Namespace(names), kind.__module__)
+
+    def _add(self, module: Any, name: str) -> None:
+        self._own.add(id(vars(module)))
+        self._kept._attributes(module)
+        self._functions_of(module)
+        for value in list(vars(module).values()):
+            if issubclass(type(value), (type, FunctionType)) and value.__module__ == name:
+                self._kept._attributes(value)
+                self._functions_of(value)
+
+    def _functions_of(self, owner: Any) -> None:
+        for cached in _cached(vars(owner)):
+            cached.cache_clear()
+            self._functions.append((cached, 0))
+
+    def drop(self, kind: type[torch.Tensor]) -> None:
+        """Drop what has come since and holds a tensor of this kind."""
+        for function, misses in self._functions:
+            if function.cache_info().misses != misses:
+                function.cache_clear()
+        self._kept.put_back(kind)
 
 
-def _refill(container: Any, items: Any) -> None:
-    container.clear()
-    (container.extend if isinstance(container, list) else container.update)(items)
+class _Namespace:
+    """The names of a file that stands in no module."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.__dict__ = names
+
+
+def _is_own(module: Any) -> bool:
+    """Whether this is a module of the user's, and of no library."""
+    if not isinstance(module, ModuleType):
+        return False
+    return module.__name__ == "__main__" or _is_file_of_own(getattr(module, "__file__", None))
+
+
+@lru_cache(maxsize=None)
+def _is_file_of_own(path: Any) -> bool:
+    return bool(path and is_users(path) and "site-packages" not in path)
+
+
+def _searched(module: ModuleType) -> list[Any]:
+    """Cached functions of a module of a library, remembered."""
+    names, found = vars(module), []
+    if is_users(getattr(module, "__file__", None) or "<"):
+        kinds = [value for value in list(names.values()) if issubclass(type(value), type)]
+        owners = [module, *(kind for kind in kinds if kind.__module__ == module.__name__)]
+        found = [cached for owner in owners for cached in _cached(vars(owner))]
+    _seen[module] = len(names), found
+    return found
+
+
+def _cached(names: Any) -> list[Any]:
+    """Functions under ``lru_cache`` or ``cache``, static and class methods too."""
+    found = []
+    for value in list(names.values()):
+        if type(value) in (staticmethod, classmethod):
+            value = value.__func__
+        if type(value) is _CACHED:
+            found.append(value)
+    return found
+
+
+def _differ(container: Any, before: Any) -> bool:
+    """Whether other objects are inside than before."""
+    if len(container) != len(before) or isinstance(container, set):
+        return len(container) != len(before) or container != before
+    if isinstance(container, list):
+        return any(a is not b for a, b in zip(container, before))
+    return any(key not in before or before[key] is not value for key, value in container.items())
+
+
+def _holds(kept: Any, kind: type[torch.Tensor]) -> bool:
+    """Whether a tensor of this kind is among what is kept."""
+    if isinstance(kept, kind):
+        return True
+    if kept is None or isinstance(kept, (str, int, float)):
+        return False
+    return any(isinstance(leaf, kind) for leaf in tree_leaves(list(kept) if isinstance(kept, set) else kept))
 
 
 _TABLES = ("_parameters", "_buffers", "_modules")
+_ABSENT = object()

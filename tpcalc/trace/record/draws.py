@@ -11,13 +11,14 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Optional
 
 from tpcalc.errors import TraceError
 from tpcalc.trace.record.ops import Op
-from tpcalc.trace.record.where import SourceLines
+from tpcalc.trace.record.where import SourceLines, is_users
 
-__all__ = ["ANY", "UNIT", "Drawn", "Range", "decides", "drawing", "range_of", "states"]
+__all__ = ["ANY", "UNIT", "Drawn", "Generators", "Range", "decides", "range_of"]
 
 
 class Range(NamedTuple):
@@ -100,27 +101,86 @@ class Drawn(float):
         raise decides(SourceLines().current(sys._getframe(1)) or "the model")
 
 
+_UNNAMED = "__main__"
+"""In place of the file of what was typed in."""
 _NUMPY = ("rand", "random", "random_sample", "ranf", "sample", "uniform")
 
 
-@contextmanager
-def drawing() -> Iterator[None]:
-    """While it is held, what Python's and numpy's generators draw is marked as drawn."""
-    numpy = sys.modules.get("numpy")
-    places = [(random, "random"), (random, "uniform")]
-    places += [(numpy.random, name) for name in _NUMPY] if numpy is not None else []
-    with ExitStack() as stack:
-        for owner, name in places:
-            original = getattr(owner, name)
-            stack.callback(setattr, owner, name, original)
-            setattr(owner, name, _marked(original, name == "uniform"))
-        yield
+class Generators:
+    """Random generators of Python and numpy: the common ones, and those that a model or its files hold."""
+
+    def __init__(self, model: Any) -> None:
+        self.drew = False
+        """Whether one has drawn."""
+        numpy: Any = getattr(sys.modules.get("numpy"), "random", None)
+        self._numpy = numpy
+        self._states: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [(random.getstate, random.setstate)]
+        if numpy is not None:
+            self._states.append((numpy.get_state, numpy.set_state))
+        for generator in _held(model, (random.Random, *((numpy.Generator, numpy.RandomState) if numpy else ()))):
+            if isinstance(generator, random.Random):
+                self._states.append((generator.getstate, generator.setstate))
+            elif isinstance(generator, numpy.RandomState):
+                self._states.append((generator.get_state, generator.set_state))
+            else:
+                bits = generator.bit_generator
+                self._states.append((partial(getattr, bits, "state"), partial(setattr, bits, "state")))
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """While it is held, draws are marked as such; then the generators are put back, so that each width has the
+        same."""
+        before = [get() for get, _ in self._states]
+        with ExitStack() as stack:
+            for name in ("random", "uniform"):
+                _replace(stack, random, name, _marked(getattr(random, name), name == "uniform"))
+            for name in _NUMPY if self._numpy is not None else ():
+                _replace(stack, self._numpy, name, _marked(getattr(self._numpy, name), name == "uniform"))
+            for kind in (random.Random, random.SystemRandom):  # what all their methods draw by
+                _replace(stack, kind, "random", self._noted(_marked(kind.random, False)))
+                _replace(stack, kind, "getrandbits", self._noted(kind.getrandbits))
+            _replace(stack, random, "_urandom", self._noted(vars(random)["_urandom"]))  # secrets, seeds of none
+            try:
+                yield
+            finally:
+                for (get, put), state in zip(self._states, before, strict=True):
+                    if repr(get()) != repr(state):
+                        self.drew = True
+                        put(state)
+
+    def _noted(self, draw: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any) -> Any:
+            self.drew = True
+            return draw(*args)
+
+        return noted
+
+
+def _held(model: Any, kinds: tuple[type, ...]) -> list[Any]:
+    """Objects of these kinds among the attributes of the modules of a model, their classes and their files."""
+    places = [vars(module) for module in model.modules()]
+    for kind in {base for module in model.modules() for base in type(module).__mro__}:
+        names = getattr(vars(kind).get("forward"), "__globals__", {})
+        if is_users(names.get("__file__") or _UNNAMED):
+            places += [names, vars(kind)]
+            owners = [value for value in list(names.values()) if issubclass(type(value), type)]
+            places += [vars(owner) for owner in owners if owner.__module__ == kind.__module__]
+    found = {id(value): value for place in places for value in list(place.values()) if issubclass(type(value), kinds)}
+    return [value for value in found.values() if not isinstance(value, random.SystemRandom)]
+
+
+def _replace(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
+    if name in vars(owner):
+        stack.callback(setattr, owner, name, vars(owner)[name])
+    else:
+        stack.callback(delattr, owner, name)
+    setattr(owner, name, value)
 
 
 def _marked(draw: Callable[..., Any], bounded: bool) -> Callable[..., Any]:
     def marked(*args: Any, **kwargs: Any) -> Any:
         value = draw(*args, **kwargs)
-        if not isinstance(value, float):
+        if not isinstance(value, float) or _by_themselves():
             return value
         ends = [float(end) for end in args[:2]] if bounded and len(args) > 1 else [0.0, 1.0]
         return Drawn(value, ANY if bounded and kwargs else Range(min(ends), max(ends)))
@@ -128,10 +188,7 @@ def _marked(draw: Callable[..., Any], bounded: bool) -> Callable[..., Any]:
     return marked
 
 
-def states() -> tuple[Any, ...]:
-    """How far Python's and numpy's generators have come."""
-    numpy: Optional[Any] = sys.modules.get("numpy")
-    if numpy is None:
-        return (random.getstate(),)
-    kind, key, position, *_ = numpy.random.get_state()
-    return random.getstate(), kind, key.tobytes(), position
+def _by_themselves() -> bool:
+    """Whether Python's own module draws, for another distribution."""
+    callers = sys._getframe(2), sys._getframe(3)  # the second if the first is that which notes
+    return any(frame.f_globals is vars(random) for frame in callers)

@@ -7,7 +7,7 @@ import logging
 import random
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from types import ModuleType
 from typing import Any, Iterator
@@ -21,7 +21,7 @@ from tpcalc.errors import TraceError
 from tpcalc.trace.record.flex import flex_decomposed
 from tpcalc.trace.record.lazy import materialised, pad_packed_sequence
 
-__all__ = ["decomposed", "seeded", "without_dynamo", "without_gc"]
+__all__ = ["as_written", "decomposed", "seeded", "without_dynamo", "without_gc"]
 
 
 @contextmanager
@@ -73,8 +73,7 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_set(checkpoint.CheckpointFunction, "apply", staticmethod(_run_directly)))
         stack.enter_context(_set(checkpoint, "_checkpoint_without_reentrant_generator", _no_checkpoint))
         stack.enter_context(_set(torch, "compile", _uncompiled))
-        if hasattr(torch.compiler, "set_stance"):  # what was compiled when its file was imported
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(as_written())
         stack.enter_context(torch.jit.optimized_execution(False))
         executor = torch._C._jit_set_profiling_executor(False)
         stack.callback(torch._C._jit_set_profiling_executor, executor)
@@ -92,6 +91,16 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_set(logging.getLogger("torch._subclasses.fake_tensor"), "disabled", True))
         stack.enter_context(torch.enable_grad())
         yield
+
+
+def as_written() -> AbstractContextManager:
+    """What was compiled already, as when its file was imported, runs as written.
+
+    Where nothing was, the compiler is not imported for this: that takes longer than most traces.
+    """
+    if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+        return torch.compiler.set_stance("force_eager")
+    return nullcontext()
 
 
 _CHOOSE_ATTENTION = (

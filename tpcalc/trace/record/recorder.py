@@ -22,7 +22,7 @@ from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawTrace
 from tpcalc.trace.inputs import example_inputs
 from tpcalc.trace.record.caches import forgotten, kept_apart
-from tpcalc.trace.record.isolation import decomposed, seeded, without_gc
+from tpcalc.trace.record.isolation import as_written, decomposed, seeded, without_gc
 from tpcalc.trace.record.mode import Recording
 from tpcalc.trace.record.phantom import Phantom
 from tpcalc.trace.record.run import Loss, Run, Seed, described
@@ -51,15 +51,17 @@ def record(
     Raises TraceError where the model can't be recorded.
     """
     recording = Recording(sources=sources)
-    with decomposed(), seeded(), without_gc(), forgotten():
+    with decomposed(), seeded(), without_gc(), forgotten() as files:
         with recording, building if building is not None else nullcontext() as laws:
             model, inputs, said = _unpack(call(), width)
+        files(model)
         recording.law_of = getattr(laws, "law_of", None)
         trace = RawTrace(width, init=laws.laws(model) if laws is not None else {}, assumptions=said)
         run = Run(recording, model, trace)
-        run.forward(dict(model.named_parameters(remove_duplicate=False)), dict(model.named_buffers()), inputs, loss)
-        if backward:
-            run.backward(activation_grads=activation_grads)
+        with as_written():  # what the factory has compiled
+            run.forward(dict(model.named_parameters(remove_duplicate=False)), dict(model.named_buffers()), inputs, loss)
+            if backward:
+                run.backward(activation_grads=activation_grads)
     run.finish()
     return trace
 
@@ -73,7 +75,7 @@ def record_real(
     """
     recording = Recording(sources=sources)
     trace = RawTrace(width)
-    with decomposed(), seeded(), forgotten(), kept_apart(model), _standing_in(model, recording) as (weights, buffers):
+    with decomposed(), seeded(), _apart(model), _standing_in(model, recording) as (weights, buffers):
         run = Run(recording, model, trace)
         run.forward(weights, buffers, inputs, loss)
         run.backward()
@@ -112,7 +114,7 @@ def observe(
     weights are left as they are (their ``.grad`` too); its buffers are updated as in any forward pass.
     """
     recording = Recording(sources=False, measured=True, callback=callback)
-    with decomposed(), forgotten(), kept_apart(model), _standing_in(model, recording) as (weights, buffers):
+    with decomposed(), _apart(model), _standing_in(model, recording) as (weights, buffers):
         run = Run(recording, model, RawTrace(0))
         output = run.forward(weights, buffers, inputs, loss, seed)
         grads = run.backward() if backward else {}
@@ -141,6 +143,14 @@ def _unpack(result: Any, width: int) -> tuple[torch.nn.Module, Any, list[str]]:
 
 
 # -- real models -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _apart(model: torch.nn.Module) -> Iterator[None]:
+    """Nothing that the model, or a file, keeps of what is traced outlasts this."""
+    with forgotten() as files, kept_apart(model):
+        files(model)
+        yield
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 from tpcalc.errors import TpcalcError, TraceError
 from tpcalc.program.raw import RawTrace, RawWeight
-from tpcalc.trace.record.draws import decides, drawing, states
+from tpcalc.trace.record.draws import Generators, decides
 from tpcalc.trace.record.mode import Recording
 from tpcalc.trace.record.outputs import find_loss, flatten, primary_outputs
 from tpcalc.trace.record.phantom import Memory, Phantom, make_phantom
@@ -50,11 +50,11 @@ class Run:
         args, kwargs = _phantoms(recording, as_inputs(inputs))
         for name, tensor in _named_inputs(self.model, args, kwargs):
             self.trace.inputs.append(recording.leaf(tensor, "input", name))
-        before = states()
-        with self._blamed("the forward pass"), nullcontext() if recording.measured else drawing():
+        generators = None if recording.measured else Generators(self.model)
+        with self._blamed("the forward pass"), generators.drawing() if generators else nullcontext():
             with recording, self._modules.following():
                 output = self.model(*args, **kwargs)
-        self._drew = not recording.measured and states() != before
+        self._drew = generators is not None and generators.drew
         self._choose(output, loss, seed)
         return output
 
