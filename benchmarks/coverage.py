@@ -82,7 +82,11 @@ REMARKS = """
   deepseek_v3) and the gates of focalnet have rules of their own; the weight as a whole takes the safe, largest
   exponents.
 - **falcon** takes its keys and values out by an index in a list, whose content is not followed: they are one block,
-  and gradients upstream are those of the largest block (an upper bound).
+  and of its gradients the few large ones are kept beside the others.
+- **Layers dropped at random** (m2m_100, nllb-moe, wav2vec2, hubert, unispeech, sew, data2vec-audio): their rates are
+  set to 0, which is printed with the result.
+- **longformer and led** decide by the mask of their inputs whether there is global attention: without, the weights of
+  it are unused.
 - **Norms right behind a readout-like weight** (jamba and falcon_mamba on the inputs and outputs of the state): at
   init the norm makes `n^-1/2` into 1, and its gradient is `n^1/2` larger than after the first step. Epsilon follows
   the gradients that remain.
@@ -119,7 +123,7 @@ OUTSIDE = (
         "write `(x U) V`",
     ),
     (
-        "numbers read out of tensors that depend on weights (`.item()` in longformer, led, vits)",
+        "numbers read out of tensors that depend on weights or on random draws (`.item()`, branches in vits)",
         "a trace can't know them",
         "keep the computation in torch",
     ),

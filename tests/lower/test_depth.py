@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -11,10 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tpcalc
+from tests.support import zoo
 from tests.support.models import WIDTHS
+from tpcalc.trace.hf import hf_factory
 
 H = Fraction(1, 2)
 FEW = 8
+HEAD = 16
 
 Op = Callable[[Tensor, int], Tensor]
 
@@ -116,3 +120,141 @@ def test_rows_that_nobody_takes_apart_stay_hidden():
 
     rules = tpcalc.derive(tpcalc.trace(lambda n: (Wide(n), (torch.randn(5, 4),)), WIDTHS), "adamw")
     assert (rules["h.weight"].A, rules["h.weight"].C, rules["o.weight"].A) == (H, 1, 1)
+
+
+class Packed(nn.Module):
+    """A linear map to ``sizes(n)`` entries in all, split into these; ``use`` makes ``n`` entries of the parts."""
+
+    def __init__(self, n: int, sizes: Callable[[int], list[int]], use: Callable[..., Tensor], **parts: nn.Module):
+        super().__init__()
+        self.sizes, self.use, self.parts = sizes(n), use, nn.ModuleDict(parts)
+        self.pack, self.back = nn.Linear(n, sum(self.sizes)), nn.Linear(n, n)
+
+    def forward(self, x):
+        return self.back(self.use(self.parts, *self.pack(x).split(self.sizes, -1)))
+
+
+def heads(x: Tensor) -> Tensor:
+    return x.unflatten(-1, (-1, HEAD)).transpose(-2, -3)
+
+
+def attention(_, q, k, v):
+    q, k, v = (heads(part) for part in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(-2, -3).flatten(-2)
+
+
+def modulated(parts, shift, scale, gate):
+    return gate * (parts["norm"](parts["inner"](shift)) * (1 + scale) + shift)
+
+
+def state(parts, z, x, b, c, dt):
+    """A state space of few states with a step for each entry, in one step of time."""
+    step = F.softplus(parts["step"](dt))
+    return F.silu(z) * (x * step * (b * c).sum(-1, keepdim=True) + x)
+
+
+def experts(parts, x, score):
+    return sum(p[..., None] * e(x) for p, e in zip(score.softmax(-1).unbind(-1), parts.values()))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind: type, n: int):
+        super().__init__()
+        self.cell = kind(n, n, batch_first=True)
+
+    def forward(self, x):
+        return self.cell(x)[0]
+
+
+#: Blocks from n entries to n with packed weights of all kinds.
+BLOCKS: dict[str, Callable[[int], nn.Module]] = {
+    "queries, keys, values": lambda n: Packed(n, lambda n: [n, n, n], attention),
+    "one head of keys and values": lambda n: Packed(n, lambda n: [n, HEAD, HEAD], attention),
+    "torch's layer": lambda n: nn.TransformerEncoderLayer(n, n // HEAD, 2 * n, 0.0, batch_first=True, norm_first=True),
+    "the zoo's block": zoo.Block,
+    "gate and values": lambda n: Packed(n, lambda n: [n, n], lambda _, gate, y: F.silu(gate) * y),
+    "modulation": lambda n: Packed(
+        n, lambda n: [n, n, n], modulated, norm=nn.LayerNorm(n, elementwise_affine=False), inner=nn.Linear(n, n)
+    ),
+    "a state space": lambda n: Packed(n, lambda n: [n, n, FEW, FEW, n // 16], state, step=nn.Linear(n // 16, n)),
+    "values and a router": lambda n: Packed(
+        n, lambda n: [n, 4], experts, **{str(i): nn.Linear(n, n) for i in range(4)}
+    ),
+    "few gates": lambda n: Packed(
+        n, lambda n: [n, FEW], lambda p, y, g: y * p["up"](g.sigmoid()), up=nn.Linear(FEW, n)
+    ),
+    "a compressed key, normed": lambda n: Packed(
+        n, lambda n: [n, FEW], lambda p, y, k: y + p["up"](p["norm"](k)), up=nn.Linear(FEW, n), norm=nn.LayerNorm(FEW)
+    ),
+    "gru": lambda n: Recurrent(nn.GRU, n),
+    "lstm": lambda n: Recurrent(nn.LSTM, n),
+}
+
+
+def stacked(block: Callable[[int], nn.Module], layers: int, residual: bool) -> Callable:
+    class Deep(nn.Module):
+        def __init__(self, n: int):
+            super().__init__()
+            self.embed, self.blocks = nn.Embedding(32, n), nn.ModuleList(block(n) for _ in range(layers))
+            self.norms = nn.ModuleList(nn.LayerNorm(n) for _ in range(layers))
+            self.norm, self.head = nn.LayerNorm(n), nn.Linear(n, 32)
+
+        def forward(self, t):
+            x = self.embed(t)
+            for norm, block in zip(self.norms, self.blocks, strict=True):
+                x = x * residual + block(norm(x))
+            return self.head(self.norm(x))
+
+    return lambda n: (Deep(n), (torch.arange(8).reshape(2, 4),))
+
+
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("name", BLOCKS)
+def test_packed_blocks_in_any_number(name, residual):
+    """Every weight of a deeper stack has the exponents that it has in the first layer of a flat one."""
+    one, three = (
+        tpcalc.derive(tpcalc.trace(stacked(BLOCKS[name], layers, residual), WIDTHS), "adamw") for layers in (1, 3)
+    )
+    assert folded(one) == folded(three)
+    assert not one.sites and not three.sites and one.clipping.norm == three.clipping.norm
+
+
+def folded(rules: tpcalc.Parametrization) -> dict[str, set[object]]:
+    """Name without its layer -> the exponents that it has in some layer, none of which has compounded."""
+    found: dict[str, set[object]] = {}
+    for name, rule in rules.items():
+        orders = (rule.A, rule.C, rule.b, rule.c, rule.eps, rule.gradient, rule.weight_decay)
+        assert all(abs(order) <= 2 for order in orders if order is not None), (name, orders)
+        found.setdefault(re.sub(r"\.\d+\.", ".*.", name), set()).add((rule.role, *orders, rule.slices))
+    return found
+
+
+def several(layers: int) -> dict[str, str]:
+    return {"num_hidden_layers": str(layers)}
+
+
+def kinds(field: str, *names: str) -> Callable[[int], dict[str, str]]:
+    return lambda layers: {"num_hidden_layers": str(layers), field: str([*names] * (layers // len(names)))}
+
+
+#: Hugging Face types whose layers are packed, the fields of so many layers, and two depths.
+HYBRIDS: dict[str, tuple[Callable[[int], dict[str, str]], int, int]] = {
+    "mamba2": (several, 4, 8),
+    "granitemoehybrid": (kinds("layer_types", "linear_attention", "full_attention"), 4, 8),
+    "nemotron_h": (kinds("layers_block_type", "linear_attention", "moe", "full_attention", "mlp"), 4, 8),
+    "qwen3_next": (kinds("layer_types", "linear_attention", "full_attention"), 2, 4),
+    "bamba": (lambda layers: {**several(layers), "attn_layer_indices": str([*range(1, layers, 2)])}, 2, 4),
+    "falcon_h1": (several, 1, 2),
+}
+
+
+@pytest.mark.parametrize("model_type", HYBRIDS)
+def test_hugging_face_types_in_any_depth(model_type):
+    pytest.importorskip("transformers")
+    options, flat, deep = HYBRIDS[model_type]
+    few, many = (
+        tpcalc.derive(tpcalc.trace(hf_factory(model_type, overrides=options(layers)), (128, 256, 512)), "adamw")
+        for layers in (flat, deep)
+    )
+    assert folded(few) == folded(many)
+    assert not few.sites and not many.sites and few.clipping.norm == many.clipping.norm

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
-from tpcalc.algebra.size import Size, size_difference, size_sum
+from tpcalc.algebra.size import Size, size_difference
 from tpcalc.program.ir import Ref, references
 from tpcalc.rules.call import Call
 from tpcalc.rules.layout import (
@@ -18,13 +18,12 @@ from tpcalc.rules.layout import (
     Labels,
     Layout,
     Move,
-    Pieces,
     Shape,
     broadcast,
     linear_labels,
     long,
     matmul_labels,
-    places,
+    position,
     powers,
 )
 from tpcalc.rules.structures import Sizes
@@ -111,7 +110,7 @@ class Kept(Axes):
     shared: bool = field(default=False, kw_only=True)
 
     def layout(self, call: Call) -> Layout:
-        frame = _first_shape(call)
+        frame = first_shape(call)
         rank = max(len(frame), len(call.shape(0)))
         named = self.but.of(call, rank) if self.but is not None else ()
         changed, shared = ((), frozenset(named)) if self.shared else (named, frozenset())
@@ -125,7 +124,7 @@ class Kept(Axes):
 
         taking_part = _tensors(call) if self.of is None else {i: call.shape(i) for i in self.of if call.is_tensor(i)}
         by_arg = {i: labels(shape) for i, shape in taking_part.items()}
-        return wired(call, by_arg, [labels(s) for s in _results(call)], shared=shared)
+        return wired(call, by_arg, [labels(s) for s in result_shapes(call)], shared=shared)
 
 
 #: Positions change in ways that no block survives.
@@ -151,7 +150,7 @@ class Moved(Axes):
             dims = (dims,) if isinstance(dims, int) else dims
             over = [len(shape) - dim % len(shape) for dim in dims] or over
             shifts = shifts if isinstance(shifts, tuple) else (shifts,)
-            ends = [_position(_negative(shift), shape[-axis]) for axis, shift in zip(over, shifts) if dims]
+            ends = [position(_negative(shift), shape[-axis]) for axis, shift in zip(over, shifts) if dims]
             moves = [Move(axis, end) for axis, end in zip(over, ends) if end is not None]
         labels = tuple(None if axis in over else axis for axis in range(len(shape), 0, -1))
         return wired(call, {0: labels}, [labels], moves=tuple(moves))
@@ -161,28 +160,6 @@ def _negative(shift: Any) -> Any:
     if isinstance(shift, Size):
         return size_difference(Size(()), shift)
     return -shift
-
-
-@dataclass(frozen=True)
-class Padded(Axes):
-    """Zeros beside one axis, from the list of (left, right) of argument 1; where that is negative, a part of it."""
-
-    pieces: ClassVar[bool] = True
-
-    def layout(self, call: Call) -> Layout:
-        before, after = call.shape(0), _first_shape(call)
-        over = set(PaddedAxes(1).of(call, len(before)))
-        labels = tuple(None if axis in over else axis for axis in range(len(before), 0, -1))
-        takes = puts = None
-        if len(over) == 1 and not call.arg(2, "value", 0):
-            (axis,) = over
-            left, right = call.arg(1)[2 * axis - 2 : 2 * axis]
-            if isinstance(left, int) and isinstance(right, int):
-                if left >= 0 and right >= 0:
-                    puts = Pieces(axis, (Size.constant(left),), (before[-axis],))
-                elif left <= 0 and right <= 0:
-                    takes = Pieces(axis, (Size.constant(-left),), (after[-axis],))
-        return wired(call, {0: labels}, [labels], takes=takes, puts=puts)
 
 
 @dataclass(frozen=True)
@@ -203,7 +180,7 @@ class Reduced(Axes):
             kept = tuple(axis for axis in labels if axis not in gone)
             return kept if len(kept) == len(out) else (None,) * len(out)
 
-        return wired(call, {0: labels}, [left(out) for out in _results(call)])
+        return wired(call, {0: labels}, [left(out) for out in result_shapes(call)])
 
 
 @dataclass(frozen=True)
@@ -239,7 +216,7 @@ class Viewed(Axes):
 
 
 def viewed(call: Call) -> Layout:
-    before, after = call.shape(0), _first_shape(call)
+    before, after = call.shape(0), first_shape(call)
     long_before, long_after = ([i for i, size in enumerate(s) if size != UNIT] for s in (before, after))
     if [before[i] for i in long_before] == [after[i] for i in long_after]:
         pairs = list(zip(long_before, long_after))
@@ -256,104 +233,6 @@ def viewed(call: Call) -> Layout:
 
 
 @dataclass(frozen=True)
-class Picked(Axes):
-    """Parts of an axis: split, chunk, unbind, slice, select, narrow.  ``start``, ``step``: their arguments; without a
-    start the parts follow on each other."""
-
-    pieces: ClassVar[bool] = True
-
-    axis: At = At(1)
-    start: Optional[int] = None
-    step: Optional[int] = None
-
-    def layout(self, call: Call) -> Layout:
-        whole = call.shape(0)
-        parts = _results(call)
-        axis, pieces = _pieces(
-            self, call, whole, [part for out, part in zip(call.node.outputs, parts) if out is not None]
-        )
-        labels = tuple(range(len(whole), 0, -1))
-        entire = pieces is not None and pieces.lengths == (whole[-axis],)
-        if pieces is not None and (entire or len(pieces.lengths) < len(parts)):
-            pieces = None
-        results = [_without(labels, axis, part, whole, entire) for part in parts]
-        return wired(call, {0: labels}, results, takes=pieces)
-
-
-@dataclass(frozen=True)
-class PutBack(Axes):
-    """The backward of a slice or select: the operand is put into zeros."""
-
-    pieces: ClassVar[bool] = True
-
-    axis: At = At(2)
-    start: Optional[int] = 3
-    step: Optional[int] = None
-
-    def layout(self, call: Call) -> Layout:
-        whole, part = _first_shape(call), call.shape(0)
-        axis, pieces = _pieces(self, call, whole, [part])
-        labels = tuple(range(len(whole), 0, -1))
-        entire = pieces is not None and pieces.lengths == (whole[-axis],)
-        inner = _without(labels, axis, part, whole, entire)
-        return wired(call, {0: inner}, [labels], puts=None if entire else pieces)
-
-
-@dataclass(frozen=True)
-class Joined(Axes):
-    """Operands one after the other along an axis: cat, and stack, where it is new."""
-
-    pieces: ClassVar[bool] = True
-
-    axis: At = At(1, default=0)
-
-    def layout(self, call: Call) -> Layout:
-        whole = _first_shape(call)
-        (axis,) = self.axis.of(call, len(whole))
-        labels = tuple(range(len(whole), 0, -1))
-        shapes = [call.values[vid].shape for vid in references(call.arg(0))]
-        inner = [_without(labels, axis, shape, whole, False) for shape in shapes]
-        lengths = tuple(shape[-axis] if len(shape) == len(whole) else UNIT for shape in shapes)
-        outer = tuple(None if label == axis else label for label in labels)
-        return Layout(tuple(inner), (outer,), puts=Pieces(axis, places(lengths)[:-1], lengths))
-
-
-def _pieces(axes: "Picked | PutBack", call: Call, whole: Shape, parts: Sequence[Shape]) -> tuple[int, Optional[Pieces]]:
-    """The axis that is cut, and the pieces where they can be told."""
-    found = axes.axis.of(call, len(whole))
-    if len(found) != 1:
-        return 0, None
-    (axis,) = found
-    if axes.step is not None and call.arg(axes.step) not in (None, 1):
-        return axis, None
-    lengths = tuple(part[-axis] if len(part) == len(whole) else UNIT for part in parts)
-    if axes.start is not None:
-        start = _position(call.arg(axes.start), whole[-axis])
-        return axis, None if start is None else Pieces(axis, (start,), lengths)
-    starts = places(lengths)
-    return axis, Pieces(axis, starts[:-1], lengths) if starts[-1] == whole[-axis] else None
-
-
-def _position(index: Any, size: Size) -> Optional[Size]:
-    """An index as a distance from the left end (a negative one counts from the right end)."""
-    if index is None or isinstance(index, int):
-        index = Size.constant(index or 0)
-    if not isinstance(index, Size) or index.rounded:
-        return None
-    return size_sum((size, index)) if index.terms and index.terms[0][1] < 0 else index
-
-
-def _without(labels: Labels, axis: int, part: Shape, whole: Shape, entire: bool) -> Labels:
-    """The labels of a piece along ``axis`` (0: some axis): the others stay, and this one too where it is ``entire``."""
-    if entire or (axis == 0 and len(part) == len(whole)):
-        return tuple(label if a == b else None for label, a, b in zip(labels, part, whole))
-    if len(part) == len(whole):
-        return tuple(None if label == axis else label for label in labels)
-    left = tuple(label for label in labels if label != axis)
-    return left if axis and len(left) == len(part) else (None,) * len(part)
-
-
-@dataclass(frozen=True)
 class Contracted(Axes):
     """``x[..., m, k] y[..., k, p]``, or with ``linear`` ``x[..., k] y[p, k]``, of arguments ``x`` and ``y``, onto which
     the argument ``bias`` is added.  A vector stands for a matrix of one row or column."""
@@ -364,7 +243,7 @@ class Contracted(Axes):
     linear: bool = False
 
     def layout(self, call: Call) -> Layout:
-        x, y, out = call.shape(self.x), call.shape(self.y), _first_shape(call)
+        x, y, out = call.shape(self.x), call.shape(self.y), first_shape(call)
         labels = linear_labels(len(x), len(y)) if self.linear else matmul_labels(len(x), len(y), len(out))
         by_arg: dict[int, Labels] = {
             self.x: long(labels[0], x, out, labels[2]),
@@ -439,7 +318,7 @@ class Channelwise(Axes):
             return ("c",) if len(shape) == 1 else (None, "c", *(None,) * (len(shape) - 2)) if shape else ()
 
         by_arg = {i: labels(shape) for i, shape in _tensors(call).items()}
-        return wired(call, by_arg, [labels(shape) for shape in _results(call)])
+        return wired(call, by_arg, [labels(shape) for shape in result_shapes(call)])
 
 
 @dataclass(frozen=True)
@@ -454,7 +333,7 @@ class Indexed(Axes):
         indices = call.arg(1)
         at = [i for i, index in enumerate(indices) if isinstance(index, Ref)]
         if not at or any(isinstance(index, Ref) and "bool" in call.values[index.id].dtype for index in indices):
-            return wired(call, {}, [(None,) * len(out) for out in _results(call)])
+            return wired(call, {}, [(None,) * len(out) for out in result_shapes(call)])
         found = max(len(call.values[indices[i].id].shape) for i in at)
         kept = [label for i, label in enumerate(labels) if i not in at]
         first = at[0] if at == list(range(at[0], at[-1] + 1)) else 0
@@ -488,9 +367,9 @@ def _tensors(call: Call) -> dict[int, Shape]:
     return {i: call.shape(i) for i, arg in enumerate(call.node.args) if isinstance(arg, Ref)}
 
 
-def _results(call: Call) -> list[Shape]:
+def result_shapes(call: Call) -> list[Shape]:
     return [call.out_shape(i) for i in range(len(call.node.outputs))]
 
 
-def _first_shape(call: Call) -> Shape:
+def first_shape(call: Call) -> Shape:
     return next((call.out_shape(i) for i, out in enumerate(call.node.outputs) if out is not None), ())

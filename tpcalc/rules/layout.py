@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from tpcalc.algebra.size import Size, size_difference, size_product, size_quotient, size_sum
 from tpcalc.rules.structures import Powers, Sizes
@@ -194,3 +194,12 @@ def broadcast(shape: Shape, out: Shape, labels: Labels) -> Labels:
     return tuple(
         labels[-axis] if axis <= len(out) and shape[-axis] == out[-axis] else None for axis in range(len(shape), 0, -1)
     )
+
+
+def position(index: Any, size: Size) -> Optional[Size]:
+    """An index as a distance from the left end (a negative one counts from the right end)."""
+    if index is None or isinstance(index, int):
+        index = Size.constant(index or 0)
+    if not isinstance(index, Size) or index.rounded:
+        return None
+    return size_sum((size, index)) if index.terms and index.terms[0][1] < 0 else index

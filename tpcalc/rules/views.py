@@ -7,25 +7,9 @@ from typing import Any
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.program.nodes import references
-from tpcalc.rules.axes import (
-    KEPT,
-    MIXED,
-    SAME,
-    At,
-    Axes,
-    Before,
-    Indexed,
-    Joined,
-    Kept,
-    Last,
-    Moved,
-    Padded,
-    Permuted,
-    Picked,
-    PutBack,
-    Viewed,
-)
+from tpcalc.rules.axes import KEPT, MIXED, SAME, At, Axes, Before, Indexed, Kept, Last, Moved, Permuted, Viewed
 from tpcalc.rules.call import Call, number_order
+from tpcalc.rules.parts import Joined, Padded, Picked, PutBack
 from tpcalc.rules.registry import rule
 from tpcalc.rules.structures import (
     Bounded,

@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 import torch
 
 from tpcalc.derive import derive
-from tpcalc.errors import TargetError
+from tpcalc.errors import TargetError, TraceError
 from tpcalc.trace import trace
 from tpcalc.trace.hf import hf_factory
 from tpcalc.trace.init import measured_law
@@ -133,6 +133,24 @@ def test_departures_from_the_config_are_said():
     assert any("intermediate_size of hf:phi3 is 171/64*n" in text for text in hf_factory("phi3").assumptions)
     program = trace(hf_factory("llama", overrides=ONE_LAYER), WIDTHS)
     assert program.assumptions[0].startswith("head dimension is 64")
+
+
+@pytest.mark.parametrize(
+    "model_type, field, shallow",
+    [
+        ("m2m_100", "encoder_layerdrop", {"encoder_layers": "1", "decoder_layers": "1"}),
+        ("nllb-moe", "decoder_layerdrop", {"encoder_layers": "2", "decoder_layers": "2"}),
+        ("hubert", "layerdrop", ONE_LAYER),
+    ],
+)
+def test_no_layer_is_dropped_at_random(model_type, field, shallow):
+    """Each one draw would leave out other layers; who asks for it is told."""
+    factory = hf_factory(model_type, overrides=shallow)
+    assert f"{field} of hf:{model_type} is 0: no layer is dropped at random" in factory.assumptions
+    assert fields(model_type, field, overrides=shallow)[field] == [0, 0, 0]
+    assert not any(rule.role == "unused" for name, rule in derive(trace(factory, WIDTHS)).items() if "layers" in name)
+    with pytest.raises(TraceError, match="decides by a random number what runs"):
+        trace(hf_factory(model_type, overrides={**shallow, field: "0.5"}), WIDTHS)
 
 
 def test_fields_set_by_hand_are_the_same_at_every_width():

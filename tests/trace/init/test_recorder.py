@@ -230,6 +230,67 @@ def test_a_padding_row_is_left_out():
     )
 
 
+def few_rows_smaller(weight):
+    weight.normal_()
+    weight[64:].mul_(0.1)
+
+
+def joined(weight):
+    weight.data = torch.cat([torch.randn(64, 48), torch.randn(8, 48) * 0.1])
+
+
+def gain_of_each_row(weight):
+    gain = torch.ones(72)
+    gain[64:] = 0.1
+    weight.normal_().mul_(gain[:, None])
+
+
+#: What is done to a whole weight afterwards -> the factor by which it changes the size.
+LATER = {
+    "times one": (lambda w: w.mul_(1.0), 1),
+    "in place": (lambda w: w.mul_(4).div_(2), 2),
+    "anew": (lambda w: setattr(w, "data", w.data * 3), 3),
+    "clamped": (lambda w: w.clamp_(-9, 9), 1),
+    "negated and cast": (lambda w: setattr(w, "data", (-w).double().float()), 1),
+    "tanh of small": (lambda w: w.mul_(1e-3).tanh_(), 1e-3),
+    "a row of zeros, then a product": (lambda w: (w[3].zero_(), w.mul_(2)), 2),
+    "copied in another layout": (lambda w: setattr(w, "data", (w.t().contiguous() * 2).t()), 2),
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+@pytest.mark.parametrize("made", [few_rows_smaller, joined, gain_of_each_row])
+def test_rows_keep_their_own_init(made, later):
+    """Whatever is then done to the whole weight entry by entry is done to each block of its rows."""
+    change, factor = LATER[later]
+    with FakeTensorMode(), InitRecorder() as recorder, torch.no_grad():
+        weight = P(E(72, 48))
+        made(weight)
+        change(weight)
+    many, few = (recorder.law_of_block(weight, 0, *rows) for rows in ((4, 60), (64, 8)))
+    assert many.kind == few.kind == "random"
+    assert (many.std, few.std) == (pytest.approx(factor, 1e-3), pytest.approx(0.1 * factor, 1e-3))
+    assert recorder.law_of(weight).std == pytest.approx(factor * math.sqrt((64 + 0.08) / 72), 1e-2)
+
+
+def test_columns_of_rows_keep_their_own_init():
+    with InitRecorder() as recorder, torch.no_grad():
+        weight = P(E(72, 48))
+        weight.normal_()
+        weight[:64, :16].mul_(0.1)
+        weight.mul_(2)
+    assert recorder.law_of(weight[:64, :16]).std == pytest.approx(0.2)
+    assert recorder.law_of(weight[:64, 16:]).std == recorder.law_of(weight[64:]).std == pytest.approx(2)
+
+
+def test_a_draw_of_the_whole_leaves_no_rows_of_their_own():
+    with InitRecorder() as recorder, torch.no_grad():
+        weight = P(E(72, 48))
+        few_rows_smaller(weight)
+        nn.init.normal_(weight.mul_(2), std=0.5)
+    assert recorder.law_of_block(weight, 0, 64, 8) == InitLaw("random", 0.5, 0.0, "normal_(std=0.5)", True)
+
+
 def test_tensors_from_outside_are_read_if_they_are_real():
     outside = torch.full((4,), 2.0)
     assert laws_of(lambda: Weight(lambda: P(outside)), fake=False)["w"] == InitLaw("constant", 0.0, 2.0, "data")

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, Optional
 
 from tpcalc.errors import TargetError
-from tpcalc.trace.hf.fields import PROPORTIONAL, first, hidden_field, mapped, settable, sizes, sub_configs
+from tpcalc.trace.hf.fields import PROPORTIONAL, dropped, first, hidden_field, mapped, settable, sizes, sub_configs
 from tpcalc.trace.hf.heads import Heads
 
 __all__ = ["Family"]
@@ -44,7 +44,8 @@ class Family:
         if reference is None:
             raise TargetError(f"{name} has no hidden size to scale; write a factory that builds it")
         self.ratios: dict[str, Any] = {}
-        self.fixed: dict[str, Any] = {}
+        self.fixed: dict[str, Any] = {field: 0.0 for field in dropped(config) if field not in own}
+        self._notes += [f"{field} of {name} is 0: no layer is dropped at random" for field in self.fixed]
         unit = Fraction(1) if size is None else Fraction(size, reference)
         if nested_in and size is not None:
             unit = self._whole_unit(unit, widths)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 __all__ = [
-    "HEAD_COUNTS", "HEAD_DIMS", "HEAD_DIM_FOLLOWERS", "PROPORTIONAL", "first", "hidden_field", "items", "mapped",
-    "own_name", "settable", "sizes", "sub_configs",
+    "HEAD_COUNTS", "HEAD_DIMS", "HEAD_DIM_FOLLOWERS", "LAYER_DROPS", "PROPORTIONAL", "dropped", "first", "hidden_field",
+    "items", "mapped", "own_name", "settable", "sizes", "sub_configs",
 ]  # fmt: skip
 
 #: The field that is the width, in the order looked for (after the config's own ``hidden_size`` alias).
@@ -46,6 +46,10 @@ HEAD_DIMS = (
 HEAD_DIM_FOLLOWERS = ("query_pre_attn_scalar",)
 
 
+#: Ends of the names of rates at which whole layers are dropped at random in training.
+LAYER_DROPS = ("layerdrop", "layer_drop")
+
+
 def settable(config: Any) -> dict[str, Any]:
     """Fields the config's constructor accepts, with their defaults."""
     fields = getattr(type(config), "__dataclass_fields__", None)
@@ -59,6 +63,11 @@ def sizes(config: Any) -> dict[str, Any]:
     """Fields that hold whole numbers, or lists of them, and do so by default."""
     fields = {name: getattr(config, name, None) for name, own in settable(config).items() if own not in (None, "auto")}
     return {name: value for name, value in fields.items() if _whole(value)}
+
+
+def dropped(config: Any) -> list[str]:
+    """Fields by which layers are dropped at random: a trace would see one draw."""
+    return [name for name in settable(config) if name.endswith(LAYER_DROPS) and getattr(config, name, None)]
 
 
 def sub_configs(config: Any) -> dict[str, Any]:

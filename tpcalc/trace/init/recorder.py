@@ -4,7 +4,8 @@
 construction abstractly: every storage carries a :class:`Law`, the distribution of its entries.  ``normal_``,
 ``uniform_``, ``zeros`` and the like create laws; multiplying by a number scales them; a sum of independent draws adds
 variances; ``copy_``, ``clone`` (so ``deepcopy`` too), ``detach``, ``.data =`` and views carry them; a write through a
-view that covers only part of a storage leaves a patch.  Nothing is drawn, so it works under fake tensors at any size.
+view that covers only part of a storage leaves a patch.  What is then done to the whole, entry by entry, is done to each
+patch.  Nothing is drawn, so it works under fake tensors at any size.
 
 ``mean`` and ``std`` follow closed formulas through everything affine.  Any other pointwise op (the ``exp``, ``clamp``
 and ``log`` of a Mamba time-step bias) is applied to the quantiles of its operands.
@@ -17,7 +18,9 @@ The law of a weight whose parts were written differently is the mixture over its
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any, Optional
 
@@ -28,15 +31,14 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from tpcalc.program.ir import InitLaw
 from tpcalc.trace.init.law import Law, of_entries, truncated_normal, unknown
 from tpcalc.trace.init.operations import LARGEST_DATA, Call, law_of_call, said
-from tpcalc.trace.init.storage import Region, Storage, storage_key
-from tpcalc.trace.record.ops import Op, op_of
+from tpcalc.trace.init.storage import Block, Region, Storage, grid, storage_key
+from tpcalc.trace.record.ops import op_of
 from tpcalc.trace.record.phantom import Phantom
 
 __all__ = ["InitRecorder"]
 
-Parts = tuple[Law, dict[Any, tuple[int, Law]], list[tuple[int, Law]]]
-"""Of a storage: its base, its patches, its scattered entries."""
-
+#: Ops that give the entries of one operand at their places.
+_COPIES = ("clone", "copy", "_to_copy")
 _FROM_OUTSIDE = "made outside the model's construction"
 
 
@@ -83,34 +85,33 @@ class InitRecorder(TorchDispatchMode):
 
     def law_of_block(self, tensor: torch.Tensor, dim: int, start: int, length: int) -> InitLaw:
         """The law of the ``length`` indices of ``tensor`` along ``dim`` from ``start`` on."""
-        storage = self._storages.get(storage_key(tensor))
-        if storage is None:
-            return _first_seen(tensor, (dim, start, length)).summary()
-        return storage.read(Region.of(tensor, (dim, start, length))).summary()
+        return self._law_of(tensor, (dim, start, length)).summary()
 
-    def _law_of(self, tensor: torch.Tensor) -> Law:
-        """The law of the entries of ``tensor`` as they stand now."""
+    def _law_of(self, tensor: torch.Tensor, *block: Block) -> Law:
+        """The law of the entries of ``tensor``, or of a block of it, as they stand now."""
         storage = self._storages.get(storage_key(tensor))
         if storage is None:
-            return _first_seen(tensor)
-        law = storage.read(Region.of(tensor))
+            return _first_seen(tensor, *block)
+        law = storage.read(Region.of(tensor, *block))
         if law.known and not law.is_constant and tensor.dim() > 1 and not tensor.is_contiguous():
             strides = tensor.stride()
             if list(strides) != sorted(strides, reverse=True):  # a transpose does not meet itself entry by entry
                 return replace(law, source=(law.source, strides))
         return law
 
-    def _write(self, tensor: torch.Tensor, law: Law) -> None:
+    def _write(self, tensor: torch.Tensor, law: Law, blocks: Sequence[tuple[tuple[Block, ...], Law]] = ()) -> None:
+        """``law`` for all of ``tensor``, or for each of the ``blocks`` that it consists of one of its own."""
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
             return
         key = storage_key(tensor)
         storage = self._storages.get(key)
         if storage is None:
             storage = self._storages[key] = Storage(tensor, law)
-            if Region.of(tensor).count >= storage.total:
-                return
-            storage.base = unknown(_FROM_OUTSIDE)
+            if Region.of(tensor).count < storage.total:
+                storage.base = unknown(_FROM_OUTSIDE)
         storage.write(Region.of(tensor), law)
+        for block, own in blocks:
+            storage.write(Region.of(tensor, *block), own)
 
     def _trunc_normal(
         self, tensor: torch.Tensor, mean: float, std: float, a: float, b: float, generator: Any = None
@@ -131,20 +132,22 @@ class InitRecorder(TorchDispatchMode):
         if func.namespace == "prim" or op.reshapes or views:
             return func(*args, **kwargs)
         bare = name.rstrip("_") if written is not None else name
-        parts = self._by_parts(op, bare, args, kwargs)
-        law = law_of_call(Call(op, bare, args, kwargs, self._law_of, self._seeds))
+        call = Call(op, bare, args, kwargs, self._law_of, self._seeds)
+        law = law_of_call(call)
+        blocks = self._blocks(call, written.shape) if written is not None else []
         out = func(*args, **kwargs)
-        if bare in ("clone", "copy", "_to_copy") and self._copy_patches(bare, args, out):
+        if bare in _COPIES and self._copy_patches(bare, args, out):
             return out
-        if parts is not None and self._write_parts(args[0], out, parts):
-            return out
+        if isinstance(out, torch.Tensor) and written is None:
+            blocks = self._blocks(call, out.shape)
         if bare in ("index_put", "_index_put_impl") and written is not None:
             self._index_put(args, law)
         elif written is not None:
-            self._write(written, law)
+            self._write(written, law, blocks)
         else:
             for position, part in enumerate(out if isinstance(out, (tuple, list)) else (out,)):
-                self._write(part, law if position == 0 else unknown(f"result {position} of {name}"))
+                own = (law, blocks) if position == 0 else (unknown(f"result {position} of {name}"),)
+                self._write(part, *own)
         return out
 
     def _copy_patches(self, name: str, args: tuple, out: torch.Tensor) -> bool:
@@ -155,43 +158,67 @@ class InitRecorder(TorchDispatchMode):
         old = self._storages.get(storage_key(source))
         if old is None or not (old.patches or old.scattered) or Region.of(source).count < old.total:
             return False
-        return self._write_parts(source, target, (old.base, dict(old.patches), list(old.scattered)))
-
-    def _by_parts(self, op: Op, name: str, args: tuple, kwargs: dict) -> Optional[Parts]:
-        """What an entrywise op makes of its first operand, each part of which was written differently: base, patches
-        and scattered entries; None where it is of one law, or other operands are not.
-        """
-        if torch.Tag.pointwise not in op.func.tags or not args or not isinstance(args[0], torch.Tensor):
-            return None
-        whole = args[0]
-        storage = self._storages.get(storage_key(whole))
-        if storage is None or not (storage.patches or storage.scattered) or Region.of(whole).count < storage.total:
-            return None
-        for other in (*args[1:], *kwargs.values()):
-            if isinstance(other, torch.Tensor) and storage_key(other) == storage_key(whole):
-                if (other.shape, other.stride()) != (whole.shape, whole.stride()):
-                    return None
-
-        def law(part: Law) -> Law:
-            def law_of(tensor: torch.Tensor) -> Law:
-                return part if storage_key(tensor) == storage_key(whole) else self._law_of(tensor)
-
-            return law_of_call(Call(op, name, args, kwargs, law_of, self._seeds))
-
-        patches = {region: (count, law(part)) for region, (count, part) in storage.patches.items()}
-        return law(storage.base), patches, [(count, law(part)) for count, part in storage.scattered]
-
-    def _write_parts(self, source: torch.Tensor, target: torch.Tensor, parts: Parts) -> bool:
-        """Write each part into ``target`` where it has the layout of ``source``."""
-        if (source.shape, source.stride()) != (target.shape, target.stride()):
+        self._write(target, old.base)
+        new = self._storages[storage_key(target)]
+        if Region.of(target).count < new.total:
             return False
-        base, patches, scattered = parts
-        self._write(target, base)
-        storage = self._storages[storage_key(target)]
-        if Region.of(target).count < storage.total:
-            return False
-        storage.base, storage.patches, storage.scattered = base, patches, scattered
+        new.base, new.patches, new.scattered = old.base, dict(old.patches), list(old.scattered)
         return True
+
+    def _blocks(self, call: Call, shape: torch.Size) -> list[tuple[tuple[Block, ...], Law]]:
+        """Blocks of what an op makes that have laws of their own; none where all of it has one law, or it is not known.
+
+        Entry by entry a block comes from the blocks at its place, also through broadcasting; joined parts are blocks.
+        """
+        if call.name in ("cat", "stack"):
+            found = self._joined(call, len(shape))
+        elif call.name in _COPIES or torch.Tag.pointwise in call.op.func.tags:
+            found = self._entrywise(call, shape)
+        else:
+            return []
+        first = found[0][1] if found else None
+        alike = all(first is not None and law.known and law.summary() == first.summary() for _, law in found)
+        return [] if alike else found
+
+    def _entrywise(self, call: Call, shape: torch.Size) -> list[tuple[tuple[Block, ...], Law]]:
+        given = call.args[1:] if call.name == "copy" else (*call.args, *call.kwargs.values())
+        cuts: dict[int, set[int]] = {}
+        for tensor in (arg for arg in given if isinstance(arg, torch.Tensor)):
+            own = self._cuts(tensor)
+            if own is None:
+                return []
+            for axis, places in own.items():
+                cuts.setdefault(axis + len(shape) - tensor.dim(), set()).update(places)
+
+        def read(box: tuple[Block, ...], tensor: torch.Tensor) -> Law:
+            at = [(axis + tensor.dim() - len(shape), start, length) for axis, start, length in box]
+            return self._law_of(tensor, *(block for block in at if block[0] >= 0 and tensor.shape[block[0]] > 1))
+
+        boxes = grid(cuts, shape) if cuts else []
+        return [(box, law_of_call(replace(call, law_of=partial(read, box)))) for box in boxes]
+
+    def _joined(self, call: Call, rank: int) -> list[tuple[tuple[Block, ...], Law]]:
+        found: list[tuple[tuple[Block, ...], Law]] = []
+        new, start = call.name == "stack", 0
+        axis = call.named.get("dim", 0) % rank
+        for part in call.args[0]:
+            if part.dim() + new != rank:
+                continue  # cat takes empty vectors beside anything
+            cuts = self._cuts(part)
+            if cuts is None:
+                return []
+            length = 1 if new else part.shape[axis]
+            for box in grid(cuts, part.shape):
+                moved = {a + (new and a >= axis): (first, size) for a, first, size in box}
+                first, size = moved.pop(axis, (0, length))
+                there = (*((a, *rest) for a, rest in moved.items()), (axis, start + first, size))
+                found.append((there, self._law_of(part, *box)))
+            start += length
+        return found
+
+    def _cuts(self, tensor: torch.Tensor) -> Optional[dict[int, set[int]]]:
+        storage = self._storages.get(storage_key(tensor)) if tensor.layout == torch.strided else None
+        return storage.cuts(tensor) if storage is not None else {}
 
     def _index_put(self, args: tuple, law: Law) -> None:
         """``w[rows, column] = value``: that many entries, wherever they are."""
@@ -212,8 +239,8 @@ class InitRecorder(TorchDispatchMode):
             self._storages[storage_key(target)].scattered.append((entries, law))
 
 
-def _first_seen(tensor: torch.Tensor, block: Optional[tuple[int, int, int]] = None) -> Law:
-    """The law of a tensor made outside the recorder: looked up where its entries exist and are few."""
+def _first_seen(tensor: torch.Tensor, *block: Block) -> Law:
+    """The law of a tensor, or a block, made outside the recorder: looked up where its entries exist and are few."""
     real: Optional[torch.Tensor] = tensor
     if isinstance(tensor, FakeTensor):
         real = tensor.constant
@@ -223,4 +250,6 @@ def _first_seen(tensor: torch.Tensor, block: Optional[tuple[int, int, int]] = No
     if real is None or not plain or real.is_meta or real.is_complex() or real.numel() > LARGEST_DATA:
         return unknown(_FROM_OUTSIDE)
     with _disable_current_modes():
-        return of_entries(real if block is None else real.narrow(*block), "data")
+        for along in block:
+            real = real.narrow(*along)
+        return of_entries(real, "data")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Optional
 
 import torch
 
 from tpcalc.trace.init.law import Law, blend, mixture, unknown
 
-__all__ = ["Region", "Storage", "storage_key"]
+__all__ = ["Block", "Region", "Storage", "grid", "storage_key"]
+
+#: Blocks of one tensor that are followed; what is in more of them counts as mixed.
+MOST_BLOCKS = 256
+#: A block of a tensor: the axis, where it starts, its length.
+Block = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,11 @@ class Region:
     dims: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, tensor: torch.Tensor, block: Optional[tuple[int, int, int]] = None) -> "Region":
-        """That of a tensor, or of a block of it: the axis, where it starts, its length."""
+    def of(cls, tensor: torch.Tensor, *blocks: "Block") -> "Region":
+        """That of a tensor, or of a block of it along one axis or several."""
         shape, strides, offset = list(tensor.shape), tensor.stride(), int(tensor.storage_offset())
-        if block is not None:
-            axis, start, shape[axis] = block
+        for axis, start, length in blocks:
+            shape[axis] = length
             offset += start * strides[axis]
         merged: list[tuple[int, int]] = []
         for size, stride in sorted(zip(shape, strides), key=lambda dim: -dim[1]):
@@ -51,6 +58,20 @@ class Region:
 
     def within(self, other: "Region") -> bool:
         return self == other or (other.is_interval and other.start <= self.start and self.stop <= other.stop)
+
+    def box(self, tensor: torch.Tensor) -> Optional[tuple[Block, ...]]:
+        """The block of ``tensor`` that these entries are; None if they are none."""
+        first, last = self.start - int(tensor.storage_offset()), self.stop - 1 - int(tensor.storage_offset())
+        found: list[Block] = []
+        strides = tensor.stride()
+        for axis in sorted(range(tensor.dim()), key=lambda axis: -strides[axis]):
+            size, stride = tensor.shape[axis], strides[axis]
+            if size > 1 and stride > 0:
+                (start, first), (end, last) = divmod(first, stride), divmod(last, stride)
+                if not 0 <= start <= end < size:
+                    return None
+                found.append((axis, start, end - start + 1))
+        return tuple(found) if math.prod(length for _, _, length in found) == self.count else None
 
     def apart(self, other: "Region") -> bool:
         """Surely no common entry."""
@@ -102,6 +123,21 @@ class Storage:
             if stop > start:
                 self.patches[Region(start, ((stop - start, 1),))] = (stop - start, law)
 
+    def cuts(self, tensor: torch.Tensor) -> Optional[dict[int, set[int]]]:
+        """Axis -> where laws change along it, so that each block in between has one law; None if that is not known."""
+        if self.scattered:
+            return None
+        whole, found = Region.of(tensor), dict[int, set[int]]()
+        for patch in self.patches:
+            if whole.within(patch) or whole.apart(patch):
+                continue
+            box = patch.box(tensor)
+            if box is None:
+                return None
+            for axis, start, length in box:
+                found.setdefault(axis, set()).update({start, start + length} - {0, tensor.shape[axis]})
+        return {axis: places for axis, places in found.items() if places}
+
     def read(self, region: Region) -> Law:
         if not self.patches and not self.scattered:
             return self.base
@@ -120,6 +156,17 @@ class Storage:
             return unknown("entries written at unknown places")
         share = min(sum(count for count, _ in self.scattered), region.count)
         return blend([(region.count - share, slabs), (share, mixture(self.scattered))])
+
+
+def grid(cuts: Mapping[int, Collection[int]], shape: Sequence[int]) -> list[tuple[Block, ...]]:
+    """The blocks between the cuts of each axis; none if they are more than :data:`MOST_BLOCKS`."""
+    if math.prod(len(places) + 1 for places in cuts.values()) > MOST_BLOCKS:
+        return []
+    along = []
+    for axis, places in sorted(cuts.items()):
+        ends = (0, *sorted(places), shape[axis])
+        along.append([(axis, start, stop - start) for start, stop in zip(ends, ends[1:])])
+    return list(product(*along))
 
 
 def memory_of(tensor: torch.Tensor) -> Any:
