@@ -349,6 +349,17 @@ def _(o):
     return [F.gelu(o.x), F.silu(o.x), F.mish(o.x), F.hardswish(o.x), F.elu(o.x), F.celu(o.x), F.selu(o.x)]
 
 
+@case("fake quantisation", orders=((0, 0), (H, H)))
+def _(o):
+    step, zero = o.x.detach().abs().amax() / 7, torch.zeros((), dtype=torch.int32)
+    steps, zeros = step.expand(o.x.shape[-1]), zero.expand(o.x.shape[-1])
+    return [
+        torch.fake_quantize_per_tensor_affine(o.x, step, zero, -8, 7),
+        torch.fake_quantize_per_channel_affine(o.x, steps, zeros, o.x.dim() - 1, -8, 7),
+        torch.fake_quantize_per_tensor_affine(o.x, 0.01, 0, -(2**20), 2**20),
+    ]
+
+
 @case("shrinkage", orders=((0, 0), (-H, -H)))
 def _(o):
     return [F.softshrink(o.x), F.hardshrink(o.x), F.threshold(o.x, 0.1, 0.0)]

@@ -3,7 +3,17 @@
 Importing this package registers every rule that ships with tpcalc.
 """
 
-from tpcalc.rules import contractions, creation, derivatives, elementwise, linalg, normalisers, reductions, views
+from tpcalc.rules import (
+    contractions,
+    creation,
+    derivatives,
+    elementwise,
+    linalg,
+    normalisers,
+    quantisation,
+    reductions,
+    views,
+)
 from tpcalc.rules.call import Call
 from tpcalc.rules.registry import REGISTRY, Registry, ignore, rule
 
@@ -18,6 +28,7 @@ __all__ = [
     "ignore",
     "linalg",
     "normalisers",
+    "quantisation",
     "reductions",
     "rule",
     "views",
