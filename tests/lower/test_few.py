@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -119,3 +121,31 @@ def test_what_flows_back_from_few_entries_is_not_summed_over_many(name):
 def test_a_sum_over_all_entries_is_one(name):
     rule = rules(ALL[name], "adamw")["d.weight"]
     assert (rule.b, rule.c) == (1, 1)
+
+
+class Codes(nn.Module):
+    """A dense vector made from few of n rows, without a bias, and a hidden layer and a readout behind it."""
+
+    def __init__(self, n, of):
+        super().__init__()
+        self.i, self.h, self.o = nn.Linear(6, n), nn.Linear(n, n, bias=False), nn.Linear(n, 5)
+        self.codes, self.of = nn.Parameter(torch.randn(n, n)), of
+
+    def forward(self, x):
+        return self.o(torch.relu(self.h(self.of(self.i(x)) @ self.codes)))
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda z: F.gumbel_softmax(z, hard=True),
+        lambda z: F.one_hot(z.argmax(-1), z.shape[-1]) * z,
+        lambda z: torch.zeros_like(z).scatter(-1, z.topk(3, -1).indices, 1.0) * z,
+    ],
+    ids=["gumbel", "one_hot", "top-k"],
+)
+def test_what_few_rows_make_has_all_its_entries(of):
+    """The rows sum over few entries, the layers behind over all n.  Measured with 0 for ``h``: slope +0.52."""
+    found = tpcalc.derive(tpcalc.trace(lambda n: (Codes(n, of), (POINTS,)), WIDTHS), "adamw")
+    exponents = {name: (found[name].b, found[name].c) for name in ("codes", "h.weight", "o.weight")}
+    assert exponents == {"codes": (0, 0), "h.weight": (Fraction(1, 2), 1), "o.weight": (1, 1)}

@@ -281,3 +281,31 @@ def test_packed_weights_that_need_no_slices(model_type, ends):
     rules = rules_of(hf_factory(model_type, overrides={"num_hidden_layers": "1"}), widths=(128, 256, 512))
     found = [rule for name, rule in rules.items() if name.endswith(ends)]
     assert len(found) == len(ends) and all((rule.b, rule.c, rule.slices) == (H, 1, ()) for rule in found)
+
+
+class Taken(nn.Module):
+    """Some of what ``m`` makes of n features."""
+
+    def __init__(self, n, of, more=0):
+        super().__init__()
+        self.i, self.m = nn.Linear(FEATURES, n), nn.Linear(n, n + more)
+        self.o, self.of = nn.Linear(n, 5), of
+
+    def forward(self, x):
+        return self.of(self, self.m(torch.relu(self.i(x))))
+
+
+def taken(of, more=0):
+    return rules_of(lambda n: (Taken(n, of, more), (points(),)))["m.weight"]
+
+
+@pytest.mark.parametrize("few", [lambda s, y: y[:, :5], lambda s, y: y[:, 0], lambda s, y: y.narrow(1, 2, 3)])
+def test_a_slice_that_is_an_output_is_a_readout(few):
+    """With b = 1/2 the output of a net of which only the first layer is trained moved by n^(+0.48)."""
+    rule = taken(few)
+    assert (rule.role, rule.b, rule.c) == ("output", 1, 1)
+
+
+def test_an_output_and_features_in_one_weight():
+    rule = taken(lambda s, y: (y[:, :6], s.o(y[:, 6:])), more=6)
+    assert slices(rule) == [(0, "0", "6", 1, 1), (0, "6", "n", H, 1)]

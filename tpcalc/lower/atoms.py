@@ -73,13 +73,13 @@ class Writer:
             flat = self.repeat(flat, self.growths[out], node)
         if isinstance(flat, Product):
             flat = regrouped(flat, self.recogniser, self.known, lambda part: self.emit(part, node, None))
-        flat = self.few.counted(flat)
+        whole, flat = flat, self.few.counted(flat)
         homogeneity = self.recogniser.homogeneous(flat)
         if out is None:
             out = self.new()
             self.growths[out] = self.growth_of(flat)
         self.recogniser.note(out, flat, homogeneity)
-        self.few.note(out, flat)
+        self.few.note(out, whole)  # of a sum that is counted as few the axes are gone all the same
         if self.known.issuperset(operands(flat)):
             self.known.add(out)
         self.atoms.append(Atom(out, flat, node))

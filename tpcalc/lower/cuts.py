@@ -138,7 +138,7 @@ class _Plan:
         """From what is wanted of a node's results to what must be cut before it."""
         refs, takes = tuple(node.refs), layout.takes
         self.want_columns(node, refs, layout)
-        if takes is not None and any(out in self.program.consumers for out in node.outputs):
+        if takes is not None and any(out in self.program.consumers or out in self.program.ends for out in node.outputs):
             whole, ends = self.program.values[refs[0]].shape, takes.ends(0)
             if len(node.outputs) == 1 and ends is not None and whole[-takes.axis].growth > 0:
                 found = _inner_pieces((takes.axis, *ends), self.pop(node.outputs[0]))
