@@ -1,1 +1,1 @@
-"""Small models that once came out wrong or were refused, with the rules of each: ``(init, learning rate)`` exponents."""
+"""Small models that once came out wrong or were refused, with the exponents of init and learning rate of each."""

@@ -114,7 +114,7 @@ class Rows(nn.Module):
 
 
 def rows_by_hand(*steps):
-    """A packed weight whose last rows get a smaller init (``"rows"``), before or after all of it is scaled (a number)."""
+    """A packed weight: its last rows get a smaller init (``"rows"``), all of it is scaled (a number)."""
 
     def setup(n):
         model, m = Rows(n), n / 64
