@@ -234,15 +234,17 @@ def several(layers: int) -> dict[str, str]:
 
 
 def kinds(field: str, *names: str) -> Callable[[int], dict[str, str]]:
-    return lambda layers: {"num_hidden_layers": str(layers), field: str([*names] * (layers // len(names)))}
+    return lambda layers: {field: str([*names] * (layers // len(names)))}
 
+
+alternating = kinds("layer_types", "linear_attention", "full_attention")
 
 #: Hugging Face types whose layers are packed, the fields of so many layers, and two depths.
 HYBRIDS: dict[str, tuple[Callable[[int], dict[str, str]], int, int]] = {
-    "mamba2": (several, 4, 8),
-    "granitemoehybrid": (kinds("layer_types", "linear_attention", "full_attention"), 4, 8),
+    "mamba2": (several, 2, 4),
+    "granitemoehybrid": (lambda layers: {**several(layers), **alternating(layers)}, 2, 4),
     "nemotron_h": (kinds("layers_block_type", "linear_attention", "moe", "full_attention", "mlp"), 4, 8),
-    "qwen3_next": (kinds("layer_types", "linear_attention", "full_attention"), 2, 4),
+    "qwen3_next": (lambda layers: {**several(layers), **alternating(layers)}, 2, 4),
     "bamba": (lambda layers: {**several(layers), "attn_layer_indices": str([*range(1, layers, 2)])}, 2, 4),
     "falcon_h1": (several, 1, 2),
 }
