@@ -284,19 +284,19 @@ def test_packed_weights_that_need_no_slices(model_type, ends):
 
 
 class Taken(nn.Module):
-    """Some of what ``m`` makes of n features."""
+    """Some of what ``m`` makes of n features, and a layer for six of them."""
 
     def __init__(self, n, of, more=0):
         super().__init__()
         self.i, self.m = nn.Linear(FEATURES, n), nn.Linear(n, n + more)
-        self.o, self.of = nn.Linear(n, 5), of
+        self.l, self.e, self.o, self.of = nn.Linear(n, n), nn.Linear(6, n), nn.Linear(n, 5), of
 
     def forward(self, x):
         return self.of(self, self.m(torch.relu(self.i(x))))
 
 
 def taken(of, more=0):
-    return rules_of(lambda n: (Taken(n, of, more), (points(),)))["m.weight"]
+    return rules_of(lambda n: (Taken(n, of, more), points()))["m.weight"]
 
 
 @pytest.mark.parametrize("few", [lambda s, y: y[:, :5], lambda s, y: y[:, 0], lambda s, y: y.narrow(1, 2, 3)])
@@ -309,3 +309,35 @@ def test_a_slice_that_is_an_output_is_a_readout(few):
 def test_an_output_and_features_in_one_weight():
     rule = taken(lambda s, y: (y[:, :6], s.o(y[:, 6:])), more=6)
     assert slices(rule) == [(0, "0", "6", 1, 1), (0, "6", "n", H, 1)]
+
+
+def behind(few):
+    return lambda s, y: s.o(torch.relu(s.l(y) + s.e(few(y))))
+
+
+@pytest.mark.parametrize(
+    "few",
+    [
+        lambda y: y.index_select(-1, torch.arange(6)),
+        lambda y: y[:, torch.tensor([0, 2, 4, 6, 8, 10])],
+        lambda y: y.gather(-1, torch.arange(6).expand(len(y), 6)),
+        lambda y: y.relu().index_select(-1, torch.arange(6)),
+    ],
+)
+def test_few_entries_picked_by_an_index_rule_over_all(few):
+    """With b = 1/2 what was picked moved by n^(+0.39), where only the first layer is trained."""
+    rule = taken(behind(few))
+    assert (rule.b, rule.c) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "all_of",
+    [
+        lambda y: y.index_select(-1, torch.arange(y.shape[-1]).flip(0)),
+        lambda y: y.gather(-1, y.argsort(-1)),
+        lambda y: y[torch.tensor([0, 0])].repeat(len(y) // 2 + 1, 1)[: len(y)],
+    ],
+)
+def test_all_entries_picked_by_an_index_keep_their_rule(all_of):
+    rule = taken(lambda s, y: s.o(torch.relu(s.l(all_of(y)))))
+    assert (rule.b, rule.c) == (H, 1)

@@ -16,6 +16,7 @@ from tpcalc.errors import FitError
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node
 from tpcalc.rules.layout import UNIT, Cut, Layout, Move, Shape, places
+from tpcalc.rules.structures import Gather
 
 #: An axis longer than this is not taken for a stack of packed blocks (q, k, v; the four gates).
 MOST_STACKED = 6
@@ -101,6 +102,7 @@ class _Plan:
             outs = [out for out in node.outputs if out is not None]
             for out in outs:
                 self.settle(out)
+            self.pick(node)
             if any(out in self.lost for out in outs):
                 self.lose(node, outs)
             wanted = self.wiring.has_pieces(node) or any(out in self.wanted for out in outs)
@@ -176,6 +178,21 @@ class _Plan:
         labels = layout.results[result]
         known = axis <= len(labels) and labels[-axis] is not None
         return layout.back(result, cut) or ([] if known else None)
+
+    def pick(self, node: Node) -> None:
+        """Finitely many entries of a growing axis that an index picks are taken apart, nobody knows which."""
+        values, (ref, *_), (out, *_) = self.program.values, (*node.refs, None), (*node.outputs, None)
+        if ref is None or out is None or values[out].growth >= values[ref].growth:
+            return
+        structure = self.wiring.registry.structure(node, values)[0]
+        if not isinstance(structure, Gather) or structure.x != ref:
+            return
+        layout, shape = self.wiring.layout(node), values[ref].shape
+        kept = {*layout.results[0]} - {None}
+        gone = [axis for axis in range(1, len(shape) + 1) if shape[-axis].growth > 0]
+        gone = [axis for axis in gone if layout.label(0, axis) not in kept]
+        if len(gone) == 1 and values[ref].growth - values[out].growth == shape[-gone[0]].growth:
+            self.lost[ref] = gone[0]
 
     def lose(self, node: Node, outs: Sequence[int]) -> None:
         """Follow an axis whose few entries of their own can't be told apart to the contraction that makes it."""
