@@ -48,7 +48,7 @@ from tpcalc.rules.structures import (
     View,
     operands,
 )
-from tpcalc.trace.record import observe
+from tpcalc.trace.record import Files, observe
 
 WIDTHS = (64, 512, 4096)
 #: For cases with n x n tensors.
@@ -191,6 +191,10 @@ def lowered(index: int):
     return lower(traced(index))
 
 
+#: The models of the cases keep nothing.
+KEPT = Files(())
+
+
 def measure(index: int, n: int, seed: int, orders, backward: bool) -> dict[tuple[str, int], float]:
     """(quantity, value id) -> rms."""
     program = traced(index)
@@ -218,10 +222,10 @@ def measure(index: int, n: int, seed: int, orders, backward: bool) -> dict[tuple
             sizes["change", vid] = rms(difference) if rms(difference) > 3e-6 * rms(tensor) else 0.0
 
     torch.manual_seed(seed)
-    observe(model, (data(),), first, backward=backward, seed=seeded)
+    observe(model, (data(),), first, backward=backward, seed=seeded, files=KEPT)
     update(model, orders)
     torch.manual_seed(seed)
-    observe(model, (data(),), second)
+    observe(model, (data(),), second, files=KEPT)
     return sizes
 
 

@@ -21,7 +21,7 @@ from tpcalc.errors import TpcalcError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Program
 from tpcalc.scaling.runtime import Multipliers
-from tpcalc.trace.record import Attributes, decomposed, find_loss, flex_decomposed, forgotten, observe, primary_outputs
+from tpcalc.trace.record import Attributes, Files, decomposed, find_loss, flex_decomposed, observe, primary_outputs
 from tpcalc.trace.target import call_factory
 
 #: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs
@@ -177,6 +177,7 @@ class Trainer:
         if self._listed is not None and not self._listed:
             raise TpcalcError("batch= is empty; give at least one batch of inputs")
         self._first: Any = None
+        self._files = Files()
         self._arranged = arrangements(probe.program, probe.values)
         self._needed = frozenset(vid for found in probe.uses.values() for use in found for vid in use.needed)
         self._copied = overwrites(probe.program)
@@ -196,7 +197,7 @@ class Trainer:
 
     def run(self, width: int, seed: int) -> Run:
         """Everything measured at one width and seed."""
-        with _threads(1 if self._small(width) else torch.get_num_threads()), forgotten(torch.Tensor):
+        with _threads(1 if self._small(width) else torch.get_num_threads()), self._files.without(torch.Tensor):
             return self._run(width, seed)
 
     def rounding(self, width: int, seed: int) -> dict[str, float]:
@@ -204,10 +205,10 @@ class Trainer:
 
         Such is that of a bias in front of a batch norm.  Empty where the code can't be run in float64.
         """
-        with forgotten(torch.Tensor):
+        with self._files.without(torch.Tensor):
             own = self._first_gradients(width, seed, exact=False)
         try:
-            with forgotten(torch.Tensor):
+            with self._files.without(torch.Tensor):
                 exact = self._first_gradients(width, seed, exact=True)
         except (RuntimeError, TypeError, ValueError):
             return {}
@@ -248,7 +249,7 @@ class Trainer:
     def _run(self, width: int, seed: int) -> Run:
         program, training = self.probe.program, self.training
         model, batches, loss = self._start(width, seed)
-        built = Attributes(model)
+        built = Attributes(model, self._files)
         parameters = dict(model.named_parameters(remove_duplicate=False))
         before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
         run = Run()
@@ -293,7 +294,7 @@ class Trainer:
     def descent(self, slower: float, width: int, seed: int) -> tuple[float, float, float]:
         """With learning rates times ``slower``, summed over the steps of a run: how far the loss of its batch falls,
         how far its gradients say that it falls, and how large it is."""
-        with forgotten(torch.Tensor):
+        with self._files.without(torch.Tensor):
             return self._descent(replace(self.training, slower=slower), width, seed)
 
     def _descent(self, training: Training, width: int, seed: int) -> tuple[float, float, float]:
@@ -341,7 +342,7 @@ class Trainer:
 
         buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         with _seeded(seed):
-            observe(model, inputs, callback, loss=self.loss)
+            observe(model, inputs, callback, loss=self.loss, files=self._files)
         with torch.no_grad():
             for buffer, old in buffers:
                 buffer.copy_(old)

@@ -9,7 +9,7 @@ from torch import nn
 from tpcalc.check import check
 from tpcalc.errors import TraceError
 from tpcalc.trace import trace
-from tpcalc.trace.record import Attributes
+from tpcalc.trace.record import Attributes, Files
 from tpcalc.trace.record.phantom import Phantom
 from tpcalc.trace.target import load_target
 
@@ -170,7 +170,7 @@ def test_a_file_that_is_no_module_is_looked_into(tmp_path):
 
 def test_what_was_kept_stands_again():
     model = Net(4, by_list)
-    built = Attributes(model)
+    built = Attributes(model, Files())
     model(X)
     model.kept = real = model.list[0]
     with built.standing():

@@ -5,7 +5,7 @@ already; :func:`observe` shows the numbers of a real model under the ids of its 
 :func:`decomposed` and :func:`seeded` are what these set around a run, :func:`op_of` tells the facts about an ATen op.
 """
 
-from tpcalc.trace.record.caches import Attributes, forgotten
+from tpcalc.trace.record.caches import Attributes, Files
 from tpcalc.trace.record.flex import flex_decomposed
 from tpcalc.trace.record.isolation import decomposed, seeded
 from tpcalc.trace.record.ops import Op, op_of
@@ -14,6 +14,6 @@ from tpcalc.trace.record.phantom import unwritten_numbers
 from tpcalc.trace.record.recorder import Observation, build, observe, record, record_real
 
 __all__ = [
-    "Attributes", "Observation", "Op", "build", "decomposed", "find_loss", "flex_decomposed", "forgotten", "observe",
+    "Attributes", "Files", "Observation", "Op", "build", "decomposed", "find_loss", "flex_decomposed", "observe",
     "op_of", "primary_outputs", "record", "record_real", "seeded", "unwritten_numbers",
 ]  # fmt: skip

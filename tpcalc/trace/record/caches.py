@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, Optional
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from tpcalc.trace.record.phantom import Phantom
 from tpcalc.trace.record.where import is_users
 
-__all__ = ["Attributes", "forgotten", "kept_apart"]
+__all__ = ["Attributes", "Files", "forgotten", "kept_apart"]
 
 _CACHED = type(lru_cache(lambda: None))
 MOST_KEPT = 1000
@@ -37,29 +37,27 @@ def forgotten(kind: type[torch.Tensor] = Phantom) -> Iterator[Callable[[torch.nn
     Cached functions of the user's own files start empty: what they had kept would be missing from a trace.  Gives a
     function to look into the files of a model, too, which are no modules of Python's (a file loaded by its path).
     """
-    files = _Files()
-    try:
+    files = Files()
+    with files.without(kind):
         yield files.add_those_of
-    finally:
-        files.drop(kind)
 
 
 @contextmanager
 def kept_apart(model: torch.nn.Module) -> Iterator[None]:
     """Plain attributes of the modules of ``model`` that hold traced tensors afterwards get back what they held."""
-    before = Attributes(model)
+    held = _Kept(model.modules())
     try:
         yield
     finally:
-        before.put_back(Phantom)
+        held.put_back(Phantom)
 
 
 class Attributes:
-    """Plain attributes of the modules of a model, and what files keep, as they are now."""
+    """Plain attributes of the modules of a model as they are now, and what its ``files`` keep."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, files: "Files") -> None:
         self._held = _Kept(model.modules())
-        self._files = _Files()
+        self._files = files
         self._files.add_those_of(model)
 
     @contextmanager
@@ -73,10 +71,6 @@ class Attributes:
             yield
         finally:
             later.put_back(torch.Tensor)
-
-    def put_back(self, kind: type[torch.Tensor]) -> None:
-        """Give attributes that hold a tensor of this kind what they held before."""
-        self._held.put_back(kind)
 
 
 class _Kept:
@@ -138,14 +132,17 @@ def _set(owner: Any, name: str, value: Any) -> None:
         vars(owner)[name] = value
 
 
-class _Files:
-    """What files keep: cached functions, and what names, classes, functions and objects hold."""
+class Files:
+    """What files keep, as it is now: cached functions, and what names, classes, functions and objects hold.
 
-    def __init__(self) -> None:
+    ``modules``: those to look into, by default all of the user's own, and the cached functions of libraries.
+    """
+
+    def __init__(self, modules: Optional[Iterable[Any]] = None) -> None:
         self._functions: list[tuple[Any, int]] = []
         self._kept = _Kept(())
         self._own: set[int] = set()
-        for module in list(sys.modules.values()):
+        for module in list(sys.modules.values()) if modules is None else modules:
             if not isinstance(module, ModuleType):
                 continue
             names, found = _seen.get(module, (None, ()))
@@ -177,6 +174,14 @@ class _Files:
         for cached in _cached(vars(owner)):
             cached.cache_clear()
             self._functions.append((cached, 0))
+
+    @contextmanager
+    def without(self, kind: type[torch.Tensor]) -> Iterator[None]:
+        """What they keep while this is held is dropped again, where it holds tensors of this kind."""
+        try:
+            yield
+        finally:
+            self.drop(kind)
 
     def drop(self, kind: type[torch.Tensor]) -> None:
         """Drop what has come since and holds a tensor of this kind."""

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawTrace
 from tpcalc.trace.inputs import example_inputs
-from tpcalc.trace.record.caches import forgotten, kept_apart
+from tpcalc.trace.record.caches import Files, forgotten, kept_apart
 from tpcalc.trace.record.isolation import as_written, decomposed, seeded, without_gc
 from tpcalc.trace.record.mode import Recording
 from tpcalc.trace.record.phantom import Phantom
@@ -106,15 +106,17 @@ def observe(
     loss: Optional[Loss] = None,
     backward: bool = False,
     seed: Optional[Seed] = None,
+    files: Optional[Files] = None,
 ) -> Observation:
     """Run a real model, calling ``callback(value_id, tensor)`` on every value, with the ids of :func:`record`.
 
     The callback must use the tensor at once: later in-place ops may overwrite it.  ``seed(path, output)``
     gives the gradient to put on each output where there is no loss; ones by default.  The model's
     weights are left as they are (their ``.grad`` too); its buffers are updated as in any forward pass.
+    ``files``: what the user's files keep, where that was looked at already.
     """
     recording = Recording(sources=False, measured=True, callback=callback)
-    with decomposed(), _apart(model), _standing_in(model, recording) as (weights, buffers):
+    with decomposed(), _apart(model, files), _standing_in(model, recording) as (weights, buffers):
         run = Run(recording, model, RawTrace(0))
         output = run.forward(weights, buffers, inputs, loss, seed)
         grads = run.backward() if backward else {}
@@ -146,10 +148,11 @@ def _unpack(result: Any, width: int) -> tuple[torch.nn.Module, Any, list[str]]:
 
 
 @contextmanager
-def _apart(model: torch.nn.Module) -> Iterator[None]:
+def _apart(model: torch.nn.Module, files: Optional[Files] = None) -> Iterator[None]:
     """Nothing that the model, or a file, keeps of what is traced outlasts this."""
-    with forgotten() as files, kept_apart(model):
-        files(model)
+    files = Files() if files is None else files
+    files.add_those_of(model)
+    with files.without(Phantom), kept_apart(model):
         yield
 
 
