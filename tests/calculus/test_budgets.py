@@ -75,7 +75,7 @@ def walk(
 ) -> Walk:
     facts = {X: x, Y: y, OUT: out}
     free = Freedom(dict(enumerate(hops)), shift or {}, facts)
-    return Walk(Lowered(None, (), 0, ()), facts, free, alignment, caps or {})
+    return Walk(Lowered(None, (), 0, ()), facts, free, alignment, caps or {}, {})
 
 
 def plain(demand: Demand) -> Demand:

@@ -141,7 +141,7 @@ def asked(structure: Structure, facts: Facts, demand: Demand, alignment: Alignme
         x: None if fact.trained is MINUS_INFINITY else 0 if fact.weight else 5 for x, fact in facts.items()
     }
     known = {**facts, OUT: law(structure, facts, alignment)}
-    walk = Walk(Lowered(None, (), 0, ()), known, Freedom(hops, {}, known), alignment, {})
+    walk = Walk(Lowered(None, (), 0, ()), known, Freedom(hops, {}, known), alignment, {}, {})
     DEMANDS.pass_on(Atom(OUT, structure, 0), demand, walk)
     return {
         x: Demand(min(d.init for d in found), min(d.change for d in found), True, "")
