@@ -69,6 +69,15 @@ CALLS: dict[str, list[Op]] = {
     "sub": [*both(torch.sub), lambda y, s: 1 - y],
     "rsub": [*both(torch.rsub), lambda y, s: torch.rsub(y, 1)],
     "mul": [*both(torch.mul), lambda y, s: y * y, lambda y, s: 2 * y],
+    "fake_quantize_per_tensor_affine_cachemask": one("fake_quantize_per_tensor_affine", 0.1, 0, -8, 7),
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams": [
+        lambda y, s: torch.fake_quantize_per_tensor_affine(y, torch.tensor(0.1), torch.tensor(0).int(), -8, 7)
+    ],
+    "fake_quantize_per_channel_affine_cachemask": [
+        lambda y, s: torch.fake_quantize_per_channel_affine(
+            y, torch.full(y.shape[:1], 0.1), torch.zeros(y.shape[:1]).int(), 0, -8, 7
+        )
+    ],
     "multiply": both(torch.multiply),
     "div.Tensor": [*both(torch.div), lambda y, s: y / 3],
     "div.Scalar": one("div", 3),

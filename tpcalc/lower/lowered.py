@@ -12,7 +12,7 @@ import networkx as nx
 from tpcalc.algebra.order import ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.program.ir import Node, Program, Weight
-from tpcalc.program.queries import downstream, first_met, reach
+from tpcalc.program.queries import first_met, reach
 from tpcalc.rules.structures import Atom, Centre, Contract, Guard, Scale, View, operands
 
 
@@ -109,9 +109,15 @@ class Lowered:
 
     @cached_property
     def from_inputs(self) -> frozenset[int]:
-        """Values of the forward pass that depend on the inputs."""
-        starts = [vid for vid, value in self.program.values.items() if value.kind == "input"]
-        return frozenset(downstream(self.flow, starts, lambda vid: True))
+        """Values of the forward pass that depend on the inputs, also by an index."""
+        found = set(self.program.inputs)
+        for node in self.program.nodes:
+            if node.phase == "forward" and not found.isdisjoint(node.refs):
+                found.update(out for out in node.outputs if out is not None)
+        for atom in self.atoms[: self.forward]:
+            if atom.out not in self.program.values and not found.isdisjoint(operands(atom.structure)):
+                found.add(atom.out)
+        return frozenset(found)
 
     def _operands(self, vid: int) -> tuple[int, ...]:
         return operands(self.maker[vid].structure) if vid in self.maker else ()

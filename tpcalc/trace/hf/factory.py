@@ -76,12 +76,9 @@ class HuggingFaceFactory:
         # transformers iterates over it where a type has several models
         config.architectures = config.architectures or []
         subs = sub_configs(config)
-        for owner, each in (("", config), *((f"{name}.", sub) for name, sub in subs.items())):
+        for each in (config, *subs.values()):
             if getattr(each, "use_cache", None):
                 each.use_cache = False
-            for field in [name for name, value in vars(each).items() if name.endswith("layerdrop") and value]:
-                setattr(each, field, 0.0)
-                self._say(f"{owner}{field} of {self.__name__} is taken as 0: {_LAYERDROP}")
             if hasattr(each, "_experts_implementation"):
                 each._experts_implementation = "batched_mm"
         return config
@@ -96,9 +93,6 @@ class HuggingFaceFactory:
             model = build(config, self.__name__, width)
             model.train()
             return model, example_inputs(model, config)
-
-
-_LAYERDROP = "layers that training drops at random (LayerDrop) are all traced, as under dropout"
 
 
 def _literal(value: Any) -> Any:
