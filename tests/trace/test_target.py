@@ -124,7 +124,7 @@ def linear(width):
         (lambda m: (m, torch.ones(1)), tuple),
         (lambda m: (m, {"x": torch.ones(1)}), dict),
         (lambda m: (m, None), None),
-        (lambda m: (m, (torch.ones(1),), {}), dict),
+        (lambda m: (m, (torch.ones(1),), {}), tuple),
     ],
 )
 def test_good_returns(returned, inputs):
@@ -140,8 +140,8 @@ def test_arguments_and_keyword_arguments_are_both_by_name():
 
     model, inputs = call_factory(lambda width: (Two(), (1, 2), {"scale": 3}), 8)
     assert inputs == {"x": 1, "y": 2, "scale": 3} and model(**inputs) == 7
-    with pytest.raises(TargetError, match="returned 3 things"):
-        call_factory(lambda width: (Two(), (1, 2, 3, 4), {}), 8)
+    with pytest.raises(TargetError, match="returned 4 arguments and keyword arguments for a forward that names 2"):
+        call_factory(lambda width: (Two(), (1, 2, 3, 4), {"scale": 3}), 8)
 
 
 @pytest.mark.parametrize(
