@@ -497,7 +497,6 @@ class Branching(nn.Module):
         (lambda: (nn.Sequential(nn.Linear(8, 8), nn.Linear(9, 9)), (torch.ones(2, 8),)), "at width 8 in 1; check"),
         (lambda: (nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(9)), (torch.ones(2, 8),)), "at width 8 in 1; check"),
         (lambda: (nn.Linear(8, 8).requires_grad_(False), (torch.ones(2, 8),)), "is differentiable"),
-        (lambda: (nn.Embedding(8, 8, sparse=True), (torch.ones(2).long(),)), "sparse"),
     ],
 )
 def test_errors_name_the_place(factory, words):
