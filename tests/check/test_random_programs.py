@@ -43,7 +43,7 @@ from tpcalc.optimizers import LAWS
 EXAMPLES = int(os.environ.get("TPCALC_RANDOM", "20"))
 
 
-#: Programs that exceed their predictions (docs/theory.md): the largest entries of many, scaled, beside attention, in one
+#: Programs that exceed their predictions (docs/theory.md): the largest of many entries, scaled, beside attention, in one
 #: join, whose update moves by n^0.86 where n^1/2 is predicted.
 UNSOLVED = (
     (
