@@ -43,8 +43,8 @@ from tpcalc.optimizers import LAWS
 EXAMPLES = int(os.environ.get("TPCALC_RANDOM", "20"))
 
 
-#: Programs that exceed their predictions (docs/theory.md): the largest of many entries, scaled, beside attention, in one
-#: join, whose update moves by n^0.86 where n^1/2 is predicted.
+#: Programs that exceed their predictions (docs/theory.md): a join of the largest of many entries, scaled, with
+#: attention, whose update moves by n^0.86 where n^1/2 is predicted.
 UNSOLVED = (
     (
         (
