@@ -41,7 +41,7 @@ def test_code_that_keeps_the_parameter_itself_is_refused(how, op):
     def factory(width):
         return Kept(width, how), (tokens(),)
 
-    message = rf"(readout|embed)\.weight is read past its multiplier by aten\.{op}\..* in test_reached\.py:\d+, where the code"
+    message = rf"(readout|embed)\.weight is read past its multiplier by aten\.{op}\..* in test_reached\.py:\d+, where"
     with pytest.raises(ScalingError, match=message):
         tpcalc.scale(factory, BASE, TARGET, gauge="mup")
     tpcalc.scale(factory, BASE, TARGET)
