@@ -406,10 +406,10 @@ def moved_factor(s: st.Product | st.Contract, share: Share, search: Search) -> I
     """LoRA's B A, a gain times a direction: the factor that moved, the first one for the init."""
     x, y = search.facts[s.x], search.facts[s.y]
     of_x, of_y = x.change + y.trained, y.change + x.trained
-    first = search.facts[s.x].is_weight
+    first = x.is_weight
     if first:
         yield Share(s.x, share.init, share.change if of_x >= y.change + x.init else MINUS_INFINITY)
-    if search.facts[s.y].is_weight:
+    if y.is_weight:
         moved = of_y >= x.change + y.init
         yield Share(s.y, MINUS_INFINITY if first else share.init, share.change if moved else MINUS_INFINITY)
 

@@ -244,22 +244,26 @@ def relative(demand: Demand, walk: Walk, atom: Atom) -> Order:
     return by + (max(excess, ZERO) if demand.tight else excess)
 
 
+def of_its_size(vid: Id, demand: Demand, walk: Walk, atom: Atom) -> Order:
+    """By how much a weight may change of which only what it changes relative to its size counts."""
+    fact = walk.facts[vid]
+    return max_order(fact.init, fact.trained) + min(relative(demand, walk, atom), ZERO)
+
+
 @DEMANDS.law(st.Discrete)
 def discrete(s: st.Discrete, demand: Demand, walk: Walk, atom: Atom) -> None:
     """No gradient passes: whatever enters, less of it is the same.  The update of a weight counts relative to it."""
     if walk.facts[atom.out].is_weight:
         for x in s.xs:
             if walk.facts[x].is_weight:
-                own = max_order(walk.facts[x].init, walk.facts[x].trained)
-                walk.ask(x, demand._replace(init=ZERO, change=own + min(relative(demand, walk, atom), ZERO)))
+                walk.ask(x, demand._replace(init=ZERO, change=of_its_size(x, demand, walk, atom)))
 
 
 @DEMANDS.law(st.Normalise, unasked=True)
 def normalise(s: st.Normalise, demand: Optional[Demand], walk: Walk, atom: Atom) -> None:
     """The size of what enters is free (0); of a normalised weight the update counts relative to that."""
     if demand is not None and walk.facts[atom.out].is_weight and demand.use is not None:
-        own = max_order(walk.facts[s.x].init, walk.facts[s.x].trained)
-        change = own + min(relative(demand, walk, atom), ZERO)
+        change = of_its_size(s.x, demand, walk, atom)
         walk.ask(s.x, Demand(ZERO, change, False, NORM, atom, demand.use, demand.partner))
     else:
         walk.ask(s.x, Demand(ZERO, ZERO, False, NORM, atom))

@@ -38,14 +38,14 @@ class Settings:
             )
         if self.steps < 1 or not self.seeds:
             raise TpcalcError("a check needs at least one step and one seed")
-        for name, value, least in (
-            ("lr", self.lr, "more than 0"),
-            ("tolerance", self.tolerance, "more than 0"),
-            ("weight decay", self.weight_decay, "0 or more"),
-            ("eps", self.eps, "0 or more"),
+        for name, value, may_be_zero in (
+            ("lr", self.lr, False),
+            ("tolerance", self.tolerance, False),
+            ("weight decay", self.weight_decay, True),
+            ("eps", self.eps, True),
         ):
-            fits = value is None or (math.isfinite(value) and (value > 0 or (value == 0 and least == "0 or more")))
-            if not fits:
+            if value is not None and not (math.isfinite(value) and (value > 0 or (may_be_zero and value == 0))):
+                least = "0 or more" if may_be_zero else "more than 0"
                 raise TpcalcError(f"{name} {value:g} tells nothing about training; give a finite number, {least}")
 
     @property

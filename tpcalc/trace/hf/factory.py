@@ -75,17 +75,12 @@ class HuggingFaceFactory:
             ) from error
         # transformers iterates over it where a type has several models
         config.architectures = config.architectures or []
-        subs = sub_configs(config)
-        for each in (config, *subs.values()):
+        for each in (config, *sub_configs(config).values()):
             if getattr(each, "use_cache", None):
                 each.use_cache = False
             if hasattr(each, "_experts_implementation"):
                 each._experts_implementation = "batched_mm"
         return config
-
-    def _say(self, note: str) -> None:
-        if note not in self.assumptions:
-            self.assumptions.append(note)
 
     def __call__(self, width: int) -> tuple[Any, dict[str, Any]]:
         config = self.config(width)

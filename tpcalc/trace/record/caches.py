@@ -7,7 +7,7 @@ back when a trace ends.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from types import FunctionType, ModuleType
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from tpcalc.trace.record.phantom import Phantom
 from tpcalc.trace.record.where import is_users
 
-__all__ = ["Attributes", "Files", "forgotten", "kept_apart"]
+__all__ = ["Attributes", "Files", "kept_apart"]
 
 _CACHED = type(lru_cache(lambda: None))
 MOST_KEPT = 1000
@@ -28,18 +28,6 @@ MOST_KEPT = 1000
 
 _seen: WeakKeyDictionary[ModuleType, tuple[int, list[Any]]] = WeakKeyDictionary()
 """Of modules of libraries: how many names they had when they were searched, and their cached functions."""
-
-
-@contextmanager
-def forgotten(kind: type[torch.Tensor] = Phantom) -> Iterator[Callable[[torch.nn.Module], None]]:
-    """Tensors of this kind that files, their classes, functions and objects keep while this is held are dropped again.
-
-    Cached functions of the user's own files start empty: what they had kept would be missing from a trace.  Gives a
-    function to look into the files of a model, too, which are no modules of Python's (a file loaded by its path).
-    """
-    files = Files()
-    with files.without(kind):
-        yield files.add_those_of
 
 
 @contextmanager
@@ -135,6 +123,7 @@ def _set(owner: Any, name: str, value: Any) -> None:
 class Files:
     """What files keep, as it is now: cached functions, and what names, classes, functions and objects hold.
 
+    Cached functions of the user's own files start empty: what they had kept would be missing from a trace.
     ``modules``: those to look into, by default all of the user's own, and the cached functions of libraries.
     """
 
@@ -155,7 +144,7 @@ class Files:
                 self._functions.append((cached, cached.cache_info().misses))
 
     def add_those_of(self, model: torch.nn.Module) -> None:
-        """Look into the files of the classes of a model, too."""
+        """Look into the files of the classes of a model, too, which may be no modules of Python's (loaded by path)."""
         for kind in {type(module) for module in model.modules()}:
             names = getattr(kind.__dict__.get("forward"), "__globals__", None)
             if names is not None and id(names) not in self._own and _is_file_of_own(names.get("__file__")):

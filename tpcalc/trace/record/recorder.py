@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawTrace
 from tpcalc.trace.inputs import example_inputs
-from tpcalc.trace.record.caches import Files, forgotten, kept_apart
+from tpcalc.trace.record.caches import Files, kept_apart
 from tpcalc.trace.record.isolation import as_written, decomposed, seeded, without_gc
 from tpcalc.trace.record.mode import Recording
 from tpcalc.trace.record.phantom import Phantom
@@ -51,10 +51,11 @@ def record(
     Raises TraceError where the model can't be recorded.
     """
     recording = Recording(sources=sources)
-    with decomposed(), seeded(), without_gc(), forgotten() as files:
+    files = Files()
+    with decomposed(), seeded(), without_gc(), files.without(Phantom):
         with recording, building if building is not None else nullcontext() as laws:
             model, inputs, said = _unpack(call(), width)
-        files(model)
+        files.add_those_of(model)
         recording.law_of = getattr(laws, "law_of", None)
         trace = RawTrace(width, init=laws.laws(model) if laws is not None else {}, assumptions=said)
         run = Run(recording, model, trace)
@@ -85,7 +86,7 @@ def record_real(
 
 def build(call: Callable[[], Any], building: AbstractContextManager) -> Any:
     """What ``call()`` makes on phantom tensors, of any size, with the context manager ``building`` held meanwhile."""
-    with decomposed(), seeded(), without_gc(), forgotten(), Recording(sources=False), building:
+    with decomposed(), seeded(), without_gc(), Files().without(Phantom), Recording(sources=False), building:
         return call()
 
 
