@@ -1,20 +1,14 @@
 """The command line: arguments only.
 
 Each verb is one function that turns its arguments into calls of the library and hands the text to
-:func:`_emit`.  The library is imported inside them, so that ``--help`` does not wait for it.
+:func:`~tpcalc.terminal.emit`.  The library is imported inside them, so that ``--help`` does not wait for it.
 :func:`main` turns every error into one sentence on stderr and exit code 2.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import shutil
 import sys
-import traceback
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -26,15 +20,15 @@ from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.derive.gauge import GAUGES, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
-from tpcalc.files import check_writable, write_atomic
+from tpcalc.files import check_writable
 from tpcalc.optimizers import recipe
 from tpcalc.report import FORMATS, render
+from tpcalc.terminal import columns, emit, fail, library
 
 if TYPE_CHECKING:
     from tpcalc.program.ir import Program
 
 EXIT_FINDINGS = 1
-EXIT_ERROR = 2
 
 app = typer.Typer(
     help=(
@@ -69,7 +63,13 @@ Target = Annotated[
         help="The model: file.py:callable, package.module:callable, or hf:<model_type> for a Hugging Face config.",
     ),
 ]
-Widths = Annotated[str, typer.Option("--widths", help="Three or more widths to trace at, separated by commas.")]
+Widths = Annotated[
+    Optional[str],
+    typer.Option(
+        "--widths",
+        help="Three or more widths to trace at, separated by commas [default: 128,256,512; of hf: targets what fits].",
+    ),
+]
 Optimizer = Annotated[
     str,
     typer.Option(
@@ -99,8 +99,6 @@ Loss = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
-DEFAULT_WIDTHS = "128,256,512"
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -122,7 +120,7 @@ def _options(
 ) -> None:
     """Options of the program itself."""
     if plugin:
-        with _library(None):
+        with library(None):
             from tpcalc.trace.target import load_plugin
 
             for path in plugin:
@@ -132,7 +130,7 @@ def _options(
 @app.command()
 def table(
     target: Target,
-    widths: Widths = DEFAULT_WIDTHS,
+    widths: Widths = None,
     optimizer: Optimizer = "adamw",
     gauge: Annotated[
         Optional[str],
@@ -147,6 +145,9 @@ def table(
         ),
     ] = "derived",
     alignment: Alignment = "full",
+    explain_config: Annotated[
+        bool, typer.Option("--explain-config", help="Print instead how each size of an hf: config follows the width.")
+    ] = False,
     format: Annotated[str, _choice(FORMATS["table"], "--format", "How to print the table.")] = "text",
     overrides: Overrides = None,
     scale: Scale = None,
@@ -155,21 +156,24 @@ def table(
     debug: Debug = False,
 ) -> None:
     """Print the scaling table of a model: one row for each weight, repeated blocks folded."""
-    with _library(output):
+    with library(output):
         from tpcalc.derive import derive
 
-        how = recipe(optimizer)  # before anything slow
-        program = _trace(target, widths, overrides, scale, loss)
-        rules = derive(program, how, alignment=alignment, gauge=gauge, parametrization=parametrization)
-    on_terminal = format == "text" and output is None and sys.stdout.isatty()
-    options = {"width": shutil.get_terminal_size().columns} if on_terminal else {}
-    _emit(render("table", format, rules, **options), output)
+        result: Any
+        if explain_config:
+            kind, format = "config", "text"
+            result, _ = _factory(target, widths, overrides, scale)
+        else:
+            kind, how = "table", recipe(optimizer)  # before anything slow
+            program = _trace(target, widths, overrides, scale, loss)
+            result = derive(program, how, alignment=alignment, gauge=gauge, parametrization=parametrization)
+    emit(render(kind, format, result, **columns(format, output)), output)
 
 
 @app.command()
 def trace(
     target: Target,
-    widths: Widths = DEFAULT_WIDTHS,
+    widths: Widths = None,
     format: Annotated[str, _choice(FORMATS["program"], "--format", "How to print the program.")] = "text",
     overrides: Overrides = None,
     scale: Scale = None,
@@ -178,16 +182,16 @@ def trace(
     debug: Debug = False,
 ) -> None:
     """Print the tensor program of a model: one line for each operation, forward and backward."""
-    with _library(output):
+    with library(output):
         program = _trace(target, widths, overrides, scale, loss)
-    _emit(render("program", format, program), output)
+    emit(render("program", format, program), output)
 
 
 @app.command()
 def explain(
     target: Target,
     weight: Annotated[str, typer.Argument(metavar="WEIGHT", help="Full name of a parameter.")],
-    widths: Widths = DEFAULT_WIDTHS,
+    widths: Widths = None,
     optimizer: Optimizer = "adamw",
     gauge: Gauge = "init",
     alignment: Alignment = "full",
@@ -198,20 +202,26 @@ def explain(
     debug: Debug = False,
 ) -> None:
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
-    with _library(output):
+    with library(output):
         from tpcalc.derive.explain import explain as explained
 
         how = recipe(optimizer)
         program = _trace(target, widths, overrides, scale, loss)
         explanation = explained(program, weight, how, alignment=alignment, gauge=gauge)
-    _emit(str(explanation), output)
+    emit(str(explanation), output)
 
 
 @app.command()
 def export(
     target: Target,
-    base: Annotated[int, typer.Option("--base", help="The width at which the hyperparameters were tuned.")],
     target_width: Annotated[int, typer.Option("--target", help="The width to train at.")],
+    base: Annotated[
+        Optional[int],
+        typer.Option(
+            "--base",
+            help="The width at which the hyperparameters were tuned [default: that of the file of hf:./config.json].",
+        ),
+    ] = None,
     widths: Annotated[
         Optional[str],
         typer.Option("--widths", help="Widths to trace at besides --base and --target [default: 2 and 4 times base]."),
@@ -225,16 +235,19 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write exact multipliers for training at another width, as JSON."""
-    with _library(output):
+    with library(output):
         from tpcalc.scaling import scale as scaled
         from tpcalc.scaling.compute import traced_widths
-        from tpcalc.trace.target import parse_widths
+        from tpcalc.trace.target import parse_widths, saved_base
 
         how = recipe(optimizer)
+        base = saved_base(target) if base is None else base
+        if base is None:
+            raise TpcalcError("--base is missing: give the width at which the hyperparameters were tuned")
         traced = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
-        factory = _factory(target, traced, overrides, scale)
+        factory, _ = _factory(target, ",".join(map(str, traced)), overrides, scale)
         result = scaled(factory, base, target_width, how, traced, gauge=gauge, loss=_load(loss))
-    _emit(json_text(result.document), output, result.sites)
+    emit(json_text(result.document), output, result.sites)
 
 
 @app.command()
@@ -244,12 +257,12 @@ def codegen(
     debug: Debug = False,
 ) -> None:
     """Write a stand-alone Python file (torch only) that applies exported multipliers."""
-    with _library(output):
+    with library(output):
         from tpcalc.scaling import Scaling
         from tpcalc.scaling.codegen import codegen as generated
 
         result = Scaling.load(multipliers)
-    _emit(generated(result), output, result.sites)
+    emit(generated(result), output, result.sites)
 
 
 @app.command()
@@ -282,23 +295,21 @@ def check(
     debug: Debug = False,
 ) -> int:
     """Train for a few steps at several widths and compare what is measured with what is predicted."""
-    with _library(output):
+    with library(output):
         from tpcalc.check import check as checked
         from tpcalc.report.plots import check_plot, require_matplotlib
-        from tpcalc.trace.target import parse_widths
 
         if plot is not None:
             check_writable(plot)
             require_matplotlib()
-        parsed = parse_widths(widths)
-        factory = _factory(target, parsed, overrides, scale)
+        factory, parsed = _factory(target, widths, overrides, scale)
         run = partial(checked, factory, parsed, optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
         run = partial(run, batch=_load(batch), loss=_load(loss), progress=True)
         result = run(parametrization=parametrization)
         if plot is not None:
             others = (run(parametrization=other) for other in PARAMETRIZATIONS if other != parametrization)
             check_plot(sorted((result, *others), key=lambda r: r.parametrization, reverse=True), plot)
-    _emit(render("check", format, result), output)
+    emit(render("check", format, result), output)
     return 0 if result.ok else EXIT_FINDINGS
 
 
@@ -314,7 +325,7 @@ def verify(
             ),
         ),
     ],
-    widths: Widths = DEFAULT_WIDTHS,
+    widths: Widths = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too.")] = False,
     format: Annotated[str, _choice(FORMATS["verify"], "--format", "How to print the report.")] = "text",
     loss: Loss = None,
@@ -322,13 +333,13 @@ def verify(
     debug: Debug = False,
 ) -> int:
     """Check a hand-written parametrization, someone's own init and optimizer groups, at infinite width."""
-    with _library(output):
-        from tpcalc.trace.target import parse_widths
+    with library(output):
+        from tpcalc.trace.target import DEFAULT_WIDTHS, parse_widths
         from tpcalc.verify import verify as verified
 
-        report = verified(_load(target), parse_widths(widths), loss=_load(loss))
+        report = verified(_load(target), DEFAULT_WIDTHS if widths is None else parse_widths(widths), loss=_load(loss))
     options = {"file": target.rpartition(":")[0]} if format == "github" else {}
-    _emit(render("verify", format, report, **options), output)
+    emit(render("verify", format, report, **options), output)
     return report.exit_code(strict)
 
 
@@ -341,18 +352,17 @@ def print_schema(
     debug: Debug = False,
 ) -> None:
     """Print the JSON Schema of a document that --format json prints or export writes."""
-    _emit(json_text(schema(document)), output)
+    emit(json_text(schema(document)), output)
 
 
 def _trace(
-    target: str, widths: str, overrides: Optional[list[str]], scale: Optional[str], loss: Optional[str]
+    target: str, widths: Optional[str], overrides: Optional[list[str]], scale: Optional[str], loss: Optional[str]
 ) -> Program:
     """The program of a target given on the command line."""
     from tpcalc.trace import trace
-    from tpcalc.trace.target import parse_widths
 
-    parsed = parse_widths(widths)
-    return trace(_factory(target, parsed, overrides, scale), parsed, loss=_load(loss))
+    factory, parsed = _factory(target, widths, overrides, scale)
+    return trace(factory, parsed, loss=_load(loss))
 
 
 def _load(target: Optional[str]) -> Any:
@@ -363,18 +373,16 @@ def _load(target: Optional[str]) -> Any:
 
 
 def _factory(
-    target: str, widths: Sequence[int], overrides: Optional[list[str]], scale: Optional[str]
-) -> Callable[[int], Any]:
-    kind, _, model_type = target.partition(":")
-    if kind == "hf":
-        from tpcalc.trace.hf import hf_factory
+    target: str, widths: Optional[str], overrides: Optional[list[str]], scale: Optional[str]
+) -> tuple[Callable[[int], Any], tuple[int, ...]]:
+    """The factory of a target and the widths to trace it at."""
+    from tpcalc.trace.target import DEFAULT_WIDTHS, factory_of, parse_widths
 
-        growing = "head_dim" if scale == "head-dim" else "heads"
-        return hf_factory(model_type, overrides=_parse_overrides(overrides or ()), scale=growing, widths=widths)
-    if overrides or scale is not None:
-        option = "--set" if overrides else "--scale"
-        raise TpcalcError(f"{option} works only with hf: targets, not with {target}; drop it or change the factory")
-    return _load(target)
+    parsed = None if widths is None else parse_widths(widths)
+    growing = None if scale is None else scale.replace("-", "_")
+    factory = factory_of(target, parsed, _parse_overrides(overrides or ()), growing)
+    chosen: Any = getattr(factory, "widths", None) if target.startswith("hf:") else None
+    return factory, parsed or chosen or DEFAULT_WIDTHS
 
 
 def _parse_overrides(assignments: Sequence[str]) -> dict[str, str]:
@@ -383,40 +391,6 @@ def _parse_overrides(assignments: Sequence[str]) -> dict[str, str]:
         if assignment.find("=") < 1:
             raise TpcalcError(f"--set {assignment} is no assignment; write --set field=value")
     return dict(assignment.split("=", 1) for assignment in assignments)
-
-
-@contextlib.contextmanager
-def _library(output: Optional[str]) -> Iterator[None]:
-    """Run the library and the user's factory: their prints go to stderr, their warnings nowhere."""
-    if output is not None:
-        check_writable(output)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-def _emit(text: str, output: Optional[str], warnings: Iterable[str] = ()) -> None:
-    """Write a finished text, with a final newline, to ``output`` or to standard output."""
-    for sentence in warnings:
-        print("warning:", sentence, file=sys.stderr)
-    text = text if text.endswith("\n") else text + "\n"
-    if output is not None:
-        write_atomic(output, text)
-        return
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has seen enough; keep the interpreter's last flush quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
@@ -428,11 +402,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except usage_error as error:
-        _fail(_usage_sentence(error), arguments)
+        fail(_usage_sentence(error), arguments)
     except TpcalcError as error:
-        _fail(str(error), arguments)
+        fail(str(error), arguments)
     except Exception as error:
-        _fail(f"internal error: {type(error).__name__}: {error} (rerun with --debug to see where)", arguments)
+        fail(f"internal error: {type(error).__name__}: {error} (rerun with --debug to see where)", arguments)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -441,10 +415,3 @@ def _usage_sentence(error: Any) -> str:
     command = error.ctx.command_path if error.ctx is not None else "tpcalc"
     message = error.format_message().replace("Value error, ", "").rstrip(".")
     return f"{message}; see {command} --help"
-
-
-def _fail(sentence: str, arguments: Sequence[str]) -> None:
-    if "--debug" in arguments:
-        traceback.print_exc()
-    print("error:", " ".join(sentence.split()), file=sys.stderr)
-    sys.exit(EXIT_ERROR)

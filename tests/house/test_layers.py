@@ -38,6 +38,7 @@ LAYERS = (
     "scaling",
     "check",
     "report",
+    "terminal",
     "cli",
     "__main__",
     "__init__",
