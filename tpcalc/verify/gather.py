@@ -19,8 +19,10 @@ from tpcalc.program.raw import RawTrace
 from tpcalc.trace.align import align
 from tpcalc.trace.init import InitRecorder, measured_law
 from tpcalc.trace.record import record, record_real, seeded, unwritten_numbers
-from tpcalc.trace.target import call_factory, parse_widths
-from tpcalc.verify.live import EXPECTS, Built, Live, read, step_schedulers, unpack
+from tpcalc.trace.target import call_factory, name_of, parse_widths
+from tpcalc.verify.built import EXPECTS, Built, unpack
+from tpcalc.verify.live import Live, read
+from tpcalc.verify.schedules import Watch, follow, named
 
 FAKE, REAL = "fake tensors", "real small instances"
 #: A measured standard deviation this many standard errors from the recorded one contradicts it.
@@ -89,13 +91,16 @@ def gather(setup: Callable[[int], Any], widths: Sequence[int], loss: Loss = None
 
 
 def _build(setup: Callable[[int], Any], width: int) -> tuple[Built, Live]:
-    name = getattr(setup, "__name__", type(setup).__name__)
+    name = name_of(setup)
     call = f"{name}({width})"
 
     def factory(width: int) -> Any:
-        built = unpack(setup(width), call)
-        step_schedulers(built)
-        held.append((built, read(built)))
+        watch = Watch()
+        with watch.watching():
+            result = setup(width)
+        built = unpack(result, call)
+        courses = follow(built, watch)
+        held.append((built, read(built, courses, named(built, watch))))
         return built.model, built.inputs
 
     held: list[tuple[Built, Live]] = []
