@@ -15,6 +15,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -327,9 +328,10 @@ def verify(
         from tpcalc.verify import verify as verified
 
         report = verified(_load(target), parse_widths(widths), loss=_load(loss))
+        report = replace(report, name=target.rpartition(":")[2], strict=strict)
     options = {"file": target.rpartition(":")[0]} if format == "github" else {}
     _emit(render("verify", format, report, **options), output)
-    return report.exit_code(strict)
+    return report.exit_code()
 
 
 @app.command("schema")
@@ -427,6 +429,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         code = app(args=arguments or ["--help"], prog_name="tpcalc", standalone_mode=False)
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as error:
+        _fail(
+            f"the code of the target called sys.exit({error.code!r}); guard it by if __name__ == '__main__'", arguments
+        )
     except usage_error as error:
         _fail(_usage_sentence(error), arguments)
     except TpcalcError as error:

@@ -250,7 +250,12 @@ class _Aligner:
         for raws in zip(*(trace.weights for trace in self.traces)):
             first = raws[0]
             for width, raw in zip(self.widths[1:], raws[1:]):
-                if (raw.value, raw.trainable, raw.grad, raw.slope) != (first.value, first.trainable, first.grad, first.slope):
+                if (raw.value, raw.trainable, raw.grad, raw.slope) != (
+                    first.value,
+                    first.trainable,
+                    first.grad,
+                    first.slope,
+                ):
                     raise self._different(
                         f"weight {first.names[0]} is used or trained differently at widths {self.widths[0]} and {width}"
                     )

@@ -17,20 +17,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Optional
 
-import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from tpcalc.trace.target import users_line
 from tpcalc.verify.built import Built, number
 
 #: Steps taken one by one: of schedules that can be asked at any step, and of others.
-NEAR, FAR = 1024, 2**14
+NEAR, FAR = 1024, 2**13
 #: The most steps taken one by one, times the groups.
 WORK = 2**18
 #: The last step asked for, and how far apart steps are asked for.
 END, STRIDE = 2**22, 1.1
 #: Steps at which a schedule must agree with itself when asked for out of order.
 PROBES = (1, 3, 17, 100, 101, 640, NEAR - 1)
+
+#: What schedulers call the least rate that they give.
+FLOORS = ("eta_min", "min_lr", "lr_min", "lr_end", "floor")
 
 Rates = tuple[tuple[Optional[float], Any], ...]
 
@@ -54,13 +56,13 @@ class Course:
 class Scheduler:
     """A scheduler as it is named: its class, and the line that made it.
 
-    ``takes``: arguments of its constructor.  ``floor``: the least rate that it was given for all groups, 0 for none.
+    ``takes``: arguments of its constructor.  ``floor``: the one by which it was given a least rate for all groups.
     """
 
     name: str
     where: str
     takes: frozenset[str]
-    floor: float = 0.0
+    floor: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.where})" if self.where else self.name
@@ -77,7 +79,7 @@ class Watch:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """While the setup runs."""
-        classes = [LRScheduler, *_below(LRScheduler)]
+        classes: list[Any] = [LRScheduler, *_below(LRScheduler)]
         own = {cls: vars(cls)["__init__"] for cls in classes if "__init__" in vars(cls)}
         for cls, init in own.items():
             cls.__init__ = self._noting(init)
@@ -106,15 +108,16 @@ class Watch:
     def described(self, scheduler: Any) -> Scheduler:
         cls = type(scheduler)
         where = self._lines.get(id(scheduler)) or _line_of(cls)
-        floors = (getattr(scheduler, name, 0) for name in ("eta_min", "min_lr", "lr_min", "lr_end"))
-        floor = next((float(x) for x in floors if isinstance(x, (int, float)) and x > 0), 0.0)
+        least = {name: getattr(scheduler, name, None) for name in FLOORS}
+        floor = next((name for name, x in least.items() if isinstance(x, (int, float)) and x > 0), "")
         return Scheduler(cls.__name__, where, frozenset(inspect.signature(cls).parameters), floor)
 
 
 def _below(cls: type) -> Iterator[type]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _below(sub)
+    below: list[type] = cls.__subclasses__()
+    for kind in below:
+        yield kind
+        yield from _below(kind)
 
 
 def _line_of(cls: type) -> str:
@@ -182,7 +185,9 @@ def _stepping(scheduler: Any) -> Optional[Step]:
     asked = [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
     if not asked:
         return lambda step: scheduler.step()
-    if len(asked) == 1 and (asked[0] in ("t", "it") or any(word in asked[0] for word in ("epoch", "step", "iter", "update"))):
+    if len(asked) == 1 and (
+        asked[0] in ("t", "it") or any(word in asked[0] for word in ("epoch", "step", "iter", "update"))
+    ):
         return scheduler.step
     return None
 
@@ -205,8 +210,8 @@ def _samples(schedulers: Sequence[tuple[Any, Step]], groups: Sequence[dict[str, 
                 raise
             return samples  # past its end
         samples.append((step, _rates(groups)))
-        if step == NEAR and len(schedulers) == 1 and by_itself:
-            leap = _leaping(schedulers[0][0], samples, groups)
+        if step == NEAR and by_itself:
+            leap = _leaping([s for s, _ in schedulers], samples, groups)
             if leap is not None:
                 break
     if leap is not None:
@@ -221,19 +226,20 @@ def _rates(groups: Sequence[dict[str, Any]]) -> Rates:
 
 
 def _leaping(
-    scheduler: Any, samples: Sequence[tuple[int, Rates]], groups: Sequence[dict[str, Any]]
+    schedulers: Sequence[Any], samples: Sequence[tuple[int, Rates]], groups: Sequence[dict[str, Any]]
 ) -> Optional[Callable[[int], Optional[Rates]]]:
-    """How to ask for the rates at any step; None where the schedule is no function of the step alone."""
+    """How to ask for the rates at any step; None where a schedule is no function of the step alone."""
 
     def leap(step: int) -> Optional[Rates]:
         try:
-            _put(scheduler, step)
+            for scheduler in schedulers:
+                _put(scheduler, step)
         except Exception:
             return None
         return _rates(groups)
 
     seen = dict(samples)
-    kept = list(_states(scheduler))
+    kept = [state for scheduler in schedulers for state in _states(scheduler)]
     before = [dict(group) for group in groups]
     if all(_alike(leap(step), seen[step]) for step in PROBES):
         return leap
@@ -258,10 +264,7 @@ def _put(scheduler: Any, step: int) -> None:
         index = bisect_right(starts, step)
         _put(inner[index], step - (starts[index - 1] if index else 0))
         return
-    scheduler.last_epoch = step
-    rates = getattr(scheduler, "_get_closed_form_lr", scheduler.get_lr)()
-    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
+    scheduler.step(step)
 
 
 def _alike(found: Optional[Rates], seen: Rates) -> bool:

@@ -208,7 +208,7 @@ class Run:
             yield
         except TpcalcError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             message = " ".join(str(error).split())
             where = f" in {self._modules.failed}" if self._modules.failed else ""
             raise TraceError(
