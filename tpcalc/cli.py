@@ -1,20 +1,16 @@
 """The command line: arguments only.
 
 Each verb is one function that turns its arguments into calls of the library and hands the text to
-:func:`_emit`.  The library is imported inside them, so that ``--help`` does not wait for it.
+:func:`~tpcalc.console.emit`.  The library is imported inside them, so that ``--help`` does not wait for it.
 :func:`main` turns every error into one sentence on stderr and exit code 2.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import shutil
 import sys
 import traceback
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -24,10 +20,11 @@ import typer
 from tpcalc import __version__
 from tpcalc.calculus.alignment import ALIGNMENTS
 from tpcalc.check import PARAMETRIZATIONS
+from tpcalc.console import emit, library
 from tpcalc.derive.gauge import GAUGES, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
-from tpcalc.files import check_writable, write_atomic
+from tpcalc.files import check_writable
 from tpcalc.optimizers import recipe
 from tpcalc.report import FORMATS, render
 
@@ -123,7 +120,7 @@ def _options(
 ) -> None:
     """Options of the program itself."""
     if plugin:
-        with _library(None):
+        with library(None):
             from tpcalc.trace.target import load_plugin
 
             for path in plugin:
@@ -156,7 +153,7 @@ def table(
     debug: Debug = False,
 ) -> None:
     """Print the scaling table of a model: one row for each weight, repeated blocks folded."""
-    with _library(output):
+    with library(output):
         from tpcalc.derive import derive
 
         how = recipe(optimizer)  # before anything slow
@@ -164,7 +161,7 @@ def table(
         rules = derive(program, how, alignment=alignment, gauge=gauge, parametrization=parametrization)
     on_terminal = format == "text" and output is None and sys.stdout.isatty()
     options = {"width": shutil.get_terminal_size().columns} if on_terminal else {}
-    _emit(render("table", format, rules, **options), output)
+    emit(render("table", format, rules, **options), output)
 
 
 @app.command()
@@ -179,9 +176,9 @@ def trace(
     debug: Debug = False,
 ) -> None:
     """Print the tensor program of a model: one line for each operation, forward and backward."""
-    with _library(output):
+    with library(output):
         program = _trace(target, widths, overrides, scale, loss)
-    _emit(render("program", format, program), output)
+    emit(render("program", format, program), output)
 
 
 @app.command()
@@ -199,13 +196,13 @@ def explain(
     debug: Debug = False,
 ) -> None:
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
-    with _library(output):
+    with library(output):
         from tpcalc.derive.explain import explain as explained
 
         how = recipe(optimizer)
         program = _trace(target, widths, overrides, scale, loss)
         explanation = explained(program, weight, how, alignment=alignment, gauge=gauge)
-    _emit(str(explanation), output)
+    emit(str(explanation), output)
 
 
 @app.command()
@@ -226,7 +223,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write exact multipliers for training at another width, as JSON."""
-    with _library(output):
+    with library(output):
         from tpcalc.scaling import scale as scaled
         from tpcalc.scaling.compute import traced_widths
         from tpcalc.trace.target import parse_widths
@@ -235,7 +232,7 @@ def export(
         traced = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
         factory = _factory(target, traced, overrides, scale)
         result = scaled(factory, base, target_width, how, traced, gauge=gauge, loss=_load(loss))
-    _emit(json_text(result.document), output, result.sites)
+    emit(json_text(result.document), output, result.sites)
 
 
 @app.command()
@@ -245,12 +242,12 @@ def codegen(
     debug: Debug = False,
 ) -> None:
     """Write a stand-alone Python file (torch only) that applies exported multipliers."""
-    with _library(output):
+    with library(output):
         from tpcalc.scaling import Scaling
         from tpcalc.scaling.codegen import codegen as generated
 
         result = Scaling.load(multipliers)
-    _emit(generated(result), output, result.sites)
+    emit(generated(result), output, result.sites)
 
 
 @app.command()
@@ -283,7 +280,7 @@ def check(
     debug: Debug = False,
 ) -> int:
     """Train for a few steps at several widths and compare what is measured with what is predicted."""
-    with _library(output):
+    with library(output):
         from tpcalc.check import check as checked
         from tpcalc.report.plots import check_plot, require_matplotlib
         from tpcalc.trace.target import parse_widths
@@ -296,10 +293,12 @@ def check(
         run = partial(checked, factory, parsed, optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
         run = partial(run, batch=_load(batch), loss=_load(loss), progress=True)
         result = run(parametrization=parametrization)
+        if result.own:
+            result = replace(result, name=target.rpartition(":")[2])
         if plot is not None:
             others = (run(parametrization=other) for other in PARAMETRIZATIONS if other != parametrization)
             check_plot(sorted((result, *others), key=lambda r: r.parametrization, reverse=True), plot)
-    _emit(render("check", format, result), output)
+    emit(render("check", format, result), output)
     return 0 if result.ok else EXIT_FINDINGS
 
 
@@ -323,14 +322,14 @@ def verify(
     debug: Debug = False,
 ) -> int:
     """Check a hand-written parametrization, someone's own init and optimizer groups, at infinite width."""
-    with _library(output):
+    with library(output):
         from tpcalc.trace.target import parse_widths
         from tpcalc.verify import verify as verified
 
         report = verified(_load(target), parse_widths(widths), loss=_load(loss))
         report = replace(report, name=target.rpartition(":")[2], strict=strict)
     options = {"file": target.rpartition(":")[0]} if format == "github" else {}
-    _emit(render("verify", format, report, **options), output)
+    emit(render("verify", format, report, **options), output)
     return report.exit_code()
 
 
@@ -343,7 +342,7 @@ def print_schema(
     debug: Debug = False,
 ) -> None:
     """Print the JSON Schema of a document that --format json prints or export writes."""
-    _emit(json_text(schema(document)), output)
+    emit(json_text(schema(document)), output)
 
 
 def _trace(
@@ -385,40 +384,6 @@ def _parse_overrides(assignments: Sequence[str]) -> dict[str, str]:
         if assignment.find("=") < 1:
             raise TpcalcError(f"--set {assignment} is no assignment; write --set field=value")
     return dict(assignment.split("=", 1) for assignment in assignments)
-
-
-@contextlib.contextmanager
-def _library(output: Optional[str]) -> Iterator[None]:
-    """Run the library and the user's factory: their prints go to stderr, their warnings nowhere."""
-    if output is not None:
-        check_writable(output)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-def _emit(text: str, output: Optional[str], warnings: Iterable[str] = ()) -> None:
-    """Write a finished text, with a final newline, to ``output`` or to standard output."""
-    for sentence in warnings:
-        print("warning:", sentence, file=sys.stderr)
-    text = text if text.endswith("\n") else text + "\n"
-    if output is not None:
-        write_atomic(output, text)
-        return
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has seen enough; keep the interpreter's last flush quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:

@@ -38,6 +38,7 @@ LAYERS = (
     "scaling",
     "check",
     "report",
+    "console",
     "cli",
     "__main__",
     "__init__",

@@ -76,6 +76,12 @@ def unpack(result: Any, call: str) -> Built:
     return built
 
 
+def holds_optimizer(result: Any) -> bool:
+    """Whether what a target returned is a model beside an optimizer."""
+    several = isinstance(result, (tuple, list)) and len(result) > 1
+    return several and any(is_optimizer(part) for item in result[1:] for part in _flat(item))
+
+
 def _take(built: Built, item: Any) -> bool:
     """Put a part where it belongs; False for one of no known kind."""
     parts = list(_flat(item))
@@ -139,4 +145,4 @@ def number(value: Any, what: str) -> float:
         raise SetupError(f"{what} is {value!r}, which is no number") from None
 
 
-__all__ = ["EXPECTS", "Built", "is_optimizer", "is_scheduler", "number", "unpack", "unwrapped"]
+__all__ = ["EXPECTS", "Built", "holds_optimizer", "is_optimizer", "is_scheduler", "number", "unpack", "unwrapped"]
