@@ -1,7 +1,7 @@
 """The command line: arguments only.
 
 Each verb is one function that turns its arguments into calls of the library and hands the text to
-:func:`~tpcalc.terminal.emit`.  The library is imported inside them, so that ``--help`` does not wait for it.
+:func:`~tpcalc.console.emit`.  The library is imported inside them, so that ``--help`` does not wait for it.
 :func:`main` turns every error into one sentence on stderr and exit code 2.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -17,13 +18,13 @@ import typer
 from tpcalc import __version__
 from tpcalc.calculus.alignment import ALIGNMENTS
 from tpcalc.check import PARAMETRIZATIONS
+from tpcalc.console import columns, emit, fail, library
 from tpcalc.derive.gauge import GAUGES, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable
 from tpcalc.optimizers import recipe
 from tpcalc.report import FORMATS, render
-from tpcalc.terminal import columns, emit, fail, library
 
 if TYPE_CHECKING:
     from tpcalc.program.ir import Program
@@ -306,6 +307,8 @@ def check(
         run = partial(checked, factory, parsed, optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
         run = partial(run, batch=_load(batch), loss=_load(loss), progress=True)
         result = run(parametrization=parametrization)
+        if result.own:
+            result = replace(result, name=target.rpartition(":")[2])
         if plot is not None:
             others = (run(parametrization=other) for other in PARAMETRIZATIONS if other != parametrization)
             check_plot(sorted((result, *others), key=lambda r: r.parametrization, reverse=True), plot)
@@ -338,9 +341,10 @@ def verify(
         from tpcalc.verify import verify as verified
 
         report = verified(_load(target), DEFAULT_WIDTHS if widths is None else parse_widths(widths), loss=_load(loss))
+        report = replace(report, name=target.rpartition(":")[2], strict=strict)
     options = {"file": target.rpartition(":")[0]} if format == "github" else {}
     emit(render("verify", format, report, **options), output)
-    return report.exit_code(strict)
+    return report.exit_code()
 
 
 @app.command("schema")
@@ -401,6 +405,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         code = app(args=arguments or ["--help"], prog_name="tpcalc", standalone_mode=False)
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as error:
+        fail(
+            f"the code of the target called sys.exit({error.code!r}); guard it by if __name__ == '__main__'", arguments
+        )
     except usage_error as error:
         fail(_usage_sentence(error), arguments)
     except TpcalcError as error:

@@ -38,7 +38,7 @@ LAYERS = (
     "scaling",
     "check",
     "report",
-    "terminal",
+    "console",
     "cli",
     "__main__",
     "__init__",

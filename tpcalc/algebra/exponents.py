@@ -26,6 +26,8 @@ NEAR = 0.08
 #: An init that follows no power (a table such as log(arange)) counts as order 0 while its log-log slopes stay below
 #: this: exponents of parametrizations are multiples of 1/2.
 FLAT = 0.25
+#: The slope of a hyperparameter between two widths may be this far from its exponent.
+STRAY = 0.6
 
 
 def power(samples: ByWidth, what: str, shape: Sequence[Size] = ()) -> Order:
@@ -40,7 +42,7 @@ def power(samples: ByWidth, what: str, shape: Sequence[Size] = ()) -> Order:
         scalar = fit_scalar(tuple(sorted(samples.items())), what)
     except FitError:
         scalar = None
-    if scalar is not None and (scalar.order != 0 or _passes(scalar, samples)):
+    if scalar is not None and (_passes(scalar, samples) or (scalar.order != 0 and _follows(scalar.order, samples))):
         return scalar.order
     for order in _powers_of_axes(samples, shape):
         return order
@@ -92,6 +94,14 @@ def is_flat(samples: ByWidth) -> bool:
 
 def _passes(scalar: Scalar, samples: ByWidth) -> bool:
     return all(math.isclose(scalar.at(width), value, rel_tol=1e-6) for width, value in samples.items())
+
+
+def _follows(order: Order, samples: ByWidth) -> bool:
+    """Whether from each width to the next a number changes about as ``n^order``: one that a threshold leaves alone at
+    some widths may look like a rounded power.
+    """
+    found = slopes(sorted(samples.items()))
+    return found is not None and all(abs(slope - float(order)) < STRAY for slope in found)
 
 
 def _same(values: Sequence[float]) -> bool:

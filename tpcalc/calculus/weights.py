@@ -62,7 +62,8 @@ def gradient_order(grad: Optional[int], facts: Mapping[int, Fact], moment: Momen
 def on_outputs(leaf: Leaf, facts: Mapping[int, Fact], change: Order) -> Order:
     """What an update of order ``change`` does to the outputs, to first order: <gradient, update> over all entries,
     aligned."""
-    return gradient_order(leaf.grad, facts) + change + entries(leaf)
+    slope = leaf.grad if leaf.weight.slope is None else leaf.weight.slope
+    return gradient_order(slope, facts) + change + entries(leaf)
 
 
 def weight_view(

@@ -13,7 +13,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,6 +22,7 @@ from tpcalc.algebra.order import MINUS_INFINITY, Order, max_order
 from tpcalc.algebra.size import Scalar, Size
 from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.laws import interpret
+from tpcalc.check.sizes import ROUNDING, rms
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Node, Program, Ref, Weight
 from tpcalc.rules.structures import operands
@@ -157,21 +159,43 @@ def _run(use: Use, weight: torch.Tensor, held: Mapping[int, torch.Tensor], width
     return values[use.out]
 
 
+class Effects(NamedTuple):
+    """Sizes at one use of a weight: of its ``own`` effect ``(W_t - W_0) x_t``, of the ``peak`` of that, and of what is
+    ``propagated`` to its result, ``W_0 (x_t - x_0)``.
+    """
+
+    own: float
+    peak: float
+    propagated: float
+
+
 @torch.no_grad()
 def measured(
-    lowered: Lowered, use: Use, before: torch.Tensor, after: torch.Tensor, held: Mapping[int, torch.Tensor], width: int
-) -> tuple[float, float]:
-    """Effect of going from ``before`` to ``after``, and its peak.
+    lowered: Lowered,
+    use: Use,
+    before: torch.Tensor,
+    after: torch.Tensor,
+    held: Mapping[int, torch.Tensor],
+    width: int,
+    starts: Mapping[int, torch.Tensor] = MappingProxyType({}),
+) -> Effects:
+    """Effects of going from ``before`` to ``after``.
 
     ``held`` are the values of a pass with the weight ``after``, ``use.out`` among them: so one run, with the weight
-    ``before``, is all that is missing.
+    ``before``, is all that is missing.  ``starts``: results at init, by which what is propagated is told; else it is 0.
     """
-    if torch.equal(before, after):
-        return 0.0, 0.0
-    difference = held[use.out] - _run(use, before, held, width)
+    still = torch.equal(before, after)
+    unmoved = held[use.out] if still else _run(use, before, held, width)
+    start = starts.get(use.out)
+    propagated = rms(unmoved - start) if start is not None and start.shape == unmoved.shape else 0.0
+    if start is not None and propagated <= ROUNDING * rms(start):
+        propagated = 0.0
+    if still:
+        return Effects(0.0, 0.0, propagated)
+    difference = held[use.out] - unmoved
     if difference.is_complex():
         difference = difference.abs()
     growing = [axis for axis, size in enumerate(lowered.program.values[use.out].shape) if size.growth > 0]
     along = torch.linalg.vector_norm(difference, dim=growing, dtype=torch.float64) if growing else difference.abs()
     effect = torch.linalg.vector_norm(along, dtype=torch.float64) / math.sqrt(difference.numel())
-    return float(effect), float(along.max()) / math.sqrt(difference.numel() / along.numel())
+    return Effects(float(effect), float(along.max()) / math.sqrt(difference.numel() / along.numel()), propagated)

@@ -38,7 +38,11 @@ class Prediction:
 
 def wanted(lowered: Lowered, rules: Parametrization) -> tuple[Prediction, dict[str, list[Use]]]:
     """What the derived rules promise, and the uses at which each weight has its largest effect."""
-    facts = derived_facts(lowered, rules)
+    return greatest(lowered, derived_facts(lowered, rules))
+
+
+def greatest(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[Prediction, dict[str, list[Use]]]:
+    """The prediction that facts come to, and the uses at which each weight has its largest effect."""
     bound = binding(lowered, facts, uses(lowered, facts))
     chosen = {name: found for name, (_, found) in bound.items()}
     return Prediction(facts, {name: order for name, (order, _) in bound.items()}), chosen

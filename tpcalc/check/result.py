@@ -9,18 +9,21 @@ from functools import cached_property
 from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
+from tpcalc.check.settings import OWN
 from tpcalc.check.slopes import Slope
 from tpcalc.optimizers import finite
 from tpcalc.show import Shown
+from tpcalc.verify.findings import ERROR, Finding
 
-QUANTITIES = ("init", "change", "gradient", "effect")
+QUANTITIES = ("init", "change", "gradient", "effect", "propagated")
 
 
 @dataclass(frozen=True)
 class Entry:
     """One comparison.
 
-    ``quantity``: ``init`` or ``change`` of a value, ``gradient`` or own ``effect`` of a weight.  ``wanted``: the order
+    ``quantity``: ``init`` or ``change`` of a value, ``gradient`` or own ``effect`` of a weight, or what is
+    ``propagated`` to its result (of set-ups).  ``wanted``: the order
     that the derived rules promise; ``predicted``: what the calculus expects of the parametrization that ran (the same
     one for ``derived``).  ``floor``: for an effect, the order it must reach.  ``sizes``: rms at each width, averaged
     over seeds in the logarithm.  ``verdict``: ``ok``, ``above`` (the slope exceeds what is wanted), ``below`` (an
@@ -71,7 +74,8 @@ class Entry:
 class Result(Shown):
     """What a check found.  ``ok`` if no measured slope left its prediction by more than ``tolerance``.
 
-    ``slower``: what all learning rates were multiplied by.
+    ``slower``: what all learning rates were multiplied by.  ``trouble``: what makes it no training at all; never ok.
+    ``name``, ``findings``: of a set-up, with what its verification found; never ok with an error.
     """
 
     entries: tuple[Entry, ...]
@@ -84,6 +88,9 @@ class Result(Shown):
     slower: float
     losses: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    trouble: str = ""
+    name: str = ""
+    findings: tuple[Finding, ...] = ()
 
     @cached_property
     def failures(self) -> tuple[Entry, ...]:
@@ -92,7 +99,12 @@ class Result(Shown):
 
     @property
     def ok(self) -> bool:
-        return not self.failures
+        return not (self.failures or self.trouble or any(finding.severity == ERROR for finding in self.findings))
+
+    @property
+    def own(self) -> bool:
+        """Whether a set-up was trained as it is."""
+        return self.parametrization == OWN
 
     @property
     def skipped(self) -> tuple[Entry, ...]:

@@ -9,19 +9,22 @@ from dataclasses import replace
 from typing import Any, Optional, Union
 
 from tpcalc.check.optimizers import Build, built
+from tpcalc.check.own import Own, is_setup, ought
 from tpcalc.check.predict import compared, standard, wanted
 from tpcalc.check.rates import BENT, STRAIGHT, bearable
 from tpcalc.check.result import Result
-from tpcalc.check.settings import TOLERANCE, WIDTHS, Settings
+from tpcalc.check.settings import OWN, TOLERANCE, WIDTHS, Settings
 from tpcalc.check.training import Batch, Loss, Probe, Run, Trainer, Training
 from tpcalc.check.verdicts import Judge
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.solve import solve
+from tpcalc.errors import SetupError, TpcalcError
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.scaling.compute import Scalings
 from tpcalc.scaling.result import Unscaled
 from tpcalc.scaling.runtime import Multipliers
 from tpcalc.trace import trace
+from tpcalc.trace.target import name_of, parse_widths
 
 
 def check(
@@ -55,6 +58,13 @@ def check(
 
     Raises TpcalcError where the model can't be traced or trained, or an argument is wrong.
     """
+    if is_setup(factory, min(parse_widths(widths))):
+        for word, given in (("lr", lr), ("eps", eps), ("build", build), ("weight_decay", weight_decay or None)):
+            if given is not None:
+                raise TpcalcError(f"a set-up is trained by its own optimizer; drop {word}, or change the set-up")
+        if parametrization != "derived":
+            raise TpcalcError("a set-up has a parametrization of its own; check its model alone for another one")
+        return check_setup(factory, widths, steps, seeds, tolerance, batch, loss, progress)
     how = recipe(optimizer)
     each = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     settings = Settings(tuple(widths), how, steps, each, parametrization, tolerance, lr, weight_decay, eps)
@@ -107,7 +117,76 @@ def check(
         slower=training.slower,
         losses=_losses(runs, program.widths),
         notes=tuple(notes),
+        trouble=_trouble(runs),
     )
+
+
+def check_setup(
+    setup: Callable[[int], Any],
+    widths: Sequence[int],
+    steps: int,
+    seeds: Union[int, Sequence[int]],
+    tolerance: float,
+    batch: Optional[Batch],
+    loss: Optional[Loss],
+    progress: bool,
+) -> Result:
+    """Train what ``setup(width)`` returns by its own optimizer, and compare with what it ought to do: every weight's
+    own effect, and every value, as under the maximal parametrization.
+
+    The causes come from its verification (:func:`tpcalc.verify`).  Raises TpcalcError where it can't be run.
+    """
+    name = name_of(setup)
+    want = ought(setup, name, widths, loss)
+    case, each = want.case, tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    how = recipe(next(iter(want.laws.values())))
+    settings = Settings(case.program.widths, how, steps, each, OWN, tolerance, None, 0.0, want.eps)
+    values = frozenset(compared(case.lowered, want.wanted.facts))
+    trainer = Trainer(setup, Probe(case.lowered, values, want.chosen), Own(steps), batch, loss, split=True)
+    try:
+        ends = settings.widths[:: len(settings.widths) - 1]
+        slower = bearable(trainer, ends, each[0], BENT)
+        as_they_are = {(width, each[0]): trainer.run(width, each[0]) for width in ends} if slower != 1 else {}
+        trainer.training = Own(steps, slower)
+        runs = _run_all(trainer, settings, progress)
+    except TpcalcError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300].rstrip(".")
+        raise SetupError(
+            f"training what {name} returns raised {type(error).__name__}: {said}; mend it first"
+        ) from error
+    judge = Judge(
+        case.solution, want.laws, settings, want.wanted, want.expected, want.chosen, runs, trainer.rounding, split=True
+    )
+    notes = list(want.report.notes)
+    if want.scheduled:
+        notes.append(f"trained at the peak of the schedule of {want.scheduled[-1]}")
+    if slower != 1:
+        notes.append(f"learning rates are 1/{1 / slower:g} of its own: at larger ones the loss leaves its gradient")
+    return Result(
+        entries=tuple(judge.entries()),
+        parametrization=OWN,
+        optimizer=want.optimizers,
+        widths=settings.widths,
+        seeds=each,
+        steps=steps,
+        tolerance=tolerance,
+        slower=slower,
+        losses=_losses(runs, settings.widths),
+        notes=tuple(notes),
+        trouble=_trouble({**runs, **as_they_are}),
+        name=name,
+        findings=want.report.findings,
+    )
+
+
+def _trouble(runs: Mapping[tuple[int, int], Run]) -> str:
+    """What makes any of the runs no training."""
+    for (width, seed), run in runs.items():
+        if run.trouble:
+            return f"at width {width}, seed {seed}: {run.trouble}"
+    return ""
 
 
 def _losses(runs: Mapping[tuple[int, int], Run], widths: tuple[int, ...]) -> dict[int, tuple[float, ...]]:

@@ -12,6 +12,8 @@ from tpcalc.optimizers import Recipe
 WIDTHS = (64, 128, 256, 512)
 TOLERANCE = 0.15
 PARAMETRIZATIONS = ("derived", "standard")
+#: That of a set-up, which says by itself how it is trained.
+OWN = "own"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Settings:
     eps: Optional[float]
 
     def __post_init__(self) -> None:
-        if self.parametrization not in PARAMETRIZATIONS:
+        if self.parametrization not in (*PARAMETRIZATIONS, OWN):
             raise TpcalcError(
                 f"parametrization {self.parametrization!r} is unknown; choose one of {', '.join(PARAMETRIZATIONS)}"
             )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import cycle
-from typing import Any, Optional, Union
+from typing import Any, Optional, Protocol, Union
 
 import torch
 import torch.nn.functional as F
@@ -29,9 +30,15 @@ from tpcalc.trace.target import call_factory
 SMALL_VALUE, SMALL_WEIGHT = 2**17, 2**20
 #: A gradient this many times smaller in float64 than in float32 is zero.
 VANISHED = 1e-3
+#: A loss that becomes this many times larger runs away; so do weights that move the square of it times their size.
+RUNAWAY = 10.0
 
 Batch = Union[Callable[[int], Any], Iterable[Any]]
 Loss = Callable[[Any], torch.Tensor]
+
+
+#: A model, its inputs, and what makes the optimizers that train it.
+Start = tuple[torch.nn.Module, Any, Callable[[], Sequence[Any]]]
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,16 @@ class Training:
     def steps(self) -> int:
         return self.settings.steps + self.warm_up
 
-    def optimizers(self, model: torch.nn.Module, width: int) -> list[torch.optim.Optimizer]:
-        """One for each law that trains a parameter."""
+    def slowed(self, slower: float) -> Training:
+        return replace(self, slower=slower)
+
+    def start(self, factory: Callable[[int], Any], width: int) -> Start:
+        """A model with the wanted init, its inputs, and one optimizer for each law that trains a parameter."""
+        model, inputs = call_factory(factory, width)
+        self.multipliers[width].init_(model)
+        return model, inputs, partial(self._optimizers, model, width)
+
+    def _optimizers(self, model: torch.nn.Module, width: int) -> list[torch.optim.Optimizer]:
         given, found = self.settings, []
         for law, maker in self.makers.items():
             lr = (maker.rate if given.lr is None else given.lr) * self.slower
@@ -64,7 +79,23 @@ class Training:
             groups = self.multipliers[width].param_groups(model, lr, given.weight_decay, eps, optimizer=law)
             if groups:
                 found.append(maker.make(groups, model))
+        for optimizer in found:
+            take_fused_kernels(optimizer)
         return found
+
+
+class Trains(Protocol):
+    """How every run trains."""
+
+    @property
+    def warm_up(self) -> int: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    def start(self, factory: Callable[[int], Any], width: int) -> Start: ...
+
+    def slowed(self, slower: float) -> "Trains": ...
 
 
 @dataclass
@@ -73,6 +104,8 @@ class Run:
 
     sizes: dict[tuple[str, Any], float] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
+    trouble: str = ""
+    """What makes it no training at all."""
 
 
 # -- parts of a run --------------------------------------------------------------------------------
@@ -96,7 +129,7 @@ def _apply(model: torch.nn.Module, inputs: Any) -> Any:
         return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
 
 
-def _as_inputs(batch: Any) -> Any:
+def as_inputs(batch: Any) -> Any:
     if isinstance(batch, torch.Tensor):
         return (batch,)
     return dict(batch) if hasattr(batch, "keys") else tuple(batch)
@@ -135,6 +168,29 @@ def take_fused_kernels(optimizer: torch.optim.Optimizer) -> None:
             group["fused"] = True
 
 
+def trouble(losses: Sequence[float], weights: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> str:
+    """What makes a run no training: numbers that are none, a loss that runs away, weights with nothing of their init.
+
+    ``weights``: each at init and after training.
+    """
+    if not all(map(math.isfinite, losses)) or not all(bool(torch.isfinite(after).all()) for _, after in weights):
+        return "its numbers are not finite"
+    if losses[-1] > RUNAWAY * max(abs(losses[0]), 1.0):
+        return f"its loss runs away from {losses[0]:.3g} to {losses[-1]:.3g}"
+    size = math.hypot(*(_norm(before) for before, _ in weights))
+    moved = math.hypot(*(_norm(after.detach() - before) for before, after in weights))
+    if moved == 0:
+        return "no weight moves"
+    if moved > RUNAWAY**2 * size > 0:
+        return f"its weights move {moved / size:.3g} times as far as they are large"
+    return ""
+
+
+def _norm(weight: torch.Tensor) -> float:
+    x = torch.view_as_real(weight.detach()) if weight.is_complex() else weight.detach()
+    return float(torch.linalg.vector_norm(x, dtype=torch.float64))
+
+
 @contextmanager
 def _threads(wanted: int) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -162,18 +218,22 @@ class Probe:
 
 
 class Trainer:
-    """Runs of one factory.  Inputs are those of the smallest width wherever they have the same shape."""
+    """Runs of one factory.  Inputs are those of the smallest width wherever they have the same shape.
+
+    ``split``: what a weight's result changes by is split into its own effect and what propagates to it.
+    """
 
     def __init__(
         self,
         factory: Callable[[int], Any],
         probe: Probe,
-        training: Training,
+        training: Trains,
         batch: Optional[Batch],
         loss: Optional[Loss],
+        split: bool = False,
     ) -> None:
         self.factory, self.probe, self.training, self.batch, self.loss = factory, probe, training, batch, loss
-        self._listed = None if batch is None or callable(batch) else [_as_inputs(item) for item in batch]
+        self._listed = None if batch is None or callable(batch) else [as_inputs(item) for item in batch]
         if self._listed is not None and not self._listed:
             raise TpcalcError("batch= is empty; give at least one batch of inputs")
         self._first: Any = None
@@ -181,6 +241,7 @@ class Trainer:
         self._arranged = arrangements(probe.program, probe.values)
         self._needed = frozenset(vid for found in probe.uses.values() for use in found for vid in use.needed)
         self._copied = overwrites(probe.program)
+        self._split = frozenset(use.out for found in probe.uses.values() for use in found) if split else frozenset()
         self._shapes = {probe.program.values[vid].shape for vid in probe.values}
 
     def inputs(self, width: int, own: Any) -> list[Any]:
@@ -188,7 +249,7 @@ class Trainer:
         if self._listed is not None:
             return self._listed
         if callable(self.batch):
-            own = _as_inputs(self.batch(width))
+            own = as_inputs(self.batch(width))
         if own is None:
             raise TpcalcError("the factory returns no example inputs; return (model, inputs), or give batch=")
         if self._first is None:
@@ -215,7 +276,7 @@ class Trainer:
         return {name: size for name, size in own.items() if exact.get(name, 0.0) < VANISHED * size}
 
     def _first_gradients(self, width: int, seed: int, *, exact: bool) -> dict[str, float]:
-        model, batches, loss = self._start(width, seed)
+        model, batches, loss, _ = self._start(self.training, width, seed)
         inputs = batches[0]
         before = torch.get_default_dtype()
         if exact:
@@ -230,16 +291,18 @@ class Trainer:
         parameters = model.named_parameters(remove_duplicate=False)
         return {name: rms(parameter.grad) for name, parameter in parameters if parameter.grad is not None}
 
-    def _start(self, width: int, seed: int) -> tuple[torch.nn.Module, list[Any], Loss]:
-        """A model with the wanted init, its batches and its loss."""
+    def _start(
+        self, training: Trains, width: int, seed: int
+    ) -> tuple[torch.nn.Module, list[Any], Loss, Callable[[], Sequence[Any]]]:
+        """A model with the wanted init, its batches, its loss and what makes its optimizers."""
         with _seeded(seed):
-            model, own = call_factory(self.factory, width)
+            model, own, optimizers = training.start(self.factory, width)
         batches = self.inputs(width, own)
-        self.training.multipliers[width].init_(model)
-        for module in model.modules():
+        modules: Any = model.modules()
+        for module in modules:
             if getattr(module, "sparse", False) is True:
                 module.sparse = False  # the same gradients, for any optimizer
-        return model, batches, self.loss or default_loss(self.probe.program, seed)
+        return model, batches, self.loss or default_loss(self.probe.program, seed), optimizers
 
     def _small(self, width: int) -> bool:
         weights = {weight.shape for weight in self.probe.program.weights}
@@ -248,16 +311,21 @@ class Trainer:
 
     def _run(self, width: int, seed: int) -> Run:
         program, training = self.probe.program, self.training
-        model, batches, loss = self._start(width, seed)
+        model, batches, loss, made = self._start(training, width, seed)
         built = Attributes(model, self._files)
         parameters = dict(model.named_parameters(remove_duplicate=False))
         before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
         run = Run()
         sizes = Sizes(self._arranged, self._copied, self.probe.lowered.centred_inside)
-        self._observe(model, batches[0], width, seed, self.probe.values, sizes.first)
-        optimizers = training.optimizers(model, width)
-        for optimizer in optimizers:
-            take_fused_kernels(optimizer)
+        starts: dict[int, torch.Tensor] = {}
+
+        def first(vid: int, tensor: torch.Tensor) -> None:
+            sizes.first(vid, tensor)
+            if vid in self._split:
+                starts[vid] = tensor.clone()
+
+        self._observe(model, batches[0], width, seed, self.probe.values, first)
+        optimizers = made()
         split = -training.warm_up % len(batches)  # so that the first batch, the probe, is new when it counts
         for step, inputs in zip(range(training.steps), cycle(batches[split:] + batches[:split])):
             model.zero_grad(set_to_none=True)
@@ -286,20 +354,24 @@ class Trainer:
         with decomposed():  # the kernels of the pass just observed
             for name, found in self.probe.uses.items():
                 after = parameters[name].detach()
-                pairs = [measured(self.probe.lowered, use, before[name], after, held, width) for use in found]
-                run.sizes["effect", name] = math.sqrt(sum(effect**2 for effect, _ in pairs) / len(pairs))
-                run.sizes["peak", name] = max(peak for _, peak in pairs)
+                seen = [measured(self.probe.lowered, use, before[name], after, held, width, starts) for use in found]
+                run.sizes["effect", name] = math.sqrt(sum(effects.own**2 for effects in seen) / len(seen))
+                run.sizes["peak", name] = max(effects.peak for effects in seen)
+                run.sizes["propagated", name] = math.sqrt(sum(effects.propagated**2 for effects in seen) / len(seen))
+        run.trouble = trouble(
+            run.losses, [(before[weight.name], parameters[weight.name]) for weight in program.weights]
+        )
         return run
 
     def descent(self, slower: float, width: int, seed: int) -> tuple[float, float, float]:
         """With learning rates times ``slower``, summed over the steps of a run: how far the loss of its batch falls,
         how far its gradients say that it falls, and how large it is."""
         with self._files.without(torch.Tensor):
-            return self._descent(replace(self.training, slower=slower), width, seed)
+            return self._descent(self.training.slowed(slower), width, seed)
 
-    def _descent(self, training: Training, width: int, seed: int) -> tuple[float, float, float]:
-        model, batches, loss = self._start(width, seed)
-        optimizers = training.optimizers(model, width)
+    def _descent(self, training: Trains, width: int, seed: int) -> tuple[float, float, float]:
+        model, batches, loss, made = self._start(training, width, seed)
+        optimizers = made()
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         fell = foretold = size = 0.0
         for step, inputs in zip(range(training.steps), cycle(batches)):

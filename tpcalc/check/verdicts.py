@@ -40,7 +40,7 @@ class Judge:
     """Compares what was measured in ``runs`` with what is ``wanted`` (and tells what is ``expected``).
 
     ``chosen``: the uses at which the effect of each weight was measured.  ``rounding(width, seed)``: weights whose
-    gradient is all rounding, and its size.
+    gradient is all rounding, and its size.  ``split``: what propagates to the result of a weight is compared too.
     """
 
     solution: Solution
@@ -51,6 +51,7 @@ class Judge:
     chosen: Mapping[str, list[Use]]
     runs: Mapping[tuple[int, int], Run]
     rounding: Callable[[int, int], Mapping[str, float]]
+    split: bool = False
 
     def entries(self) -> Iterator[Entry]:
         program = self.solution.lowered.program
@@ -71,6 +72,12 @@ class Judge:
                 place["where"] = self.chosen[name][0].node.where
                 effects = self.wanted.effects[name], self.expected.effects[name]
                 yield self.entry("effect", name, *effects, place, self.floor(weight))
+                outs = [use.out for use in self.chosen[name]]
+                if self.split and not self.picked.intersection(outs):
+                    most, given = (
+                        max_order(*(x.facts[out].change for out in outs)) for x in (self.wanted, self.expected)
+                    )
+                    yield self.entry("propagated", name, most, given, place)
 
     def entry(
         self,

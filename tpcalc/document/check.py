@@ -7,13 +7,14 @@ from typing import Literal, Optional
 from pydantic import Field
 
 from tpcalc.document.model import Count, Number, OrderText, Row, Several
+from tpcalc.document.verify import FindingRow
 
 
 class EntryRow(Row):
     """one comparison of a measured slope with an order"""
 
-    quantity: Literal["init", "change", "gradient", "effect"]
-    """init or change of a value, gradient or effect of a weight"""
+    quantity: Literal["init", "change", "gradient", "effect", "propagated"]
+    """init or change of a value, gradient or own effect of a weight, what propagates to its result"""
     subject: str
     module: str
     where: str
@@ -38,7 +39,7 @@ class CheckDocument(Row):
 
     version: Literal["tpcalc.check/1"] = Field(alias="schema")
     ok: bool
-    """no measured slope left its prediction"""
+    """no measured slope left its prediction, training was one, and verification found no error"""
     parametrization: str
     optimizer: str
     widths: Several[int]
@@ -50,6 +51,10 @@ class CheckDocument(Row):
     skipped: Count
     slower: float
     """what all learning rates were multiplied by"""
+    trouble: str
+    """what makes it no training at all; empty if nothing does"""
+    findings: Several[FindingRow]
+    """of a set-up: root causes"""
     losses: dict[str, list[Number]]
     """at each width"""
     entries: list[EntryRow]

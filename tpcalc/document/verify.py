@@ -80,7 +80,7 @@ class VerifyDocument(Row):
 
     version: Literal["tpcalc.verify/1"] = Field(alias="schema")
     ok: bool
-    """no errors"""
+    """no errors (with --strict no warnings either)"""
     regime: Annotated[str, OneOf((UNSTABLE, TRIVIAL, KERNEL, LEARNING, MAXIMAL))]
     """what the infinite-width limit does"""
     r: Optional[Exponent]

@@ -8,6 +8,7 @@ from tpcalc.optimizers.entrywise import ADAM, ADAMW
 from tpcalc.optimizers.law import (
     COUPLED,
     DECOUPLED,
+    INDEPENDENT,
     LAWS,
     LINEAR,
     Decay,
@@ -28,6 +29,7 @@ __all__ = [
     "ADAMW",
     "COUPLED",
     "DECOUPLED",
+    "INDEPENDENT",
     "LAWS",
     "LINEAR",
     "SGD",

@@ -171,6 +171,11 @@ def finite(order: Order) -> Order:
 # -- how weight decay enters -------------------------------------------------------------------------
 
 DECOUPLED = Decay(lambda w, c: c, "weight decay is decoupled (torch subtracts lr*wd*W): wd ~ n^c keeps lr*wd constant")
+INDEPENDENT = Decay(
+    lambda w, c: ZERO,
+    "weight decay is independent of the learning rate (wd*W is subtracted, or lr/initial_lr*wd*W): wd ~ n^0 keeps it "
+    "constant",
+)
 LINEAR = Decay(
     lambda w, c: c,
     "weight decay enters the gradient (wd*W); the update is linear in it, so wd ~ n^c keeps lr*wd constant",
@@ -220,7 +225,7 @@ BESIDE_GRAM = Epsilon(
 #: Name -> law; user's own are added by :func:`optimizer`.
 LAWS: dict[str, UpdateLaw] = {}
 
-DECAYS = {"decoupled": DECOUPLED, "linear": LINEAR, "coupled": COUPLED}
+DECAYS = {"decoupled": DECOUPLED, "independent": INDEPENDENT, "linear": LINEAR, "coupled": COUPLED}
 EPSILONS = {"gradient": BESIDE_GRADIENT, "norm": BESIDE_NORM}
 
 
@@ -258,9 +263,10 @@ def optimizer(
         def sign_of_root(w):
             return w.gradient / 2          # entries of one unit-lr update ~ n^(g/2)
 
-    ``decay``: ``decoupled`` (lr*wd*W is subtracted), ``linear`` (enters the gradient, the update is linear in it),
-    ``coupled`` (enters the gradient before it is normalised), or a :class:`Decay`.  ``eps``: ``gradient`` (beside the
-    root of the squared gradient), ``norm`` (beside its Frobenius norm), None, or an :class:`Epsilon`.  The name then
+    ``decay``: ``decoupled`` (lr*wd*W is subtracted), ``independent`` (wd*W is, whatever the rate), ``linear`` (enters
+    the gradient, the update is linear in it), ``coupled`` (enters the gradient before it is normalised), or a
+    :class:`Decay`.  ``eps``: ``gradient`` (beside the root of the squared gradient), ``norm`` (beside its Frobenius
+    norm), None, or an :class:`Epsilon`.  The name then
     works in ``derive``, on the command line (``--plugin``) and, with :func:`tpcalc.declare_optimizer`, in ``verify``.
 
     Raises DeriveError for a name that is taken, or words that mean nothing.

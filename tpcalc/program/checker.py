@@ -32,7 +32,7 @@ def check(
     for name in sorted(name for name, count in counts.items() if count > 1):
         raise ProgramError(f"weight name {name} appears twice")
     for weight in weights:
-        for vid in (weight.value, weight.grad):
+        for vid in (weight.value, weight.grad, weight.slope):
             if vid is not None and vid not in defined:
                 raise ProgramError(f"weight {weight.name} refers to the undefined value {vid}")
     for _, vid in outputs:

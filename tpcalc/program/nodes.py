@@ -121,7 +121,8 @@ def references(arg: Any) -> Iterator[int]:
 class Weight:
     """A parameter.  Tied parameters are one Weight with several ``aliases`` and several uses.
 
-    ``grad`` is the value id of its gradient, None where autograd gave none.
+    ``grad`` is the value id of its gradient, None where autograd gave none; ``slope`` that of its gradient before
+    hooks of its own changed it, None where none did.
     ``init`` holds the code's own init law at each traced width, empty where it was not read.
     """
 
@@ -133,6 +134,7 @@ class Weight:
     aliases: tuple[str, ...] = ()
     module_type: str = ""
     init: tuple[tuple[int, InitLaw], ...] = ()
+    slope: Optional[int] = None
 
     @property
     def names(self) -> tuple[str, ...]:

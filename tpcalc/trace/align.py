@@ -250,7 +250,12 @@ class _Aligner:
         for raws in zip(*(trace.weights for trace in self.traces)):
             first = raws[0]
             for width, raw in zip(self.widths[1:], raws[1:]):
-                if (raw.value, raw.trainable, raw.grad) != (first.value, first.trainable, first.grad):
+                if (raw.value, raw.trainable, raw.grad, raw.slope) != (
+                    first.value,
+                    first.trainable,
+                    first.grad,
+                    first.slope,
+                ):
                     raise self._different(
                         f"weight {first.names[0]} is used or trained differently at widths {self.widths[0]} and {width}"
                     )
@@ -261,6 +266,7 @@ class _Aligner:
                     shape=self._shape(tuple(raw.shape for raw in raws), first.value),
                     trainable=first.trainable,
                     grad=first.grad,
+                    slope=first.slope,
                     aliases=tuple(first.names[1:]),
                     module_type=first.module_type,
                     init=self._init(first.names),

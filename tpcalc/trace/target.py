@@ -8,20 +8,25 @@ Everything that can go wrong here is the user's to mend, so every message names 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, Optional
 
 from tpcalc.errors import TargetError, TpcalcError
 
-__all__ = ["DEFAULT_WIDTHS", "call_factory", "factory_of", "load_plugin", "load_target", "parse_widths", "saved_base"]
+__all__ = [
+    "DEFAULT_WIDTHS", "call_factory", "factory_of", "load_plugin", "load_target", "name_of", "parse_widths",
+    "saved_base", "users_line",
+]  # fmt: skip
 
 DEFAULT_WIDTHS = (128, 256, 512)
 
@@ -115,6 +120,13 @@ def saved_base(target: str) -> Optional[int]:
     return hf_factory(target.removeprefix(_HUGGING_FACE)).base
 
 
+def name_of(function: Any) -> str:
+    """What a callable is called by: its own name, that of what a partial calls, that of its class."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", type(function).__name__)
+
+
 def load_plugin(path: str) -> None:
     """Import the file ``path``, for the rules it adds.  Raises TargetError where it is missing or raises."""
     _load_file(Path(path))
@@ -125,12 +137,16 @@ def call_factory(factory: Factory, width: int, expects: str = "model or (model, 
 
     Raises TargetError if the factory raises or returns something else.
     """
-    name = getattr(factory, "__name__", type(factory).__name__)
+    name = name_of(factory)
     try:
         result = factory(width)
-    except TpcalcError:
+    except (TpcalcError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except SystemExit as error:
+        raise TargetError(
+            f"{name}({width}) {_exit_text(error)}; make it return {expects} at this width, and read no arguments there"
+        ) from error
+    except BaseException as error:
         raise TargetError(
             f"{name}({width}) raised {_error_text(error)}; make it return {expects} at this width"
         ) from error
@@ -243,7 +259,9 @@ def _import_module(name: str) -> ModuleType:
         raise TargetError(f"importing {name} raised {_error_text(error)}; mend it first") from error
     except TpcalcError:
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise TargetError(f"importing {name} raised {_error_text(error)}; mend it first") from error
 
 
@@ -275,6 +293,22 @@ def _error_text(error: BaseException, path: Optional[Path] = None) -> str:
     if path is not None:
         own = [frame for frame in own if Path(frame.filename) == path] or own
     return f"{text} ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else text
+
+
+def _exit_text(error: SystemExit) -> str:
+    """``called sys.exit(3) (train.py:41)``."""
+    code = "" if error.code is None else repr(error.code)
+    place = re.search(r" \([^()]*:\d+\)$", _error_text(error))
+    return f"called sys.exit({code}){place.group() if place else ''}"
+
+
+def users_line(frame: Optional[FrameType]) -> str:
+    """``"train.py:41"``: the innermost line of the user's own code that is running, or an empty string."""
+    while frame is not None:
+        if _is_user_file(frame.f_code.co_filename):
+            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
 
 
 def _is_user_file(filename: str) -> bool:

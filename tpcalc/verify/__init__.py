@@ -35,8 +35,9 @@ def verify(
     Raises SetupError, TargetError or TraceError where the setup can't be run, FitError where a number is no power of
     the width, UnsupportedOpError for an op without a rule.
     """
+    from tpcalc.trace.target import name_of
     from tpcalc.verify.case import Case
     from tpcalc.verify.gather import gather
     from tpcalc.verify.report import report_of
 
-    return report_of(Case.of(gather(setup, widths, loss)), getattr(setup, "__name__", type(setup).__name__))
+    return report_of(Case.of(gather(setup, widths, loss)), name_of(setup))

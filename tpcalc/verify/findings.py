@@ -14,13 +14,13 @@ ERROR, WARNING = "error", "warning"
 
 EXPLODES, VANISHES, FROZEN, NOT_MAXIMAL = "explodes", "vanishes", "frozen", "not maximal"
 ATTENTION, ABSORBED, UNMATCHED = "attention scale", "absorbed multiplier", "unmatched"
-DECAY, EPS = "decay drift", "eps drift"
+SCHEDULE, DECAY, EPS = "schedule", "decay drift", "eps drift"
 
 #: Quantities that are found and needed.
 INIT_STD, RATE, MULTIPLIER, WEIGHT_DECAY, EPSILON = "init std", "lr", "multiplier", "weight_decay", "eps"
 
-KINDS = (EXPLODES, ATTENTION, ABSORBED, UNMATCHED, VANISHES, FROZEN, NOT_MAXIMAL, DECAY, EPS)
-SEVERITY = {kind: WARNING if kind in (NOT_MAXIMAL, DECAY, EPS) else ERROR for kind in KINDS}
+KINDS = (EXPLODES, ATTENTION, ABSORBED, UNMATCHED, VANISHES, FROZEN, NOT_MAXIMAL, SCHEDULE, DECAY, EPS)
+SEVERITY = {kind: WARNING if kind in (NOT_MAXIMAL, SCHEDULE, DECAY, EPS) else ERROR for kind in KINDS}
 
 
 def plain(order: Optional[Order]) -> Optional[Fraction]:
@@ -99,7 +99,8 @@ _LIMITS = {
 
 @dataclass(frozen=True, repr=False)
 class Report(Shown):
-    """The outcome of :func:`tpcalc.verify`.  ``ok``: no errors.  ``print(report)`` is the report.
+    """The outcome of :func:`tpcalc.verify`.  ``ok``: no errors, and if ``strict`` no warnings.  ``print(report)`` is
+    the report.
 
     ``regime``: what the infinite-width limit does.  ``weights``: a mapping from parameter name (every tied one) to
     Checked. ``how``: whether the setup ran on fake tensors or on real small instances (``why`` says what kept it from
@@ -116,6 +117,7 @@ class Report(Shown):
     notes: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
     name: str = "setup"
+    strict: bool = False
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -127,11 +129,11 @@ class Report(Shown):
 
     @property
     def ok(self) -> bool:
-        return not self.errors
+        return not (self.findings if self.strict else self.errors)
 
     def exit_code(self, strict: bool = False) -> int:
-        """0 clean or warnings only, 1 errors (with ``strict`` warnings too)."""
-        return int(bool(self.findings if strict else self.errors))
+        """0 clean or warnings only, 1 errors (with ``strict``, of this or of the report, warnings too)."""
+        return int(bool(self.findings) if strict or self.strict else not self.ok)
 
     @property
     def summary(self) -> str:

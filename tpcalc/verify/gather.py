@@ -19,8 +19,10 @@ from tpcalc.program.raw import RawTrace
 from tpcalc.trace.align import align
 from tpcalc.trace.init import InitRecorder, measured_law
 from tpcalc.trace.record import record, record_real, seeded, unwritten_numbers
-from tpcalc.trace.target import call_factory, parse_widths
-from tpcalc.verify.live import EXPECTS, Built, Live, read, step_schedulers, unpack
+from tpcalc.trace.target import call_factory, name_of, parse_widths
+from tpcalc.verify.built import EXPECTS, Built, unpack
+from tpcalc.verify.live import Live, read
+from tpcalc.verify.schedules import Watch, follow, named
 
 FAKE, REAL = "fake tensors", "real small instances"
 #: A measured standard deviation this many standard errors from the recorded one contradicts it.
@@ -88,14 +90,18 @@ def gather(setup: Callable[[int], Any], widths: Sequence[int], loss: Loss = None
             raise error from None
 
 
-def _build(setup: Callable[[int], Any], width: int) -> tuple[Built, Live]:
-    name = getattr(setup, "__name__", type(setup).__name__)
+def built_by(setup: Callable[[int], Any], width: int) -> tuple[Built, Live]:
+    """What a set-up returns at a width, with the rates at their peaks, and what its optimizers say."""
+    name = name_of(setup)
     call = f"{name}({width})"
 
     def factory(width: int) -> Any:
-        built = unpack(setup(width), call)
-        step_schedulers(built)
-        held.append((built, read(built)))
+        watch = Watch()
+        with watch.watching():
+            result = setup(width)
+        built = unpack(result, call)
+        courses = follow(built, watch)
+        held.append((built, read(built, courses, named(built, watch))))
         return built.model, built.inputs
 
     held: list[tuple[Built, Live]] = []
@@ -114,7 +120,7 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
 
         def call(width: int = width, recorder: InitRecorder = recorder) -> Any:
             with unwritten_numbers():
-                built, live[width] = _build(setup, width)
+                built, live[width] = built_by(setup, width)
             drawn[width] = Drawn(recorder, dict(built.model.named_parameters(remove_duplicate=False)))
             said.update({built.said: None} if built.said else {})
             return built.model, built.inputs
@@ -131,7 +137,7 @@ def _measure(setup: Callable[[int], Any], traces: list[RawTrace], names: list[st
     """Measure the init of the parameters that the recorder could not read on real instances."""
     for trace in traces:
         with seeded():
-            built, _ = _build(setup, trace.width)
+            built, _ = built_by(setup, trace.width)
         real = dict(built.model.named_parameters(remove_duplicate=False))
         for name in names:
             trace.init[name] = measured_law(real[name])
@@ -146,7 +152,7 @@ def _on_real_instances(setup: Callable[[int], Any], widths: tuple[int, ...], los
     drawn: dict[int, Drawn] = {}
     for width in widths:
         with seeded(), InitRecorder() as recorder:
-            built, live[width] = _build(setup, width)
+            built, live[width] = built_by(setup, width)
         laws = recorder.laws(built.model)
         drawn[width] = Drawn(recorder, dict(built.model.named_parameters(remove_duplicate=False)))
         seen.append({name: measured_law(p) for name, p in built.model.named_parameters(remove_duplicate=False)})
@@ -177,4 +183,4 @@ def _agree(law: InitLaw, seen: InitLaw, entries: int) -> bool:
     return abs(other - rms) <= slack * rms
 
 
-__all__ = ["FAKE", "REAL", "Gathered", "gather"]
+__all__ = ["FAKE", "REAL", "Gathered", "built_by", "gather"]

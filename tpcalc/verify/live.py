@@ -5,10 +5,9 @@ Parameters are told by identity, so nothing depends on how the groups were made 
 
 from __future__ import annotations
 
-import inspect
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Optional
 
 import torch
@@ -16,12 +15,9 @@ import torch
 from tpcalc.algebra.order import Order
 from tpcalc.errors import SetupError
 from tpcalc.optimizers import UpdateLaw, update_law
-from tpcalc.trace.inputs import example_inputs
-from tpcalc.verify.optimizers import DECLARED, LawOf, law_of
-
-EXPECTS = "(model, optimizer), optionally followed by a scheduler and by example inputs"
-#: Steps taken at most until a warm-up gives a learning rate above 0.
-WARM_UP = 16
+from tpcalc.verify.built import Built, number, unwrapped
+from tpcalc.verify.optimizers import LawOf, law_of
+from tpcalc.verify.schedules import Course, Scheduler
 
 
 @dataclass(frozen=True)
@@ -50,152 +46,16 @@ class Live:
 
     ``empty``: groups that hold no parameter, as (place, lr).
     ``twice``: parameters held by two optimizers (the last is read).  ``strangers``: number of tensors in the
-    optimizer that are no parameters of the model.
+    optimizer that are no parameters of the model.  ``courses``: name -> its learning rate along the schedule;
+    ``schedulers``: those that make it.
     """
 
     settings: dict[str, Settings]
     empty: tuple[tuple[str, float], ...] = ()
     strangers: int = 0
     twice: tuple[str, ...] = ()
-
-
-@dataclass
-class Built:
-    """What ``setup(width)`` returned, told apart by type."""
-
-    model: torch.nn.Module
-    optimizers: list[Any]
-    schedulers: list[Any] = field(default_factory=list)
-    inputs: Any = None
-    said: str = ""
-    """What was assumed about inputs that the setup did not return."""
-
-
-# -- told apart by type ------------------------------------------------------------------------------
-
-
-def is_optimizer(thing: Any) -> bool:
-    return isinstance(thing, torch.optim.Optimizer) or (
-        hasattr(thing, "param_groups") and callable(getattr(thing, "step", None)) and not _is_scheduler(thing)
-    )
-
-
-def _is_scheduler(thing: Any) -> bool:
-    known = (torch.optim.lr_scheduler.LRScheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
-    if isinstance(thing, known):
-        return True
-    named = isinstance(thing, (torch.nn.Module, torch.Tensor, torch.optim.Optimizer)) or isinstance(thing, Mapping)
-    return not named and callable(getattr(thing, "step", None)) and not hasattr(thing, "param_groups")
-
-
-def _all(thing: Any, test: Callable[[Any], bool]) -> Optional[list[Any]]:
-    """``thing``, or every one of a non-empty list, tuple or dict, if all pass the test."""
-    if test(thing):
-        return [thing]
-    if isinstance(thing, Mapping):
-        thing = list(thing.values())
-    if isinstance(thing, (list, tuple)) and thing and all(test(item) for item in thing):
-        return list(thing)
-    return None
-
-
-def unpack(result: Any, call: str) -> Built:
-    """Tell apart what a setup returned.
-
-    Raises SetupError where there is no model, no optimizer, or something of no known kind.
-    """
-    if not isinstance(result, (tuple, list)) or len(result) < 2:
-        raise SetupError(f"{call} returned {_kind(result)}; return {EXPECTS}")
-    if not isinstance(result[0], torch.nn.Module):
-        raise SetupError(f"{call} returned {_kind(result[0])} first, where the model belongs; return {EXPECTS}")
-    built = Built(result[0], [])
-    for item in result[1:]:
-        if item is None:
-            continue
-        if (optimizers := _all(item, is_optimizer)) is not None:
-            built.optimizers += optimizers
-        elif (schedulers := _all(item, _is_scheduler)) is not None:
-            built.schedulers += schedulers
-        elif built.inputs is None and _is_inputs(item):
-            args = (item,) if isinstance(item, torch.Tensor) else item
-            built.inputs = tuple(args) if isinstance(args, list) else args
-        else:
-            raise SetupError(
-                f"{call} returned {_kind(item)}, which is no optimizer, scheduler or input; return {EXPECTS}"
-            )
-    if not built.optimizers:
-        raise SetupError(f"{call} returned no optimizer; return {EXPECTS}")
-    if built.inputs is None and (found := example_inputs(built.model)) is not None:
-        built.inputs, built.said = found
-    if built.inputs is None:
-        raise SetupError(
-            f"{call} returned no example inputs; add them last: a tensor, a tuple of arguments or a dict of keyword "
-            f"arguments"
-        )
-    return built
-
-
-def _is_inputs(thing: Any) -> bool:
-    return isinstance(thing, (torch.Tensor, tuple, list, Mapping)) or hasattr(thing, "keys")
-
-
-def _kind(thing: Any) -> str:
-    return f"a {type(thing).__module__}.{type(thing).__qualname__}".replace("builtins.", "")
-
-
-# -- numbers -----------------------------------------------------------------------------------------
-
-
-def _unwrapped(optimizers: Iterable[Any]) -> Iterator[Any]:
-    """Look inside wrappers: lists of optimizers, and one that holds the real one as ``.optimizer``."""
-    for optimizer in optimizers:
-        inner = getattr(optimizer, "chained_optimizers", None) or getattr(optimizer, "optimizers", None)
-        if isinstance(inner, (list, tuple)) and inner:
-            yield from _unwrapped(inner)
-            continue
-        held = getattr(optimizer, "optimizer", None)
-        wraps = held is not None and is_optimizer(held) and type(optimizer) not in DECLARED
-        yield from _unwrapped([held]) if wraps else [optimizer]
-
-
-def _number(value: Any, what: str) -> float:
-    if isinstance(value, torch.Tensor):
-        real = getattr(value, "real", None) if hasattr(value, "memory") else value
-        if real is None:
-            raise SetupError(
-                f"{what} is a tensor without numbers while the setup is traced; give it as a Python number"
-            )
-        return float(real)
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise SetupError(f"{what} is {value!r}, which is no number") from None
-
-
-def step_schedulers(built: Built) -> None:
-    """One step of each scheduler (more while a warm-up still gives 0), as training would have taken."""
-    schedulers = [s for s in built.schedulers if _steps_alone(s)]
-    if not schedulers:
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for _ in range(WARM_UP):
-            for scheduler in schedulers:
-                scheduler.step()
-            groups = [g for o in _unwrapped(built.optimizers) for g in o.param_groups if g["params"]]
-            if any(_number(g["lr"], "the learning rate") != 0 for g in groups):
-                return
-
-
-def _steps_alone(scheduler: Any) -> bool:
-    """Whether ``scheduler.step()`` needs no argument (ReduceLROnPlateau needs the loss, and changes nothing at
-    first).
-    """
-    try:
-        parameters = inspect.signature(scheduler.step).parameters.values()
-    except (TypeError, ValueError):
-        return True
-    return all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+    courses: Mapping[str, Course] = field(default_factory=dict)
+    schedulers: tuple[Scheduler, ...] = ()
 
 
 #: Where transformers' Adafactor chooses the rate itself, it is at most this, at every width.
@@ -213,12 +73,14 @@ def _settings(
         told["use_muon"] = bool(state["use_muon"])
     decay = group.get("weight_decay", group.get("wd"))
     eps = group.get("eps", None if told.get("use_muon") else group.get("adamw_eps"))
-    read_eps = _number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None
-    return Settings(label, law, told, lr, _number(decay or 0.0, f"the weight decay of {place}"), read_eps, place)
+    read_eps = number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None
+    return Settings(label, law, told, lr, number(decay or 0.0, f"the weight decay of {place}"), read_eps, place)
 
 
-def read(built: Built) -> Live:
-    """The settings of every parameter that an optimizer holds.
+def read(
+    built: Built, courses: Mapping[int, Course] = MappingProxyType({}), schedulers: tuple[Scheduler, ...] = ()
+) -> Live:
+    """The settings of every parameter that an optimizer holds; ``courses``: its id -> its rate along the schedule.
 
     Raises SetupError for an optimizer of unknown class, or where its tensors are not the model's.
     """
@@ -229,13 +91,13 @@ def read(built: Built) -> Live:
     empty: list[tuple[str, float]] = []
     twice: list[str] = []
     strangers = 0
-    for optimizer in _unwrapped(built.optimizers):
+    for optimizer in unwrapped(built.optimizers):
         law, label = law_of(optimizer), type(optimizer).__name__
         for index, group in enumerate(optimizer.param_groups):
             named = f" ({group['name']!r})" if isinstance(group.get("name"), str) else ""
             place = f"group {index} of {label}{named}"
             rate = RELATIVE_STEP if group["lr"] is None and group.get("relative_step") else group["lr"]
-            lr = _number(rate, f"the learning rate of {place}")
+            lr = number(rate, f"the learning rate of {place}")
             if not group["params"]:
                 empty.append((place, lr))
             for parameter in group["params"]:
@@ -250,7 +112,8 @@ def read(built: Built) -> Live:
             f"the {strangers} tensors in the optimizer are no parameters of the model; make the optimizer after the "
             f"model has been moved, wrapped or tied"
         )
-    return Live(settings, tuple(empty), strangers, tuple(twice))
+    followed = {name: courses[key] for key, own in names.items() if key in courses for name in own}
+    return Live(settings, tuple(empty), strangers, tuple(twice), followed, schedulers)
 
 
-__all__ = ["EXPECTS", "Built", "Live", "Settings", "is_optimizer", "read", "step_schedulers", "unpack"]
+__all__ = ["Live", "Settings", "read"]

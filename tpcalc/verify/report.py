@@ -13,11 +13,12 @@ from tpcalc.program.names import fold_names
 from tpcalc.verify import words
 from tpcalc.verify.absorbed import multipliers, without_effect
 from tpcalc.verify.case import Case
-from tpcalc.verify.drift import decay_drifts, eps_drifts
+from tpcalc.verify.drift import beside_rates, decay_drifts, eps_drifts
 from tpcalc.verify.effective import exact
 from tpcalc.verify.findings import ERROR, EXPLODES, KINDS, SEVERITY, Checked, Finding, Report, plain
 from tpcalc.verify.grouping import Item, grouped
 from tpcalc.verify.large import explosions
+from tpcalc.verify.scheduled import erased, lengths, overridden
 from tpcalc.verify.small import shared_rates, small_inits, small_updates
 from tpcalc.verify.unmatched import missed, untrained
 from tpcalc.verify.words import say
@@ -53,8 +54,9 @@ def _items(case: Case) -> list[Item]:
     items += small_updates(case)
     items += small_inits(case, items)
     items += untrained(case)
-    items = missed(case, items)
-    items += decay_drifts(case)
+    items = beside_rates(case, overridden(case, missed(case, items)))
+    items += erased(case)
+    items += decay_drifts(case, items)
     items += eps_drifts(case, items)
     return items
 
@@ -74,6 +76,7 @@ def _notes(case: Case) -> Iterator[str]:
             b, found = case.given[weight.name].b, case.solution.needs_of(weight)
             if found and b is not None and b < found[0][1].A and not case.block(found[0][0]):
                 yield say(words.KERNEL, weight=weight.name, found=-b, needed=-found[0][1].A)
+    yield from dict.fromkeys(lengths(case))
     live = list(case.gathered.live.values())
     strangers = max(own.strangers for own in live)
     if strangers:

@@ -51,6 +51,8 @@ DECAY_BY_RATE = "lr * weight_decay changes like {off}"
 DECAY_BY_GRADIENT = "{convention}: decay over gradient changes like {off}"
 DECAY_BY_UPDATE = "{convention}: decay over the rest of the update changes like {off}"
 MAKE_DECAY = "make weight_decay ~ {needed}"
+DECAY_BY_ITSELF = "{convention}: weight_decay changes like {off}"
+AS_IT_IS = ", as it does not go through the learning rate"
 SO_CONSTANT = ", so that lr * weight_decay is constant"
 OR_DECOUPLED = ", or use decoupled decay with lr * weight_decay constant"
 EPS_LAGS = (
@@ -61,7 +63,22 @@ EPS_WRONG = (
     "width epsilon wins and the update {then}"
 )
 SCALE_EPS = "scale eps by {by}"
+# schedules
+ERASED = (
+    "{scheduler} takes its rate, {peak} at its peak at width {width}, to {rate} {moment}, so that what groups and "
+    "widths have apart is lost there"
+)
+AT_ITS_LOW, AT_ITS_START = "at its lowest", "at its start"
+OVERRIDDEN = "its group has lr ~ {needed}, which {scheduler} replaces"
+NO_FLOOR = "leave {floor} at 0, or use LambdaLR, whose factor multiplies each group's own rate and may end above 0"
+LIST_RATES = "give {names} as a list with one rate for each group, in the ratios of their own"
+ONE_FACTOR = "have it multiply each group's own rate by one factor, as LambdaLR does"
+# decay beside a rate
+AND_DECAY = ", and its weight_decay by {by}, so that lr * weight_decay stays"
 # notes
+WARM_UP = (
+    "the length of the schedule depends on the width: the learning rate peaks at step {listed}; peaks are compared"
+)
 SHARED_RATE = (
     "{weight} has one learning rate for all its blocks, and {block} bears no larger one: other blocks move less than "
     "they could; as weights of their own they would not"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator, Optional
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode
 
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawValue, Ref
@@ -109,13 +110,19 @@ class Phantom(torch.Tensor):
         return Drawn(self.content.item(), drawn)
 
     def numpy(self, *, force: bool = False) -> Any:
-        return self._numbers("numpy").numpy(force=force)
+        numbers = self._numbers("numpy")
+        recording: Any = _get_current_dispatch_mode()
+        if self.ref is not None and numbers.is_floating_point() and recording is not None:
+            recording.may_leave(self.ref)
+        with _disable_current_modes():  # else torch reads the memory of a phantom made on the way
+            return numbers.numpy(force=force)
 
     def __format__(self, spec: str) -> str:
         return format(self.content.item() if self.dim() == 0 and self.content is not None else repr(self), spec)
 
     def __array__(self, dtype: Any = None) -> Any:
-        return self._numbers("numpy").numpy().astype(dtype) if dtype else self._numbers("numpy").numpy()
+        numbers = Phantom.numpy(self)
+        return numbers.astype(dtype) if dtype else numbers
 
     def cuda(self, *args: Any, **kwargs: Any) -> "Phantom":
         return self

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Optional
 
 import torch
@@ -35,6 +36,7 @@ class Run:
         self._outputs: list[torch.Tensor] = []
         self._seeds: list[torch.Tensor] = []
         self._drew = False
+        self._slope_of: dict[int, int] = {}
 
     def forward(
         self,
@@ -125,13 +127,55 @@ class Run:
         ids = [vid for _, _, vid in weights] + [out.ref.id for out in current if out.ref is not None]
         recording.results = []
         recording.stage = "backward"
-        with self._blamed("the backward pass"), recording:
+        slopes: dict[int, int] = {}
+        with self._blamed("the backward pass"), recording, self._slopes(weights, slopes):
             grads = torch.autograd.grad(self._outputs, [*leaves, *current], self._seeds, allow_unused=True)
+            grads = self._hooked(weights, grads, slopes)
         for vid, grad in zip(ids, grads, strict=True):
             if grad is not None:
                 self.trace.grads[vid] = recording.id_of(grad)
+        self._slope_of = {vid: slope for vid, slope in slopes.items() if slope != self.trace.grads.get(vid)}
         named = zip(weights, grads[: len(weights)], strict=True)
         return {name: grad for (names, _, _), grad in named if grad is not None for name in names}
+
+    @contextmanager
+    def _slopes(self, weights: Sequence[tuple[Any, torch.Tensor, int]], slopes: dict[int, int]) -> Iterator[None]:
+        """Note the gradients of weights with hooks of their own before these change them."""
+        handles = []
+        for _, weight, vid in weights:
+            hooks = weight._backward_hooks
+            if hooks:
+                others = dict(hooks)
+                handles.append(weight.register_hook(partial(self._note, slopes, vid)))
+                for key, hook in others.items():  # torch calls them in the order in which they entered the dict
+                    del hooks[key]
+                    hooks[key] = hook
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _note(self, slopes: dict[int, int], vid: int, grad: torch.Tensor) -> None:
+        slopes[vid] = self.recording.id_of(grad)
+
+    def _hooked(
+        self, weights: Sequence[tuple[Any, torch.Tensor, int]], grads: Sequence[Any], slopes: dict[int, int]
+    ) -> tuple:
+        """Gradients as hooks that wait for them to be accumulated leave them, which ``torch.autograd.grad`` skips."""
+        found = list(grads)
+        for index, (_, weight, vid) in enumerate(weights):
+            hooks, grad = getattr(weight, "_post_accumulate_grad_hooks", None), found[index]
+            if not hooks or grad is None:
+                continue
+            slopes.setdefault(vid, self.recording.id_of(grad))
+            before, weight.grad = weight.grad, grad.clone()
+            with torch.no_grad():
+                for hook in list(hooks.values()):
+                    hook(weight)
+            found[index] = grad if weight.grad is None else weight.grad
+            weight.grad = before
+        return tuple(found)
 
     def finish(self) -> None:
         """Move what was recorded into the trace."""
@@ -147,6 +191,7 @@ class Run:
                     shape=tuple(weight.shape),
                     trainable=weight.requires_grad,
                     grad=trace.grads.get(vid),
+                    slope=self._slope_of.get(vid),
                     module_type=owners.get(names[0].rpartition(".")[0], ""),
                 )
             )
@@ -163,7 +208,7 @@ class Run:
             yield
         except TpcalcError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             message = " ".join(str(error).split())
             where = f" in {self._modules.failed}" if self._modules.failed else ""
             raise TraceError(

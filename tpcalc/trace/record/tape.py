@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import InitLaw, RawNode, RawValue, Ref
@@ -213,6 +214,25 @@ class Tape:
             source = SourceLines().current(sys._getframe(1))
         name = module or "the model"
         return f"{name} ({source})" if source else name
+
+    def may_leave(self, ref: Ref) -> None:
+        """Raises TraceError where the numbers of a value follow from the inputs: made tensors of again, they would pass
+        for constants.
+        """
+        makers = {out: node for node in self.nodes for out in node.outputs}
+        stack, seen = [ref.id], {ref.id}
+        while stack and self.stage == "forward":
+            vid = stack.pop()
+            if self.values[vid].kind == "input":
+                raise TraceError(
+                    f"{self.here()} reads the numbers of its inputs by numpy, where no trace can follow them; keep the "
+                    f"computation in torch"
+                )
+            node = makers.get(vid)
+            found = [] if node is None else tree_leaves((node.args, [value for _, value in node.kwargs]))
+            behind = [leaf.id for leaf in found if isinstance(leaf, Ref) and leaf.id not in seen]
+            seen.update(behind)
+            stack.extend(behind)
 
     def assume(self, what: str) -> None:
         """Note an assumption at this place, once."""

@@ -1,4 +1,4 @@
-"""What a command may print and where: the library's words, finished texts, one sentence for an error."""
+"""What a command does around its work: it keeps the library and the user's code quiet, and writes one finished text."""
 
 from __future__ import annotations
 
@@ -62,3 +62,6 @@ def fail(sentence: str, arguments: Sequence[str]) -> None:
         traceback.print_exc()
     print("error:", " ".join(sentence.split()), file=sys.stderr)
     sys.exit(EXIT_ERROR)
+
+
+__all__ = ["EXIT_ERROR", "columns", "emit", "fail", "library"]
