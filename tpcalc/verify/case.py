@@ -47,7 +47,7 @@ class Case:
         given = effective(gathered, lowered)
         exponents = {name: own.given for name, own in given.items()}
         followed = analyse(lowered, exponents, {name: own.law or SGD for name, own in given.items()})
-        repaired = repair(lowered, given, solution.facts, FULL)
+        repaired = repair(lowered, given, solution.needs, solution.facts, FULL)
         return Case(gathered, solution, given, regime(followed), repaired, limits(lowered, solution.facts))
 
     @property
