@@ -13,7 +13,7 @@ from tpcalc.program.ir import Weight
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
 from tpcalc.verify.effective import Effective
-from tpcalc.verify.findings import DECAY, EPS, EPSILON, FROZEN, VANISHES, WEIGHT_DECAY
+from tpcalc.verify.findings import DECAY, EPS, EPSILON, FROZEN, VANISHES, WEIGHT_DECAY, Fix
 from tpcalc.verify.grouping import Item
 from tpcalc.verify.words import say
 
@@ -41,7 +41,8 @@ def decay_drifts(case: Case) -> Iterator[Item]:
             sentence, more = words.DECAY_BY_GRADIENT, words.OR_DECOUPLED
         text = say(sentence, convention=law.decay.convention.partition(":")[0], off=found - needed)
         fix = say(words.MAKE_DECAY, needed=needed) + more
-        yield Item(DECAY, WEIGHT_DECAY, found, needed, found - needed, "", text, fix, (weight.name,))
+        fixes = (Fix(weight.name, WEIGHT_DECAY, needed - found),)
+        yield Item(DECAY, WEIGHT_DECAY, found, needed, found - needed, "", text, fix, (weight.name,), fixes=fixes)
 
 
 def _balanced(case: Case, weight: Weight, law: UpdateLaw, c: Order) -> Optional[Order]:
@@ -77,7 +78,8 @@ def eps_drifts(case: Case, found: Sequence[Item]) -> Iterator[Item]:
             sentence = words.EPS_LAGS if needed == gradient else words.EPS_WRONG
             text = say(sentence, gradient=gradient, needed=needed, found=own.eps, then=then)
             fix = say(words.SCALE_EPS, by=by)
-            yield Item(EPS, EPSILON, own.eps, needed, by, "", text, fix, (weight.name,))
+            fixes = (Fix(weight.name, EPSILON, by),)
+            yield Item(EPS, EPSILON, own.eps, needed, by, "", text, fix, (weight.name,), fixes=fixes)
 
 
 __all__ = ["decay_drifts", "eps_drifts"]

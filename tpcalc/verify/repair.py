@@ -203,9 +203,9 @@ class Repairer:
             mended = True
             self.refresh(changed, self.place[atom.out])
         fact, allowed = self.facts[atom.out], self.allowed(atom.out, limit)
-        held = (fact.init if limit.norm else min(fact.init, ZERO), min(fact.trained, allowed), min(fact.change, allowed))
+        held = min(fact.init, ZERO), min(fact.trained, allowed), min(fact.change, allowed)
         if limit.norm:
-            held = (fact.init, fact.trained, held[2])
+            held = fact.init, fact.trained, held[2]
         if held != (fact.init, fact.trained, fact.change):
             self.held[atom.out] = held
             self.facts[atom.out] = fact._replace(init=held[0], trained=held[1], change=held[2])
@@ -232,16 +232,16 @@ class Repairer:
                 later(place[use.out] for use in uses.get(atom.out, ()))
 
     def mend(self, fault: Fault, value: int, order: Order, limit: Limit) -> list[int]:
-        """Take the excess of ``fault`` away, for which ``value`` has an ``order`` beyond its ``limit``; what changed."""
+        """Take away the excess of ``fault``, for which ``value`` has an ``order`` beyond its ``limit``; what changed."""
         leaf, excess = fault.leaf, fault.excess
         if leaf is None:
-            self.shift(fault.atom.out, excess)
+            self.shift(fault.atom, excess)
             self.blame(fault, excess, value, order, limit)
             return [fault.atom.out]
         changed = []
         of_use = self.beyond_other_use(fault, leaf)
         if of_use > ZERO:
-            self.shift(fault.atom.out, of_use)
+            self.shift(fault.atom, of_use)
             self.blame(fault._replace(quantity=SITE), of_use, value, order, limit)
             changed.append(fault.atom.out)
             excess = excess - of_use
@@ -256,11 +256,14 @@ class Repairer:
             changed.append(leaf.value)
         return changed
 
-    def shift(self, site: int, excess: Order) -> None:
-        """Put a multiplier behind a value, which its gradient passes too."""
+    def shift(self, atom: Atom, excess: Order) -> None:
+        """Put a multiplier behind what an atom makes, which the gradient passes too."""
+        site, program = atom.out, self.lowered.program
         self.shifts[site] = self.shifts.get(site, ZERO) - excess
-        program = self.lowered.program
-        gradient = program.grads.get(site, dict(program.seeds).get(site))
+        value = (
+            site if site in program.values else next(out for out in self.lowered.node(atom).outputs if out is not None)
+        )
+        gradient = program.grads.get(value, dict(program.seeds).get(value))
         if gradient is not None:
             self.gradient_shifts[gradient] = self.shifts[site]
 

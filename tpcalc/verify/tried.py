@@ -1,0 +1,160 @@
+"""Fixes are tried before they are given: with all of them applied, the same checks find nothing more.
+
+Where they do, what is found then is mended in turn, until nothing is left; of all changes those stay that are needed.
+Where that does not end, each weight is brought to what the maximal parametrization gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Optional
+
+from tpcalc.algebra.order import ZERO, Order, order
+from tpcalc.errors import DeriveError
+from tpcalc.program.names import starred
+from tpcalc.verify import words
+from tpcalc.verify.case import Case
+from tpcalc.verify.effective import FIELDS
+from tpcalc.verify.findings import ERROR, EXPLODES, INIT_STD, MULTIPLIER, NOT_MAXIMAL, RATE, SEVERITY, Fix
+from tpcalc.verify.grouping import Item
+from tpcalc.verify.words import say
+
+#: Times that what the last fixes leave is mended in turn.
+ROUNDS = 5
+#: Kinds of changes of which each is left out for a try; more are given as they are.
+KINDS = 16
+
+Checks = Callable[[Case], list[Item]]
+#: What is changed -> by which fix.
+Changes = dict[tuple[str, str, tuple[int, ...]], Fix]
+
+
+def tried(case: Case, checks: Checks) -> tuple[list[Item], bool]:
+    """What ``checks`` find, with fixes that work, and whether they do."""
+    items = checks(case)
+    if not any(map(_matters, items)):
+        return items, True
+    met, changes = list(items), _added({}, items)
+    for last in range(ROUNDS):
+        left = _left(case, checks, changes)
+        if left is None:
+            break
+        if not left:
+            return (_told(case, items, met, _needed(case, checks, changes)) if last else items), True
+        met += left
+        changes = _added(changes, left)
+    changes = _added(_maximal(case), [item for item in items if not _matters(item)])
+    if _left(case, checks, changes) == []:
+        return _told(case, items, met, _needed(case, checks, changes)), True
+    return items, False
+
+
+def _matters(item: Item) -> bool:
+    """Drifts of decay and epsilon change nothing that other checks see."""
+    return (item.severity or SEVERITY[item.kind]) == ERROR or item.kind == NOT_MAXIMAL
+
+
+def _left(case: Case, checks: Checks, changes: Changes) -> Optional[list[Item]]:
+    """What is found under ``changes``; None where that can't be mended."""
+    try:
+        after = case.with_(changes.values())
+    except DeriveError:
+        return None
+    left = [item for item in checks(after) if _matters(item)]
+    unexplained = not after.causes and not after.regime.stable
+    return None if unexplained or any(not item.fixes for item in left) else left
+
+
+def _added(changes: Changes, items: Iterable[Item]) -> Changes:
+    """``changes``, and on top of them the fixes of ``items``."""
+    result = dict(changes)
+    for fix in dict.fromkeys(fix for item in items for fix in item.fixes):
+        known = result.get(fix.key)
+        if known is not None and fix.by is not None:
+            by, to = (None if at is None else order(at) + order(fix.by) for at in (known.by, known.to))
+            fix = replace(known, by=by, to=to)
+        result[fix.key] = fix
+    return {key: fix for key, fix in result.items() if fix.by is None or order(fix.by) != ZERO}
+
+
+def _maximal(case: Case) -> Changes:
+    """Of all weights, what takes them to the maximal parametrization."""
+    fixes = []
+    for leaf in case.lowered.leaves:
+        own, need, block = case.given[leaf.name], case.need(leaf), case.part(leaf)
+        if need is not None and own.b is not None:
+            fixes.append(Fix(block or leaf.weight.name, INIT_STD, own.b - need.A))
+    for weight in case.program.weights:
+        c, leaves = case.given[weight.name].c, case.lowered.leaves_of[weight.name]
+        rates = [rate for leaf in leaves if (rate := case.maximal_c(leaf)) is not None]
+        if c is not None and rates:
+            fixes.append(Fix(weight.name, RATE, c - max(rates)))
+    return {fix.key: fix for fix in fixes if fix.by != ZERO}
+
+
+def _needed(case: Case, checks: Checks, changes: Changes) -> Changes:
+    """Those of ``changes`` without which something is found; those of one kind stand and fall together."""
+    kinds: dict[tuple[object, ...], list[Fix]] = {}
+    for fix in changes.values():
+        kinds.setdefault((starred(fix.target), fix.quantity, fix.by, fix.to), []).append(fix)
+    if len(kinds) <= KINDS:
+        for kind in reversed(kinds.values()):
+            fewer = {key: fix for key, fix in changes.items() if fix not in kind}
+            if _left(case, checks, fewer) == []:
+                changes = fewer
+    return changes
+
+
+# -- in words ----------------------------------------------------------------------------------------
+
+
+def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Changes) -> list[Item]:
+    """The items that ``changes`` are the fixes of: those first found, those ``met`` on the way, and new ones."""
+    told, open_ = [], dict(changes)
+    for item in dict.fromkeys(met):
+        fixes = tuple(open_.pop(fix.key) for fix in dict.fromkeys(item.fixes) if fix.key in open_)
+        first = item in items
+        if fixes and not (first and fixes == item.fixes):
+            told.append(_rewritten(case, item if first else replace(item, text=say(words.THEN, text=item.text)), fixes))
+        elif fixes or (first and not _matters(item)):
+            told.append(item)
+    for fix in open_.values():
+        kind = EXPLODES if fix.by is not None and order(fix.by) < ZERO else NOT_MAXIMAL
+        leaf = next(leaf for leaf in case.lowered.leaves if fix.target in (leaf.name, leaf.weight.name))
+        block = "" if fix.target == leaf.weight.name else fix.target
+        where, also = case.where(leaf), (case.group(leaf.weight),)
+        item = Item(kind, fix.quantity, None, None, None, where, words.BESIDE, "", (leaf.weight.name,), also, block)
+        told.append(_rewritten(case, item, (fix,)))
+    return told
+
+
+def _rewritten(case: Case, item: Item, fixes: tuple[Fix, ...]) -> Item:
+    """An item whose fixes are others than it came with."""
+    first = fixes[0]
+    found, needed = _exponents(case, item, first)
+    texts = []
+    for fix in fixes:
+        if fix.by is None:
+            texts.append(item.fix)
+        elif fix.quantity != MULTIPLIER:
+            texts.append(say(words.MULTIPLY, quantity=fix.quantity, by=order(fix.by)))
+        else:
+            texts.append(say(words.TIED if item.weights else words.IN_FORWARD, by=order(fix.by)))
+    quantity, text = first.quantity, " and ".join(dict.fromkeys(texts))
+    return replace(item, quantity=quantity, found=found, needed=needed, fix=text, fixes=fixes)
+
+
+def _exponents(case: Case, item: Item, fix: Fix) -> tuple[Optional[Order], Optional[Order]]:
+    """What ``fix`` changes as the setup has it, and as it needs it."""
+    if fix.by is None:
+        return item.found, item.needed
+    found = item.found if fix.quantity == item.quantity else ZERO
+    if fix.quantity in FIELDS and fix.target in case.given:
+        name, sign = FIELDS[fix.quantity]
+        exponent = getattr(case.given[fix.target], name)
+        found = None if exponent is None else sign * exponent
+    return found, None if found is None else found + order(fix.by)
+
+
+__all__ = ["tried"]
