@@ -7,7 +7,7 @@ order.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from tpcalc.algebra.order import ONE, ZERO, Order, max_order
@@ -116,20 +116,8 @@ def without_effect(case: Case, sites: Sequence[Absorbed]) -> Iterator[Item]:
         if site.causes:
             behind = tuple(dict.fromkeys(case.multiplier_at(cause.atom) for cause in site.causes))
             fixes.append(Fix(f"{at}, behind the norm", MULTIPLIER, by, values=behind))
-        yield Item(
-            ABSORBED,
-            MULTIPLIER,
-            ZERO,
-            by,
-            effect,
-            where,
-            text,
-            fix,
-            names,
-            site=at,
-            severity=severity,
-            fixes=tuple(fixes),
-        )
+        item = Item(ABSORBED, MULTIPLIER, ZERO, by, effect, where, text, fix, names, site=at, severity=severity)
+        yield replace(item, fixes=tuple(fixes))
 
 
 __all__ = ["Absorbed", "multipliers", "without_effect"]

@@ -7,17 +7,21 @@ from typing import Optional
 
 from tpcalc.algebra.order import ZERO, Order
 from tpcalc.lower.lowered import Leaf
-from tpcalc.rules.structures import Contract, operands
+from tpcalc.rules.structures import Contract, Sum, operands
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
 from tpcalc.verify.findings import ATTENTION, EXPLODES, INIT_STD, MULTIPLIER, RATE, Fix
 from tpcalc.verify.grouping import Item
-from tpcalc.verify.repair import INIT, SITE, Cause
+from tpcalc.verify.repair import INIT, LR, SITE, Cause
 from tpcalc.verify.words import say
 
 
 def explosions(case: Case, causes: Sequence[Cause]) -> list[Item]:
-    """What the causes are."""
+    """What the causes are.  Where an init is too small for a norm, other updates of its value are right for a larger
+    one.
+    """
+    small = {c.value for c in causes if c.leaf is not None and _is_small(case, c, c.leaf)}
+    causes = [c for c in causes if c.value not in small or c.leaf is None or _is_small(case, c, c.leaf)]
     each = (_site(case, cause) if cause.leaf is None else _weight(case, cause, cause.leaf) for cause in causes)
     return [item for item in each if item is not None]
 
@@ -63,7 +67,9 @@ def _is_small(case: Case, cause: Cause, leaf: Leaf) -> bool:
     own, need = case.given[leaf.name], case.need(leaf)
     return (
         cause.limit.norm
+        and cause.quantity == LR
         and need is not None
+        and not isinstance(need.structure, Sum)
         and own.b is not None
         and own.b - cause.excess >= need.A
         and own.c == case.maximal_c(leaf)

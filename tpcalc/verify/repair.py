@@ -232,7 +232,7 @@ class Repairer:
                 later(place[use.out] for use in uses.get(atom.out, ()))
 
     def mend(self, fault: Fault, value: int, order: Order, limit: Limit) -> list[int]:
-        """Take away the excess of ``fault``, for which ``value`` has an ``order`` beyond its ``limit``; what changed."""
+        """Take away the excess of ``fault``, which gives ``value`` an ``order`` beyond its ``limit``; what changed."""
         leaf, excess = fault.leaf, fault.excess
         if leaf is None:
             self.shift(fault.atom, excess)

@@ -58,7 +58,7 @@ def findings_of(case: Case) -> tuple[Finding, ...]:
 def _findings(case: Case) -> tuple[tuple[Finding, ...], bool]:
     """And whether their fixes work."""
     items, works = tried(case, _items)
-    findings = grouped(items, len(case.program.weights))
+    findings = grouped(missed(case, items), len(case.program.weights))
     findings.sort(key=lambda finding: (finding.severity != ERROR, KINDS.index(finding.kind)))
     if not case.regime.stable and not case.causes:
         findings.insert(0, _unexplained(case))
@@ -75,7 +75,6 @@ def _items(case: Case) -> list[Item]:
     items += outsized(case)
     items += small_inits(case, items)
     items += untrained(case)
-    items = missed(case, items)
     items += decay_drifts(case)
     items += eps_drifts(case, items)
     return items

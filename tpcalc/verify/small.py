@@ -59,7 +59,7 @@ def _slow(case: Case) -> Iterator[Slow]:
         if c is None or need is None or C is None or leaf.weight.name in too_large:
             continue
         deficit = C - need.C
-        if deficit > 0 and (_has_no_effect(case, leaf, C) or _starves(case, leaf) or _fades(case, leaf)):
+        if deficit > 0 and (_has_no_effect(case, leaf, C) or _starves(case, leaf) or _fading(case, leaf).fades):
             needed = case.needed_c(leaf, -deficit)
             if needed is not None:
                 yield Slow(leaf, need, deficit, c, needed)
@@ -96,7 +96,11 @@ def _small_update(case: Case, slow: Slow, value: str, text: str) -> Item:
     leaf, need, effect = slow.leaf, slow.need, -slow.deficit
     kind, fix = NOT_MAXIMAL, say(words.MULTIPLY, quantity=RATE, by=slow.c - slow.needed)
     if (starved := _starved(case, leaf)) is not None:
-        kind, text = VANISHES, say(words.SHRINKS, value=value, law=need.demand.law, by=effect)
+        fading = _fading(case, leaf)
+        kept = fading.fades and fading.stays and not _has_no_effect(case, leaf, need.C + slow.deficit)
+        kind = NOT_MAXIMAL if kept and not _starves(case, leaf) else VANISHES
+        law = words.FADES if fading.fades else need.demand.law
+        text = say(words.SHRINKS, value=value, law=law, by=effect)
         fix = say(words.AND_INIT, multiply=fix, by=starved.by)
     elif case.regime.name in (KERNEL, TRIVIAL) or (slow.deficit >= FROZEN_FROM and not _beside_another(case, slow)):
         kind = FROZEN
@@ -191,21 +195,30 @@ def _starves(case: Case, leaf: Leaf) -> bool:
     return any(_shrunk(case, value) for value, _ in after)
 
 
-def _fades(case: Case, leaf: Leaf) -> bool:
-    """What it makes, smaller than it may be, is added to what is larger, which it would not be as large as it may be:
-    a look-up among positions.
+@dataclass(frozen=True)
+class Fading:
+    """Where what a weight makes, smaller than it may be, goes: ``fades`` beside what it is added to, which it would not
+    if it were as large as it may be (a look-up among positions); ``stays``: elsewhere too (a norm, before a stream).
     """
-    starved = _starved(case, leaf)
-    queue, seen = [] if starved is None else [starved.result], set[int]()
+
+    fades: bool = False
+    stays: bool = False
+
+
+def _fading(case: Case, leaf: Leaf) -> Fading:
+    starved, found = _starved(case, leaf), Fading()
+    queue, seen = [] if starved is None or not case.mended[starved.result].data else [starved.result], set[int]()
     for x in queue:
         for use in case.lowered.forward_uses.get(x, ()):
             if isinstance(use.structure, Sum) and case.mended[x].trained < case.mended[use.out].trained:
-                if case.maximal[x].trained >= case.maximal[use.out].trained:
-                    return True
-            elif isinstance(use.structure, PLAIN) and use.out not in seen:
+                fades = case.maximal[x].trained >= case.maximal[use.out].trained
+                found = Fading(found.fades or fades, found.stays or not fades)
+            elif not isinstance(use.structure, PLAIN):
+                found = Fading(found.fades, True)
+            elif use.out not in seen:
                 seen.add(use.out)
                 queue.append(use.out)
-    return False
+    return found
 
 
 def small_inits(case: Case, found: Sequence[Item]) -> list[Item]:

@@ -16,7 +16,7 @@ from tpcalc.program.names import starred
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
 from tpcalc.verify.effective import FIELDS
-from tpcalc.verify.findings import ERROR, EXPLODES, INIT_STD, MULTIPLIER, NOT_MAXIMAL, RATE, SEVERITY, Fix
+from tpcalc.verify.findings import DECAY, EPS, ERROR, EXPLODES, INIT_STD, MULTIPLIER, NOT_MAXIMAL, RATE, SEVERITY, Fix
 from tpcalc.verify.grouping import Item
 from tpcalc.verify.words import say
 
@@ -41,12 +41,14 @@ def tried(case: Case, checks: Checks) -> tuple[list[Item], bool]:
         if left is None:
             break
         if not left:
-            return (_told(case, items, met, _needed(case, checks, changes)) if last else items), True
+            changes = _needed(case, checks, changes) if last else changes
+            return _drifting(case, checks, _told(case, items, met, changes) if last else items, changes), True
         met += left
         changes = _added(changes, left)
     changes = _added(_maximal(case), [item for item in items if not _matters(item)])
     if _left(case, checks, changes) == []:
-        return _told(case, items, met, _needed(case, checks, changes)), True
+        changes = _needed(case, checks, changes)
+        return _drifting(case, checks, _told(case, items, met, changes), changes), True
     return items, False
 
 
@@ -104,6 +106,23 @@ def _needed(case: Case, checks: Checks, changes: Changes) -> Changes:
             if _left(case, checks, fewer) == []:
                 changes = fewer
     return changes
+
+
+def _drifting(case: Case, checks: Checks, items: Sequence[Item], changes: Changes) -> list[Item]:
+    """``items``, whose fixes take along the decay and the epsilon that do not fit what comes of them."""
+    drifts = [item for item in checks(case.with_(changes.values())) if item.kind in (DECAY, EPS)]
+    along: dict[str, list[Fix]] = {}
+    for fix in (fix for item in drifts for fix in item.fixes):
+        along.setdefault(fix.target, []).append(fix)
+    result = []
+    for item in items:
+        more = [fix for name in item.weights for fix in along.pop(name, ())] if _matters(item) else []
+        for fix in more:
+            by = None if fix.by is None else order(fix.by)
+            text = "" if by is None else say(words.ALONG, quantity=fix.quantity, by=by)
+            item = replace(item, fix=item.fix + text, fixes=(*item.fixes, fix))
+        result.append(item)
+    return result
 
 
 # -- in words ----------------------------------------------------------------------------------------

@@ -44,11 +44,13 @@ MOVE_OR_DROP = "move it behind the norm, or drop it"
 MOVES_LITTLE = "one update moves {value} by only {by}"
 OUTSIZED = "one update moves {value}, of size {size} at init, by only {by} of that, and the norm after it sees no more"
 SHRINKS = "its init and its updates make {value}, which {law}, shrink like {by}"
+FADES = "is added to what does not"
 AND_INIT = "{multiply} and its init std by {by}"
 SMALL_INIT = "{value}, which {why}, is as small as {by} at init"
 # fixes that were tried
 THEN = "once the other changes are made, {text}"
 BESIDE = "the other changes need this one beside them"
+ALONG = ", and its {quantity} by {by}"
 UNTRIED = "these fixes, applied together, do not give a clean report yet: apply them and verify again"
 # unmatched
 NEVER_MOVES = "{why}: it never moves"
