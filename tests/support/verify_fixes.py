@@ -20,7 +20,7 @@ def x_inputs() -> Tensor:
     return torch.linspace(-1, 1, 48).reshape(4, 12).sin()
 
 
-def trained(model: nn.Module, width: int, powers: dict[str, Powers], fixed: dict[str, float] | None = None):
+def trained(model: nn.Module, width: int, powers: dict[str, Powers], zero: tuple[str, ...] = ()):
     """AdamW; ``powers``: the end of a name -> exponents of std and lr.  Hidden ones have -1/2 and -1, finite fan-ins 0
     and 0, finite fan-outs -1 and -1, gains 0 and 0, where nothing is said.
     """
@@ -30,11 +30,11 @@ def trained(model: nn.Module, width: int, powers: dict[str, Powers], fixed: dict
         std, lr = (-0.5, -1.0) if grows == (True, True) else (-1.0, -1.0) if grows == (False, True) else (0.0, 0.0)
         if name.startswith(("emb", "tok", "pos", "seg")):
             std, lr = 0.0, 0.0
-        std, lr = next((own for end, own in powers.items() if name.endswith(end)), (std, lr))
+        std, lr = next((own for end, own in powers.items() if f".{name}".endswith(f".{end}")), (std, lr))
         if p.dim() > 1:
             nn.init.normal_(p, std=0.2 * r**std)
-        if name.endswith(tuple(fixed or ())):
-            nn.init.constant_(p, 0.0)
+        if name.endswith(zero):
+            nn.init.zeros_(p)
         groups.append({"params": [p], "lr": LR * r**lr, "eps": 1e-30})
     return model, torch.optim.AdamW(groups, weight_decay=0.0)
 
@@ -187,7 +187,7 @@ def low_rank(
     width: int, residual: bool = False, dora: bool = False, A: Powers = (-1, -1), B: Powers = (0, 0), m: Powers = (0, 0)
 ):
     model = LowRank(width, residual, dora)
-    return *trained(model, width, {".A": A, ".B": B, ".m": m}, {".B": 0.0}), x_inputs()
+    return *trained(model, width, {"A": A, "B": B, "m": m}, ("B",)), x_inputs()
 
 
 class LowRankAttention(nn.Module):
@@ -206,7 +206,7 @@ class LowRankAttention(nn.Module):
 
 
 def low_rank_attention(width: int, A: Powers = (-1, -1), B: Powers = (0, 0)):
-    return *trained(LowRankAttention(width), width, {".A": A, ".B": B}, {".B": 0.0}), x_inputs()
+    return *trained(LowRankAttention(width), width, {"A": A, "B": B}, ("B",)), x_inputs()
 
 
 # -- unrolled ------------------------------------------------------------------------------------------
@@ -275,7 +275,11 @@ class Packed(nn.Module):
 
     def __init__(self, n: int, conv: bool):
         super().__init__()
-        self.emb, self.pack, self.low = nn.Embedding(50, n), nn.Linear(n, n + 8, bias=False), nn.Linear(8, n, bias=False)
+        self.emb, self.pack, self.low = (
+            nn.Embedding(50, n),
+            nn.Linear(n, n + 8, bias=False),
+            nn.Linear(8, n, bias=False),
+        )
         self.conv = nn.Conv1d(n + 8, n + 8, 3, padding=2, groups=n + 8, bias=False) if conv else None
         self.out = nn.Linear(n, 50, bias=False)
 
@@ -289,7 +293,9 @@ class Packed(nn.Module):
 
 
 def packed(width: int, conv: bool = False, rows: float = 0, twice: float = 1, pack: Powers = (-0.5, -1)):
-    model, optimizer = trained(Packed(width, conv), width, {"pack.weight": pack, "conv.weight": (0, 0), "low.weight": (0, 0)})
+    model, optimizer = trained(
+        Packed(width, conv), width, {"pack.weight": pack, "conv.weight": (0, 0), "low.weight": (0, 0)}
+    )
     with torch.no_grad():
         model.pack.weight[width:].mul_((width / 64) ** rows)
         if twice != 1:
@@ -323,22 +329,67 @@ RIGHT = [
     _named(packed, conv=True, rows=-H),
 ]
 WRONG = [
-    *(_named(before_a_norm, norm=norm, hid=hid) for norm in NORMS for hid in ((-1, -1), (0, -1), (-0.5, -0.5), (-0.5, -1.5))),
+    *(
+        _named(before_a_norm, norm=norm, hid=hid)
+        for norm in NORMS
+        for hid in ((-1, -1), (0, -1), (-0.5, -0.5), (-0.5, -1.5))
+    ),
     *(_named(before_a_norm, norm=norm, inp=inp) for norm in NORMS for inp in ((-1, 0), (0, -1), (1, 0), (0, 1))),
-    *(_named(before_a_norm, norm=norm, bias=True, hid=hid) for norm in ("layer", "rms") for hid in ((-1, -1), (0, -1), (0, -H))),
+    *(
+        _named(before_a_norm, norm=norm, bias=True, hid=hid)
+        for norm in ("layer", "rms")
+        for hid in ((-1, -1), (0, -1), (0, -H))
+    ),
     *(_named(queries_normed, q=q) for q in ((-1, -1), (0, -1), (-H, 0))),
     *(_named(autoencoder, how=how) for how in ("linear", "bias", "matmul", "einsum")),
     *(_named(autoencoder, how="linear", W=W) for W in ((-1, -1), (-1, 0), (0, -1), (0, 1), (1, 0))),
     *(_named(autoencoder, how="linear", scale=-1, W=W) for W in ((-1, -1), (0, -1))),
-    *(_named(tied, norm=norm, by_name=by_name, tok=tok) for norm in (False, True) for by_name in (False, True) for tok in ((0, 0), (-1, -1), (-1, 0), (0, -1), (-H, -H))),
-    *(_named(tied, scale=-1, tok=tok, pos=pos) for tok, pos in (((-1, -1), (0, 0)), ((-1, -1), (-1, -1)), ((-H, 0), (-H, 0)))),
-    *(_named(two_embeddings, tok=tok, seg=seg) for tok, seg in (((-1, -1), (0, 0)), ((-H, -H), (0, 0)), ((-1, 0), (-1, 0)), ((0, 0), (-1, -1)), ((-1,0),(0,0)))),
-    *(_named(low_rank, residual=residual, A=A, B=B) for residual in (False, True) for A, B in (((-H, 0), (0, 0)), ((-1, 0), (0, 0)), ((-H, -1), (0, 0)), ((-1, -1), (0, -1)), ((-1, -1), (0, 1)))),
+    *(
+        _named(tied, norm=norm, by_name=by_name, tok=tok)
+        for norm in (False, True)
+        for by_name in (False, True)
+        for tok in ((0, 0), (-1, -1), (-1, 0), (0, -1), (-H, -H))
+    ),
+    *(
+        _named(tied, scale=-1, tok=tok, pos=pos)
+        for tok, pos in (((-1, -1), (0, 0)), ((-1, -1), (-1, -1)), ((-H, 0), (-H, 0)))
+    ),
+    *(
+        _named(two_embeddings, tok=tok, seg=seg)
+        for tok, seg in (
+            ((-1, -1), (0, 0)),
+            ((-H, -H), (0, 0)),
+            ((-1, 0), (-1, 0)),
+            ((0, 0), (-1, -1)),
+            ((-1, 0), (0, 0)),
+        )
+    ),
+    *(
+        _named(low_rank, residual=residual, A=A, B=B)
+        for residual in (False, True)
+        for A, B in (((-H, 0), (0, 0)), ((-1, 0), (0, 0)), ((-H, -1), (0, 0)), ((-1, -1), (0, -1)), ((-1, -1), (0, 1)))
+    ),
     *(_named(low_rank_attention, A=A, B=B) for A, B in (((-H, 0), (0, 0)), ((-H, -1), (0, 0)), ((-1, -1), (0, -1)))),
-    *(_named(low_rank, dora=True, A=A, B=B, m=m) for A, B, m in (((-1, -1), (0, 0), (0, 0)), ((-H, 0), (0, 0), (0, 0)), ((-1, -1), (0, -1), (0, 0)), ((-1, -1), (0, -1), (0, -1)))),
-    *(_named(scan, T=T, packed=packed, gated=gated, bc=bc) for T, packed, gated in ((3, True, False), (7, True, True), (5, False, False), (5, False, True)) for bc in ((-H, -1), (0, 0), (-1, 0))),
+    *(
+        _named(low_rank, dora=True, A=A, B=B, m=m)
+        for A, B, m in (
+            ((-1, -1), (0, 0), (0, 0)),
+            ((-H, 0), (0, 0), (0, 0)),
+            ((-1, -1), (0, -1), (0, 0)),
+            ((-1, -1), (0, -1), (0, -1)),
+        )
+    ),
+    *(
+        _named(scan, T=T, packed=packed, gated=gated, bc=bc)
+        for T, packed, gated in ((3, True, False), (7, True, True), (5, False, False), (5, False, True))
+        for bc in ((-H, -1), (0, 0), (-1, 0))
+    ),
     *(_named(linear_attention, gated=gated, v=v) for gated in (False, True) for v in ((-H, 0), (0, -1))),
-    *(_named(linear_attention, gated=gated, grows=True, scale=scale) for gated in (False, True) for scale in (0, -H, -1)),
+    *(
+        _named(linear_attention, gated=gated, grows=True, scale=scale)
+        for gated in (False, True)
+        for scale in (0, -H, -1)
+    ),
     *(_named(packed, conv=conv) for conv in (False, True)),
     *(_named(packed, conv=conv, pack=(-1, -1)) for conv in (False, True)),
     *(_named(packed, conv=conv, rows=-H, twice=2.0, pack=(-H, 0)) for conv in (False, True)),

@@ -25,12 +25,13 @@ from tpcalc.calculus.alignment import Alignment
 from tpcalc.calculus.causes import INIT, LR, SITE, Fault, Search, TooLarge
 from tpcalc.calculus.facts import Fact, WeightOrders, leaf_facts, weight_leaf
 from tpcalc.calculus.laws import interpret
-from tpcalc.calculus.limits import Limit
+from tpcalc.calculus.limits import Limit, passes
 from tpcalc.calculus.limits import limits as all_limits
 from tpcalc.derive.solve import Need
 from tpcalc.dynamics.training import STEPS, update_order, view_of
 from tpcalc.lower.lowered import Leaf, Lowered
-from tpcalc.rules.structures import Atom, Contract, Gather
+from tpcalc.program.queries import first_met
+from tpcalc.rules.structures import Atom, Contract
 from tpcalc.verify.effective import Effective
 
 #: Passes over one step at most; each mends all that it finds.
@@ -280,21 +281,18 @@ class Repairer:
         """What of a fault a weight can't make up for, because another use of it needs it as large as that."""
         need = self.needs.get(leaf.name)
         use = None if need is None else need.demand.use
-        if need is None or use is None or _alike(use, fault.atom):
+        if need is None or use is None or not self.apart(leaf, use, fault.atom):
             return ZERO
         has = self.A[leaf.name] if fault.quantity == INIT else self.C[leaf.name]
         bears = need.A if fault.quantity == INIT else need.C
         return ZERO if has is None else min(max_order(has + fault.excess - bears, ZERO), fault.excess)
 
-
-def _alike(use: Atom, other: Atom) -> bool:
-    """Whether two uses of a weight ask the same of it: steps of a recurrence."""
-    s, t = use.structure, other.structure
-    if not isinstance(s, (Contract, Gather)) or not isinstance(t, (Contract, Gather)):
-        return True
-    if isinstance(s, Contract) and isinstance(t, Contract):
-        return s.K == t.K
-    return type(s) is type(t)
+    def apart(self, leaf: Leaf, use: Atom, other: Atom) -> bool:
+        """Whether a weight has these two uses, and each may ask something else of it: steps of a recurrence do not."""
+        s, t = use.structure, other.structure
+        alike = s.K == t.K if isinstance(s, Contract) and isinstance(t, Contract) else type(s) is type(t)
+        met = {out for _, out in first_met(self.lowered.flow, leaf.value, passes(self.lowered))}
+        return not alike and {use.out, other.out} <= met
 
 
 def _add(orders: dict[str, Optional[Order]], name: str, excess: Order) -> None:

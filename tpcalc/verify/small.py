@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from tpcalc.algebra.order import ONE, ZERO, Order, max_order
+from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.calculus.weights import on_outputs
 from tpcalc.derive.solve import Need
 from tpcalc.dynamics.regime import KERNEL, TRIVIAL, own_effect
@@ -58,7 +58,10 @@ def _slow(case: Case) -> Iterator[Slow]:
         c, need, C = case.given[leaf.name].c, case.need(leaf), case.repaired.C[leaf.name]
         if c is None or need is None or C is None or leaf.weight.name in too_large:
             continue
+        effect = own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value)
         deficit = C - need.C
+        if deficit > 0 and effect is not MINUS_INFINITY:  # what it makes may be larger here than in another gauge
+            deficit = max_order(deficit, -effect)
         if deficit > 0 and (_has_no_effect(case, leaf, C) or _starves(case, leaf) or _fading(case, leaf).fades):
             needed = case.needed_c(leaf, -deficit)
             if needed is not None:
@@ -226,7 +229,8 @@ def small_inits(case: Case, found: Sequence[Item]) -> list[Item]:
     items: list[Item] = []
     for leaf in case.lowered.leaves:
         small, name = _small_init(case, leaf), leaf.weight.name
-        if small is None or not case.given[leaf.name].random or case.role(leaf.weight) == "output":
+        need = case.need(leaf)
+        if small is None or need is None or not case.given[leaf.name].random or need.role(leaf) == "output":
             continue
         if any(item.weight == name and item.block in ("", leaf.name) for item in (*found, *items)):
             continue

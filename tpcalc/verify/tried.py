@@ -1,13 +1,15 @@
 """Fixes are tried before they are given: with all of them applied, the same checks find nothing more.
 
-Where they do, what is found then is mended in turn, until nothing is left; of all changes those stay that are needed.
-Where that does not end, each weight is brought to what the maximal parametrization gives it.
+Where they do, some of them may be enough.  Else what is found then is mended in turn, until nothing is left; and where
+that does not end, each weight is brought to what the maximal parametrization gives it.  Of all changes those stay that
+are needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Optional
 
 from tpcalc.algebra.order import ZERO, Order, order
@@ -36,20 +38,39 @@ def tried(case: Case, checks: Checks) -> tuple[list[Item], bool]:
     if not any(map(_matters, items)):
         return items, True
     met, changes = list(items), _added({}, items)
-    for last in range(ROUNDS):
-        left = _left(case, checks, changes)
-        if left is None:
-            break
+    left = _left(case, checks, changes)
+    if left == []:
+        return _drifting(case, checks, items, changes), True
+    for found in (_fewer, _more, _maximal):
+        changes = found(case, checks, met, left)
+        if changes and _left(case, checks, changes) == []:
+            changes = _needed(case, checks, changes)
+            return _drifting(case, checks, _told(case, items, met, changes), changes), True
+    return items, False
+
+
+def _fewer(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+    """Some of the fixes: what is too small may be so through something else."""
+    drifts, kinds = _drifts(met), _kinds(_added({}, filter(_matters, met)))
+    if 1 < len(kinds) <= KINDS // 2:
+        for size in (1, len(kinds) - 1):
+            for some in combinations(kinds, size):
+                changes = {fix.key: fix for kind in some for fix in kind} | drifts
+                if _left(case, checks, changes) == []:
+                    return changes
+    return {}
+
+
+def _more(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+    """What is left is mended in turn; it is added to ``met``."""
+    changes = _added({}, met)
+    for _ in range(ROUNDS):
         if not left:
-            changes = _needed(case, checks, changes) if last else changes
-            return _drifting(case, checks, _told(case, items, met, changes) if last else items, changes), True
+            break
         met += left
         changes = _added(changes, left)
-    changes = _added(_maximal(case), [item for item in items if not _matters(item)])
-    if _left(case, checks, changes) == []:
-        changes = _needed(case, checks, changes)
-        return _drifting(case, checks, _told(case, items, met, changes), changes), True
-    return items, False
+        left = _left(case, checks, changes)
+    return changes
 
 
 def _matters(item: Item) -> bool:
@@ -80,8 +101,8 @@ def _added(changes: Changes, items: Iterable[Item]) -> Changes:
     return {key: fix for key, fix in result.items() if fix.by is None or order(fix.by) != ZERO}
 
 
-def _maximal(case: Case) -> Changes:
-    """Of all weights, what takes them to the maximal parametrization."""
+def _maximal(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+    """All weights as in the maximal parametrization."""
     fixes = []
     for leaf in case.lowered.leaves:
         own, need, block = case.given[leaf.name], case.need(leaf), case.part(leaf)
@@ -92,16 +113,26 @@ def _maximal(case: Case) -> Changes:
         rates = [rate for leaf in leaves if (rate := case.maximal_c(leaf)) is not None]
         if c is not None and rates:
             fixes.append(Fix(weight.name, RATE, c - max(rates)))
-    return {fix.key: fix for fix in fixes if fix.by != ZERO}
+    return {fix.key: fix for fix in fixes if fix.by != ZERO} | _drifts(met)
 
 
-def _needed(case: Case, checks: Checks, changes: Changes) -> Changes:
-    """Those of ``changes`` without which something is found; those of one kind stand and fall together."""
+def _drifts(items: Iterable[Item]) -> Changes:
+    return _added({}, (item for item in items if not _matters(item)))
+
+
+def _kinds(changes: Changes) -> list[list[Fix]]:
+    """Those of repeated blocks, or of one size, stand and fall together."""
     kinds: dict[tuple[object, ...], list[Fix]] = {}
     for fix in changes.values():
         kinds.setdefault((starred(fix.target), fix.quantity, fix.by, fix.to), []).append(fix)
+    return list(kinds.values())
+
+
+def _needed(case: Case, checks: Checks, changes: Changes) -> Changes:
+    """Those of ``changes`` without which something is found."""
+    kinds = _kinds(changes)
     if len(kinds) <= KINDS:
-        for kind in reversed(kinds.values()):
+        for kind in reversed(kinds):
             fewer = {key: fix for key, fix in changes.items() if fix not in kind}
             if _left(case, checks, fewer) == []:
                 changes = fewer
@@ -132,13 +163,13 @@ def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Chang
     """The items that ``changes`` are the fixes of: those first found, those ``met`` on the way, and new ones."""
     told, open_ = [], dict(changes)
     for item in dict.fromkeys(met):
-        fixes = tuple(open_.pop(fix.key) for fix in dict.fromkeys(item.fixes) if fix.key in open_)
+        fixes = tuple(open_.pop(fix.key) for fix in dict.fromkeys(item.fixes) if _same(fix, open_.get(fix.key)))
         first = item in items
         if fixes and not (first and fixes == item.fixes):
             told.append(_rewritten(case, item if first else replace(item, text=say(words.THEN, text=item.text)), fixes))
         elif fixes or (first and not _matters(item)):
             told.append(item)
-    for fix in open_.values():
+    for fix in (fix for fix in open_.values() if fix.quantity in (INIT_STD, RATE)):
         kind = EXPLODES if fix.by is not None and order(fix.by) < ZERO else NOT_MAXIMAL
         leaf = next(leaf for leaf in case.lowered.leaves if fix.target in (leaf.name, leaf.weight.name))
         block = "" if fix.target == leaf.weight.name else fix.target
@@ -146,6 +177,13 @@ def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Chang
         item = Item(kind, fix.quantity, None, None, None, where, words.BESIDE, "", (leaf.weight.name,), also, block)
         told.append(_rewritten(case, item, (fix,)))
     return told
+
+
+def _same(fix: Fix, change: Optional[Fix]) -> bool:
+    """Whether a change goes the way of a fix."""
+    if change is None or fix.by is None or change.by is None:
+        return change is not None
+    return (order(fix.by) < ZERO) == (order(change.by) < ZERO)
 
 
 def _rewritten(case: Case, item: Item, fixes: tuple[Fix, ...]) -> Item:
