@@ -47,7 +47,8 @@ class Item:
 
     @property
     def key(self) -> tuple[object, ...]:
-        return self.kind, self.quantity, self.found, self.needed, self.also, self.severity, starred(self.site)
+        fixes = tuple((fix.quantity, fix.by, fix.to) for fix in self.fixes)
+        return self.kind, self.quantity, self.found, self.needed, self.also, self.severity, starred(self.site), fixes
 
 
 def grouped(items: Iterable[Item], total: int) -> list[Finding]:

@@ -51,7 +51,7 @@ def tried(case: Case, checks: Checks) -> tuple[list[Item], bool]:
 
 def _fewer(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
     """Some of the fixes: what is too small may be so through something else."""
-    drifts, kinds = _drifts(met), _kinds(_added({}, filter(_matters, met)))
+    drifts, kinds = _drifts(met), _kinds(case, _added({}, filter(_matters, met)))
     if 1 < len(kinds) <= KINDS // 2:
         for size in (1, len(kinds) - 1):
             for some in combinations(kinds, size):
@@ -120,17 +120,20 @@ def _drifts(items: Iterable[Item]) -> Changes:
     return _added({}, (item for item in items if not _matters(item)))
 
 
-def _kinds(changes: Changes) -> list[list[Fix]]:
-    """Those of repeated blocks, or of one size, stand and fall together."""
+def _kinds(case: Case, changes: Changes) -> list[list[Fix]]:
+    """Those of weights of one role, or of repeated blocks, stand and fall together."""
+    roles = {leaf.name: case.group(leaf.weight) for leaf in case.lowered.leaves}
+    roles |= {weight.name: case.group(weight) for weight in case.program.weights}
     kinds: dict[tuple[object, ...], list[Fix]] = {}
     for fix in changes.values():
-        kinds.setdefault((starred(fix.target), fix.quantity, fix.by, fix.to), []).append(fix)
+        what = roles.get(fix.target, starred(fix.target))
+        kinds.setdefault((what, fix.quantity, fix.by, fix.to), []).append(fix)
     return list(kinds.values())
 
 
 def _needed(case: Case, checks: Checks, changes: Changes) -> Changes:
     """Those of ``changes`` without which something is found."""
-    kinds = _kinds(changes)
+    kinds = _kinds(case, changes)
     if len(kinds) <= KINDS:
         for kind in reversed(kinds):
             fewer = {key: fix for key, fix in changes.items() if fix not in kind}
@@ -145,14 +148,12 @@ def _drifting(case: Case, checks: Checks, items: Sequence[Item], changes: Change
     along: dict[str, list[Fix]] = {}
     for fix in (fix for item in drifts for fix in item.fixes):
         along.setdefault(fix.target, []).append(fix)
-    result = []
-    for item in items:
+    result = list(items)
+    # with the rate of a weight, where that changes
+    for place, item in sorted(enumerate(items), key=lambda each: all(fix.quantity != RATE for fix in each[1].fixes)):
         more = [fix for name in item.weights for fix in along.pop(name, ())] if _matters(item) else []
-        for fix in more:
-            by = None if fix.by is None else order(fix.by)
-            text = "" if by is None else say(words.ALONG, quantity=fix.quantity, by=by)
-            item = replace(item, fix=item.fix + text, fixes=(*item.fixes, fix))
-        result.append(item)
+        text = "".join(say(words.ALONG, quantity=fix.quantity, by=order(fix.by)) for fix in more if fix.by is not None)
+        result[place] = replace(item, fix=item.fix + text, fixes=(*item.fixes, *more))
     return result
 
 
