@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, given_operand, on_change, roles, spread
+from tpcalc.calculus.facts import Fact, Facts, given_operand, on_change, roles, spread
 from tpcalc.calculus.limits import base, passes
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -275,12 +275,18 @@ def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Bac
             grows = s.K if weight.weight & value.weight else s.K / 2
         else:
             grows = spread(search.alignment, s.K, rest, weight, value)
+        if not partner_weight and search.suspect(v, large.change, base(search.lowered, v)):
+            yield TooLarge(v, ZERO, large.change)
+            value = sound(value)  # mended itself: the weight is not to make up for it
         on_values = weight.init + moves + value.change
         at_init = on_values if large.change else max_order(weight.init + grows + value.init, on_values)
         updated = weight.change + search.alignment.weight_change(s.K) + value.trained
-        if not partner_weight and search.suspect(v, large.change, base(search.lowered, v)):
-            yield TooLarge(v, ZERO, large.change)
         yield from search.of_weight(w, at_init - large.allowed, updated - large.allowed, atom)
+
+
+def sound(value: Fact) -> Fact:
+    """As it is once it is mended."""
+    return value._replace(init=min(value.init, ZERO), trained=min(value.trained, ZERO), change=min(value.change, ZERO))
 
 
 @CAUSES.law(st.Product)
