@@ -85,6 +85,28 @@ def queries_normed(width: int, q: Powers = (-0.5, -1)):
     return *trained(QueriesNormed(width), width, {"q.weight": q}), x_inputs()
 
 
+class Reparametrised(nn.Module):
+    """Two hidden layers whose weights are a gain times a direction, or have norm 1."""
+
+    def __init__(self, n: int, spectral: bool):
+        super().__init__()
+        self.inp, self.out = nn.Linear(12, n, bias=False), nn.Linear(n, 7, bias=False)
+        norm = nn.utils.parametrizations.spectral_norm if spectral else nn.utils.parametrizations.weight_norm
+        self.h1, self.h2 = (norm(nn.Linear(n, n, bias=False)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(F.gelu(self.h2(F.gelu(self.h1(F.gelu(self.inp(x)))))))
+
+
+def reparametrised(width: int, spectral: bool = False, v: Powers = (-0.5, -1), g: float = 0):
+    model, powers = Reparametrised(width, spectral), {"original1": v, "original": v, "original0": (0.0, g)}
+    model, optimizer = trained(model, width, powers)
+    for name, p in model.named_parameters():
+        if name.endswith("original0"):
+            nn.init.ones_(p)
+    return model, optimizer, x_inputs()
+
+
 # -- one parameter, two uses ---------------------------------------------------------------------------
 
 
@@ -319,6 +341,8 @@ RIGHT = [
     _named(queries_normed, q=(-1, -1.5)),
     *(_named(autoencoder, how=how, scale=-1) for how in ("linear", "bias", "matmul", "einsum")),
     *(_named(tied, norm=norm, by_name=by_name, scale=-1) for norm in (False, True) for by_name in (False, True)),
+    *(_named(reparametrised, spectral=spectral) for spectral in (False, True)),
+    _named(reparametrised, v=(-1, -1.5)),
     _named(two_embeddings, tok=(0, 0)),
     *(_named(low_rank, residual=residual) for residual in (False, True)),
     _named(low_rank, dora=True),
@@ -344,6 +368,13 @@ WRONG: dict[Callable, set[tuple[str, str, float]]] = {
     _named(before_a_norm, norm="layer", bias=True, hid=(0, -H)): {("hid.bias", "lr", H)},
     _named(queries_normed, q=(-1, -1)): {("q.weight", "init std", H)},
     _named(queries_normed, q=(0, -1)): {("q.weight", "init std", -H)},
+    # a weight under a norm of its own
+    _named(reparametrised, g=-H): {(f"h{i}.parametrizations.weight.original0", "lr", H) for i in (1, 2)},
+    _named(reparametrised, v=(-H, 0)): {(f"h{i}.parametrizations.weight.original1", "lr", -1) for i in (1, 2)},
+    _named(reparametrised, v=(0, -1)): {(f"h{i}.parametrizations.weight.original1", "lr", H) for i in (1, 2)},
+    _named(reparametrised, spectral=True, v=(-1, -1)): {
+        (f"h{i}.parametrizations.weight.original", "lr", -H) for i in (1, 2)
+    },
     # one parameter used twice
     **{_named(autoencoder, how=how): {("*", "multiplier", -1)} for how in ("linear", "bias", "matmul", "einsum")},
     _named(autoencoder, how="linear", W=(-1, -1)): {("*", "multiplier", -1), ("W", "lr", 1), ("W", "init std", 1)},
