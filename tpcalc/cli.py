@@ -295,7 +295,10 @@ def check(
     output: Output = None,
     debug: Debug = False,
 ) -> int:
-    """Train for a few steps at several widths and compare what is measured with what is predicted."""
+    """Train for a few steps at several widths and compare what is measured with what is predicted.
+
+    A setup (see verify) is trained as it is.
+    """
     with library(output):
         from tpcalc.check import check as checked
         from tpcalc.report.plots import check_plot, require_matplotlib

@@ -156,6 +156,10 @@ def lightning_of_two(width):
     return model, dicts, x_inputs()
 
 
+def scale_gradient(factor, parameter):
+    parameter.grad.mul_(factor)
+
+
 def hooked(powers=(1, 0, -1), later=False):
     """SGD at one rate, gradients scaled by hooks."""
 
@@ -164,7 +168,7 @@ def hooked(powers=(1, 0, -1), later=False):
         for layer, power in zip((model.inp, model.hid, model.out), powers):
             factor = (width / BASE) ** power
             if later:
-                layer.weight.register_post_accumulate_grad_hook(lambda p, c=factor: p.grad.mul_(c))
+                layer.weight.register_post_accumulate_grad_hook(partial(scale_gradient, factor))
             else:
                 layer.weight.register_hook(lambda g, c=factor: g * c)
         return model, torch.optim.SGD(model.parameters(), lr=0.1), x_inputs()

@@ -5,8 +5,9 @@
     result = tpcalc.check(factory, widths=(64, 128, 256, 512))
     print(result); result.ok; result.failures
 
-A coordinate check with a verdict.  Predictions are worst case over alignment: a slope above its prediction fails, one
-below is fine, except that each weight's own update must move what the weight makes by as much as predicted.
+A coordinate check with a verdict, of a model by derived rules or of a set-up as it is.  Predictions are worst case over
+alignment: a slope above its prediction fails, one below is fine, except that each weight's own update must move what
+the weight makes by as much as predicted.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from tpcalc.check.training import Trainer
 #: How far the loss may leave what its gradients foretell, as a part of that: where slopes are to stay below their
 #: orders, and where one rate serves all widths and slopes are to be those of the first order.
 BENT, STRAIGHT = 0.1, 0.01
+#: Where the loss is no number at a rate this small, it is so at any.
+FEEBLEST = 2.0**-100
 #: Halvings between two trials, at most.
 STRIDE = 3
 #: Falls of less than this, of the loss, are rounding.
@@ -35,6 +37,8 @@ def bearable(trainer: Trainer, widths: Sequence[int], seed: int, astray: float) 
             if found is None:
                 if slower == largest:
                     break
+                return 1.0
+            if slower < FEEBLEST:
                 return 1.0
             slower /= 2 ** (STRIDE if found == math.inf else min(STRIDE, math.ceil(math.log2(found / astray))))
     return slower

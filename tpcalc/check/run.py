@@ -56,6 +56,8 @@ def check(
     torch's or a small one of ours (:mod:`tpcalc.check.reference`).  ``progress``: a bar on stderr, if that is a
     terminal.
 
+    A ``factory`` that returns an optimizer is a set-up (:func:`tpcalc.verify`), and trained as it is.
+
     Raises TpcalcError where the model can't be traced or trained, or an argument is wrong.
     """
     if is_setup(factory, min(parse_widths(widths))):

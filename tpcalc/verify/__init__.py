@@ -1,10 +1,11 @@
 """Verify a hand-written parametrization: someone's own init and optimizer groups, checked at infinite width.
 
-One module a concept.  From the setup: :mod:`gather` runs it at all widths, :mod:`live` reads optimizers,
-:mod:`optimizers` knows which law each follows, :mod:`effective` fits exponents.  What is known: :mod:`repair` finds
-what explodes and why, :mod:`case` holds it all.  The checks: :mod:`large`, :mod:`absorbed` (multipliers without
-effect), :mod:`small`, :mod:`unmatched`, :mod:`drift`.  What comes out: :mod:`grouping` makes one finding a cause,
-:mod:`words` its sentences, :mod:`report` the whole, :mod:`findings` its types.
+One module a concept.  From the setup: :mod:`gather` runs it at all widths, :mod:`built` tells what it returned,
+:mod:`schedules` follows schedulers, :mod:`live` reads optimizers, :mod:`optimizers` knows which law each follows,
+:mod:`effective` fits exponents.  What is known: :mod:`repair` finds what explodes and why, :mod:`case` holds it all.
+The checks: :mod:`large`, :mod:`absorbed` (multipliers without effect), :mod:`small`, :mod:`unmatched`,
+:mod:`scheduled`, :mod:`drift`.  What comes out: :mod:`grouping` makes one finding a cause, :mod:`words` its sentences,
+:mod:`report` the whole, :mod:`findings` its types.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def verify(
 
     ``setup(width)`` returns ``(model, optimizer)``, optionally followed by a scheduler and by example inputs, told
     apart by type; the optimizer may be a list.  It is run at three or more widths, under fake tensors where it can
-    bear that.  Effective init, forward constants, learning rates (after a scheduler step), weight decay and epsilon
-    are read from the live objects and fitted as powers of the width; training at infinite width follows from them.
+    bear that.  Effective init, forward constants, learning rates (at the peak of their schedules), weight decay and
+    epsilon are read from the live objects and fitted as powers of the width; training at infinite width follows.
 
     Raises SetupError, TargetError or TraceError where the setup can't be run, FitError where a number is no power of
     the width, UnsupportedOpError for an op without a rule.

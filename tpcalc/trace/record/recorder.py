@@ -180,6 +180,8 @@ def _standing_in(
 
 def _stand_in(recording: Recording, tensor: torch.Tensor) -> Phantom:
     phantom = recording.phantom(tensor)
+    for name, value in vars(tensor).items():  # what code notes on its parameters (mup: infshape)
+        vars(phantom).setdefault(name, value)
     if isinstance(tensor, torch.nn.Parameter):
         phantom._is_param = True
     phantom.requires_grad_(tensor.requires_grad)

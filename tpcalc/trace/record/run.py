@@ -172,7 +172,8 @@ class Run:
             before, weight.grad = weight.grad, grad.clone()
             with torch.no_grad():
                 for hook in list(hooks.values()):
-                    hook(weight)
+                    if hook(weight) is not None:
+                        raise RuntimeError("a hook of a gradient that is accumulated should return None")
             found[index] = grad if weight.grad is None else weight.grad
             weight.grad = before
         return tuple(found)
