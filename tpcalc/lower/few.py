@@ -32,18 +32,20 @@ class Few:
     """Which values are zero but for few entries.  Mutable while a program is lowered.
 
     ``growths``: of the axes of values.  ``many``: value -> growth of the axes along which only few are not zero.
+    ``alike``: those of which that is so along each axis that grows (a diagonal, a band).
     """
 
     def __init__(self, growths: Mapping[int, Order], seen: Recogniser) -> None:
         self.growths, self.seen = growths, seen
         self.many: dict[Any, Order] = {}
+        self.alike: set[Any] = set()
         self.zero: set[Any] = set()
 
     def counted(self, s: Structure) -> Structure:
         """A sum over such axes as one of few terms."""
         if not self.many or not isinstance(s, (Contract, Reduce)) or s.K == 0:
             return s
-        by = max((many for x, many in self._sides(s) if self._summed(s, x, many)), default=ZERO)
+        by = max((min(many, s.K) for x, many in self._sides(s) if self._summed(s, x, many)), default=ZERO)
         return replace(s, K=s.K - by, sizes=None) if by > 0 else s
 
     def note(self, out: int, s: Structure) -> None:
@@ -60,6 +62,8 @@ class Few:
             many = self._many(out, s)
             if many > 0:
                 self.many[out] = many
+                if not self.alike.isdisjoint(xs) and not isinstance(s, Sum):
+                    self.alike.add(out)
 
     def _many(self, out: int, s: Structure) -> Order:
         many = self.many.get
@@ -112,7 +116,7 @@ class Few:
 
     def _summed(self, s: Any, x: Any, many: Order) -> bool:
         """Whether the few are among what is summed; where they may be elsewhere, no."""
-        return bool(s.K >= many > self._left(s, x))
+        return x in self.alike or bool(s.K >= many > self._left(s, x))
 
     def _kept(self, s: Any, x: Any, many: Order) -> bool:
         return bool(self._left(s, x) >= many > s.K)

@@ -10,6 +10,7 @@ from tpcalc.lower.atoms import Writer
 from tpcalc.lower.blocks import Blocks
 from tpcalc.lower.lowered import Lowered
 from tpcalc.lower.sizes import sized
+from tpcalc.lower.thin import Thin
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules import REGISTRY, Registry
@@ -50,13 +51,13 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     blocks = Blocks(writer, wiring)
     blocks.cut_weights()
     fixed = Fixed(program, sum(len(blocks.leaves(weight)) for weight in program.weights))
-    data = set(program.inputs)
+    data, thin = set(program.inputs), Thin(writer, wiring)
     forward = None
     for node in program.nodes:
         if node.phase == "backward" and forward is None:
             forward = len(writer.atoms)
         if not blocks.lower(node):
-            _lower_whole(node, writer, wiring, data, fixed, blocks.mixed)
+            _lower_whole(node, writer, wiring, data, fixed, thin, blocks.mixed)
         blocks.see(node, node.outputs)
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
@@ -66,7 +67,13 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
 
 
 def _lower_whole(
-    node: Node, writer: Writer, wiring: Wiring, data: set[int], fixed: Fixed, mixed: Mapping[int, int]
+    node: Node,
+    writer: Writer,
+    wiring: Wiring,
+    data: set[int],
+    fixed: Fixed,
+    thin: Thin,
+    mixed: Mapping[int, int],
 ) -> None:
     values = wiring.program.values
     structures = wiring.registry.structure(node, values)
@@ -74,7 +81,7 @@ def _lower_whole(
         structures = sized(node, structures, values, wiring.layout)
     if any(out in mixed for out in node.outputs):
         structures = tuple(s if s is None else _as_few(s) for s in structures)
-    for out, structure in zip(node.outputs, structures):
+    for index, (out, structure) in enumerate(zip(node.outputs, structures)):
         if out is None:
             continue
         value = values[out]
@@ -89,7 +96,7 @@ def _lower_whole(
                 structure = Known(value.magnitude.order, from_data, uniform, centred, weight, odd)
             if isinstance(structure, Known) and structure.data:
                 data.add(out)
-        writer.emit(Known(ZERO) if structure is None else structure, node.index, out)
+        thin.emit(Known(ZERO) if structure is None else structure, node, index, out)
 
 
 def _as_few(s: Structure) -> Structure:

@@ -73,7 +73,10 @@ def _detach(calls: Calls, op: Op, args: tuple, kwargs: dict) -> Any:
     if calls.stage == "forward":
         ref = calls.new_value(source.geometry, source.content)
         calls.append(op.name, (source.ref,), (), (ref.id,))
-    return make_alias(source.geometry, source, ref, source.shadow)
+    alias = make_alias(source.geometry, source, ref, source.shadow)
+    alias.supposed = source.supposed
+    calls.tell(alias)
+    return alias
 
 
 def _math_attention(calls: Calls, op: Op, args: tuple, kwargs: dict) -> int:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Optional
 
 import torch
 
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import InitLaw, RawNode, RawValue, Ref
-from tpcalc.trace.record.numbers import measured
+from tpcalc.trace.record.numbers import filled, measured
 from tpcalc.trace.record.phantom import Geometry, Memory, Phantom, make_phantom
+from tpcalc.trace.record.supports import drawn, supposed_of
 from tpcalc.trace.record.where import SourceLines
 
 __all__ = ["SparseError", "Tape"]
@@ -115,6 +117,8 @@ class Tape:
         memory = phantom.memory
         if kind == "weight" and not self.measured:
             memory.known = False
+            phantom.supposed = drawn(phantom.geometry, len(self.values))
+        memory.data = memory.data or kind == "input"
         if kind == "constant" and memory.base is not None and memory.base_geometry is phantom.geometry:
             phantom.ref, phantom.version = self._fold(memory), memory.version  # the same tensor under another object
             return phantom.ref.id
@@ -123,7 +127,8 @@ class Tape:
         numbers = (None, None, None) if self.measured else measured(real)
         law = self.law_of(phantom) if self.law_of is not None and kind in ("buffer", "constant") else None
         geometry = phantom.geometry
-        self.values[vid] = RawValue(geometry.size, geometry.value.dtype, kind, name, *numbers, law)
+        few = None if self.measured else filled(real)
+        self.values[vid] = RawValue(geometry.size, geometry.value.dtype, kind, name, *numbers, law, few)
         if self._callback is not None:
             self._callback(vid, real)
         phantom.ref, phantom.version = Ref(vid), memory.version
@@ -154,6 +159,7 @@ class Tape:
                     "tpcalc.reread.default", base, phantom.ref, phantom.geometry, phantom.content
                 )
             phantom.version = memory.version
+            self.tell(phantom)
 
     def _fold(self, memory: Memory) -> Ref:
         """Write the values written through views back into the value of the whole memory, which is returned."""
@@ -181,9 +187,16 @@ class Tape:
             if self._callback is not None:
                 self._callback(vid, real)
             if not self.measured and real.numel() <= MOST_MEASURED:
-                value = RawValue(value.shape, value.dtype, "op", "", *measured(real))
+                value = RawValue(value.shape, value.dtype, "op", "", *measured(real), None, filled(real))
         self.values[vid] = value
         return Ref(vid)
+
+    def tell(self, holder: Phantom) -> None:
+        """Tell the trace which entries of a function of weights are zero."""
+        supposed = supposed_of(holder)
+        if supposed is not None and not supposed.plain and holder.ref is not None:
+            vid = holder.ref.id
+            self.values[vid] = replace(self.values[vid], filled=filled(supposed.numbers))
 
     def append(self, name: str, args: tuple, kwargs: tuple, outputs: tuple) -> None:
         """Add a node; a measured run needs none."""
