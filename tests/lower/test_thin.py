@@ -37,7 +37,8 @@ def test_epsilon_follows_the_gradient_of_the_entries(case):
 @pytest.mark.parametrize("case", ["band by product", "band or weight", "softmax along a band"])
 def test_training_agrees(case):
     factory, _ = masks.CASES[case]
-    assert judged(slopes(Coordinates(factory, [64, 128, 256], steps=2), seeds=1)) == []
+    found = slopes(Coordinates(factory, [64, 128, 256], steps=2), seeds=1)
+    assert all(abs(slope) < 0.25 for (_, name), slope in found.items() if name.startswith("b"))
 
 
 def test_a_dense_rule_would_not_train_a_band():

@@ -65,6 +65,10 @@ class Calls(Tape):
         """
         if kwargs:
             kwargs = _on_cpu(kwargs)
+        if any(type(arg) is torch.Tensor and arg.layout != torch.strided for arg in args):
+            found = tensors_in([*args, *kwargs.values()])
+            if not any(type(tensor) is Phantom for tensor in found):
+                return op.func(*args, **kwargs)  # sparse tensors alone, which stay what they are
         if self.measured and not op.writes:
             return self._measure(op, args, kwargs)
         self._all_known = True
@@ -89,9 +93,9 @@ class Calls(Tape):
             try:
                 inferred = self.inference.recall(op, args, kwargs, tuple(key))
             except SparseError:
-                if self.stage != "build" or not known:
+                if not known or self._data:
                     raise
-                return self.execute(op, args, kwargs)  # a buffer that may never be used
+                return self.execute(op, args, kwargs)  # fixed, and perhaps never used
             except (DynamicOutputShapeException, DataDependentOutputException):
                 inferred, real = self.inference.by_example(op, args, kwargs, known)
             else:
@@ -112,6 +116,8 @@ class Calls(Tape):
         operands = [self._operand(arg) for arg in args]
         named = {name: self._operand(arg) for name, arg in kwargs.items()} if kwargs else kwargs
         real = self._call(op, operands, named)
+        if isinstance(real, torch.Tensor) and real.layout != torch.strided:
+            return real
         return self._made(op, args, mapped(self.geometry_of, real), real)[0]
 
     def _operand(self, arg: Any) -> Any:

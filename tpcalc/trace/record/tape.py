@@ -21,6 +21,9 @@ __all__ = ["SparseError", "Tape"]
 MOST_MEASURED = 2**20
 """Known results up to this size get a magnitude."""
 
+MOST_DENSE = 2**22
+"""Fixed sparse tensors up to this size are traced as dense ones."""
+
 _NOWHERE = ("", "")
 _sequence_number = torch.autograd._get_sequence_nr
 _running_node = torch._C._current_autograd_node
@@ -29,7 +32,7 @@ _running_node = torch._C._current_autograd_node
 def _unusual(tensor: torch.Tensor) -> str:
     if tensor.is_nested:
         return "a nested (ragged) tensor, which can't be traced; pad the batch to one length"
-    return "a sparse tensor; only dense tensors can be traced"
+    return "a sparse tensor; of these only fixed ones can be traced, of up to 4 million entries: make it dense there"
 
 
 class SparseError(TraceError):
@@ -91,7 +94,7 @@ class Tape:
         entry = self._adopted.get(id(tensor))
         if entry is None:
             if tensor.layout != torch.strided:
-                raise TraceError(f"{self.here()} uses {_unusual(tensor)}")
+                return self._dense(tensor)
             memory = self._memories.setdefault(tensor.untyped_storage()._cdata, Memory(known=True))
             if isinstance(tensor, torch.nn.Parameter) and not self.measured:
                 memory.known = False
@@ -99,6 +102,14 @@ class Tape:
             entry = (tensor, make_phantom(self.geometry_of(tensor), memory, None, shadow))
             self._adopted[id(tensor)] = entry
         return entry[1]
+
+    def _dense(self, tensor: torch.Tensor) -> Phantom:
+        """The phantom of a fixed sparse tensor: of its numbers, zeros and all."""
+        if tensor.is_nested or tensor.requires_grad or tensor.numel() > MOST_DENSE:
+            raise TraceError(f"{self.here()} uses {_unusual(tensor)}")
+        phantom = self.phantom(tensor.to_dense())
+        self._adopted[id(tensor)] = (tensor, phantom)
+        return phantom
 
     def made_real(self, phantom: Phantom) -> torch.Tensor:
         """The real tensor behind a phantom, which stands for it from now on."""
