@@ -10,6 +10,7 @@ from tpcalc.lower.atoms import Writer
 from tpcalc.lower.blocks import Blocks
 from tpcalc.lower.lowered import Lowered
 from tpcalc.lower.sizes import sized
+from tpcalc.lower.spectra import Spectra
 from tpcalc.lower.thin import Thin
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
@@ -51,13 +52,13 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
     blocks = Blocks(writer, wiring)
     blocks.cut_weights()
     fixed = Fixed(program, sum(len(blocks.leaves(weight)) for weight in program.weights))
-    data, thin = set(program.inputs), Thin(writer, wiring)
+    data, thin, spectra = set(program.inputs), Thin(writer, wiring), Spectra()
     forward = None
     for node in program.nodes:
         if node.phase == "backward" and forward is None:
             forward = len(writer.atoms)
         if not blocks.lower(node):
-            _lower_whole(node, writer, wiring, data, fixed, thin, blocks.mixed)
+            _lower_whole(node, writer, wiring, data, fixed, thin, spectra, blocks.mixed)
         blocks.see(node, node.outputs)
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
@@ -73,6 +74,7 @@ def _lower_whole(
     data: set[int],
     fixed: Fixed,
     thin: Thin,
+    spectra: Spectra,
     mixed: Mapping[int, int],
 ) -> None:
     values = wiring.program.values
@@ -96,7 +98,9 @@ def _lower_whole(
                 structure = Known(value.magnitude.order, from_data, uniform, centred, weight, odd)
             if isinstance(structure, Known) and structure.data:
                 data.add(out)
-        thin.emit(Known(ZERO) if structure is None else structure, node, index, out)
+        structure = spectra.seen(Known(ZERO) if structure is None else structure)
+        spectra.note(out, structure)
+        thin.emit(structure, node, index, out)
 
 
 def _as_few(s: Structure) -> Structure:

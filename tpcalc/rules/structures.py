@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
-from tpcalc.algebra.order import Order
+from tpcalc.algebra.order import ZERO, Order
 from tpcalc.algebra.size import Size
 
 #: A value id, or a structure still to be flattened.
@@ -84,10 +84,14 @@ class Sum(Structure):
 
 @dataclass(frozen=True, slots=True)
 class Scale(Structure):
-    """Multiplication by a constant ``k * n^order``."""
+    """Multiplication by a constant ``k * n^order``.
+
+    ``mixes``: growth of the axes whose entries a unitary map mixes besides (a Fourier transform).
+    """
 
     x: Operand
     order: Order
+    mixes: Order = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,8 @@ class Contract(Structure):
 
     ``rest_x``: growth of the axes that only ``x`` has (not contracted, and not in ``y``); for a weight this is
     ``R`` of the operator-norm law.  ``rest_y`` likewise.  ``sizes`` follow from the axes of the op
-    (:mod:`tpcalc.rules.axes`) and are filled in by :mod:`tpcalc.lower.flatten`; a rule gives growths.
+    (:mod:`tpcalc.rules.axes`) and are filled in by :mod:`tpcalc.lower.flatten`; a rule gives growths.  ``convolves``:
+    of spectra (:mod:`tpcalc.lower.spectra`).
     """
 
     x: Operand
@@ -126,6 +131,7 @@ class Contract(Structure):
     rest_x: Order
     rest_y: Order
     sizes: Optional[Sizes] = None
+    convolves: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,8 @@ for _axes, _names in PASSING.items():
 def fourier(call: Call) -> Structure:
     """sqrt(N) times a unitary map (Parseval), divided by nothing, by sqrt(N) or by N: so many times the size, at init
     and of a change, whatever the signs are."""
-    by = call.growth(0, *call.arg(1)) / 2
-    return Scale(call[0], by * (1 - int(call.arg(2)))) if by and call.arg(2) != 1 else View(call[0])
+    over = call.growth(0, *call.arg(1))
+    return Scale(call[0], over / 2 * (1 - int(call.arg(2))), mixes=over) if over > 0 else View(call[0])
 
 
 def split(call: Call) -> Structures:
