@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from tpcalc.algebra.order import ZERO
@@ -48,23 +48,32 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
 
     Raises UnsupportedOpError for an op without a rule.
     """
+    lowered, picked = _lower(program, registry, ())
+    return _lower(program, registry, picked)[0] if picked else lowered
+
+
+def _lower(program: Program, registry: Registry, picked: Collection[int]) -> tuple[Lowered, Collection[int]]:
+    """The program, and of which of its values masks leave few entries; those known already are ``picked``."""
     writer, wiring = Writer(program), Wiring(program, registry)
     blocks = Blocks(writer, wiring)
-    blocks.cut_weights()
+    blocks.cut_weights(picked)
     fixed = Fixed(program, sum(len(blocks.leaves(weight)) for weight in program.weights))
     data, thin, spectra = set(program.inputs), Thin(writer, wiring), Spectra()
-    forward = None
+    forward, masked = None, frozenset[int]()
     for node in program.nodes:
         if node.phase == "backward" and forward is None:
             forward = len(writer.atoms)
+            masked = frozenset(writer.few.picked & program.values.keys())
         if not blocks.lower(node):
             _lower_whole(node, writer, wiring, data, fixed, thin, spectra, blocks.mixed)
         blocks.see(node, node.outputs)
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
-    forward = len(writer.atoms) if forward is None else forward
+    if forward is None:
+        forward, masked = len(writer.atoms), frozenset(writer.few.picked & program.values.keys())
     means, few = writer.recogniser.means, writer.few.many
-    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, means, few, fixed.leaves, fixed.all)
+    lowered = Lowered(program, tuple(writer.atoms), forward, leaves, finite, means, few, fixed.leaves, fixed.all)
+    return lowered, masked
 
 
 def _lower_whole(
@@ -106,5 +115,5 @@ def _lower_whole(
 def _as_few(s: Structure) -> Structure:
     """A contraction of whose results a few are taken apart, nobody knows which: each is held to what one row may do."""
     if isinstance(s, Contract):
-        return replace(s, rest_x=ZERO, rest_y=ZERO)
+        return replace(s, rest_x=ZERO, rest_y=ZERO, sizes=None)
     return with_operands(s, tuple(x if isinstance(x, int) else _as_few(x) for x in operands(s)))

@@ -24,6 +24,7 @@ from tpcalc.rules.structures import (
     Structure,
     Sum,
     View,
+    leaves,
     operands,
     with_operands,
 )
@@ -51,8 +52,11 @@ class Thin:
             found = replace(found, growth=found.growth - min(max(self.along(out)), found.growth))
         self.writer.emit(found, node.index, out)
         few = self.writer.few
+        mask = next((ref for ref in node.refs if self._is_mask(ref) and ref not in leaves(structure)), None)
         if self.along(out):
             few.many.pop(out, None)  # told by axes
+        elif isinstance(found, Sum) and found.how == "choice" and mask is not None:
+            few.chosen(out, operands(self.writer.atoms[-1].structure), mask)
         elif any(many):
             few.many[out] = max(many)
             if sum(more > 0 for more in many) > 1:
@@ -135,6 +139,10 @@ class Thin:
         if along and len(along) == len(self.writer.values[out].shape):
             self.made[new] = (max(along),) * len(along) if min(along) > 0 else along
         return self.writer.emit(view, node.index, new)
+
+    def _is_mask(self, x: int) -> bool:
+        value = self._value(x)
+        return value is not None and "bool" in value.dtype
 
     def _value(self, x: Operand) -> Optional[Value]:
         return self.writer.values.get(x) if isinstance(x, int) else None

@@ -147,12 +147,14 @@ class Reduce(Structure):
 class Power(Structure):
     """Homogeneous of degree ``k``: relu and abs (1), square (2), rsqrt (-1/2).
 
-    ``parity``: ``odd``, ``even`` or ``none``, of the function.
+    ``parity``: ``odd``, ``even`` or ``none``, of the function.  ``largest``: of those entries that are largest, in
+    order (top-k).
     """
 
     x: Operand
     k: Order
     parity: str = "none"
+    largest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,12 +241,14 @@ class Discrete(Structure):
     """A comparison, an index, an argmax: order 0, no gradient, may flip as its inputs change.
 
     ``parity`` as a function of one operand: that of a sign is ``odd``.  ``one``: along axes that no operand has, one
-    entry is 1 and the others are 0.
+    entry is 1 and the others are 0.  ``above``: whether it holds where the first of two is larger, or where it is less,
+    of one where it is not zero, or is; None for anything else.
     """
 
     xs: tuple[Operand, ...] = ()
     parity: str = "none"
     one: bool = False
+    above: Optional[bool] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def masked_fill(call: Call) -> Structure:
     value = call.arg(2)
     if isinstance(value, (int, float)) and abs(value) > 1e9:
         return View(call[0])
-    return Sum((call[0], call[2]), how="choice")
+    return Sum((call[2], call[0]), how="choice")
 
 
 def _written(call: Call, indices: Any, source: int) -> str:

@@ -150,7 +150,7 @@ class Generators:
 
     def _noted(self, draw: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*args: Any) -> Any:
-            self.drew = True
+            self.drew = self.drew or not _importing()
             return draw(*args)
 
         return noted
@@ -186,6 +186,15 @@ def _marked(draw: Callable[..., Any], bounded: bool) -> Callable[..., Any]:
         return Drawn(value, ANY if bounded and kwargs else Range(min(ends), max(ends)))
 
     return marked
+
+
+def _importing() -> bool:
+    """Whether a module is being imported, for the first time: what it draws is none of the model's (torch imports its
+    compiler when it is first asked for a shape)."""
+    frame = sys._getframe(2)
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None
 
 
 def _by_themselves() -> bool:
