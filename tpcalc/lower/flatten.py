@@ -15,7 +15,7 @@ from tpcalc.lower.thin import Thin
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules import REGISTRY, Registry
-from tpcalc.rules.structures import Contract, Known, Structure, View, operands, with_operands
+from tpcalc.rules.structures import Bounded, Contract, Known, Slope, Structure, View, operands, with_operands
 
 
 class Fixed:
@@ -108,8 +108,16 @@ def _lower_whole(
             if isinstance(structure, Known) and structure.data:
                 data.add(out)
         structure = spectra.seen(Known(ZERO) if structure is None else structure)
+        if node.derivative:
+            structure = _asking(structure)
         spectra.note(out, structure)
         thin.emit(structure, node, index, out)
+
+
+def _asking(s: Structure) -> Structure:
+    """The derivative of a function in the forward pass, where the function itself may be used by nothing else."""
+    xs = tuple(x if isinstance(x, int) else _asking(x) for x in operands(s))
+    return Bounded(xs[0], zero=False) if isinstance(s, Slope) else with_operands(s, xs)
 
 
 def _as_few(s: Structure) -> Structure:

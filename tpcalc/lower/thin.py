@@ -36,14 +36,17 @@ Along = tuple[Order, ...]
 class Thin:
     """Which values are thin so far.  Mutable while a program is lowered.
 
-    ``made``: of values that no op of the program gives.  ``parts``: sums of thin weights and others -> their summands,
-    which are contracted each by itself.
+    ``made``: of values that no op of the program gives.  ``parts``: sums of thin weights and others, or of matrices and
+    what changes them by the inputs (a step of gradient descent) -> their summands, which are contracted each by itself.
     """
 
     def __init__(self, writer: Writer, wiring: Wiring) -> None:
         self.writer, self.wiring = writer, wiring
         self.made: dict[int, Along] = {}
         self.parts: dict[int, tuple[int, ...]] = {}
+        self.weights = {weight.value for weight in wiring.program.weights}  # and functions of them
+        self.fixed: set[int] = set()  # what neither weights nor inputs enter
+        self.data = set(wiring.program.inputs)  # and what follows from them
 
     def emit(self, structure: Structure, node: Node, index: int, out: int) -> None:
         """Write the result at ``index`` of a node, thin weights seen as such."""
@@ -127,8 +130,17 @@ class Thin:
         return min(max(found, default=ZERO), s.K)
 
     def _note(self, s: Structure, node: Node, out: int) -> None:
-        """Remember sums of thin weights and others, and views of such sums."""
-        if isinstance(s, Sum) and not self.along(out) and any(map(self.along, s.xs)):
+        """Remember functions of weights, sums of thin ones and others or of matrices and values, and views of sums."""
+        used = leaves(s)
+        if not self.data.isdisjoint(node.refs):
+            self.data.add(out)
+        self.fixed.update(x for x in used - self.data if getattr(self._value(x), "magnitude", None) is not None)
+        alone = out not in self.data and used <= self.weights | self.fixed
+        if alone:
+            (self.fixed if used <= self.fixed else self.weights).add(out)
+        thin = isinstance(s, Sum) and not self.along(out) and any(map(self.along, s.xs))
+        moved = isinstance(s, Sum) and not alone and s.how in ("sum", "difference") and any(map(self._is_matrix, s.xs))
+        if isinstance(s, Sum) and (thin or moved) and all(isinstance(x, int) for x in s.xs):
             self.parts[out] = tuple(x for x in s.xs if isinstance(x, int))
         elif isinstance(s, View) and s.x in self.parts:
             self.parts[out] = tuple(self._like(part, replace(s, x=part), node, out) for part in self.parts[s.x])
@@ -139,6 +151,11 @@ class Thin:
         if along and len(along) == len(self.writer.values[out].shape):
             self.made[new] = (max(along),) * len(along) if min(along) > 0 else along
         return self.writer.emit(view, node.index, new)
+
+    def _is_matrix(self, x: Operand) -> bool:
+        """Whether it is made of weights alone, of which two axes grow."""
+        value = self._value(x)
+        return x in self.weights and value is not None and sum(size.growth > 0 for size in value.shape) > 1
 
     def _is_mask(self, x: int) -> bool:
         value = self._value(x)
