@@ -24,9 +24,9 @@ from tpcalc.trace.fixed import few_of, signs_of, size_of
 __all__ = ["align"]
 
 _REMEDY = (
-    "the model's graph depends on the width here (a branch, a loop over a size, a number that the factory drew at random "
-    "anew for each, or a module that vanishes when two sizes agree); choose widths that take the same path, or make it "
-    "independent of the width"
+    "the model's graph depends on the width here (a branch, a loop over a size, a number that the factory drew at "
+    "random anew for each, or a module that vanishes when two sizes agree); choose widths that take the same path, or "
+    "make it independent of the width"
 )
 
 
