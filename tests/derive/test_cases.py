@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 import tpcalc
-from tests.support.cases import acts, kernels, made
+from tests.support.cases import acts, inner, kernels, made
 from tests.support.command import tpcalc_command
 
-CASES = {**acts.CASES, **kernels.CASES, **made.CASES}
+CASES = {**acts.CASES, **inner.CASES, **kernels.CASES, **made.CASES}
 FILE = "tests/support/cases/made.py"
 
 

@@ -57,3 +57,32 @@ def test_a_matrix_picked_by_an_index_is_no_site():
     )
     assert rules.sites == ()
     assert (rules["experts"].A, rules["experts"].C, rules["experts"].eps) == (Fraction(1, 2), 1, -1)
+
+
+class Pairs(torch.nn.Module):
+    """Dot products of all pairs of n features, joined to one of them (DLRM); ``by`` multiplies them."""
+
+    def __init__(self, n, by=1.0):
+        super().__init__()
+        self.a, self.e, self.by = torch.nn.Linear(6, n), torch.nn.Embedding(5, n), by
+        self.top, self.o = torch.nn.Linear(n + 1, n), torch.nn.Linear(n, 1)
+        self.i, self.j = torch.tril_indices(2, 2, -1)
+
+    def forward(self, x, tokens):
+        dense = self.a(x).relu()
+        both = torch.stack([dense, self.e(tokens)], 1)
+        pairs = torch.bmm(both, both.transpose(1, 2)) * self.by
+        return self.o(self.top(torch.cat([dense, pairs[:, self.i, self.j]], 1)).relu())
+
+
+def test_the_table_is_as_if_a_sites_multiplier_were_written():
+    """What reads a product whose multiplier a site asks for must not make up for it, too."""
+    inputs = torch.ones(3, 6), torch.arange(3)
+    found, written = (
+        tpcalc.derive(tpcalc.trace(lambda n, f=f: (Pairs(n, f(n)), inputs), (32, 64, 128)))
+        for f in (lambda n: 1.0, lambda n: 1 / n)
+    )
+    assert len(found.sites) == 1 and "multiply it by n^(-1)" in found.sites[0].message and not written.sites
+    for name, rule in written.items():
+        assert (rule.b, rule.c, rule.eps) == (found[name].b, found[name].c, found[name].eps), name
+        assert [(s.A, s.C) for s in rule.slices] == [(s.A, s.C) for s in found[name].slices], name

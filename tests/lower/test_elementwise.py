@@ -78,6 +78,16 @@ CALLS: dict[str, list[Op]] = {
             y, torch.full(y.shape[:1], 0.1), torch.zeros(y.shape[:1]).int(), 0, -8, 7
         )
     ],
+    "_fake_quantize_learnable_per_tensor_affine": [
+        lambda y, s: torch._fake_quantize_learnable_per_tensor_affine(
+            y, torch.full((1,), 0.1), torch.zeros(1), -8, 7, 1.0
+        )
+    ],
+    "_fake_quantize_learnable_per_channel_affine": [
+        lambda y, s: torch._fake_quantize_learnable_per_channel_affine(
+            y, torch.full(y.shape[:1], 0.1), torch.zeros(y.shape[:1]), 0, -8, 7, 1.0
+        )
+    ],
     "multiply": both(torch.multiply),
     "div.Tensor": [*both(torch.div), lambda y, s: y / 3],
     "div.Scalar": one("div", 3),
@@ -155,8 +165,14 @@ CALLS: dict[str, list[Op]] = {
     "binary_cross_entropy": [lambda y, s: F.binary_cross_entropy(y.sigmoid(), torch.ones(y.shape), reduction="none")],
 }
 
-#: Their gradient is zero, one for all rows.
-STEPS = ("ceil", "floor", "round", "trunc")
+#: Their gradient is zero, one for all rows; or comes with a sum over all rows, that of a step that is learnt.
+STEPS = (
+    "ceil",
+    "floor",
+    "round",
+    "trunc",
+    *(f"_fake_quantize_learnable_per_{x}_affine" for x in ("tensor", "channel")),
+)
 
 COMPARED = "a comparison: no gradient passes, and its result tells nothing of the rows that made it"
 BACKWARD = "of the backward pass"

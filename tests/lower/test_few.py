@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -149,3 +150,95 @@ def test_what_few_rows_make_has_all_its_entries(of):
     found = tpcalc.derive(tpcalc.trace(lambda n: (Codes(n, of), (POINTS,)), WIDTHS), "adamw")
     exponents = {name: (found[name].b, found[name].c) for name in ("codes", "h.weight", "o.weight")}
     assert exponents == {"codes": (0, 0), "h.weight": (Fraction(1, 2), 1), "o.weight": (1, 1)}
+
+
+# -- the largest few of a hidden layer -------------------------------------------------------------
+
+
+class Winners(nn.Module):
+    """A hidden layer (``e``) of whose outputs ``of`` leaves the largest few, and a layer behind them."""
+
+    def __init__(self, n, of):
+        super().__init__()
+        self.i, self.e, self.d = nn.Linear(6, n), nn.Linear(n, n), nn.Linear(n, n)
+        self.o, self.of = nn.Linear(n, 4), of
+
+    def forward(self, x):
+        return self.o(torch.tanh(self.d(self.of(self.e(torch.tanh(self.i(x)))))))
+
+
+def places(z):
+    return torch.zeros_like(z).scatter(-1, z.topk(3, -1).indices, 1.0)
+
+
+def least(z):
+    return z.topk(3, -1).values[..., -1:]
+
+
+def put_back(z):
+    top, where = z.topk(3, -1)
+    return torch.zeros_like(z).scatter(-1, where, top)
+
+
+LARGEST = {
+    "scattered": put_back,
+    "masked": lambda z: z * places(z),
+    "rectified": lambda z: put_back(z.relu()),
+    "chosen": lambda z: torch.where(places(z) > 0, z, torch.zeros_like(z)),
+    "filled": lambda z: z.masked_fill(~places(z).bool(), 0.0),
+    "threshold": lambda z: torch.where(z >= least(z), z, torch.zeros_like(z)),
+    "threshold, other way round": lambda z: z.masked_fill(least(z) > z, 0.0),
+    "threshold times": lambda z: z * (z >= least(z)),
+    "threshold without a gradient": lambda z: z * (z >= least(z.detach())).float(),
+    "by size": lambda z: z * (z.abs() >= least(z.abs())),
+}
+SHARES = {
+    "a quarter": lambda z: z * (z >= z.topk(z.shape[-1] // 4, -1).values[..., -1:]),
+    "above the mean": lambda z: z * (z >= z.mean(-1, keepdim=True)),
+    "below the largest": lambda z: z * (z < least(z)),
+    "positive": lambda z: z * (z > 0),
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_rows_whose_outputs_win_are_rows_of_an_output(name):
+    """With n^-1/2 for ``e`` the features' change, made of the rows that won, moves these by n^(+0.46) (1.0: +0.03)."""
+    found = tpcalc.derive(tpcalc.trace(lambda n: (Winners(n, LARGEST[name]), (POINTS,)), WIDTHS))
+    assert {w: (found[f"{w}.weight"].b, found[f"{w}.weight"].c) for w in "iedo"} == {
+        "i": (0, 0), "e": (1, 1), "d": (0, 0), "o": (1, 1)
+    }  # fmt: skip
+    assert not found.sites
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_a_share_of_all_entries_is_no_few(name):
+    found = tpcalc.derive(tpcalc.trace(lambda n: (Winners(n, SHARES[name]), (POINTS,)), WIDTHS))
+    assert {w: (found[f"{w}.weight"].b, found[f"{w}.weight"].c) for w in "ed"} == {
+        "e": (Fraction(1, 2), 1), "d": (Fraction(1, 2), 1)
+    }  # fmt: skip
+
+
+def test_winners_train_alike_at_all_widths():
+    """Of the entries that win: what the layer's init makes of the features' change, and what its update makes."""
+    sizes = {}
+    for n in (64, 256, 1024):
+        torch.manual_seed(0)
+        net = Winners(n, put_back)
+        scaling = None if n == 64 else tpcalc.scale(lambda n: (Winners(n, put_back), (POINTS,)), 64, n)
+        groups = list(net.parameters())
+        if scaling is not None:
+            scaling.init_(net)
+            groups = scaling.param_groups(net, lr=2**-6, eps=1e-12)
+        optimizer = torch.optim.Adam(groups, lr=2**-6, eps=1e-12)
+        before, start = torch.tanh(net.i(POINTS)).detach(), net.e.weight.detach().clone()
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.cross_entropy(net(POINTS), torch.arange(5) % 4).backward()
+            optimizer.step()
+        with torch.no_grad():
+            after = torch.tanh(net.i(POINTS))
+            won = net.e(after).topk(3, -1).indices
+            for name, moved in (("init", (after - before) @ start.t()), ("update", after @ (net.e.weight - start).t())):
+                sizes[name, n] = moved.gather(-1, won).square().mean().sqrt().log().item()
+    for name in ("init", "update"):
+        assert abs(sizes[name, 1024] - sizes[name, 64]) / math.log(16) < 0.25, sizes

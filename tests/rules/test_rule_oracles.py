@@ -361,6 +361,8 @@ def _(o):
         torch.fake_quantize_per_tensor_affine(o.x, step, zero, -8, 7),
         torch.fake_quantize_per_channel_affine(o.x, steps, zeros, o.x.dim() - 1, -8, 7),
         torch.fake_quantize_per_tensor_affine(o.x, 0.01, 0, -(2**20), 2**20),
+        torch._fake_quantize_learnable_per_tensor_affine(o.x, step.reshape(1), zero.reshape(1).float(), -8, 7, 1.0),
+        torch._fake_quantize_learnable_per_channel_affine(o.x, steps, zeros.float(), o.x.dim() - 1, -8, 7, 1.0),
     ]
 
 
@@ -453,6 +455,7 @@ def _(o):
         torch.linalg.slogdet(3 * m)[1],
         torch.linalg.matrix_exp(m),
         torch.diag_embed(o.x[:2].t()),
+        torch.block_diag(o.x[:2], o.x[:2]),
     ]
 
 

@@ -104,8 +104,8 @@ def test_constants_and_special_numbers_stay():
             lambda t: replaced(t, 1, op="aten.clone.default"),
             "operation 1 is aten.view.default (block, net.py:7) at width 128 but aten.clone.default (block) at "
             "width 512: the "
-            "model's graph depends on the width here (a branch, a loop over a size, or a module that vanishes "
-            "when two sizes "
+            "model's graph depends on the width here (a branch, a loop over a size, a number that the factory drew at "
+            "random anew for each, or a module that vanishes when two sizes "
             "agree); choose widths that take the same path, or make it independent of the width",
         ),
         (

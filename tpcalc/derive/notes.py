@@ -44,6 +44,11 @@ def notes(solution: Solution, rules: Mapping[str, Rule], laws: Sequence[UpdateLa
             f"{name} has no path to an output: its exponents are 0 and nothing was derived"
             for name in sorted(solution.unused)
         ),
+        *(
+            f"{w.name} is only read detached: it has rules, but no gradient that would train it"
+            for w in weights
+            if w.trainable and w.grad is None and w.name not in solution.unused and solution.lowered.program.grads
+        ),
         *_vanishing(solution),
         *(law.note for law in laws if law.note),
     )

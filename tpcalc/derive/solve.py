@@ -12,7 +12,7 @@ reported as a :class:`~tpcalc.derive.result.Site`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Optional, Union
@@ -30,7 +30,8 @@ from tpcalc.errors import DeriveError
 from tpcalc.lower.flatten import lower
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Program, Weight
-from tpcalc.rules.structures import Atom, Contract, Structure
+from tpcalc.program.queries import first_met
+from tpcalc.rules.structures import Atom, Contract, Gather, Scale, Structure, Sum, View, operands
 
 #: What feeds back settles in two or three rounds; more means that needs chase each other.
 ROUNDS = 16
@@ -153,8 +154,19 @@ class _Solver:
             walked, needs, orders, facts = self.settle()
         for site in self.fixed.found:
             self.sites.add(*site)
-        self.sites.add_conflicts(walked)
-        self.sites.add_violations(walked, facts)
+        while True:
+            known = set(self.sites.multipliers)
+            self.sites.add_conflicts(walked)
+            self.sites.add_violations(walked, facts)
+            if not self.read_by_weights(self.sites.multipliers.keys() - known):
+                break
+            # what reads them must not make up for them as well
+            self.fixed.multipliers.update({x: self.sites.multipliers[x] for x in self.sites.multipliers.keys() - known})
+            self.free = freedom(self.lowered, self.blank, self.alignment, self.fixed.multipliers)
+            found_so_far, multipliers = dict(self.sites.found), dict(self.sites.multipliers)
+            walked, needs, orders, facts = self.settle()
+            self.sites.found = found_so_far | self.sites.found
+            self.sites.multipliers |= multipliers
         multipliers = self.sites.multipliers
         facts = propagate(self.lowered, orders, self.alignment, multipliers=multipliers)
         applied = as_trained(self.lowered, orders, facts, self.alignment, multipliers)
@@ -162,6 +174,16 @@ class _Solver:
         found = Solution(self.lowered, self.alignment, orders, needs, facts, walked, sites, applied)
         _check_unused(found)
         return found
+
+    def read_by_weights(self, sites: Iterable[int]) -> bool:
+        """Whether a weight meets one of these values, or views of them and parts joined to them."""
+        maker = self.lowered.maker
+
+        def passed(x: int) -> bool:
+            return isinstance(maker[x].structure, (View, Gather, Scale, Sum))
+
+        met = [maker[out].structure for site in sites for _, out in first_met(self.lowered.flow, site, passed)]
+        return any(isinstance(s, Contract) and any(self.free.facts[x].is_weight for x in operands(s)) for s in met)
 
     def settle(self) -> tuple[Budgets, dict[str, Need], dict[str, WeightOrders], dict[int, Fact]]:
         """Iterate until needs and facts agree."""

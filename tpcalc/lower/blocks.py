@@ -6,7 +6,7 @@ say; where it mixes the blocks, they are joined again.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Optional
@@ -37,9 +37,9 @@ from tpcalc.rules.structures import (
 class Blocks(Pieced):
     """The values that come in blocks so far.  Mutable while a program is lowered."""
 
-    def cut_weights(self) -> None:
+    def cut_weights(self, picked: Collection[int]) -> None:
         """Make the blocks of packed weights; the whole weight is their join."""
-        planned = plan(self.wiring)
+        planned = plan(self.wiring, picked)
         self.wanted, self.mixed = planned.wanted, planned.mixed
         self.lengths.update(lengths for _, lengths in self.wanted.values() if differ(lengths))
         for vid, (axis, lengths) in planned.weights.items():

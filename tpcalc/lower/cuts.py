@@ -16,7 +16,7 @@ from tpcalc.errors import FitError
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node
 from tpcalc.rules.layout import UNIT, Cut, Layout, Move, Shape, places
-from tpcalc.rules.structures import Gather
+from tpcalc.rules.structures import Discrete, Gather, Power, View, operands
 
 #: An axis longer than this is not taken for a stack of packed blocks (q, k, v; the four gates).
 MOST_STACKED = 6
@@ -72,8 +72,9 @@ class Plan:
     mixed: dict[int, int]
 
 
-def plan(wiring: Wiring) -> Plan:
-    return _Plan(wiring).run()
+def plan(wiring: Wiring, picked: Collection[int] = ()) -> Plan:
+    """``picked``: values of which masks leave few entries, that are none of their own."""
+    return _Plan(wiring, picked).run()
 
 
 class _Plan:
@@ -84,7 +85,7 @@ class _Plan:
     ``lost``: value -> axis on which few entries are taken apart, nobody knows which.
     """
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, picked: Collection[int]) -> None:
         self.wiring, self.program = wiring, wiring.program
         self.wanted: dict[int, Cut] = {}
         self.places: dict[int, dict[int, set[tuple[Size, Size]]]] = {}
@@ -92,6 +93,11 @@ class _Plan:
         self.known: dict[int, Cut] = {}
         self.lost: dict[int, int] = {}
         self.mixed: dict[int, int] = {}
+        for vid in picked:
+            shape = self.program.values[vid].shape
+            growing = [axis for axis in range(1, len(shape) + 1) if shape[-axis].growth > 0]
+            if len(growing) == 1:
+                self.lost[vid] = growing[0]
 
     def run(self) -> Plan:
         forward = [node for node in self.program.nodes if node.phase == "forward"]
@@ -185,7 +191,8 @@ class _Plan:
         if ref is None or out is None or values[out].growth >= values[ref].growth:
             return
         structure = self.wiring.registry.structure(node, values)[0]
-        if not isinstance(structure, Gather) or structure.x != ref:
+        few = isinstance(structure, Gather) or (isinstance(structure, Power) and structure.largest)
+        if structure is None or not few or operands(structure) != (ref,) or self.decides(out):
             return
         layout, shape = self.wiring.layout(node), values[ref].shape
         kept = {*layout.results[0]} - {None}
@@ -193,6 +200,16 @@ class _Plan:
         gone = [axis for axis in gone if layout.label(0, axis) not in kept]
         if len(gone) == 1 and values[ref].growth - values[out].growth == shape[-gone[0]].growth:
             self.lost[ref] = gone[0]
+
+    def decides(self, vid: int) -> bool:
+        """Whether a value is only compared with others."""
+        uses = [node for node in self.program.consumers.get(vid, ()) if node.phase == "forward"]
+        for node in uses:
+            made = self.wiring.registry.structure(node, self.program.values)[0]
+            onward = [out for out in node.outputs if out is not None]
+            if not isinstance(made, Discrete) and not (isinstance(made, View) and all(map(self.decides, onward))):
+                return False
+        return bool(uses)
 
     def lose(self, node: Node, outs: Sequence[int]) -> None:
         """Follow an axis whose few entries of their own can't be told apart to the contraction that makes it."""

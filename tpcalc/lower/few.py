@@ -32,23 +32,30 @@ class Few:
     """Which values are zero but for few entries.  Mutable while a program is lowered.
 
     ``growths``: of the axes of values.  ``many``: value -> growth of the axes along which only few are not zero.
+    ``alike``: those of which that is so along each axis that grows (a diagonal, a band).  ``rest``: what is zero
+    exactly where few others are not.  ``picked``: values of which a mask picks few entries, in the forward pass.
     """
 
     def __init__(self, growths: Mapping[int, Order], seen: Recogniser) -> None:
         self.growths, self.seen = growths, seen
         self.many: dict[Any, Order] = {}
+        self.alike: set[Any] = set()
+        self.rest: dict[Any, Order] = {}
+        self.picked: set[Any] = set()
+        self.largest: dict[Any, tuple[Any, Order]] = {}  # thresholds: of which, growth of what is below
         self.zero: set[Any] = set()
 
     def counted(self, s: Structure) -> Structure:
         """A sum over such axes as one of few terms."""
         if not self.many or not isinstance(s, (Contract, Reduce)) or s.K == 0:
             return s
-        by = max((many for x, many in self._sides(s) if self._summed(s, x, many)), default=ZERO)
+        by = max((min(many, s.K) for x, many in self._sides(s) if self._summed(s, x, many)), default=ZERO)
         return replace(s, K=s.K - by, sizes=None) if by > 0 else s
 
     def note(self, out: int, s: Structure) -> None:
         """Remember what is zero, and what is but for few entries."""
         xs = operands(s)
+        self._thresholds(out, s)
         if isinstance(s, Known):
             if s.order is MINUS_INFINITY:
                 self.zero.add(out)
@@ -60,6 +67,8 @@ class Few:
             many = self._many(out, s)
             if many > 0:
                 self.many[out] = many
+                if not self.alike.isdisjoint(xs) and not isinstance(s, Sum):
+                    self.alike.add(out)
 
     def _many(self, out: int, s: Structure) -> Order:
         many = self.many.get
@@ -69,9 +78,16 @@ class Few:
                 return many(hard, ZERO)
             return min((self._among(out, x, s) for x in s.xs if x not in self.zero), default=ZERO)
         if isinstance(s, Product):
-            return max(many(s.x, ZERO), many(s.y, ZERO))
+            sides = many(s.x, ZERO), many(s.y, ZERO)
+            if min(sides) == 0 < max(sides):
+                self.picked.add(s.y if sides[0] else s.x)
+            return max(sides)
         if isinstance(s, Discrete):
-            return self.growths[out] - max_order(*map(self._growth, s.xs)) if s.one else ZERO
+            few, above = self._compared(s)
+            if few > 0 and not above:
+                self.rest[out] = few
+            one = self.growths[out] - max_order(*map(self._growth, s.xs)) if s.one else ZERO
+            return few if above else one
         if isinstance(s, (View, Scale)):
             return many(s.x, ZERO) if self.growths[out] >= many(s.x, ZERO) else ZERO
         if isinstance(s, Power):
@@ -83,6 +99,38 @@ class Few:
         if isinstance(s, (Contract, Reduce)):
             return max((found for x, found in self._sides(s) if self._kept(s, x, found)), default=ZERO)
         return ZERO
+
+    def _thresholds(self, out: int, s: Structure) -> None:
+        """Remember the least of finitely many largest entries, and masks that leave them out."""
+        if isinstance(s, Power) and s.largest and self.growths[out] < self._growth(s.x):
+            self.largest[out] = self.seen.same.get(s.x, s.x), self._growth(s.x) - self.growths[out]
+        elif isinstance(s, View):
+            if s.x in self.largest:
+                self.largest[out] = self.largest[s.x]
+            if s.x in self.rest:
+                self.rest[out] = self.rest[s.x]
+
+    def _compared(self, s: Discrete) -> tuple[Order, bool]:
+        """Of a comparison of a value with one of its largest entries: growth of what is below, and whether it holds
+        above."""
+        if s.above is None or not s.xs:
+            return ZERO, False
+        if len(s.xs) == 1:
+            x = s.xs[0]
+            return self.many.get(x, self.rest.get(x, ZERO)), (x in self.many) == s.above
+        for x, y, above in ((s.xs[0], s.xs[1], s.above), (s.xs[1], s.xs[0], not s.above)):
+            source, few = self.largest.get(self.seen.same.get(y, y), self.largest.get(y, (None, ZERO)))
+            if source is not None and source == self.seen.same.get(x, x):
+                return few, above
+        return ZERO, False
+
+    def chosen(self, out: int, xs: tuple[Any, ...], mask: int) -> None:
+        """A choice by a mask between zeros and another value."""
+        for x, few in zip(xs, (self.many.get(mask, ZERO), self.rest.get(mask, ZERO))):
+            others = set(xs) - {x}
+            if few > 0 and self.zero.issuperset(others):
+                self.many[out] = few
+                self.picked.add(x)
 
     def _among(self, out: int, x: Any, s: Sum) -> Order:
         """What is written into zeros may have fewer axes that grow than these."""
@@ -112,7 +160,7 @@ class Few:
 
     def _summed(self, s: Any, x: Any, many: Order) -> bool:
         """Whether the few are among what is summed; where they may be elsewhere, no."""
-        return bool(s.K >= many > self._left(s, x))
+        return x in self.alike or bool(s.K >= many > self._left(s, x))
 
     def _kept(self, s: Any, x: Any, many: Order) -> bool:
         return bool(self._left(s, x) >= many > s.K)

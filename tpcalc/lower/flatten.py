@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from tpcalc.algebra.order import ZERO
@@ -10,10 +10,12 @@ from tpcalc.lower.atoms import Writer
 from tpcalc.lower.blocks import Blocks
 from tpcalc.lower.lowered import Lowered
 from tpcalc.lower.sizes import sized
+from tpcalc.lower.spectra import Spectra
+from tpcalc.lower.thin import Thin
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules import REGISTRY, Registry
-from tpcalc.rules.structures import Contract, Known, Structure, View, operands, with_operands
+from tpcalc.rules.structures import Bounded, Contract, Known, Slope, Structure, View, operands, with_operands
 
 
 class Fixed:
@@ -46,27 +48,43 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
 
     Raises UnsupportedOpError for an op without a rule.
     """
+    lowered, picked = _lower(program, registry, ())
+    return _lower(program, registry, picked)[0] if picked else lowered
+
+
+def _lower(program: Program, registry: Registry, picked: Collection[int]) -> tuple[Lowered, Collection[int]]:
+    """The program, and of which of its values masks leave few entries; those known already are ``picked``."""
     writer, wiring = Writer(program), Wiring(program, registry)
     blocks = Blocks(writer, wiring)
-    blocks.cut_weights()
+    blocks.cut_weights(picked)
     fixed = Fixed(program, sum(len(blocks.leaves(weight)) for weight in program.weights))
-    data = set(program.inputs)
-    forward = None
+    data, thin, spectra = set(program.inputs), Thin(writer, wiring), Spectra()
+    forward, masked = None, frozenset[int]()
     for node in program.nodes:
         if node.phase == "backward" and forward is None:
             forward = len(writer.atoms)
+            masked = frozenset(writer.few.picked & program.values.keys())
         if not blocks.lower(node):
-            _lower_whole(node, writer, wiring, data, fixed, blocks.mixed)
+            _lower_whole(node, writer, wiring, data, fixed, thin, spectra, blocks.mixed)
         blocks.see(node, node.outputs)
     leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
-    forward = len(writer.atoms) if forward is None else forward
+    if forward is None:
+        forward, masked = len(writer.atoms), frozenset(writer.few.picked & program.values.keys())
     means, few = writer.recogniser.means, writer.few.many
-    return Lowered(program, tuple(writer.atoms), forward, leaves, finite, means, few, fixed.leaves, fixed.all)
+    lowered = Lowered(program, tuple(writer.atoms), forward, leaves, finite, means, few, fixed.leaves, fixed.all)
+    return lowered, masked
 
 
 def _lower_whole(
-    node: Node, writer: Writer, wiring: Wiring, data: set[int], fixed: Fixed, mixed: Mapping[int, int]
+    node: Node,
+    writer: Writer,
+    wiring: Wiring,
+    data: set[int],
+    fixed: Fixed,
+    thin: Thin,
+    spectra: Spectra,
+    mixed: Mapping[int, int],
 ) -> None:
     values = wiring.program.values
     structures = wiring.registry.structure(node, values)
@@ -74,7 +92,7 @@ def _lower_whole(
         structures = sized(node, structures, values, wiring.layout)
     if any(out in mixed for out in node.outputs):
         structures = tuple(s if s is None else _as_few(s) for s in structures)
-    for out, structure in zip(node.outputs, structures):
+    for index, (out, structure) in enumerate(zip(node.outputs, structures)):
         if out is None:
             continue
         value = values[out]
@@ -89,11 +107,21 @@ def _lower_whole(
                 structure = Known(value.magnitude.order, from_data, uniform, centred, weight, odd)
             if isinstance(structure, Known) and structure.data:
                 data.add(out)
-        writer.emit(Known(ZERO) if structure is None else structure, node.index, out)
+        structure = spectra.seen(Known(ZERO) if structure is None else structure)
+        if node.derivative:
+            structure = _asking(structure)
+        spectra.note(out, structure)
+        thin.emit(structure, node, index, out)
+
+
+def _asking(s: Structure) -> Structure:
+    """The derivative of a function in the forward pass, where the function itself may be used by nothing else."""
+    xs = tuple(x if isinstance(x, int) else _asking(x) for x in operands(s))
+    return Bounded(xs[0], zero=False) if isinstance(s, Slope) else with_operands(s, xs)
 
 
 def _as_few(s: Structure) -> Structure:
     """A contraction of whose results a few are taken apart, nobody knows which: each is held to what one row may do."""
     if isinstance(s, Contract):
-        return replace(s, rest_x=ZERO, rest_y=ZERO)
+        return replace(s, rest_x=ZERO, rest_y=ZERO, sizes=None)
     return with_operands(s, tuple(x if isinstance(x, int) else _as_few(x) for x in operands(s)))

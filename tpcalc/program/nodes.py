@@ -41,6 +41,9 @@ class Value:
     ``signs``: whether its entries add up like random numbers, so that it acts on what it is contracted with as a random
     weight of that size does: ``drawn`` (it is random), ``odd`` (in every sum), ``mixed`` (along each axis, but not all
     of them together: an identity matrix), or empty.
+
+    ``few``: for each axis, by how much less than the axis the number of entries along it grows that are not zero; empty
+    where that is nothing, or not known.
     """
 
     id: int
@@ -50,6 +53,7 @@ class Value:
     name: str = ""
     magnitude: Optional[Scalar] = None
     signs: str = ""
+    few: tuple[Order, ...] = ()
 
     @property
     def growths(self) -> tuple[Order, ...]:

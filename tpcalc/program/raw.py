@@ -35,7 +35,9 @@ class RawValue:
     put on an output), ``constant`` (made outside the trace), ``op`` (result of a node).
     ``magnitude``: largest finite absolute value where the tensor's content was computed for real
     (buffers, masks, positions, constants); None when unknown.  ``rms`` and ``sums`` likewise.  ``law``: how the code
-    made the entries of a buffer or constant, where that was read.
+    made the entries of a buffer or constant, where that was read.  ``filled``: for each axis, how many entries along it
+    are not zero, the median of lines that have any and the most; of known numbers, and of functions of weights whatever
+    these are.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +48,7 @@ class RawValue:
     rms: Optional[float] = None
     sums: Optional[Sums] = None
     law: Optional[InitLaw] = None
+    filled: Optional[tuple[tuple[float, float], ...]] = None
 
 
 @dataclass(frozen=True, slots=True)

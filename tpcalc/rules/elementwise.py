@@ -370,10 +370,26 @@ def complex_parts(call: Call) -> Structure:
     return Sum((call[0], call[1]))
 
 
-COMPARED = """ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
+COMPARED = """ne logical_and logical_or logical_xor bitwise_and bitwise_or
 bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf signbit heaviside"""
 COUNTED = """bucketize searchsorted isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense
 bincount histc allclose count_nonzero"""
+
+
+@rule("aten.ge", "aten.gt", "aten.le", "aten.lt")
+def order(call: Call) -> Structure:
+    """Which of two is larger; whether what may be zero exceeds a number from there on."""
+    above = "aten.g" in call.node.op
+    number = call.arg(1)
+    told = call.is_tensor(1) or (
+        above and isinstance(number, (int, float)) and number >= 0 and "aten.gt" in call.node.op
+    )
+    return Discrete(call.tensors(), above=above if told else None)
+
+
+@rule("aten.logical_not", "aten.bitwise_not")
+def negation(call: Call) -> Structure:
+    return Discrete(call.tensors(), above=False)
 
 
 @rule(*(f"aten.{name}" for name in COMPARED.split()))

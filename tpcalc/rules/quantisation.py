@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from tpcalc.algebra.order import ONE
+from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO
+from tpcalc.rules.axes import Kept
 from tpcalc.rules.call import Call
 from tpcalc.rules.elementwise import LOPSIDED
 from tpcalc.rules.registry import rule
-from tpcalc.rules.structures import Discrete, Power, Structures
+from tpcalc.rules.structures import (
+    Bounded,
+    Discrete,
+    Known,
+    Power,
+    Product,
+    Reduce,
+    Slope,
+    Structure,
+    Structures,
+    View,
+)
 
 
 @rule(
@@ -23,3 +35,26 @@ def fake_quantized(call: Call) -> Structures:
     low, high = low - zero, high - zero
     parity = "odd" if abs(low + high) <= LOPSIDED * max(abs(low), abs(high)) or call.is_tensor(2) else "none"
     return (Power(call[0], ONE, parity), Discrete((call[0],)))
+
+
+LEARNT = "aten._fake_quantize_learnable_per"
+
+
+@rule(f"{LEARNT}_tensor_affine", f"{LEARNT}_channel_affine", axes=Kept(of=(0,)))
+def learnt(call: Call) -> Structure:
+    """(x, step, zero, ..., low, high): step * clamp(round(x / step)), straight through.  Zero moves the ends alone."""
+    return Product(call[1], _steps(call, 0, 1))
+
+
+@rule(f"{LEARNT}_tensor_affine_backward", f"{LEARNT}_channel_affine_backward", axes=Kept(of=(0, 1)))
+def learnt_backward(call: Call) -> Structures:
+    """(dy, x, step, ...): dy where nothing was cut off; for the step, the sum of dy times what rounding leaves."""
+    over = sum((size.growth for size in call.shape(1)), ZERO) - sum((size.growth for size in call.shape(2)), ZERO)
+    rounded = Slope(Product(call[1], Power(call[2], -ONE)))
+    return View(call[0]), Reduce(Product(call[0], rounded), over), Known(MINUS_INFINITY)
+
+
+def _steps(call: Call, x: int, step: int) -> Bounded:
+    ends = [end for end in call.node.args if isinstance(end, int)][-2:]
+    parity = "odd" if abs(sum(ends)) <= LOPSIDED * max(map(abs, ends)) else "none"
+    return Bounded(Product(call[x], Power(call[step], -ONE)), zero=True, parity=parity)

@@ -90,9 +90,15 @@ def extremum(call: Call) -> Structure:
 
 @rule("aten.max.dim", "aten.min.dim", "aten.median.dim", "aten.mode", axes=Reduced(At(1, default=-1)))
 @rule("aten.sort", "aten.cummax", "aten.cummin", axes=Kept(but=At(1, default=-1)))
-@rule("aten.kthvalue", "aten.topk", "aten.msort", axes=MIXED)
+@rule("aten.kthvalue", "aten.msort", axes=MIXED)
 def extremum_index(call: Call) -> Structures:
     return (Power(call[0], ONE), Discrete((call[0],)))[: len(call.node.outputs)]
+
+
+@rule("aten.topk", axes=MIXED)
+def topk(call: Call) -> Structures:
+    """The largest entries, or the smallest, and where they stand."""
+    return Power(call[0], ONE, largest=call.arg(3, "largest", True) is not False), Discrete((call[0],))
 
 
 @rule("aten.max_pool1d", axes=Kept(but=Last(1)))

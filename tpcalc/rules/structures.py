@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
-from tpcalc.algebra.order import Order
+from tpcalc.algebra.order import ZERO, Order
 from tpcalc.algebra.size import Size
 
 #: A value id, or a structure still to be flattened.
@@ -84,10 +84,14 @@ class Sum(Structure):
 
 @dataclass(frozen=True, slots=True)
 class Scale(Structure):
-    """Multiplication by a constant ``k * n^order``."""
+    """Multiplication by a constant ``k * n^order``.
+
+    ``mixes``: growth of the axes whose entries a unitary map mixes besides (a Fourier transform).
+    """
 
     x: Operand
     order: Order
+    mixes: Order = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,8 @@ class Contract(Structure):
 
     ``rest_x``: growth of the axes that only ``x`` has (not contracted, and not in ``y``); for a weight this is
     ``R`` of the operator-norm law.  ``rest_y`` likewise.  ``sizes`` follow from the axes of the op
-    (:mod:`tpcalc.rules.axes`) and are filled in by :mod:`tpcalc.lower.flatten`; a rule gives growths.
+    (:mod:`tpcalc.rules.axes`) and are filled in by :mod:`tpcalc.lower.flatten`; a rule gives growths.  ``convolves``:
+    of spectra (:mod:`tpcalc.lower.spectra`).
     """
 
     x: Operand
@@ -126,6 +131,7 @@ class Contract(Structure):
     rest_x: Order
     rest_y: Order
     sizes: Optional[Sizes] = None
+    convolves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +147,14 @@ class Reduce(Structure):
 class Power(Structure):
     """Homogeneous of degree ``k``: relu and abs (1), square (2), rsqrt (-1/2).
 
-    ``parity``: ``odd``, ``even`` or ``none``, of the function.
+    ``parity``: ``odd``, ``even`` or ``none``, of the function.  ``largest``: of those entries that are largest, in
+    order (top-k).
     """
 
     x: Operand
     k: Order
     parity: str = "none"
+    largest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,12 +241,14 @@ class Discrete(Structure):
     """A comparison, an index, an argmax: order 0, no gradient, may flip as its inputs change.
 
     ``parity`` as a function of one operand: that of a sign is ``odd``.  ``one``: along axes that no operand has, one
-    entry is 1 and the others are 0.
+    entry is 1 and the others are 0.  ``above``: whether it holds where the first of two is larger, or where it is less,
+    of one where it is not zero, or is; None for anything else.
     """
 
     xs: tuple[Operand, ...] = ()
     parity: str = "none"
     one: bool = False
+    above: Optional[bool] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,8 @@ for _axes, _names in PASSING.items():
 def fourier(call: Call) -> Structure:
     """sqrt(N) times a unitary map (Parseval), divided by nothing, by sqrt(N) or by N: so many times the size, at init
     and of a change, whatever the signs are."""
-    by = call.growth(0, *call.arg(1)) / 2
-    return Scale(call[0], by * (1 - int(call.arg(2)))) if by and call.arg(2) != 1 else View(call[0])
+    over = call.growth(0, *call.arg(1))
+    return Scale(call[0], over / 2 * (1 - int(call.arg(2))), mixes=over) if over > 0 else View(call[0])
 
 
 def split(call: Call) -> Structures:
@@ -140,7 +140,10 @@ def embedding_bag_weights_backward(call: Call) -> Structure:
 
 @rule("aten.where.self", "aten.where.ScalarSelf", "aten.where.ScalarOther", "aten.where.Scalar", axes=KEPT)
 def where(call: Call) -> Structure:
-    return Sum((call[1], call[2]), how="choice")
+    """One of two; the first times the condition, where this is known to hold for few of many entries only."""
+    mask = call.values[call.arg(0).id]
+    chosen = Product(call[0], call[1]) if mask.few and mask.magnitude is not None else call[1]
+    return Sum((chosen, call[2]), how="choice")
 
 
 @rule("aten.where.default", "aten.nonzero", "aten.nonzero_numpy", "aten.nonzero_static", axes=MIXED)
@@ -154,7 +157,7 @@ def masked_fill(call: Call) -> Structure:
     value = call.arg(2)
     if isinstance(value, (int, float)) and abs(value) > 1e9:
         return View(call[0])
-    return Sum((call[0], call[2]), how="choice")
+    return Sum((call[2], call[0]), how="choice")
 
 
 def _written(call: Call, indices: Any, source: int) -> str:
@@ -200,6 +203,12 @@ def scatter(call: Call) -> Structure:
     if ("_add" in call.node.op or "reduce" in call.node.op) and call.is_tensor(at):
         source = _collected(source, _growth(call.shape(at)) - _growth(call.shape(0)))
     return Sum((call[0], source), how="put" if whole else _written(call, call.arg(2), 3))
+
+
+@rule("aten.block_diag", axes=MIXED)
+def block_diag(call: Call) -> Structure:
+    """Matrices along a diagonal, zeros beside them."""
+    return Sum(call.tensors(), how="choice")
 
 
 @rule("aten.index_fill", axes=ALONG)

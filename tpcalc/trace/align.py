@@ -19,13 +19,14 @@ from tpcalc.algebra.size import Size
 from tpcalc.errors import AlignError, FitError
 from tpcalc.program.ir import Node, Program, Ref, Value, Weight
 from tpcalc.program.raw import RawNode, RawTrace, RawValue
-from tpcalc.trace.fixed import signs_of, size_of
+from tpcalc.trace.fixed import few_of, signs_of, size_of
 
 __all__ = ["align"]
 
 _REMEDY = (
-    "the model's graph depends on the width here (a branch, a loop over a size, or a module that vanishes when two "
-    "sizes agree); choose widths that take the same path, or make it independent of the width"
+    "the model's graph depends on the width here (a branch, a loop over a size, a number that the factory drew at "
+    "random anew for each, or a module that vanishes when two sizes agree); choose widths that take the same path, or "
+    "make it independent of the width"
 )
 
 
@@ -210,7 +211,10 @@ class _Aligner:
         if note:
             self.assumptions.append(note)
         signs = "" if magnitude is None else signs_of(self.widths, raws)
-        return Value(vid, shape, first.dtype, first.kind, first.name, magnitude, signs)
+        few, note = few_of(self.widths, raws, shape, lambda: self._name(vid))
+        if note:
+            self.assumptions.append(note)
+        return Value(vid, shape, first.dtype, first.kind, first.name, magnitude, signs, few)
 
     def _shape(self, shapes: tuple[tuple[int, ...], ...], vid: int) -> tuple[Size, ...]:
         known = self._shapes.get(shapes)

@@ -15,11 +15,11 @@ from typing import Optional
 from tpcalc.algebra.exponents import SNAP, initial_size, is_flat, snapped
 from tpcalc.algebra.fit import fit_scalar, slope
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
-from tpcalc.algebra.size import Scalar
+from tpcalc.algebra.size import Scalar, Size
 from tpcalc.errors import FitError
 from tpcalc.program.raw import RawValue
 
-__all__ = ["FLAT_SLOPE", "signs_of", "size_of"]
+__all__ = ["FLAT_SLOPE", "few_of", "signs_of", "size_of"]
 
 #: A size that is no power of n still counts as one if its log-log slope stays within this of a multiple of 1/2.
 FLAT_SLOPE = 0.02
@@ -133,6 +133,29 @@ def signs_of(widths: Widths, raws: Sequence[RawValue]) -> str:
     if not all(_cancels(last.along[axis], shape[axis]) for axis in growing):
         return ""
     return "odd" if _cancels(last.total, math.prod(shape)) else "mixed"
+
+
+def few_of(
+    widths: Widths, raws: Sequence[RawValue], shape: Sequence[Size], name: Callable[[], str]
+) -> tuple[tuple[Order, ...], str]:
+    """For each axis, by how much less than the axis the number of entries along it grows that are not zero; and what
+    must be said about it, or nothing."""
+    counts = [raw.filled for raw in raws]
+    growing = [axis for axis, size in enumerate(shape) if size.growth > 0]
+    if not growing or None in counts:
+        return (), ""
+    found = [ZERO] * len(shape)
+    said = ""
+    for axis in growing:
+        along = [tuple(zip(widths, both)) for both in zip(*(count[axis] for count in counts if count is not None))]
+        growth, most = (_half(samples, SNAP) for samples in along)
+        if growth is None:
+            said = f"{name()} holds zeros, as many as no power of the width tells; taken as a constant share"
+            return (), said if raws[0].magnitude is None else ""
+        found[axis] = max(shape[axis].growth - growth, ZERO)
+        if most is not None and most > growth and raws[0].magnitude is None:
+            said = f"some rows of {name()} hold n^({most - growth}) times as many entries as most; rules are for most"
+    return (tuple(found), said) if any(few > 0 for few in found) else ((), "")
 
 
 def _cancels(found: float, length: int) -> bool:

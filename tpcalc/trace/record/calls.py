@@ -18,6 +18,7 @@ from tpcalc.trace.record.draws import ANY, Range, range_of
 from tpcalc.trace.record.inference import Inference, mapped, tensors_in
 from tpcalc.trace.record.ops import Op
 from tpcalc.trace.record.phantom import CPU, Geometry, Memory, Phantom, make_alias, make_phantom
+from tpcalc.trace.record.supports import result_of, write_of
 from tpcalc.trace.record.tape import SparseError, Tape
 
 __all__ = ["Calls"]
@@ -53,6 +54,8 @@ class Calls(Tape):
         self._all_known = True
         self._drawn: Optional[Range] = None
         """Range of the random numbers from which the running call makes its results."""
+        self._data = self._of_weights = self._of_others = False
+        """Whether inputs, functions of weights, or what follows from both are operands of the running call."""
 
     def record(self, op: Op, args: tuple, kwargs: dict, nominal: Optional[Nominal] = None) -> Any:
         """Record one call and return its result.
@@ -62,10 +65,15 @@ class Calls(Tape):
         """
         if kwargs:
             kwargs = _on_cpu(kwargs)
+        if any(type(arg) is torch.Tensor and arg.layout != torch.strided for arg in args):
+            found = tensors_in([*args, *kwargs.values()])
+            if not any(type(tensor) is Phantom for tensor in found):
+                return op.func(*args, **kwargs)  # sparse tensors alone, which stay what they are
         if self.measured and not op.writes:
             return self._measure(op, args, kwargs)
         self._all_known = True
         self._drawn = None
+        self._data = self._of_weights = self._of_others = False
         told: list[Any] = []
         key: list[Any] = [op]
         self._encode(args, told, key)
@@ -85,9 +93,9 @@ class Calls(Tape):
             try:
                 inferred = self.inference.recall(op, args, kwargs, tuple(key))
             except SparseError:
-                if self.stage != "build" or not known:
+                if not known or self._data:
                     raise
-                return self.execute(op, args, kwargs)  # a buffer that may never be used
+                return self.execute(op, args, kwargs)  # fixed, and perhaps never used
             except (DynamicOutputShapeException, DataDependentOutputException):
                 inferred, real = self.inference.by_example(op, args, kwargs, known)
             else:
@@ -96,6 +104,8 @@ class Calls(Tape):
         result, outputs = self._made(op, args, inferred, real)
         if outputs is None:
             return result
+        if real is None and self._weights_alone():
+            self._suppose(op, args, kwargs, result)
         if op.hides_writes and not known:
             self._forget_statistics(op, args)
         self.append(op.name, tuple(told), told_kwargs, outputs)
@@ -106,6 +116,8 @@ class Calls(Tape):
         operands = [self._operand(arg) for arg in args]
         named = {name: self._operand(arg) for name, arg in kwargs.items()} if kwargs else kwargs
         real = self._call(op, operands, named)
+        if isinstance(real, torch.Tensor) and real.layout != torch.strided:
+            return real
         return self._made(op, args, mapped(self.geometry_of, real), real)[0]
 
     def _operand(self, arg: Any) -> Any:
@@ -128,8 +140,14 @@ class Calls(Tape):
                 memory = arg.memory
                 if arg.ref is None or arg.version != memory.version:
                     self.refresh(arg)
+                if memory.data:
+                    self._data = True
                 if arg.shadow is None or not memory.known:
                     self._all_known = False
+                    if (memory.supposed if memory.version else arg.supposed) is None:
+                        self._of_others = True
+                    else:
+                        self._of_weights = True
                 if memory.drawn is not None:
                     self._drawn = memory.drawn if self._drawn is None else ANY
                 told.append(arg.ref)
@@ -187,7 +205,7 @@ class Calls(Tape):
             phantom = make_alias(geometry, source, ref, real)
         else:
             memory = Memory(real is not None)
-            memory.drawn = self._drawn
+            memory.drawn, memory.data = self._drawn, self._data
             memory.base, memory.base_geometry = ref, geometry
             phantom = make_phantom(geometry, memory, ref, real)
         if geometry.differentiable and self.stage == "forward":
@@ -219,6 +237,25 @@ class Calls(Tape):
             results.append(result)
         return type(inferred)(results), tuple(ids)
 
+    def _weights_alone(self) -> bool:
+        """Whether the running call acts on functions of weights, and on nothing else but fixed numbers."""
+        return self._of_weights and not (self._of_others or self._data or self.stage == "build" or self.measured)
+
+    def _as_phantoms(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        def known(arg: Any) -> Any:
+            return self.phantom(arg) if isinstance(arg, torch.Tensor) else arg
+
+        return tuple(mapped(known, arg) for arg in args), {name: mapped(known, arg) for name, arg in kwargs.items()}
+
+    def _suppose(self, op: Op, args: tuple, kwargs: dict, results: Any) -> None:
+        """Suppose numbers of what an op has made of weights."""
+        several = isinstance(results, (list, tuple))
+        for index, result in enumerate(results if several else [results]):
+            if type(result) is Phantom and result.ref is not None:
+                operands = self._as_phantoms(args, kwargs)
+                result.supposed = result_of(op.func, *operands, op.views or op.cuts, index if several else None)
+                self.tell(result)
+
     def _is_small(self, inferred: Any, empty: bool = False) -> bool:
         """Whether results of these geometries are worth computing for real."""
         if type(inferred) is Geometry:
@@ -241,15 +278,18 @@ class Calls(Tape):
         written = [tensor for target in targets.values() for tensor in tensors_in(target)]
         fresh = op.reshapes or None in op.returned
         inferred = self.inference.recall(op, args, kwargs, tuple(key)) if fresh and not self.measured else None
-        real = None
+        real = supposed = None
         if self.measured or (known and self.stage != "backward"):
             real = self.execute(op, args, kwargs)
         else:
+            if op.returns_self and self._weights_alone():
+                supposed = write_of(op.func, *self._as_phantoms(args, kwargs))
             for tensor in written:
                 self.phantom(tensor).memory.known = False
-        if self._drawn is not None:
-            for tensor in written:
-                self.phantom(tensor).memory.drawn = self._drawn
+        for tensor in written:
+            memory = self.phantom(tensor).memory
+            memory.drawn, memory.data = self._drawn or memory.drawn, self._data or memory.data
+            memory.supposed = supposed
         if op.reshapes:
             return self._reshape(op, args, kwargs, told, inferred)
         ids: list[Optional[int]] = []
@@ -267,6 +307,8 @@ class Calls(Tape):
             ids.append(result.ref.id if result.ref is not None else None)
         if self.stage != "build":
             ids.extend(self._write(tensor) for tensor in written)
+            if supposed is not None:
+                self.tell(self.phantom(args[0]))
             self.append(op.name, *told, tuple(ids))
         if not results:
             return None

@@ -73,7 +73,10 @@ def _detach(calls: Calls, op: Op, args: tuple, kwargs: dict) -> Any:
     if calls.stage == "forward":
         ref = calls.new_value(source.geometry, source.content)
         calls.append(op.name, (source.ref,), (), (ref.id,))
-    return make_alias(source.geometry, source, ref, source.shadow)
+    alias = make_alias(source.geometry, source, ref, source.shadow)
+    alias.supposed = source.supposed
+    calls.tell(alias)
+    return alias
 
 
 def _math_attention(calls: Calls, op: Op, args: tuple, kwargs: dict) -> int:
@@ -93,6 +96,12 @@ def _read_number(calls: Calls, op: Op, args: tuple, kwargs: dict) -> Any:
             "torch, for instance with torch.where"
         )
     return op.func(*real, *args[len(real) :], **kwargs)
+
+
+def _sparse_addmm(calls: Calls, op: Op, args: tuple, kwargs: dict) -> Any:
+    """A product with a fixed sparse matrix, which is traced as a dense one."""
+    named = dict(zip(("beta", "alpha"), args[3:])) | kwargs
+    return calls.record(op_of(torch.ops.aten.addmm.default), args[:3], named)
 
 
 def _all_close(calls: Calls, op: Op, args: tuple, kwargs: dict) -> bool:
@@ -237,6 +246,7 @@ _HANDLERS: dict[str, Handler] = {
     "aten._local_scalar_dense.default": _read_number,
     "aten.equal.default": _read_number,
     "aten.allclose.default": _all_close,
+    "aten._sparse_addmm.default": _sparse_addmm,
     "aten.isnan.default": _finite(False, lambda args: True),
     "aten.isinf.default": _finite(False, lambda args: True),
     "aten.ne.Tensor": _finite(False, lambda args: args[0] is args[1]),

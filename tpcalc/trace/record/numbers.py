@@ -9,7 +9,7 @@ import torch
 
 from tpcalc.program.raw import Sums
 
-__all__ = ["magnitude_and_rms", "measured", "sums"]
+__all__ = ["filled", "magnitude_and_rms", "measured", "sums"]
 
 MASKING = 1e30
 """Entries beyond this are "minus infinity" of an attention mask, not data."""
@@ -72,3 +72,16 @@ def measured(real: Optional[torch.Tensor]) -> tuple[Optional[float], Optional[fl
     """Largest entry, root mean square, and sums; None where nothing is known."""
     top, rms = magnitude_and_rms(real)
     return top, rms, None if real is None or not rms else sums(real, rms)
+
+
+def filled(real: Optional[torch.Tensor]) -> Optional[tuple[tuple[float, float], ...]]:
+    """For each axis, the median and the largest number of entries along it that are not zero, over the lines that have
+    any; None where no entry is zero, or all are."""
+    if real is None or real.numel() < 2 or real.is_quantized:
+        return None
+    there = real != 0
+    total = int(there.sum())
+    if total in (0, real.numel()):
+        return None
+    counts = [there.sum(axis).flatten() for axis in range(there.dim())]
+    return tuple((float(count[count > 0].median()), float(count.max())) for count in counts)

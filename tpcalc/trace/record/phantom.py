@@ -47,10 +47,11 @@ class Memory:
 
     ``version`` counts writes.  ``base`` is the value of the whole memory as of the last write folded in;
     ``pending`` holds the values written through views since then.  ``drawn``: its numbers follow from random ones drawn
-    in the forward pass, which lie in that range.
+    in the forward pass, which lie in that range.  ``data``: its numbers follow from the inputs.  ``supposed``: numbers
+    it might have, of what follows from weights alone and was written (:mod:`tpcalc.trace.record.supports`).
     """
 
-    __slots__ = ("version", "known", "base", "base_geometry", "pending", "drawn")
+    __slots__ = ("version", "known", "base", "base_geometry", "pending", "drawn", "data", "supposed")
 
     def __init__(self, known: bool = False) -> None:
         self.version = 0
@@ -59,6 +60,8 @@ class Memory:
         self.base_geometry: Optional[Geometry] = None
         self.pending: list[tuple[Ref, Geometry, Optional[torch.Tensor]]] = []
         self.drawn: Optional[Range] = None
+        self.data = False
+        self.supposed: Any = None
 
 
 class Phantom(torch.Tensor):
@@ -71,6 +74,8 @@ class Phantom(torch.Tensor):
     version: int
     shadow: Optional[torch.Tensor]
     """Its real numbers, where known; valid only while ``memory.known``."""
+    supposed: Any
+    """Numbers it might have, of a function of weights; valid until its memory is written."""
 
     __module__ = "torch"  # some libraries tell whose tensors they are given by this (opt_einsum)
 
@@ -159,20 +164,22 @@ class Phantom(torch.Tensor):
 
     @property
     def data(self) -> torch.Tensor:
-        return make_alias(self.geometry, self, self.ref, self.shadow)
+        alias = make_alias(self.geometry, self, self.ref, self.shadow)
+        alias.supposed = self.supposed
+        return alias
 
     @data.setter  # type: ignore[override]
     def data(self, source: "Phantom") -> None:
         _data.__set__(self, source)
         self.geometry, self.memory, self.version = source.geometry, source.memory, source.version
-        self.ref, self.shadow = source.ref, source.shadow
+        self.ref, self.shadow, self.supposed = source.ref, source.shadow, source.supposed
 
 
 def make_phantom(geometry: Geometry, memory: Memory, ref: Optional[Ref], shadow: Optional[torch.Tensor]) -> Phantom:
     """A phantom of this geometry over this memory."""
     phantom = _wrap(Phantom, geometry.size, geometry.stride, geometry.offset, None, geometry.dtype, torch.strided, CPU)
     phantom.geometry, phantom.memory, phantom.version = geometry, memory, memory.version
-    phantom.ref, phantom.shadow = ref, shadow
+    phantom.ref, phantom.shadow, phantom.supposed = ref, shadow, None
     return phantom
 
 

@@ -37,6 +37,8 @@ class Run:
         self._seeds: list[torch.Tensor] = []
         self._drew = False
         self._slope_of: dict[int, int] = {}
+        self._told: list[str] = []
+        """Arguments that are numbers, truths or words."""
 
     def forward(
         self,
@@ -52,6 +54,7 @@ class Run:
         args, kwargs = _phantoms(recording, as_inputs(inputs))
         for name, tensor in _named_inputs(self.model, args, kwargs):
             self.trace.inputs.append(recording.leaf(tensor, "input", name))
+        self._told = [f"{name}={value!r}" for name, value in _named(self.model, args, kwargs) if _decides(value)]
         generators = None if recording.measured else Generators(self.model)
         with self._blamed("the forward pass"), generators.drawing() if generators else nullcontext():
             with recording, self._modules.following():
@@ -196,8 +199,14 @@ class Run:
                     module_type=owners.get(names[0].rpartition(".")[0], ""),
                 )
             )
+        unused = [weight.names[0] for weight in trace.weights if weight.trainable and weight.grad is None]
+        if unused and self._told and self._outputs and recording.stage == "backward":
+            trace.assumptions.append(
+                f"the forward pass was traced with {', '.join(self._told)} alone: {unused[0]}"
+                f"{f' and {len(unused) - 1} more have' if len(unused) > 1 else ' has'} no gradient there, and may have "
+                "one with others"
+            )
         if self._drew:
-            unused = [weight.names[0] for weight in trace.weights if weight.trainable and weight.grad is None]
             if unused and self._outputs and recording.stage == "backward":
                 raise decides(f"{type(self.model).__name__}, of which {unused[0]} is not used,")
             trace.assumptions.append("the forward pass draws random numbers from Python or numpy; one draw was traced")
@@ -239,15 +248,23 @@ def _phantoms(recording: Recording, inputs: Any) -> tuple[tuple, dict[str, Any]]
 
 def _named_inputs(model: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
     """Every input tensor, named after the parameter of ``forward`` that takes it."""
+    for name, arg in _named(model, args, kwargs):
+        yield from flatten(arg, name)
+
+
+def _named(model: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     try:
         parameters = list(inspect.signature(model.forward).parameters.values())
     except (TypeError, ValueError):
         parameters = []
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    for index, arg in enumerate(args):
-        yield from flatten(arg, names[index] if index < len(names) else f"input{index}")
-    for name, arg in kwargs.items():
-        yield from flatten(arg, name)
+    yield from ((names[i] if i < len(names) else f"input{i}", arg) for i, arg in enumerate(args))
+    yield from kwargs.items()
+
+
+def _decides(arg: Any) -> bool:
+    """Whether an argument may say which part of a model runs."""
+    return isinstance(arg, (bool, int, str))
 
 
 def described(thing: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Optional
 
 import torch
@@ -11,14 +12,18 @@ from torch.utils._pytree import tree_leaves
 
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import InitLaw, RawNode, RawValue, Ref
-from tpcalc.trace.record.numbers import measured
+from tpcalc.trace.record.numbers import filled, measured
 from tpcalc.trace.record.phantom import Geometry, Memory, Phantom, make_phantom
+from tpcalc.trace.record.supports import drawn, supposed_of
 from tpcalc.trace.record.where import SourceLines
 
 __all__ = ["SparseError", "Tape"]
 
 MOST_MEASURED = 2**20
 """Known results up to this size get a magnitude."""
+
+MOST_DENSE = 2**22
+"""Fixed sparse tensors up to this size are traced as dense ones."""
 
 _NOWHERE = ("", "")
 _sequence_number = torch.autograd._get_sequence_nr
@@ -28,7 +33,7 @@ _running_node = torch._C._current_autograd_node
 def _unusual(tensor: torch.Tensor) -> str:
     if tensor.is_nested:
         return "a nested (ragged) tensor, which can't be traced; pad the batch to one length"
-    return "a sparse tensor; only dense tensors can be traced"
+    return "a sparse tensor; of these only fixed ones can be traced, of up to 4 million entries: make it dense there"
 
 
 class SparseError(TraceError):
@@ -90,7 +95,7 @@ class Tape:
         entry = self._adopted.get(id(tensor))
         if entry is None:
             if tensor.layout != torch.strided:
-                raise TraceError(f"{self.here()} uses {_unusual(tensor)}")
+                return self._dense(tensor)
             memory = self._memories.setdefault(tensor.untyped_storage()._cdata, Memory(known=True))
             if isinstance(tensor, torch.nn.Parameter) and not self.measured:
                 memory.known = False
@@ -98,6 +103,14 @@ class Tape:
             entry = (tensor, make_phantom(self.geometry_of(tensor), memory, None, shadow))
             self._adopted[id(tensor)] = entry
         return entry[1]
+
+    def _dense(self, tensor: torch.Tensor) -> Phantom:
+        """The phantom of a fixed sparse tensor: of its numbers, zeros and all."""
+        if tensor.is_nested or tensor.requires_grad or tensor.numel() > MOST_DENSE:
+            raise TraceError(f"{self.here()} uses {_unusual(tensor)}")
+        phantom = self.phantom(tensor.to_dense())
+        self._adopted[id(tensor)] = (tensor, phantom)
+        return phantom
 
     def made_real(self, phantom: Phantom) -> torch.Tensor:
         """The real tensor behind a phantom, which stands for it from now on."""
@@ -116,6 +129,8 @@ class Tape:
         memory = phantom.memory
         if kind == "weight" and not self.measured:
             memory.known = False
+            phantom.supposed = drawn(phantom.geometry, len(self.values))
+        memory.data = memory.data or kind == "input"
         if kind == "constant" and memory.base is not None and memory.base_geometry is phantom.geometry:
             phantom.ref, phantom.version = self._fold(memory), memory.version  # the same tensor under another object
             return phantom.ref.id
@@ -124,7 +139,8 @@ class Tape:
         numbers = (None, None, None) if self.measured else measured(real)
         law = self.law_of(phantom) if self.law_of is not None and kind in ("buffer", "constant") else None
         geometry = phantom.geometry
-        self.values[vid] = RawValue(geometry.size, geometry.value.dtype, kind, name, *numbers, law)
+        few = None if self.measured else filled(real)
+        self.values[vid] = RawValue(geometry.size, geometry.value.dtype, kind, name, *numbers, law, few)
         if self._callback is not None:
             self._callback(vid, real)
         phantom.ref, phantom.version = Ref(vid), memory.version
@@ -155,6 +171,7 @@ class Tape:
                     "tpcalc.reread.default", base, phantom.ref, phantom.geometry, phantom.content
                 )
             phantom.version = memory.version
+            self.tell(phantom)
 
     def _fold(self, memory: Memory) -> Ref:
         """Write the values written through views back into the value of the whole memory, which is returned."""
@@ -182,9 +199,16 @@ class Tape:
             if self._callback is not None:
                 self._callback(vid, real)
             if not self.measured and real.numel() <= MOST_MEASURED:
-                value = RawValue(value.shape, value.dtype, "op", "", *measured(real))
+                value = RawValue(value.shape, value.dtype, "op", "", *measured(real), None, filled(real))
         self.values[vid] = value
         return Ref(vid)
+
+    def tell(self, holder: Phantom) -> None:
+        """Tell the trace which entries of a function of weights are zero."""
+        supposed = supposed_of(holder)
+        if supposed is not None and not supposed.plain and holder.ref is not None:
+            vid = holder.ref.id
+            self.values[vid] = replace(self.values[vid], filled=filled(supposed.numbers))
 
     def append(self, name: str, args: tuple, kwargs: tuple, outputs: tuple) -> None:
         """Add a node; a measured run needs none."""
