@@ -6,16 +6,20 @@ forward pass.  An :class:`UpdateLaw` turns them into learning rate, weight decay
 
 from tpcalc.optimizers.entrywise import ADAM, ADAMW
 from tpcalc.optimizers.law import (
+    AFTER_NORMALISING,
     COUPLED,
     DECOUPLED,
+    FIXED,
     LAWS,
     LINEAR,
+    SCALED_WITH_THE_RATE,
     Decay,
     Epsilon,
     UpdateLaw,
     WeightView,
     finite,
     optimizer,
+    plain_name,
 )
 from tpcalc.optimizers.linear import SGD
 from tpcalc.optimizers.matrix import muon_law
@@ -26,10 +30,13 @@ __all__ = [
     "ADAFACTOR",
     "ADAM",
     "ADAMW",
+    "AFTER_NORMALISING",
     "COUPLED",
     "DECOUPLED",
+    "FIXED",
     "LAWS",
     "LINEAR",
+    "SCALED_WITH_THE_RATE",
     "SGD",
     "Decay",
     "Epsilon",
@@ -39,6 +46,7 @@ __all__ = [
     "finite",
     "muon_law",
     "optimizer",
+    "plain_name",
     "recipe",
     "update_law",
 ]

@@ -190,6 +190,11 @@ SCALED_WITH_THE_RATE = Decay(
     "weight decay is multiplied by the learning rate as scaled by rms(W) (transformers subtracts lr*rms(W)*wd*W): "
     "wd ~ n^(c+b) keeps the product constant",
 )
+FIXED = Decay(
+    lambda w, c: ZERO,
+    "weight decay is not multiplied by the rate of the group (p *= 1 - wd, or lr over its initial value): a constant wd "
+    "takes a constant share",
+)
 
 # -- where epsilon stands ----------------------------------------------------------------------------
 

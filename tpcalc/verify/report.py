@@ -81,6 +81,7 @@ def _notes(case: Case) -> Iterator[str]:
     if live[0].twice:
         yield say(words.TWICE, names=", ".join(fold_names(live[0].twice)))
     yield from dict.fromkeys(own.law.note for own in case.given.values() if own.law is not None and own.law.note)
+    yield from filter(None, dict.fromkeys(own.note for own in case.given.values()))
     if case.gathered.measured:
         yield say(words.MEASURED, names=", ".join(fold_names(sorted(case.gathered.measured))))
 
