@@ -33,16 +33,18 @@ COMMON = (
     "adamw", "adam", "sgd", "lion", "muon", "muon_match_rms_adamw", "muon_spectral", "lamb", "lars", "adafactor",
     "adafactor_transformers", "adafactor_absolute", "rmsprop", "shampoo", "adadelta",
 )  # fmt: skip
+PREFIX = "measured_"
 MEASURED = "measured: steps of the optimizer itself on small made gradients (docs/optimizers.md, Probing)"
 
 
 @dataclass(frozen=True)
 class Found:
-    """``law``; ``confirmed``: it is the hypothesis; ``said``: its update in words."""
+    """``law``; ``said``: its update in words; ``differs``: in what it is another than the hypothesis (``update``,
+    ``decay``, ``eps``; empty: in nothing, or there was none)."""
 
     law: UpdateLaw
-    confirmed: bool
     said: str
+    differs: str = ""
 
 
 def _powers(of: Sequence[Order]) -> Powers:
@@ -72,29 +74,39 @@ def says_eps(law: UpdateLaw, growths: tuple[Order, ...]) -> Optional[Eps]:
     return Eps(_powers([finite(law.eps.exponent(v)) for v in _views(growths)]), law.eps.power, law.eps.below)
 
 
-def agrees(law: UpdateLaw, seen: Measured, growths: tuple[Order, ...], decay: bool, eps: bool = True) -> bool:
-    """Whether a law says what was measured; ``decay``, ``eps``: there too, where there is anything to compare."""
+def differs(law: UpdateLaw, seen: Measured, growths: tuple[Order, ...], decay: bool) -> str:
+    """In what a law says something else than was measured; ``decay``: there too, where there is any."""
     if says_update(law, growths) != seen.update:
-        return False
+        return "update"
     if decay and seen.decay is not None and says_decay(law, growths) != seen.decay.keeps:
-        return False
-    return not eps or seen.eps_key is None or says_eps(law, growths) == seen.eps
+        return "decay"
+    if seen.eps_key is not None and seen.eps is not None and says_eps(law, growths) != seen.eps:
+        return "eps"
+    return ""
 
 
 def law_of_measured(
     seen: Measured, growths: tuple[Order, ...], hypothesis: Optional[UpdateLaw], name: str, decay: bool
 ) -> Found:
-    """``decay``: whether its decay matters (it is not 0)."""
+    """The law that says what was measured; ``decay``: whether its decay matters (it is not 0)."""
     said = words(seen.update)
-    if hypothesis is not None:
-        if agrees(hypothesis, seen, growths, decay):
-            return Found(hypothesis, True, said)
-        if seen.eps is None and agrees(hypothesis, seen, growths, decay, eps=False):
-            return Found(replace(hypothesis, eps=None), True, said)  # this one has none, or it does not matter
+    off = "update" if hypothesis is None else differs(hypothesis, seen, growths, decay)
+    if hypothesis is not None and off != "update":
+        law = hypothesis
+        if off == "decay":
+            law = replace(law, name=_named(law.name), decay=decay_of(seen))
+        if differs(law, seen, growths, decay):
+            law = replace(law, name=_named(law.name), eps=_epsilon(seen.eps))
+        return Found(law, said, off)
     for law in _candidates():
-        if agrees(law, seen, growths, decay) and _at_zero(law, seen, growths):
-            return Found(law, False, said)
-    return Found(_own(seen, plain_name(name)), False, said)
+        if not differs(law, seen, growths, decay) and _at_zero(law, seen, growths):
+            return Found(law, said, off)
+    return Found(_own(seen, _named(plain_name(name))), said, off)
+
+
+def _named(name: str) -> str:
+    """No law of the registry is called so."""
+    return name if name.startswith(PREFIX) else PREFIX + name
 
 
 def _candidates() -> Iterable[UpdateLaw]:
@@ -178,4 +190,4 @@ def words(update: Powers) -> str:
     return " * ".join(parts)
 
 
-__all__ = ["Found", "agrees", "law_of_measured", "words"]
+__all__ = ["Found", "differs", "law_of_measured", "words"]

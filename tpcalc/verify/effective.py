@@ -34,7 +34,7 @@ class Effective:
     std ~ n^-b, lr ~ n^-c, weight_decay ~ n^weight_decay, eps ~ n^eps.  ``b`` None: it starts at zero.  ``c`` None: it
     does not train (``why`` says why).  ``weight_decay`` or ``eps`` None: it is 0 or there is none.  ``law`` None: no
     optimizer holds it.  ``random``: zero-mean entries.  ``assumption``: what had to be assumed about its init.
-    ``note``: where its law is not the one that its optimizer's name says, or could not be read.
+    ``trained``: how its law was found.
     """
 
     b: Optional[Order]
@@ -46,7 +46,7 @@ class Effective:
     random: bool = True
     why: str = ""
     assumption: str = ""
-    note: str = ""
+    trained: Optional[Trained] = None
 
     @property
     def given(self) -> Given:
@@ -119,7 +119,7 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
     eps = fitted(epsilons, "epsilon") if len(epsilons) == len(settings) else MINUS_INFINITY
     why = UNTRAINABLE if not weight.trainable else "its learning rate is 0" if lr is MINUS_INFINITY else ""
     c = _negated(lr) if weight.trainable else None
-    return Effective(b, c, exact(decay), exact(eps), law, first.optimizer, random, why, assumption, trained.note)
+    return Effective(b, c, exact(decay), exact(eps), law, first.optimizer, random, why, assumption, trained)
 
 
 def _rates(settings: Mapping[int, Settings], trained: Trained, kind: Kind, name: str) -> dict[int, float]:

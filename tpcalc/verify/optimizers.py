@@ -13,7 +13,7 @@ from typing import Any, Optional, Union
 from tpcalc.algebra.order import Order
 from tpcalc.errors import DeriveError, SetupError
 from tpcalc.optimizers import LAWS, UpdateLaw, muon_law, update_law
-from tpcalc.probe import Kind, Measured, Subject, Unprobable, law_of_measured, probe
+from tpcalc.probe import Found, Kind, Measured, Subject, Unprobable, law_of_measured, probe
 
 #: ``law(group, growths of the weight's axes) -> UpdateLaw``, a law, or the name of one.
 LawOf = Union[str, UpdateLaw, Callable[[Mapping[str, Any], tuple[Order, ...]], UpdateLaw]]
@@ -173,11 +173,13 @@ def law_of(optimizer: Any) -> LawOf:
 
 @dataclass(frozen=True)
 class Trained:
-    """How an optimizer trains one parameter: its law, what was measured (None: it can't be probed), and a note."""
+    """How an optimizer trains one parameter: its law, what was measured (None: it can't be probed), and a note, in
+    which ``{shapes}`` stands for the kinds of weights that it is about, of which this is of ``shape``."""
 
     law: UpdateLaw
     seen: Optional[Measured] = None
     note: str = ""
+    shape: str = ""
 
 
 def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bool, all_decay: bool = False) -> Trained:
@@ -193,17 +195,27 @@ def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bo
     except Unprobable as why:
         if named is None:
             raise SetupError(_refused(subject, refusal, str(why))) from None
-        return Trained(named, None, f"{who} could not be probed ({why}): {named.name} is what it is taken for")
+        what = str(why).replace("{", "(").replace("}", ")")
+        return Trained(named, None, f"{who} could not be probed ({what}): {named.name} is what it is taken for")
     found = law_of_measured(seen, kind.growths, named, type(subject.optimizer).__name__, decays)
-    if found.confirmed:
-        return Trained(found.law, seen)
     shape = ", ".join("n" if x == 1 else f"n^({x})" if x > 0 else "1" for x in kind.growths)
-    measured = f"measured on weights [{shape}], its update for a learning rate of 1 is ~ {found.said}"
-    taken = f"the law of {found.law.name}" if found.law.name in LAWS else "a law of its own"
+    return Trained(found.law, seen, _note(who, _declared(subject.optimizer), named, found), f"[{shape}]")
+
+
+def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found) -> str:
+    """Where what was measured is not what the name says, or there is no name."""
+    if not found.differs:
+        return ""
+    law = found.law
+    measured = f"measured on weights {{shapes}}, its update for a learning rate of 1 is ~ {found.said}"
+    taken = f"the law of {law.name}" if law.name in LAWS else "a law of its own"
     if named is None:
-        return Trained(found.law, seen, f"{who} is known by no name; {measured}: {taken}")
-    what = "declared as" if _declared(subject.optimizer) else "taken by its name for"
-    return Trained(found.law, seen, f"{who} is not the {named.name} that it is {what}; {measured}: {taken}")
+        return f"{who} is known by no name; {measured}: {taken}"
+    how = "declared as" if declared else "taken by its name for"
+    if found.differs == "update":
+        return f"{who} is not the {named.name} that it is {how}; {measured}: {taken}"
+    other = law.decay.convention if found.differs == "decay" else "" if law.eps is None else law.eps.convention
+    return f"{who} is not quite the {named.name} that it is {how}; as measured, {other}"
 
 
 def _named(subject: Subject, told: Mapping[str, Any], growths: tuple[Order, ...]) -> tuple[Optional[UpdateLaw], str]:
