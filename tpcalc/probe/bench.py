@@ -12,7 +12,7 @@ import torch
 
 from tpcalc.probe import samples
 from tpcalc.probe.alone import alone
-from tpcalc.probe.copy import DECAYS, Subject, Unprobable, number, replica, told
+from tpcalc.probe.copy import DECAYS, EPSILON, Subject, Unprobable, number, replica, told
 from tpcalc.probe.samples import Kind
 from tpcalc.trace.record import seeded
 from tpcalc.trace.record.isolation import as_written
@@ -51,13 +51,15 @@ RATE_32 = 2.0**-6
 
 @dataclass
 class Bench:
-    """Runs a subject on shapes of one kind.  ``generic``: with gradients that have nothing in common (see samples)."""
+    """Runs a subject on shapes of one kind.  ``generic``: with gradients that have nothing in common (see samples).
+    ``company``: another weight stands beside it, whose gradient is this many times larger (0: there is none)."""
 
     subject: Subject
     kind: Kind
     dtype: torch.dtype = torch.float64
     closure: Optional[bool] = None
     generic: bool = False
+    company: float = 0.0
     runs: int = 0
     _kept: dict[tuple[Setting, int], list[Step]] = field(default_factory=dict)
 
@@ -77,7 +79,7 @@ class Bench:
 
     @property
     def eps_keys(self) -> list[str]:
-        return [k for k, v in self.group.items() if "eps" in k.lower() and number(v) is not None]
+        return [k for k, v in self.group.items() if EPSILON.search(k) and number(v) is not None]
 
     # -- runs --
 
@@ -120,17 +122,22 @@ class Bench:
         base, shape = self.kind.base, self.kind.at(setting.times)
         lr = setting.lr if dtype is torch.float64 else setting.lr * (RATE_32 / Setting().lr)
         stand_in = torch.nn.Parameter((sign * samples.weight(base, shape, setting.size)).to(dtype))
+        other = torch.nn.Parameter(samples.weight(base, base, Setting().size).to(dtype)) if self.company else None
         found = []
         with seeded(), warnings.catch_warnings(), alone(), as_written(), torch.enable_grad():
             warnings.simplefilter("ignore")
-            optimizer = replica(self.subject, stand_in)
+            optimizer = replica(self.subject, stand_in, other)
             self._set(optimizer, setting._replace(lr=lr))
             if callable(getattr(optimizer, "train", None)):
                 optimizer.train()
             for step in range(setting.steps):
                 made = samples.gradient(base, shape, setting.gradient, step, self.generic)
                 before = stand_in.detach().double().clone()
-                _step(optimizer, stand_in, made.to(dtype), closure)
+                grads = [(stand_in, made.to(dtype))]
+                if other is not None:
+                    size = Setting().gradient * self.company
+                    grads.append((other, samples.gradient(base, base, size, step + 500, self.generic).to(dtype)))
+                _step(optimizer, grads, closure)
                 moved = stand_in.detach().double() - before
                 found.append(_seen(moved, before, made, lr))
         return found
@@ -156,10 +163,11 @@ class Bench:
             group[setting.scaled] = (number(group[setting.scaled]) or 0.0) * setting.by
 
 
-def _step(optimizer: Any, parameter: torch.nn.Parameter, made: torch.Tensor, closure: bool) -> None:
+def _step(optimizer: Any, grads: list[tuple[torch.nn.Parameter, torch.Tensor]], closure: bool) -> None:
     def loss(*args: Any, **options: Any) -> torch.Tensor:
-        parameter.grad = made.clone()
-        return torch.ones((), dtype=made.dtype)
+        for parameter, made in grads:
+            parameter.grad = made.clone()
+        return torch.ones((), dtype=grads[0][1].dtype)
 
     loss()
     optimizer.step(loss) if closure else optimizer.step()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from tpcalc.trace.record.phantom import REAL
 NOT_COPIED = ("step", "state", "_opt_called", "_zero_grad_profile_name")
 #: Names of the decay in a group.
 DECAYS = ("weight_decay", "wd")
+#: A name of an epsilon in a group (``eps``, ``adamw_eps``, ``epsilon``), which ``steps`` is not.
+EPSILON = re.compile(r"(^|_)eps(ilon)?(_|\d|$)", re.IGNORECASE)
 #: A tensor without memory of more entries than this is nothing that a step on a small tensor could use.
 MOST = 1 << 16
 
@@ -70,7 +73,7 @@ def options(subject: Subject) -> tuple[Any, ...]:
         held = number(value)
         if held is not None and key in DECAYS:
             told[key] = held != 0
-        elif held is None or not ("lr" in key or "eps" in key.lower()):
+        elif held is None or not ("lr" in key or EPSILON.search(key)):
             told[key] = _frozen(value)
     if number(group.get("lr")) is None:
         told["lr"] = None
@@ -107,11 +110,20 @@ def number(value: Any) -> Optional[float]:
 # -- the copy ----------------------------------------------------------------------------------------
 
 
-def replica(subject: Subject, stand_in: torch.nn.Parameter) -> Any:
-    """A copy of the optimizer that holds ``stand_in`` alone, in a group with the options of the subject's.
+def replica(subject: Subject, stand_in: torch.nn.Parameter, other: Optional[torch.nn.Parameter] = None) -> Any:
+    """A copy of the optimizer that holds ``stand_in`` alone, or with an ``other``, in a group with the options of the
+    subject's.
 
     Raises Unprobable where it can't be copied, nor made anew from its options.
     """
+    made = _replica(subject, stand_in)
+    for group in made.param_groups:
+        if other is not None and any(p is stand_in for p in group["params"]):
+            group["params"].append(other)
+    return made
+
+
+def _replica(subject: Subject, stand_in: torch.nn.Parameter) -> Any:
     if _made_in_advance(subject):
         try:
             return _anew(subject, stand_in)

@@ -17,16 +17,20 @@ from tpcalc.probe.bench import Bench, Setting
 from tpcalc.probe.copy import Unprobable
 
 #: Slopes are fractions with these denominators, to within NEAR; as the width changes halves to within ROUGH.
-DENOMINATORS, NEAR, ROUGH = (1, 2, 3, 4, 6), 0.02, 0.05
+DENOMINATORS, NEAR, ROUGH = (1, 2, 3, 4), 0.02, 0.05
 #: An update that is a power only in the limit (SOAP's, in a basis that lags behind) may be this far from a half.
 LOOSE = 0.13
-#: Steps after which every optimizer does what it goes on doing (RAdam adapts from its sixth on).
-LATE = 8
+#: Steps after which an optimizer does what it goes on doing: RAdam adapts from its sixth on, a Shampoo waits for 25.
+LATE = 32
+#: How much larger the gradient of another weight is that fixes what all have in common.
+COMPANY = 64.0
 #: Factor between two runs that differ in one number.
 STEP = 4.0
 #: Decays below, at and above every gradient, and epsilons likewise.
 DECAY_LOW, DECAY, DECAY_HIGH = 2.0**-12, 2.0**-2, 2.0**14
-EPS_HIGH = 2.0**10
+EPS_LOW, EPS_HIGH = 2.0**-50, 2.0**10
+#: An update is within this many powers of 2 of what the powers on both sides of a knee say there.
+KNEE = 2.5
 #: Rate under a large epsilon, where updates are small, and under a large decay, which must not wear the weight down.
 FAST, SLOW = 2.0**-8, 2.0**-24
 #: Two sizes that differ by less are the same.
@@ -65,7 +69,7 @@ class Measured:
 
     ``update``: aligned entries of one unit-lr update.  ``zero``: those of a weight of zeros; None: it is never moved.
     ``decay`` None: there is none.  ``eps`` None: there is none, or it does not matter.  ``first``: other powers of the
-    first steps.  ``strength``: the update itself, at the smallest size.
+    first steps.  ``strength``: the update itself, at the smallest size.  ``shared``: a factor is common to all weights.
     """
 
     update: Powers
@@ -75,6 +79,7 @@ class Measured:
     eps_key: Optional[str]
     first: Optional[Powers]
     strength: float
+    shared: bool
     runs: int
 
 
@@ -82,7 +87,7 @@ def snapped(slope: float, near: float, what: str) -> Order:
     """Raises Unprobable for a slope that is no simple fraction."""
     for denominator in DENOMINATORS:
         nearest = Fraction(round(slope * denominator), denominator) if math.isfinite(slope) else None
-        if nearest is not None and abs(slope - nearest) <= (near if denominator < 3 else min(near, NEAR)):
+        if nearest is not None and abs(slope - nearest) <= (near if denominator < 3 else NEAR / 2):
             return Order(nearest)
     raise Unprobable(f"{what} goes with no simple power ({slope:.3f} was measured)")
 
@@ -157,6 +162,10 @@ def measure(bench: Bench, decay: bool = True) -> Measured:
 def _measured(bench: Bench, decay: bool) -> Measured:
     prober = _Prober(bench)
     first = _settle(prober)
+    shared = _shared(prober)
+    if shared:  # something that all weights have in common: held fast by another one that is larger
+        prober = _Prober(Bench(bench.subject, bench.kind, bench.dtype, bench.closure, bench.generic, COMPANY))
+        first, bench = _settle(prober), prober.bench
     start = Setting()
     if bench.group.get("lr") is not None:
         slope = math.log(prober.update(start._replace(lr=start.lr / STEP)) / prober.update(start)) / -math.log(STEP)
@@ -173,9 +182,21 @@ def _measured(bench: Bench, decay: bool) -> Measured:
         )
     zero = _zero(prober, update, eps)
     wanted = bench.decay_key is not None and (decay or bench.decays)
-    return Measured(
-        update, zero, _decay(prober) if wanted else None, eps, key, first, prober.update(start), bench.runs
-    )
+    found = _decay(prober) if wanted else None
+    return Measured(update, zero, found, eps, key, first, prober.update(start), shared, bench.runs)
+
+
+def _shared(prober: _Prober) -> bool:
+    """Whether the gradient of another weight has a say in the update (a global norm, an estimated step size)."""
+    bench, setting = prober.bench, Setting(steps=prober.at + 1)
+    sizes = []
+    for company in (1.0, COMPANY):
+        beside = Bench(bench.subject, bench.kind, bench.dtype, bench.closure, bench.generic, company)
+        try:
+            sizes.append(beside.run(setting)[prober.at].aligned)
+        except Unprobable:  # there is no place for another one
+            return False
+    return min(sizes) > 0 and abs(sizes[0] / sizes[1] - 1) > SAME
 
 
 def _settle(prober: _Prober) -> Optional[Powers]:
@@ -194,6 +215,9 @@ def _settle(prober: _Prober) -> Optional[Powers]:
     if not slopes:
         raise problem or Unprobable("its step changes nothing")
     last = max(slopes)
+    unsettled = {power for index, power in slopes.items() if index >= LATE * 3 // 4} - {slopes[last]}
+    if unsettled:
+        raise Unprobable(f"its update follows no one law: gradient^{unsettled.pop()}, then gradient^{slopes[last]}")
     same = [index for index in slopes if slopes[index] == slopes[last]]
     prober.at = next((index for index in same if index > 0), same[0])
     earlier = [index for index in slopes if index < prober.at and slopes[index] != slopes[last]]
@@ -215,25 +239,42 @@ def _eps(prober: _Prober, low: Powers) -> tuple[Optional[Eps], Optional[str]]:
     if not bench.eps_keys:
         return None, None
     start, high = Setting(), Setting(lr=FAST, eps=EPS_HIGH)
-    below = _eps_slope(prober, start._replace(eps=2.0**-50), "a small epsilon")
-    power = _eps_slope(prober, high, "a large epsilon")
+    below = snapped(_eps_slope(prober, start._replace(eps=EPS_LOW)), NEAR, "its update under a small epsilon")
     small, large = prober.update(start), prober.update(high)
-    if below == 0 and power == 0 and abs(small / large - 1) < SAME:
+    steep = _eps_slope(prober, high)
+    if below == 0 and abs(steep) < NEAR and abs(small / large - 1) < SAME:
         return None, None
     key = _which(prober, high, large)
-    if below == power:
-        place = prober.powers(lambda s: _knee(prober, s), start, "the place of epsilon")
-        return Eps(place, ZERO, below), key
-    above = prober.powers(prober.update, high, "its update under a large epsilon")
-    place = Powers(*((x - y) / (power - below) for x, y in zip(low, above, strict=True)))
-    return Eps(place, -power, below), key
+    try:
+        power = snapped(steep, NEAR, "its update under a large epsilon")
+        if _one_knee(prober, float(below), float(power)):
+            above = prober.powers(prober.update, high, "its update under a large epsilon")
+            place = Powers(*((x - y) / (power - below) for x, y in zip(low, above, strict=True)))
+            return Eps(place, -power, below), key
+    except Unprobable:
+        power = -ONE
+    # it stands at several places (beside a gradient and beside a norm), or fades slowly: that of the first it reaches
+    try:
+        place = prober.powers(lambda s: _knee(prober, s, float(below)), start, "the place of epsilon")
+    except Unprobable:
+        return None, None
+    return Eps(place, min(-power, ONE) if power < 0 else -power, below), key
 
 
-def _eps_slope(prober: _Prober, setting: Setting, what: str) -> Order:
+def _eps_slope(prober: _Prober, setting: Setting) -> float:
     assert setting.eps is not None
     here, there = prober.update(setting), prober.update(setting._replace(eps=setting.eps * STEP))
-    slope = math.log(there / here) / math.log(STEP) if here > 0 and there > 0 else math.nan
-    return snapped(slope, NEAR, f"its update under {what}")
+    return math.log(there / here) / math.log(STEP) if here > 0 and there > 0 else math.nan
+
+
+def _one_knee(prober: _Prober, below: float, power: float) -> bool:
+    """Whether the update, where the powers below and above meet, is about what they say."""
+    if below == power:
+        return False
+    small, large = (math.log2(prober.update(s)) for s in (Setting(), Setting(lr=FAST, eps=EPS_HIGH)))
+    low, high = math.log2(EPS_LOW), math.log2(EPS_HIGH)
+    at = (large - small - power * high + below * low) / (below - power)
+    return abs(math.log2(prober.update(Setting(eps=2.0**at))) - small - below * (at - low)) < KNEE
 
 
 def _which(prober: _Prober, high: Setting, large: float) -> Optional[str]:
@@ -244,14 +285,17 @@ def _which(prober: _Prober, high: Setting, large: float) -> Optional[str]:
     return next((k for k in keys if abs(prober.update(high._replace(scaled=k, by=2.0**-60)) / large - 1) > SAME), None)
 
 
-def _knee(prober: _Prober, setting: Setting) -> float:
-    """The epsilon at which an update that is of one order under any passes from one size to the other."""
-    low, high = -50.0, 10.0
-    small, large = prober.update(setting), prober.update(setting._replace(lr=FAST, eps=EPS_HIGH))
-    middle = (small + large) / 2
+def _knee(prober: _Prober, setting: Setting, below: float) -> float:
+    """The epsilon from which on an update is another than under a small one: by half, or as it is under a large one."""
+    low, high = math.log2(EPS_LOW), math.log2(EPS_HIGH)
+    small = math.log2(prober.update(setting))
+    large = math.log2(prober.update(setting._replace(lr=FAST, eps=EPS_HIGH)))
+    most = small + below * (high - low)
+    far = min(1.0, abs(large - most) / 2)
     for _ in range(HALVINGS):
         half = (low + high) / 2
-        passed = (prober.update(setting._replace(lr=FAST, eps=2.0**half)) > middle) == (large > middle)
+        off = math.log2(prober.update(setting._replace(lr=FAST, eps=2.0**half))) - small
+        passed = abs(off - below * (half - math.log2(EPS_LOW))) > far
         low, high = (low, half) if passed else (half, high)
     return 2.0**low
 
