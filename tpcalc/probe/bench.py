@@ -45,8 +45,9 @@ class Step(NamedTuple):
 
 #: Decay and epsilon that are on and do nothing.
 TINY_DECAY, TINY_EPS = 2.0**-40, 2.0**-50
-#: In float32 an update must not be lost beside its weight.
-RATE_32 = 2.0**-6
+#: How much larger rates are in float32, where an update must not be lost beside its weight; and with a decay, which
+#: must not wear it down.
+RATE_32, DECAYED_32 = 2.0**10, 2.0**6
 
 
 @dataclass
@@ -120,7 +121,9 @@ class Bench:
 
     def _steps(self, setting: Setting, sign: int, dtype: torch.dtype, closure: bool) -> list[Step]:
         base, shape = self.kind.base, self.kind.at(setting.times)
-        lr = setting.lr if dtype is torch.float64 else setting.lr * (RATE_32 / Setting().lr)
+        lr = setting.lr
+        if dtype is torch.float32:
+            lr *= RATE_32 if setting.wd is None else DECAYED_32
         stand_in = torch.nn.Parameter((sign * samples.weight(base, shape, setting.size)).to(dtype))
         other = torch.nn.Parameter(samples.weight(base, base, Setting().size).to(dtype)) if self.company else None
         found = []

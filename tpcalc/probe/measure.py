@@ -26,8 +26,8 @@ LATE = 32
 COMPANY = 64.0
 #: Factor between two runs that differ in one number.
 STEP = 4.0
-#: Decays below, at and above every gradient, and epsilons likewise.
-DECAY_LOW, DECAY, DECAY_HIGH = 2.0**-12, 2.0**-2, 2.0**14
+#: Decays at and above every gradient, and epsilons below and above.
+DECAY, DECAY_HIGH = 2.0**10, 2.0**14
 EPS_LOW, EPS_HIGH = 2.0**-50, 2.0**10
 #: An update is within this many powers of 2 of what the powers on both sides of a knee say there.
 KNEE = 2.5
@@ -152,11 +152,15 @@ def measure(bench: Bench, decay: bool = True) -> Measured:
     """
     try:
         return _measured(bench, decay)
-    except Unprobable:
+    except Unprobable as error:
         if bench.generic or not bench.kind.grows:
             raise
-    # repetition may be what an optimizer that takes a gradient apart goes by (SOAP, in the basis of the step before)
-    return _measured(Bench(bench.subject, bench.kind, bench.dtype, bench.closure, True), decay)
+        problem = error
+    try:
+        # repetition may be what an optimizer that takes a gradient apart goes by (SOAP, in the basis of the step before)
+        return _measured(Bench(bench.subject, bench.kind, bench.dtype, bench.closure, True), decay)
+    except Unprobable:
+        raise problem from None
 
 
 def _measured(bench: Bench, decay: bool) -> Measured:
@@ -219,7 +223,9 @@ def _settle(prober: _Prober) -> Optional[Powers]:
     if unsettled:
         raise Unprobable(f"its update follows no one law: gradient^{unsettled.pop()}, then gradient^{slopes[last]}")
     same = [index for index in slopes if slopes[index] == slopes[last]]
-    prober.at = next((index for index in same if index > 0), same[0])
+    later = [index for index in same if index > 0] or same
+    # the first step under a law may be the last of those before it, brought back to where they began (Lookahead)
+    prober.at = later[min(1, len(later) - 1)] if later[0] > 1 else later[0]
     earlier = [index for index in slopes if index < prober.at and slopes[index] != slopes[last]]
     return Powers(slopes[earlier[0]]) if earlier else None
 
