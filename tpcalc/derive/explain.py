@@ -63,7 +63,7 @@ def find_weight(program: Program, name: str) -> Weight:
 def explain(
     program: Program,
     weight: str,
-    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
+    optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
     *,
     alignment: str = "full",
     gauge: str = "init",

@@ -23,7 +23,7 @@ from tpcalc.optimizers.law import (
 )
 from tpcalc.optimizers.linear import SGD
 from tpcalc.optimizers.matrix import muon_law
-from tpcalc.optimizers.recipe import Recipe, recipe, update_law
+from tpcalc.optimizers.recipe import LiveRecipe, Recipe, recipe, update_law
 from tpcalc.optimizers.relative import ADAFACTOR
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "FIXED",
     "LAWS",
     "LINEAR",
+    "LiveRecipe",
     "SCALED_WITH_THE_RATE",
     "SGD",
     "Decay",

@@ -33,7 +33,7 @@ def scale(
     factory: Callable[[int], Any],
     base: int,
     target: int,
-    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
+    optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
     widths: Optional[Sequence[int]] = None,
     *,
     gauge: str = "init",

@@ -162,6 +162,11 @@ def _unwrapped(optimizers: Iterable[Any]) -> Iterator[Any]:
         yield from _unwrapped([held]) if wraps else [optimizer]
 
 
+def optimizers_in(made: Any) -> list[Any]:
+    """The optimizers that something is, or holds."""
+    return list(_unwrapped(_all(made, is_optimizer) or []))
+
+
 def _number(value: Any, what: str) -> float:
     if isinstance(value, torch.Tensor):
         real = getattr(value, "real", None) if hasattr(value, "memory") else value
@@ -254,4 +259,4 @@ def read(built: Built) -> Live:
     return Live(settings, tuple(empty), strangers, tuple(twice))
 
 
-__all__ = ["EXPECTS", "Built", "Live", "Settings", "is_optimizer", "read", "step_schedulers", "unpack"]
+__all__ = ["EXPECTS", "Built", "Live", "Settings", "is_optimizer", "optimizers_in", "read", "step_schedulers", "unpack"]

@@ -199,23 +199,27 @@ def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bo
         return Trained(named, None, f"{who} could not be probed ({what}): {named.name} is what it is taken for")
     found = law_of_measured(seen, kind.growths, named, type(subject.optimizer).__name__, decays)
     shape = ", ".join("n" if x == 1 else f"n^({x})" if x > 0 else "1" for x in kind.growths)
-    return Trained(found.law, seen, _note(who, _declared(subject.optimizer), named, found), f"[{shape}]")
+    return Trained(found.law, seen, _note(who, _declared(subject.optimizer), named, found, seen), f"[{shape}]")
 
 
-def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found) -> str:
+def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, seen: Measured) -> str:
     """Where what was measured is not what the name says, or there is no name."""
-    if not found.differs:
-        return ""
     law = found.law
-    measured = f"measured on weights {{shapes}}, its update for a learning rate of 1 is ~ {found.said}"
+    started = f", after first steps that go as gradient^{seen.first.gradient}" if seen.first is not None else ""
+    measured = f"measured on weights {{shapes}}, its update for a learning rate of 1 is ~ {found.said}{started}"
     taken = f"the law of {law.name}" if law.name in LAWS else "a law of its own"
-    if named is None:
-        return f"{who} is known by no name; {measured}: {taken}"
     how = "declared as" if declared else "taken by its name for"
-    if found.differs == "update":
-        return f"{who} is not the {named.name} that it is {how}; {measured}: {taken}"
-    other = law.decay.convention if found.differs == "decay" else "" if law.eps is None else law.eps.convention
-    return f"{who} is not quite the {named.name} that it is {how}; as measured, {other}"
+    notes = []
+    if found.differs and named is None:
+        notes.append(f"{who} is known by no name; {measured}: {taken}")
+    elif found.differs == "update" and named is not None:
+        notes.append(f"{who} is not the {named.name} that it is {how}; {measured}: {taken}")
+    elif found.differs and named is not None:
+        other = law.decay.convention if found.differs == "decay" else "" if law.eps is None else law.eps.convention
+        notes.append(f"{who} is not quite the {named.name} that it is {how}; as measured, {other}")
+    if seen.shared:
+        notes.append(f"{who} has a factor that is common to all weights (a global norm, a step size that it estimates)")
+    return "; ".join(notes)
 
 
 def _named(subject: Subject, told: Mapping[str, Any], growths: tuple[Order, ...]) -> tuple[Optional[UpdateLaw], str]:
