@@ -27,7 +27,7 @@ from tpcalc.derive.gauge import GAUGES, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable, write_atomic
-from tpcalc.optimizers import Recipe, recipe
+from tpcalc.optimizers import recipe
 from tpcalc.report import FORMATS, render
 
 if TYPE_CHECKING:
@@ -72,10 +72,7 @@ Target = Annotated[
 Widths = Annotated[str, typer.Option("--widths", help="Three or more widths to trace at, separated by commas.")]
 Optimizer = Annotated[
     str,
-    typer.Option(
-        "--optimizer",
-        help="The optimizer: a name; muon+adamw, the first for hidden matrices; or file.py:make_optimizer, to be probed.",
-    ),
+    typer.Option("--optimizer", help="Its name; muon+adamw, the first for hidden matrices; or file.py:make_optimizer."),
 ]
 Gauge = Annotated[
     str, _choice(GAUGES, "--gauge", "Where sizes stand: in the init alone, or partly in forward multipliers.")
@@ -159,7 +156,7 @@ def table(
     with _library(output):
         from tpcalc.derive import derive
 
-        how = _how(optimizer)  # before anything slow
+        how = recipe(optimizer)  # before anything slow
         program = _trace(target, widths, overrides, scale, loss)
         rules = derive(program, how, alignment=alignment, gauge=gauge, parametrization=parametrization)
     on_terminal = format == "text" and output is None and sys.stdout.isatty()
@@ -202,7 +199,7 @@ def explain(
     with _library(output):
         from tpcalc.derive.explain import explain as explained
 
-        how = _how(optimizer)
+        how = recipe(optimizer)
         program = _trace(target, widths, overrides, scale, loss)
         explanation = explained(program, weight, how, alignment=alignment, gauge=gauge)
     _emit(str(explanation), output)
@@ -231,7 +228,7 @@ def export(
         from tpcalc.scaling.compute import traced_widths
         from tpcalc.trace.target import parse_widths
 
-        how = _how(optimizer)
+        how = recipe(optimizer)
         traced = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
         factory = _factory(target, traced, overrides, scale)
         result = scaled(factory, base, target_width, how, traced, gauge=gauge, loss=_load(loss))
@@ -293,7 +290,7 @@ def check(
             require_matplotlib()
         parsed = parse_widths(widths)
         factory = _factory(target, parsed, overrides, scale)
-        run = partial(checked, factory, parsed, _how(optimizer), steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
+        run = partial(checked, factory, parsed, optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
         run = partial(run, batch=_load(batch), loss=_load(loss), progress=True)
         result = run(parametrization=parametrization)
         if plot is not None:
@@ -354,11 +351,6 @@ def _trace(
 
     parsed = parse_widths(widths)
     return trace(_factory(target, parsed, overrides, scale), parsed, loss=_load(loss))
-
-
-def _how(optimizer: str) -> Recipe:
-    """A name, a recipe, or file.py:function, which makes an optimizer of a list of parameters."""
-    return recipe(_load(optimizer) if ":" in optimizer else optimizer)
 
 
 def _load(target: Optional[str]) -> Any:

@@ -27,12 +27,12 @@ def derive(
 
     ``optimizer``: the name of an update law (``adamw``, ``sgd``, ``lion``, ...), a recipe (``muon+adamw``: the first
     for hidden matrices), an :class:`~tpcalc.optimizers.UpdateLaw` of one's own, or a function from a list of parameters
-    to an optimizer (or several), whose laws are read by running it (:mod:`tpcalc.probe`).  ``alignment``: ``full``, ``omega``
-    or ``none`` (:class:`tpcalc.calculus.alignment.Alignment`).  ``parametrization``: ``derived``, or one whose init is
-    given, with the largest learning rates that stay stable under that alignment: ``sp``, ``ntp``, ``mfp`` or ``mup``
-    (:mod:`tpcalc.derive.parametrizations`).  ``gauge``: where the sizes stand, ``init`` (no forward multipliers),
-    ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.derive.gauge`); by default that in which the parametrization is
-    written, ``init`` for ``derived``.
+    to an optimizer (or several), whose laws are read by running it (:mod:`tpcalc.probe`).  ``alignment``: ``full``,
+    ``omega`` or ``none`` (:class:`tpcalc.calculus.alignment.Alignment`).  ``parametrization``: ``derived``, or one
+    whose init is given, with the largest learning rates that stay stable under that alignment: ``sp``, ``ntp``, ``mfp``
+    or ``mup`` (:mod:`tpcalc.derive.parametrizations`).  ``gauge``: where the sizes stand, ``init`` (no forward
+    multipliers), ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.derive.gauge`); by default that in which the
+    parametrization is written, ``init`` for ``derived``.
 
     Returns a mapping from parameter name to Rule; exponents follow the conventions of :mod:`tpcalc.derive.result`.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Union
+from collections.abc import Callable
+from typing import Any, Union
 
 from tpcalc.algebra.order import ZERO, Order, fraction, max_order, order
 from tpcalc.calculus.weights import gradient_order, growths, trained, weight_view
@@ -17,7 +18,9 @@ from tpcalc.optimizers import Recipe, UpdateLaw, WeightView, recipe
 from tpcalc.program.ir import Weight
 
 
-def parametrize(solution: Solution, optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]], gauge: str = "init") -> Parametrization:
+def parametrize(
+    solution: Solution, optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]], gauge: str = "init"
+) -> Parametrization:
     """Turn effective orders into (a, b, c), decay and eps for one optimizer or recipe, in one gauge.
 
     Raises DeriveError for an optimizer or a gauge that does not exist.

@@ -192,8 +192,8 @@ SCALED_WITH_THE_RATE = Decay(
 )
 FIXED = Decay(
     lambda w, c: ZERO,
-    "weight decay is not multiplied by the rate of the group (p *= 1 - wd, or lr over its initial value): a constant wd "
-    "takes a constant share",
+    "weight decay is not multiplied by the rate of the group (p *= 1 - wd, or lr over its initial value): a constant "
+    "wd takes a constant share",
 )
 
 # -- where epsilon stands ----------------------------------------------------------------------------

@@ -59,7 +59,7 @@ class Recipe:
         return {law.name: law for law in self.laws}
 
     def law_for(self, role: str, axes: Sequence[Order], lengths: Sequence[int] = ()) -> UpdateLaw:
-        """The law of a weight with this role, these growths of its axes, and these ``lengths`` at the smallest width."""
+        """The law of a weight with this role and these growths of its axes; ``lengths``: at the smallest width."""
         hidden_matrix = role == "hidden" and len(axes) == 2 and all(growth > 0 for growth in axes)
         return self.matrices if self.matrices is not None and hidden_matrix else self.rest
 
@@ -78,8 +78,12 @@ class LiveRecipe(Recipe):
 
     @property
     def laws(self) -> tuple[UpdateLaw, ...]:
-        """Those of the weights that were asked for."""
-        return tuple({law.name: law for law in self.found.values()}.values())
+        """Those of the weights that were asked for, with all that is to be noted of each."""
+        notes: dict[str, dict[str, None]] = {}
+        for law in self.found.values():
+            notes.setdefault(law.name, {})[law.note] = None
+        named = {law.name: law for law in self.found.values()}
+        return tuple(replace(law, note="; ".join(filter(None, notes[name]))) for name, law in named.items())
 
     def law_for(self, role: str, axes: Sequence[Order], lengths: Sequence[int] = ()) -> UpdateLaw:
         key = tuple(axes), tuple(lengths)
@@ -92,13 +96,13 @@ class LiveRecipe(Recipe):
         """Two laws have two names."""
         names = {other.name: other for other in self.found.values()}
         number, name = 1, law.name
-        while name in names and names[name] != replace(law, name=name):
+        while name in names and names[name] != replace(law, name=name, note=names[name].note):
             number, name = number + 1, f"{law.name}_{number + 1}"
         return replace(law, name=name)
 
 
 #: What needs torch: imported when a live optimizer is given.
-_live = late("tpcalc.verify", {"of_factory": "tpcalc.verify.factory"})
+_live = late("tpcalc.verify", dict.fromkeys(("of_factory", "of_target"), "tpcalc.verify.factory"))
 
 
 def update_law(name: str) -> UpdateLaw:
@@ -116,7 +120,8 @@ def update_law(name: str) -> UpdateLaw:
 
 
 def recipe(optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]]) -> Recipe:
-    """Read ``"adamw"`` or ``"muon+adamw"`` (hidden matrices + the rest), or a function from parameters to an optimizer.
+    """Read ``"adamw"`` or ``"muon+adamw"`` (hidden matrices + the rest), or a function from parameters to an optimizer
+    (as such, or as ``file.py:function``).
 
     ``"muon"`` alone means ``"muon+adamw"``: it takes matrices only.  Raises DeriveError for what is no recipe.
     """
@@ -124,8 +129,9 @@ def recipe(optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]]) -> Reci
         return optimizer
     if isinstance(optimizer, UpdateLaw):
         return Recipe(optimizer)
-    if callable(optimizer):
-        return _live("of_factory")(optimizer)
+    if callable(optimizer) or (isinstance(optimizer, str) and ":" in optimizer):
+        made: Recipe = _live("of_factory" if callable(optimizer) else "of_target")(optimizer)
+        return made
     if not isinstance(optimizer, str):
         raise DeriveError(f"optimizer {optimizer!r} is no name and no UpdateLaw; give a name such as 'adamw'")
     first, plus, second = optimizer.partition("+")

@@ -181,9 +181,7 @@ def _seen(moved: torch.Tensor, before: torch.Tensor, made: torch.Tensor, lr: flo
         raise Unprobable("its update is not finite on small numbers")
     norm = float(made.norm()) * math.sqrt(made.numel())
     size = float(before.square().sum())
-    return Step(
-        abs(float((moved * made).sum())) / norm / lr, -float((moved * before).sum()) / size if size else 0.0
-    )
+    return Step(abs(float((moved * made).sum())) / norm / lr, -float((moved * before).sum()) / size if size else 0.0)
 
 
 __all__ = ["Bench", "Setting", "Step"]

@@ -202,7 +202,8 @@ def _inside(values: Any) -> list[Any]:
 
 def _clone(optimizer: Any, memo: dict[Any, Any], stand_in: torch.Tensor) -> Any:
     """By its attributes: torch's own ``__getstate__`` keeps three of them only."""
-    made = type(optimizer).__new__(type(optimizer))
+    cls: Any = type(optimizer)
+    made = cls.__new__(cls)
     memo[id(optimizer)] = made
     for inner in _inside(vars(optimizer).values()):
         if id(inner) not in memo:

@@ -1,4 +1,4 @@
-"""From what was measured to an update law: the one that is named, if it says the same; else one that does; else its own.
+"""From what was measured to an update law: the named one, if it says the same; else another that does; else its own.
 
 A law says its exponents for any weight, a measurement for weights of one kind.  They are compared there.
 """

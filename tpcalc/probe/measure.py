@@ -67,9 +67,10 @@ class Decayed(NamedTuple):
 class Measured:
     """What was read off an optimizer for parameters of one kind.
 
-    ``update``: aligned entries of one unit-lr update.  ``zero``: those of a weight of zeros; None: it is never moved.
-    ``decay`` None: there is none.  ``eps`` None: there is none, or it does not matter.  ``first``: other powers of the
-    first steps.  ``strength``: the update itself, at the smallest size.  ``shared``: a factor is common to all weights.
+    ``update``: aligned entries of one unit-lr update.  ``zero``: those of a weight of zeros; None: it is never moved,
+    or made no number.  ``decay`` None: there is none.  ``eps`` None: there is none, or it does not matter.  ``first``:
+    other powers of the first steps.  ``strength``: the update itself, at the smallest size.  ``shared``: a factor is
+    common to all weights.
     """
 
     update: Powers
@@ -132,11 +133,9 @@ class _Prober:
             return ZERO
         values = [here, *(of(start._replace(times=times)) for times in steps[1:])]
 
-        def slopes() -> list[float]:
-            logs = [math.log(value) if value > 0 else math.nan for value in values]
-            return [(y - x) / math.log(steps[1]) for x, y in zip(logs, logs[1:])]
-
-        found = [math.log(y / x) / math.log(steps[1]) if x > 0 and y > 0 else math.nan for x, y in zip(values, values[1:])]
+        found = [
+            math.log(y / x) / math.log(steps[1]) if x > 0 and y > 0 else math.nan for x, y in zip(values, values[1:])
+        ]
         text = f"{what}, as the width changes,"
         powers = {snapped(slope, LOOSE if self.bench.generic else ROUGH, text) for slope in found}
         if len(powers) > 1:
@@ -157,7 +156,7 @@ def measure(bench: Bench, decay: bool = True) -> Measured:
             raise
         problem = error
     try:
-        # repetition may be what an optimizer that takes a gradient apart goes by (SOAP, in the basis of the step before)
+        # repetition may be what one goes by that takes a gradient apart (SOAP, in the basis of the step before)
         return _measured(Bench(bench.subject, bench.kind, bench.dtype, bench.closure, True), decay)
     except Unprobable:
         raise problem from None
@@ -234,7 +233,10 @@ def _zero(prober: _Prober, update: Powers, eps: Optional[Eps]) -> Optional[Power
     if update.size == 0:
         return update
     start = Setting(size=0.0)
-    return None if prober.update(start) == 0 else prober.powers(prober.update, start, "its update of zeros")
+    try:
+        return None if prober.update(start) == 0 else prober.powers(prober.update, start, "its update of zeros")
+    except Unprobable:
+        return None
 
 
 # -- epsilon -----------------------------------------------------------------------------------------

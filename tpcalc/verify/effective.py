@@ -25,6 +25,7 @@ Initial = tuple[Order, bool, str]
 Laws = tuple[tuple[int, InitLaw], ...]
 
 UNTRAINABLE = "requires no gradient"
+STUCK = "it starts at zero, and its optimizer scales updates to its size"
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,9 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
     epsilons = {width: value for width, value in found.items() if value is not None}
     eps = fitted(epsilons, "epsilon") if len(epsilons) == len(settings) else MINUS_INFINITY
     why = UNTRAINABLE if not weight.trainable else "its learning rate is 0" if lr is MINUS_INFINITY else ""
-    c = _negated(lr) if weight.trainable else None
+    if b is None and trained.seen is not None and trained.seen.zero is None:
+        why = why or STUCK
+    c = _negated(lr) if weight.trainable and why != STUCK else None
     return Effective(b, c, exact(decay), exact(eps), law, first.optimizer, random, why, assumption, trained)
 
 

@@ -12,6 +12,7 @@ from tpcalc.algebra.order import Order
 from tpcalc.errors import DeriveError, SetupError
 from tpcalc.optimizers import ADAMW, LiveRecipe, UpdateLaw
 from tpcalc.probe import Kind, Subject
+from tpcalc.trace.target import load_target
 from tpcalc.verify.live import optimizers_in
 from tpcalc.verify.optimizers import trained_by
 
@@ -47,6 +48,11 @@ def of_factory(make: Callable[..., Any]) -> LiveRecipe:
     return LiveRecipe(ADAMW, made_by=name, law_of=law_of)
 
 
+def of_target(target: str) -> LiveRecipe:
+    """The recipe of ``file.py:function`` or ``package.module:function``; raises TargetError where there is none."""
+    return of_factory(load_target(target))
+
+
 def _law(subject: Subject, kind: Kind) -> UpdateLaw:
     try:
         trained = trained_by(subject, subject.group, kind, True, all_decay=True)
@@ -56,4 +62,4 @@ def _law(subject: Subject, kind: Kind) -> UpdateLaw:
     return replace(trained.law, note="; ".join(filter(None, (trained.law.note, told))))
 
 
-__all__ = ["of_factory"]
+__all__ = ["of_factory", "of_target"]
