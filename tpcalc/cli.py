@@ -73,9 +73,7 @@ Widths = Annotated[
 ]
 Optimizer = Annotated[
     str,
-    typer.Option(
-        "--optimizer", help="The optimizer the model is trained with; muon+adamw: the first for hidden matrices."
-    ),
+    typer.Option("--optimizer", help="Its name; muon+adamw, the first for hidden matrices; or file.py:make_optimizer."),
 ]
 Gauge = Annotated[
     str, _choice(GAUGES, "--gauge", "Where sizes stand: in the init alone, or partly in forward multipliers.")

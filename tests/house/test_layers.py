@@ -34,6 +34,7 @@ LAYERS = (
     "dynamics",
     "derive",
     "document",
+    "probe",
     "verify",
     "scaling",
     "check",
@@ -45,7 +46,7 @@ LAYERS = (
 )
 LEVEL = {name: level for level, name in enumerate(LAYERS)}
 
-TORCH_ALLOWED = frozenset({"trace", "scaling", "verify", "check"})
+TORCH_ALLOWED = frozenset({"trace", "probe", "scaling", "verify", "check"})
 TORCH = frozenset({"torch", "transformers", "torchvision", "mup", "numpy"})
 
 #: Modules over 450 lines, each with a reason in docs/architecture.md.

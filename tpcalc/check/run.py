@@ -19,7 +19,7 @@ from tpcalc.check.verdicts import Judge
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.solve import solve
 from tpcalc.errors import SetupError, TpcalcError
-from tpcalc.optimizers import Recipe, UpdateLaw, recipe
+from tpcalc.optimizers import LiveRecipe, Recipe, UpdateLaw, recipe
 from tpcalc.scaling.compute import Scalings
 from tpcalc.scaling.result import Unscaled
 from tpcalc.scaling.runtime import Multipliers
@@ -30,7 +30,7 @@ from tpcalc.trace.target import name_of, parse_widths
 def check(
     factory: Callable[[int], Any],
     widths: Sequence[int] = WIDTHS,
-    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
+    optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
     *,
     steps: int = 5,
     seeds: Union[int, Sequence[int]] = 3,
@@ -70,6 +70,10 @@ def check(
     how = recipe(optimizer)
     each = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     settings = Settings(tuple(widths), how, steps, each, parametrization, tolerance, lr, weight_decay, eps)
+    if isinstance(how, LiveRecipe):
+        raise TpcalcError(
+            f"tpcalc check trains by update laws and not by {how.name}; name the law, and give the optimizer as build="
+        )
     makers = {law.name: built(law.name, build) for law in how.laws}  # before anything slow
     program = trace(factory, settings.widths, loss=loss)
     settings = replace(settings, widths=program.widths)

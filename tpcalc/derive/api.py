@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from tpcalc.derive.gauge import WRITTEN_IN
 from tpcalc.derive.parametrizations import named_solution
@@ -16,7 +17,7 @@ from tpcalc.program.ir import Program
 
 def derive(
     program: Program,
-    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
+    optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
     *,
     alignment: str = "full",
     gauge: Optional[str] = None,
@@ -25,12 +26,13 @@ def derive(
     """Derive how init, learning rate, weight decay and epsilon of every weight must scale with width.
 
     ``optimizer``: the name of an update law (``adamw``, ``sgd``, ``lion``, ...), a recipe (``muon+adamw``: the first
-    for hidden matrices), or an :class:`~tpcalc.optimizers.UpdateLaw` of one's own.  ``alignment``: ``full``, ``omega``
-    or ``none`` (:class:`tpcalc.calculus.alignment.Alignment`).  ``parametrization``: ``derived``, or one whose init is
-    given, with the largest learning rates that stay stable under that alignment: ``sp``, ``ntp``, ``mfp`` or ``mup``
-    (:mod:`tpcalc.derive.parametrizations`).  ``gauge``: where the sizes stand, ``init`` (no forward multipliers),
-    ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.derive.gauge`); by default that in which the parametrization is
-    written, ``init`` for ``derived``.
+    for hidden matrices), an :class:`~tpcalc.optimizers.UpdateLaw` of one's own, or a function from a list of parameters
+    to an optimizer (or several), whose laws are read by running it (:mod:`tpcalc.probe`).  ``alignment``: ``full``,
+    ``omega`` or ``none`` (:class:`tpcalc.calculus.alignment.Alignment`).  ``parametrization``: ``derived``, or one
+    whose init is given, with the largest learning rates that stay stable under that alignment: ``sp``, ``ntp``, ``mfp``
+    or ``mup`` (:mod:`tpcalc.derive.parametrizations`).  ``gauge``: where the sizes stand, ``init`` (no forward
+    multipliers), ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.derive.gauge`); by default that in which the
+    parametrization is written, ``init`` for ``derived``.
 
     Returns a mapping from parameter name to Rule; exponents follow the conventions of :mod:`tpcalc.derive.result`.
 

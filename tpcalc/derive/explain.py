@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import Order
 from tpcalc.calculus.words import chain
@@ -63,7 +63,7 @@ def find_weight(program: Program, name: str) -> Weight:
 def explain(
     program: Program,
     weight: str,
-    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
+    optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
     *,
     alignment: str = "full",
     gauge: str = "init",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Union
+from collections.abc import Callable
+from typing import Any, Union
 
 from tpcalc.algebra.order import ZERO, Order, fraction, max_order, order
 from tpcalc.calculus.weights import gradient_order, growths, trained, weight_view
@@ -17,7 +18,9 @@ from tpcalc.optimizers import Recipe, UpdateLaw, WeightView, recipe
 from tpcalc.program.ir import Weight
 
 
-def parametrize(solution: Solution, optimizer: Union[str, UpdateLaw, Recipe], gauge: str = "init") -> Parametrization:
+def parametrize(
+    solution: Solution, optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]], gauge: str = "init"
+) -> Parametrization:
     """Turn effective orders into (a, b, c), decay and eps for one optimizer or recipe, in one gauge.
 
     Raises DeriveError for an optimizer or a gauge that does not exist.
@@ -71,7 +74,8 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
     role, axes = solution.role(weight), growths(weight)
     # a packed matrix is trained as one: a block that is hidden makes it so
     hidden = any(own.role(leaf) == "hidden" for leaf, own in found)
-    law = how.law_for("hidden" if hidden else role, axes)
+    lengths = tuple(size.at(min(solution.lowered.program.widths)) for size in weight.shape)
+    law = how.law_for("hidden" if hidden else role, axes, lengths)
     A = max((own.A for _, own in found), default=ZERO)
     C = max((own.C for _, own in found), default=ZERO)
     if law.relative:  # an update larger than the weight would make it, and so the next update, grow without end

@@ -6,32 +6,38 @@ forward pass.  An :class:`UpdateLaw` turns them into learning rate, weight decay
 
 from tpcalc.optimizers.entrywise import ADAM, ADAMW
 from tpcalc.optimizers.law import (
+    AFTER_NORMALISING,
     COUPLED,
     DECOUPLED,
     INDEPENDENT,
     LAWS,
     LINEAR,
+    SCALED_WITH_THE_RATE,
     Decay,
     Epsilon,
     UpdateLaw,
     WeightView,
     finite,
     optimizer,
+    plain_name,
 )
 from tpcalc.optimizers.linear import SGD
 from tpcalc.optimizers.matrix import muon_law
-from tpcalc.optimizers.recipe import Recipe, recipe, update_law
+from tpcalc.optimizers.recipe import LiveRecipe, Recipe, recipe, update_law
 from tpcalc.optimizers.relative import ADAFACTOR
 
 __all__ = [
     "ADAFACTOR",
     "ADAM",
     "ADAMW",
+    "AFTER_NORMALISING",
     "COUPLED",
     "DECOUPLED",
     "INDEPENDENT",
     "LAWS",
     "LINEAR",
+    "LiveRecipe",
+    "SCALED_WITH_THE_RATE",
     "SGD",
     "Decay",
     "Epsilon",
@@ -41,6 +47,7 @@ __all__ = [
     "finite",
     "muon_law",
     "optimizer",
+    "plain_name",
     "recipe",
     "update_law",
 ]

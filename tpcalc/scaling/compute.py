@@ -34,7 +34,7 @@ def scale(
     factory: Union[str, Callable[[int], Any]],
     base: int,
     target: int,
-    optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
+    optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
     widths: Optional[Sequence[int]] = None,
     *,
     gauge: str = "init",

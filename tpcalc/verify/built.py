@@ -130,6 +130,11 @@ def unwrapped(optimizers: Iterable[Any]) -> Iterator[Any]:
         yield from unwrapped([held]) if wraps else [optimizer]
 
 
+def optimizers_in(made: Any) -> list[Any]:
+    """The optimizers that something is, or holds."""
+    return list(unwrapped(part for part in _flat(made) if is_optimizer(part)))
+
+
 def number(value: Any, what: str) -> float:
     """A setting as a Python number.  Raises SetupError for what is none, or has none while it is traced."""
     if isinstance(value, torch.Tensor):
@@ -145,4 +150,7 @@ def number(value: Any, what: str) -> float:
         raise SetupError(f"{what} is {value!r}, which is no number") from None
 
 
-__all__ = ["EXPECTS", "Built", "holds_optimizer", "is_optimizer", "is_scheduler", "number", "unpack", "unwrapped"]
+__all__ = [
+    "EXPECTS", "Built", "holds_optimizer", "is_optimizer", "is_scheduler", "number", "optimizers_in", "unpack",
+    "unwrapped",
+]  # fmt: skip

@@ -14,9 +14,12 @@ from tpcalc.dynamics.training import Given
 from tpcalc.errors import FitError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.optimizers import UpdateLaw
+from tpcalc.probe import Kind, options
 from tpcalc.program.ir import InitLaw, Weight
 from tpcalc.verify.findings import EPSILON, INIT_STD, RATE, WEIGHT_DECAY, Fix
 from tpcalc.verify.gather import Gathered
+from tpcalc.verify.live import Settings
+from tpcalc.verify.optimizers import Trained
 
 #: Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed.
 Initial = tuple[Order, bool, str]
@@ -26,6 +29,7 @@ Laws = tuple[tuple[int, InitLaw], ...]
 FIELDS = {INIT_STD: ("b", -1), RATE: ("c", -1), WEIGHT_DECAY: ("weight_decay", 1), EPSILON: ("eps", 1)}
 
 UNTRAINABLE = "requires no gradient"
+STUCK = "it starts at zero, and its optimizer scales updates to its size"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Effective:
     std ~ n^-b, lr ~ n^-c, weight_decay ~ n^weight_decay, eps ~ n^eps.  ``b`` None: it starts at zero.  ``c`` None: it
     does not train (``why`` says why).  ``weight_decay`` or ``eps`` None: it is 0 or there is none.  ``law`` None: no
     optimizer holds it.  ``random``: zero-mean entries.  ``assumption``: what had to be assumed about its init.
+    ``trained``: how its law was found.
     """
 
     b: Optional[Order]
@@ -46,6 +51,7 @@ class Effective:
     random: bool = True
     why: str = ""
     assumption: str = ""
+    trained: Optional[Trained] = None
 
     @property
     def given(self) -> Given:
@@ -115,18 +121,42 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
             return Effective(b, None, None, None, None, random=random, why=why, assumption=assumption)
         settings[width] = own
     first = next(iter(settings.values()))
-    law = first.law_for(growths(weight))
+    narrowest = min(settings)
+    kind = Kind(growths(weight), tuple(size.at(narrowest) for size in weight.shape))
+    trained = first.trained(kind)
+    law = trained.law
 
     def fitted(samples: Mapping[int, float], quantity: str) -> Order:
         return power(samples, f"the {quantity} of {weight.name} ({first.place})", weight.shape)
 
-    lr = fitted({width: own.lr for width, own in settings.items()}, "learning rate")
+    lr = fitted(_rates(settings, trained, kind, weight.name), "learning rate")
     decay = fitted({width: own.weight_decay for width, own in settings.items()}, "weight decay")
-    epsilons = {width: own.eps for width, own in settings.items() if own.eps is not None and law.eps is not None}
+    found = {width: own.epsilon(trained) for width, own in settings.items()}
+    epsilons = {width: value for width, value in found.items() if value is not None}
     eps = fitted(epsilons, "epsilon") if len(epsilons) == len(settings) else MINUS_INFINITY
     why = UNTRAINABLE if not weight.trainable else "its learning rate is 0" if lr is MINUS_INFINITY else ""
-    c = _negated(lr) if weight.trainable else None
-    return Effective(b, c, exact(decay), exact(eps), law, first.optimizer, random, why, assumption)
+    if b is None and trained.seen is not None and trained.seen.zero is None:
+        why = why or STUCK
+    c = _negated(lr) if weight.trainable and why != STUCK else None
+    return Effective(b, c, exact(decay), exact(eps), law, first.optimizer, random, why, assumption, trained)
+
+
+def _rates(settings: Mapping[int, Settings], trained: Trained, kind: Kind, name: str) -> dict[int, float]:
+    """The learning rates, times what other options that change with the width make of them."""
+    rates = {width: own.lr for width, own in settings.items()}
+    told = {width: options(own.subject) for width, own in settings.items()}
+    first = min(settings)
+    if trained.seen is None or all(other == told[first] for other in told.values()):
+        return rates
+    for width, own in settings.items():
+        here = own.trained(kind)
+        if here.seen is None or here.seen.update != trained.seen.update:
+            raise FitError(
+                f"{name} ({own.place}) is trained by another law at width {width} than at {first}: options of its "
+                f"optimizer change between them; give it the same ones at every width"
+            )
+        rates[width] *= here.seen.strength / trained.seen.strength
+    return rates
 
 
 def _initial(weight: Weight, measured: bool) -> Initial:

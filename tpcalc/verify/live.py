@@ -12,11 +12,10 @@ from typing import Any, Optional
 
 import torch
 
-from tpcalc.algebra.order import Order
 from tpcalc.errors import SetupError
-from tpcalc.optimizers import UpdateLaw, update_law
+from tpcalc.probe import Kind, Subject
 from tpcalc.verify.built import Built, number, unwrapped
-from tpcalc.verify.optimizers import LawOf, law_of
+from tpcalc.verify.optimizers import Trained, trained_by
 from tpcalc.verify.schedules import Course, Scheduler
 
 
@@ -25,19 +24,28 @@ class Settings:
     """How one parameter is trained at one width.  ``group`` holds what else its group says (``adjust_lr_fn``)."""
 
     optimizer: str
-    law: LawOf
+    subject: Subject
     group: Mapping[str, Any]
     lr: float
     weight_decay: float
     eps: Optional[float]
     place: str
 
-    def law_for(self, growths: tuple[Order, ...]) -> UpdateLaw:
-        if isinstance(self.law, UpdateLaw):
-            return self.law
-        if isinstance(self.law, str):
-            return update_law(self.law)
-        return self.law(self.group, growths)
+    def trained(self, kind: Kind) -> Trained:
+        """Its law, as its steps show it on weights of this kind."""
+        return trained_by(self.subject, self.group, kind, self.weight_decay != 0)
+
+    def epsilon(self, trained: Trained) -> Optional[float]:
+        """The one that its steps go by, else the one that its name says."""
+        if trained.law.eps is None:
+            return None
+        if trained.seen is None:
+            return self.eps
+        return (
+            None
+            if trained.seen.eps_key is None
+            else number(self.group[trained.seen.eps_key], f"the epsilon of {self.place}")
+        )
 
 
 @dataclass(frozen=True)
@@ -62,19 +70,16 @@ class Live:
 RELATIVE_STEP = 1e-2
 
 
-def _settings(
-    optimizer: Any, law: LawOf, group: Mapping[str, Any], parameter: torch.Tensor, lr: float, label: str, place: str
-) -> Settings:
+def _settings(subject: Subject, lr: float, label: str, place: str) -> Settings:
     """What a group says of one parameter; Moonlight's Muon says in its state which ones it trains as AdamW."""
+    group = subject.group
     told = {key: value for key, value in group.items() if key != "params"}
-    states = getattr(optimizer, "state", None)
-    state = states.get(parameter) if isinstance(states, Mapping) else None
-    if isinstance(state, Mapping) and "use_muon" in state:
-        told["use_muon"] = bool(state["use_muon"])
+    if "use_muon" in subject.said:
+        told["use_muon"] = bool(subject.said["use_muon"])
     decay = group.get("weight_decay", group.get("wd"))
     eps = group.get("eps", None if told.get("use_muon") else group.get("adamw_eps"))
     read_eps = number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None
-    return Settings(label, law, told, lr, number(decay or 0.0, f"the weight decay of {place}"), read_eps, place)
+    return Settings(label, subject, told, lr, number(decay or 0.0, f"the weight decay of {place}"), read_eps, place)
 
 
 def read(
@@ -92,7 +97,7 @@ def read(
     twice: list[str] = []
     strangers = 0
     for optimizer in unwrapped(built.optimizers):
-        law, label = law_of(optimizer), type(optimizer).__name__
+        label = type(optimizer).__name__
         for index, group in enumerate(optimizer.param_groups):
             named = f" ({group['name']!r})" if isinstance(group.get("name"), str) else ""
             place = f"group {index} of {label}{named}"
@@ -102,7 +107,7 @@ def read(
                 empty.append((place, lr))
             for parameter in group["params"]:
                 strangers += id(parameter) not in names
-                own = _settings(optimizer, law, group, parameter, lr, label, place)
+                own = _settings(Subject(optimizer, index, parameter), lr, label, place)
                 for name in names.get(id(parameter), ()):
                     if name in settings:
                         twice.append(name)

@@ -1,13 +1,19 @@
-"""Which update law an optimizer follows: by its class, by what its groups say, or as declared."""
+"""Which update law an optimizer follows: what its steps show (:mod:`tpcalc.probe`).
+
+What its class is called, what its groups say and what a user declared are hypotheses.  They stand where it can't be
+probed (its steps need a model, a device or a process group), and then a note says so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import Order
 from tpcalc.errors import DeriveError, SetupError
 from tpcalc.optimizers import LAWS, UpdateLaw, muon_law, update_law
+from tpcalc.probe import Found, Kind, Measured, Subject, Unprobable, law_of_measured, probe
 
 #: ``law(group, growths of the weight's axes) -> UpdateLaw``, a law, or the name of one.
 LawOf = Union[str, UpdateLaw, Callable[[Mapping[str, Any], tuple[Order, ...]], UpdateLaw]]
@@ -71,7 +77,6 @@ _KNOWN: dict[str, LawOf] = {
     "torch.optim.Muon": _muon,
     "transformers.optimization.Adafactor": _RELATIVE_OR_NOT,
     "transformers.optimization.AdamW": "adamw",
-    "apex.optimizers.fused_adam.FusedAdam": "adamw",
     "apex.optimizers.fused_sgd.FusedSGD": "sgd",
     "bitsandbytes.optim.adamw.AdamW8bit": "adamw",
     "bitsandbytes.optim.lion.Lion8bit": "lion",
@@ -133,7 +138,7 @@ def _full_name(cls: type) -> str:
 
 
 def law_of(optimizer: Any) -> LawOf:
-    """The update law of a live optimizer.
+    """The update law that the name of a live optimizer, its groups or its user stand for.
 
     Raises SetupError for a class without one.
     """
@@ -141,6 +146,8 @@ def law_of(optimizer: Any) -> LawOf:
     for ancestor in cls.__mro__:
         if ancestor in DECLARED:
             return DECLARED[ancestor]
+        if _full_name(ancestor) == "apex.optimizers.fused_adam.FusedAdam":
+            return "adamw" if getattr(optimizer, "adam_w_mode", True) else "adam"
         module = "torch.optim" if ancestor.__module__.startswith("torch.optim.") else ancestor.__module__
         law = _KNOWN.get(f"{module}.{ancestor.__qualname__}") or _NAMED.get(ancestor.__name__)
         if law is not None:
@@ -161,4 +168,77 @@ def law_of(optimizer: Any) -> LawOf:
     )
 
 
-__all__ = ["DECLARED", "LawOf", "declare_optimizer", "law_of"]
+# -- what is so ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How an optimizer trains one parameter: its law, what was measured (None: it can't be probed), and a note, in
+    which ``{shapes}`` stands for the kinds of weights that it is about, of which this is of ``shape``."""
+
+    law: UpdateLaw
+    seen: Optional[Measured] = None
+    note: str = ""
+    shape: str = ""
+
+
+def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bool, all_decay: bool = False) -> Trained:
+    """Probe the optimizer of a parameter, and compare with what its name says.
+
+    ``told``: what its group says.  ``decays``: whether its decay is more than 0.  ``all_decay``: read decay all the
+    same.  Raises SetupError for one that can't be probed and has no law by name.
+    """
+    named, refusal = _named(subject, told, kind.growths)
+    who = _full_name(type(subject.optimizer))
+    try:
+        seen = probe(subject, kind, all_decay)
+    except Unprobable as why:
+        if named is None:
+            raise SetupError(_refused(subject, refusal, str(why))) from None
+        what = str(why).replace("{", "(").replace("}", ")")
+        return Trained(named, None, f"{who} could not be probed ({what}): {named.name} is what it is taken for")
+    found = law_of_measured(seen, kind.growths, named, type(subject.optimizer).__name__, decays)
+    shape = ", ".join("n" if x == 1 else f"n^({x})" if x > 0 else "1" for x in kind.growths)
+    return Trained(found.law, seen, _note(who, _declared(subject.optimizer), named, found, seen), f"[{shape}]")
+
+
+def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, seen: Measured) -> str:
+    """Where what was measured is not what the name says, or there is no name."""
+    law = found.law
+    started = f", after first steps that go as gradient^{seen.first.gradient}" if seen.first is not None else ""
+    measured = f"measured on weights {{shapes}}, its update for a learning rate of 1 is ~ {found.said}{started}"
+    taken = f"the law of {law.name}" if law.name in LAWS else "a law of its own"
+    how = "declared as" if declared else "taken by its name for"
+    notes = []
+    if found.differs and named is None:
+        notes.append(f"{who} is known by no name; {measured}: {taken}")
+    elif found.differs == "update" and named is not None:
+        notes.append(f"{who} is not the {named.name} that it is {how}; {measured}: {taken}")
+    elif found.differs and named is not None:
+        other = law.decay.convention if found.differs == "decay" else "" if law.eps is None else law.eps.convention
+        notes.append(f"{who} is not quite the {named.name} that it is {how}; as measured, {other}")
+    if seen.shared:
+        notes.append(f"{who} has a factor that is common to all weights (a global norm, a step size that it estimates)")
+    return "; ".join(notes)
+
+
+def _named(subject: Subject, told: Mapping[str, Any], growths: tuple[Order, ...]) -> tuple[Optional[UpdateLaw], str]:
+    """The law that it goes by, or why there is none."""
+    try:
+        law = law_of(subject.optimizer)
+        if isinstance(law, str):
+            return update_law(law), ""
+        return (law if isinstance(law, UpdateLaw) else law(told, growths)), ""
+    except (SetupError, DeriveError) as error:
+        return None, str(error)
+
+
+def _declared(optimizer: Any) -> bool:
+    return any(ancestor in DECLARED for ancestor in type(optimizer).__mro__)
+
+
+def _refused(subject: Subject, refusal: str, why: str) -> str:
+    return f"{refusal} (its steps can't be probed: {why})"
+
+
+__all__ = ["DECLARED", "LawOf", "Trained", "declare_optimizer", "law_of", "trained_by"]

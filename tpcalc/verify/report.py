@@ -113,8 +113,19 @@ def _notes(case: Case) -> Iterator[str]:
     if live[0].twice:
         yield say(words.TWICE, names=", ".join(fold_names(live[0].twice)))
     yield from dict.fromkeys(own.law.note for own in case.given.values() if own.law is not None and own.law.note)
+    yield from _law_notes(case)
     if case.gathered.measured:
         yield say(words.MEASURED, names=", ".join(fold_names(sorted(case.gathered.measured))))
+
+
+def _law_notes(case: Case) -> Iterator[str]:
+    """Where an optimizer's law is not the one that its name says, or could not be read."""
+    shapes: dict[str, dict[str, None]] = {}
+    for own in case.given.values():
+        if own.trained is not None and own.trained.note:
+            shapes.setdefault(own.trained.note, {})[own.trained.shape] = None
+    for note, found in shapes.items():
+        yield note.format(shapes=" and ".join(found))
 
 
 def _rows(case: Case, findings: Sequence[Finding]) -> Iterator[Checked]:

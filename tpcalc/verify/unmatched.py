@@ -11,6 +11,7 @@ from tpcalc.calculus.weights import growths
 from tpcalc.program.ir import Weight
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
+from tpcalc.verify.effective import STUCK
 from tpcalc.verify.findings import EXPLODES, FROZEN, NOT_MAXIMAL, RATE, UNMATCHED, Fix
 from tpcalc.verify.grouping import Item
 from tpcalc.verify.words import say
@@ -23,6 +24,7 @@ def untrained(case: Case) -> Iterator[Item]:
         if weight.trainable and weight.grad is not None and weight.name not in case.solution.unused and own.c is None:
             held = own.law is not None
             kind, fix = (FROZEN, words.NO_RATE) if held else (UNMATCHED, words.NO_GROUP)
+            fix = words.ANY_SIZE if own.why == STUCK else fix
             where, text = case.where(case.lowered.leaves_of[weight.name][0]), say(words.NEVER_MOVES, why=own.why)
             rates = [c for leaf in case.lowered.leaves_of[weight.name] if (c := case.maximal_c(leaf)) is not None]
             fixes = (Fix(weight.name, RATE, to=-max(rates) if rates else None),)

@@ -20,9 +20,11 @@ from tpcalc.program.raw import RawValue, Ref
 from tpcalc.trace.record.draws import Drawn, Range, decides
 from tpcalc.trace.record.where import SourceLines
 
-__all__ = ["CPU", "Geometry", "Memory", "Phantom", "make_alias", "make_phantom", "unwritten_numbers"]
+__all__ = ["CPU", "REAL", "Geometry", "Memory", "Phantom", "make_alias", "make_phantom", "unwritten_numbers"]
 
 CPU = torch.device("cpu")
+#: Key in the memo of a deep copy: a function from a phantom to the real tensor that stands for it in the copy.
+REAL = "real tensors for phantoms"
 _wrap = torch.Tensor._make_wrapper_subclass
 _data: Any = torch._C.TensorBase.data
 
@@ -148,6 +150,9 @@ class Phantom(torch.Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> "Phantom":
         if id(self) in memo:
             return memo[id(self)]
+        real: Any = memo.get(REAL)  # type: ignore[call-overload]
+        if real is not None:
+            return memo.setdefault(id(self), real(self))
         with torch.no_grad():
             copy: Any = self.detach().clone()
         if getattr(self, "_is_param", False):

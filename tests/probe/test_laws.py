@@ -1,0 +1,77 @@
+"""The probe agrees with the declared laws on their reference implementations, names withheld."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tpcalc.algebra.order import Order
+from tpcalc.check.optimizers import BUILT
+from tpcalc.errors import TpcalcError
+from tpcalc.optimizers import LAWS
+from tpcalc.probe import Kind, Measured, Subject, Unprobable, law_of_measured, probe
+from tpcalc.probe.law import differs
+
+N, ONE = Order(1), Order(0)
+KINDS = {
+    "hidden": Kind((N, N), (128, 128)),
+    "input": Kind((N, ONE), (128, 24)),
+    "output": Kind((ONE, N), (10, 128)),
+    "vector": Kind((N,), (128,)),
+}
+#: Of matrices only.
+MATRICES = {name for name in LAWS if name.startswith("muon")}
+#: They look at the layers of a model.
+WATCHING = {"kfac", "foof"}
+
+
+def live(name: str) -> torch.optim.Optimizer:
+    """The reference implementation of a law, with decay and, where it has one, an epsilon."""
+    group = {"params": [torch.nn.Parameter(torch.zeros(4, 4))], "lr": 1e-3, "weight_decay": 0.01}
+    if LAWS[name].eps is not None:
+        group["eps"] = 1e-8
+    if name == "rprop":
+        del group["weight_decay"]
+    try:
+        return BUILT[name].make([group], torch.nn.Linear(2, 2))
+    except TpcalcError as error:
+        pytest.skip(str(error))
+
+
+def read(optimizer: torch.optim.Optimizer, kind: Kind) -> Measured:
+    return probe(Subject(optimizer, 0, optimizer.param_groups[0]["params"][0]), kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [name for name in BUILT if name not in WATCHING])
+def test_every_declared_law(name, kind):
+    if name in MATRICES and kind == "vector":
+        with pytest.raises(Unprobable, match="its step fails on a small tensor .*takes matrices only"):
+            read(live(name), KINDS[kind])
+        return
+    seen, growths = read(live(name), KINDS[kind]), KINDS[kind].growths
+    assert differs(LAWS[name], seen, growths, decay=True) == ""
+    unnamed = law_of_measured(seen, growths, None, "Unnamed", True)
+    assert differs(unnamed.law, seen, growths, decay=True) == "" and unnamed.law.name in LAWS
+
+
+@pytest.mark.parametrize(
+    "name, wrong",
+    [("adamw", "adam"), ("adam", "adamw"), ("lamb", "adamw"), ("lars", "sgd"), ("muon_match_rms_adamw", "muon")],
+)
+def test_another_law_is_told(name, wrong):
+    seen, growths = read(live(name), KINDS["hidden"]), KINDS["hidden"].growths
+    found = law_of_measured(seen, growths, LAWS[wrong], "Misnamed", True)
+    assert found.differs == ("decay" if {name, wrong} == {"adam", "adamw"} else "update")
+    assert differs(found.law, seen, growths, decay=True) == ""
+
+
+@pytest.mark.parametrize("name", sorted(WATCHING))
+def test_what_looks_at_a_model_is_refused(name):
+    with pytest.raises(Unprobable, match="its step fails on a small tensor"):
+        read(live(name), KINDS["hidden"])
+
+
+def test_radam_starts_as_sgd():
+    seen = read(live("radamw"), KINDS["vector"])
+    assert seen.update.gradient == 0 and seen.first is not None and seen.first.gradient == 1

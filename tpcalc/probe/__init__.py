@@ -1,0 +1,43 @@
+"""What an optimizer does, read by running it: a copy of the live one on small real tensors with made gradients.
+
+:mod:`copy` puts a stand-in into a copy of it, :mod:`samples` makes gradients and weights, :mod:`bench` takes the steps,
+:mod:`measure` reads exponents off them, :mod:`law` finds the update law that says the same.  Names are hypotheses.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+from tpcalc.probe.bench import Bench
+from tpcalc.probe.copy import Subject, Unprobable, number, options
+from tpcalc.probe.law import Found, law_of_measured
+from tpcalc.probe.measure import Measured, measure
+from tpcalc.probe.samples import Kind
+
+#: Readings of this process, by all that decides them; the oldest half goes where there are MOST.
+_READ: dict[object, Union[Measured, Unprobable]] = {}
+MOST = 512
+
+
+def probe(subject: Subject, kind: Kind, decay: bool = True) -> Measured:
+    """Read a parameter's optimizer on shapes of one kind; ``decay``: also how decay enters where it is 0.
+
+    Raises Unprobable where its step can't be taken, or follows no power law.
+    """
+    bench = Bench(subject, kind)
+    key = (options(subject), kind.growths, kind.base, decay or bench.decays)
+    found = _READ.get(key)
+    if found is None:
+        try:
+            found = measure(bench, decay)
+        except Unprobable as error:
+            found = error
+        for old in list(_READ)[: MOST // 2] if len(_READ) >= MOST else ():
+            del _READ[old]
+        _READ[key] = found
+    if isinstance(found, Unprobable):
+        raise Unprobable(*found.args)
+    return found
+
+
+__all__ = ["Found", "Kind", "Measured", "Subject", "Unprobable", "law_of_measured", "number", "options", "probe"]

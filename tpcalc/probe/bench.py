@@ -1,0 +1,187 @@
+"""The bench: steps of a copied optimizer on one small real tensor, and what they do to it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Optional
+
+import torch
+
+from tpcalc.probe import samples
+from tpcalc.probe.alone import alone
+from tpcalc.probe.copy import DECAYS, EPSILON, Subject, Unprobable, number, replica, told
+from tpcalc.probe.samples import Kind
+from tpcalc.trace.record import seeded
+from tpcalc.trace.record.isolation import as_written
+
+
+class Setting(NamedTuple):
+    """Of one run.  ``times``: the width, over the smallest.  ``wd``, ``eps`` None: as good as none.
+
+    Gradients and weights are small against what an optimizer may clip or clamp, and large against an epsilon in it.
+    """
+
+    times: int = 1
+    gradient: float = 2.0**-10
+    size: float = 2.0**-4
+    lr: float = 2.0**-16
+    wd: Optional[float] = None
+    eps: Optional[float] = None
+    steps: int = 2
+    scaled: str = ""
+    by: float = 1.0
+
+
+class Step(NamedTuple):
+    """What one step does.  ``aligned``: entry of the update that acts on aligned inputs, for a learning rate of 1.
+    ``removed``: share of the weight that it takes away."""
+
+    aligned: float
+    removed: float
+
+
+#: Decay and epsilon that are on and do nothing.
+TINY_DECAY, TINY_EPS = 2.0**-40, 2.0**-50
+#: How much larger rates are in float32, where an update must not be lost beside its weight; and with a decay, which
+#: must not wear it down.
+RATE_32, DECAYED_32 = 2.0**10, 2.0**6
+
+
+@dataclass
+class Bench:
+    """Runs a subject on shapes of one kind.  ``generic``: with gradients that have nothing in common (see samples).
+    ``company``: another weight stands beside it, whose gradient is this many times larger (0: there is none)."""
+
+    subject: Subject
+    kind: Kind
+    dtype: torch.dtype = torch.float64
+    closure: Optional[bool] = None
+    generic: bool = False
+    company: float = 0.0
+    runs: int = 0
+    _kept: dict[tuple[Setting, int], list[Step]] = field(default_factory=dict)
+
+    # -- what the group says --
+
+    @property
+    def group(self) -> dict[str, Any]:
+        return {k: v for k, v in self.subject.group.items() if k != "params"}
+
+    @property
+    def decay_key(self) -> Optional[str]:
+        return next((key for key in DECAYS if number(self.group.get(key)) is not None), None)
+
+    @property
+    def decays(self) -> bool:
+        return self.decay_key is not None and bool(number(self.group[self.decay_key]))
+
+    @property
+    def eps_keys(self) -> list[str]:
+        return [k for k, v in self.group.items() if EPSILON.search(k) and number(v) is not None]
+
+    # -- runs --
+
+    def run(self, setting: Setting, sign: int = 1) -> list[Step]:
+        """Raises Unprobable where the optimizer does not step."""
+        found = self._kept.get((setting, sign))
+        if found is None:
+            found = self._kept[setting, sign] = self._run(setting, sign)
+        return found
+
+    def _run(self, setting: Setting, sign: int) -> list[Step]:
+        self.runs += 1
+        tries: list[tuple[torch.dtype, bool]]
+        if self.closure is not None:
+            tries = [(self.dtype, self.closure)]
+        else:
+            first = self._wants_closure()
+            tries = [(dtype, c) for dtype in (torch.float64, torch.float32) for c in (first, not first)]
+        problem = ""
+        for dtype, closure in tries:
+            try:
+                made = self._steps(setting, sign, dtype, closure)
+            except Unprobable:
+                raise
+            except Exception as error:
+                problem = problem or f"its step fails on a small tensor ({told(error)})"
+                continue
+            self.dtype, self.closure = dtype, closure
+            return made
+        raise Unprobable(problem)
+
+    def _wants_closure(self) -> bool:
+        try:
+            parameters = list(inspect.signature(type(self.subject.optimizer).step).parameters.values())[1:]
+        except (TypeError, ValueError):
+            return False
+        return bool(parameters) and parameters[0].default is inspect.Parameter.empty
+
+    def _steps(self, setting: Setting, sign: int, dtype: torch.dtype, closure: bool) -> list[Step]:
+        base, shape = self.kind.base, self.kind.at(setting.times)
+        lr = setting.lr
+        if dtype is torch.float32:
+            lr *= RATE_32 if setting.wd is None else DECAYED_32
+        stand_in = torch.nn.Parameter((sign * samples.weight(base, shape, setting.size)).to(dtype))
+        other = torch.nn.Parameter(samples.weight(base, base, Setting().size).to(dtype)) if self.company else None
+        found = []
+        with seeded(), warnings.catch_warnings(), alone(), as_written(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            optimizer = replica(self.subject, stand_in, other)
+            self._set(optimizer, setting._replace(lr=lr))
+            if callable(getattr(optimizer, "train", None)):
+                optimizer.train()
+            for step in range(setting.steps):
+                made = samples.gradient(base, shape, setting.gradient, step, self.generic)
+                before = stand_in.detach().double().clone()
+                grads = [(stand_in, made.to(dtype))]
+                if other is not None:
+                    size = Setting().gradient * self.company
+                    grads.append((other, samples.gradient(base, base, size, step + 500, self.generic).to(dtype)))
+                _step(optimizer, grads, closure)
+                moved = stand_in.detach().double() - before
+                found.append(_seen(moved, before, made, lr))
+        return found
+
+    def _set(self, optimizer: Any, setting: Setting) -> None:
+        """The numbers of the run, in the group that holds the stand-in."""
+        group = next(g for g in optimizer.param_groups if g["params"])
+        rate = number(group.get("lr"))
+        for key, value in list(group.items()):  # what a scheduler or a class keeps beside the rate moves with it
+            own = number(value)
+            if "lr" in key and own is not None and (key in ("lr", "initial_lr") or (own and own == rate)):
+                group[key] = setting.lr * (own / rate if rate else 1.0)
+            elif key in ("capturable", "fused") and own is None and value:
+                group[key] = False
+            elif isinstance(value, torch.Tensor) and own is not None:
+                group[key] = own
+        if self.decay_key is not None:
+            tiny = TINY_DECAY if self.decays else 0.0
+            group[self.decay_key] = tiny if setting.wd is None else setting.wd
+        for key in self.eps_keys:
+            group[key] = TINY_EPS if setting.eps is None else setting.eps
+        if setting.scaled:
+            group[setting.scaled] = (number(group[setting.scaled]) or 0.0) * setting.by
+
+
+def _step(optimizer: Any, grads: list[tuple[torch.nn.Parameter, torch.Tensor]], closure: bool) -> None:
+    def loss(*args: Any, **options: Any) -> torch.Tensor:
+        for parameter, made in grads:
+            parameter.grad = made.clone()
+        return torch.ones((), dtype=grads[0][1].dtype)
+
+    loss()
+    optimizer.step(loss) if closure else optimizer.step()
+
+
+def _seen(moved: torch.Tensor, before: torch.Tensor, made: torch.Tensor, lr: float) -> Step:
+    if not bool(torch.isfinite(moved).all()):
+        raise Unprobable("its update is not finite on small numbers")
+    norm = float(made.norm()) * math.sqrt(made.numel())
+    size = float(before.square().sum())
+    return Step(abs(float((moved * made).sum())) / norm / lr, -float((moved * before).sum()) / size if size else 0.0)
+
+
+__all__ = ["Bench", "Setting", "Step"]

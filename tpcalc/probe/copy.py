@@ -1,0 +1,251 @@
+"""A copy of a live optimizer that holds one small real tensor in the place of one of its parameters.
+
+The live one is never stepped and never written to.  Its parameters may be without memory (a setup runs under traced
+tensors) or of any size; whatever else it holds is copied: options of the group, attributes, flags in its state, an
+optimizer inside it.  Only a state that was made for the parameter in advance is made anew, at the size of the stand-in.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+
+from tpcalc.trace.record.phantom import REAL
+
+#: Attributes that belong to the live optimizer alone: schedulers put a ``step`` of their own on it, users hooks.
+NOT_COPIED = ("step", "state", "_opt_called", "_zero_grad_profile_name")
+#: Names of the decay in a group.
+DECAYS = ("weight_decay", "wd")
+#: A name of an epsilon in a group (``eps``, ``adamw_eps``, ``epsilon``), which ``steps`` is not.
+EPSILON = re.compile(r"(^|_)eps(ilon)?(_|\d|$)", re.IGNORECASE)
+#: A tensor without memory of more entries than this is nothing that a step on a small tensor could use.
+MOST = 1 << 16
+
+
+class Unprobable(Exception):
+    """Why an optimizer can't be probed, as the end of a sentence."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One parameter of a live optimizer: the place of its group and the tensor itself."""
+
+    optimizer: Any
+    index: int
+    parameter: torch.Tensor
+
+    @property
+    def group(self) -> Mapping[str, Any]:
+        return self.optimizer.param_groups[self.index]
+
+    @property
+    def name(self) -> str:
+        cls = type(self.optimizer)
+        return f"{cls.__module__}.{cls.__qualname__}"
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """What its state says of it besides tensors (Moonlight's Muon: ``use_muon``)."""
+        states = getattr(self.optimizer, "state", None)
+        state = states.get(self.parameter) if isinstance(states, Mapping) else None
+        return {k: v for k, v in state.items() if _plain(v)} if isinstance(state, Mapping) else {}
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str)) or type(value).__name__ == "dtype"
+
+
+def options(subject: Subject) -> tuple[Any, ...]:
+    """What decides how a subject is stepped besides its numbers, as something that compares equal where it is the same.
+
+    Its rate, decay and epsilon are numbers of a run; of a decay it matters whether it is 0.
+    """
+    group = {k: v for k, v in subject.group.items() if k not in ("params", "param_names")}
+    told: dict[str, Any] = {}
+    for key, value in group.items():
+        held = number(value)
+        if held is not None and key in DECAYS:
+            told[key] = held != 0
+        elif held is None or not ("lr" in key or EPSILON.search(key)):
+            told[key] = _frozen(value)
+    if number(group.get("lr")) is None:
+        told["lr"] = None
+    return (type(subject.optimizer), tuple(told.items()), _frozen(subject.said), _attributes(subject.optimizer))
+
+
+def _attributes(optimizer: Any) -> Any:
+    held = {k: v for k, v in vars(optimizer).items() if k not in (*NOT_COPIED, "param_groups", "defaults")}
+    nested = [(type(inner), _attributes(inner)) for inner in _inside(held.values())]
+    return _frozen({k: v for k, v in held.items() if not k.startswith("_")}), tuple(nested)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        plain = {key: item for key, item in value.items() if _plain(key)}
+        return len(value), tuple((str(key), _frozen(item)) for key, item in list(plain.items())[:64])
+    if isinstance(value, (list, tuple)):
+        return len(value), tuple(map(_frozen, value[:16]))
+    if isinstance(value, torch.Tensor):
+        return "tensor", tuple(value.shape) if value.dim() else number(value)
+    return value if _plain(value) or inspect.isroutine(value) or isinstance(value, type) else type(value)
+
+
+def number(value: Any) -> Optional[float]:
+    """A Python number of a number or of a tensor of one entry (also one that is traced); None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        real = getattr(value, "content", None) if hasattr(value, "memory") else value
+        return None if real is None else float(real)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+# -- the copy ----------------------------------------------------------------------------------------
+
+
+def replica(subject: Subject, stand_in: torch.nn.Parameter, other: Optional[torch.nn.Parameter] = None) -> Any:
+    """A copy of the optimizer that holds ``stand_in`` alone, or with an ``other``, in a group with the options of the
+    subject's.
+
+    Raises Unprobable where it can't be copied, nor made anew from its options.
+    """
+    made = _replica(subject, stand_in)
+    for group in made.param_groups:
+        if other is not None and any(p is stand_in for p in group["params"]):
+            group["params"].append(other)
+    return made
+
+
+def _replica(subject: Subject, stand_in: torch.nn.Parameter) -> Any:
+    if _made_in_advance(subject):
+        try:
+            return _anew(subject, stand_in)
+        except Exception:  # its options don't tell: a copy, with zeros for what was made
+            return _copied(subject, stand_in)
+    try:
+        return _copied(subject, stand_in)
+    except Exception as error:
+        try:
+            return _anew(subject, stand_in)
+        except Exception:
+            raise Unprobable(f"it can't be copied: {told(error)}") from None
+
+
+def told(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}{f': {text[:120]}' if text else ''}"
+
+
+def _made_in_advance(subject: Subject) -> bool:
+    states = getattr(subject.optimizer, "state", None)
+    state = states.get(subject.parameter) if isinstance(states, Mapping) else None
+    return isinstance(state, Mapping) and any(isinstance(v, torch.Tensor) and v.dim() for v in state.values())
+
+
+def _copied(subject: Subject, stand_in: torch.nn.Parameter) -> Any:
+    memo: dict[Any, Any] = {}
+    for optimizer in _family(subject.optimizer):
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if id(parameter) not in memo:
+                    memo[id(parameter)] = torch.nn.Parameter(torch.zeros(1, dtype=stand_in.dtype))
+    memo[id(subject.parameter)] = stand_in
+    shape = tuple(subject.parameter.shape)
+
+    def real(tensor: torch.Tensor) -> torch.Tensor:
+        """What stands for a traced tensor: its numbers where they are known, else zeros."""
+        known = getattr(tensor, "content", None)
+        if tuple(tensor.shape) != shape and known is not None:
+            return known.clone()
+        if tuple(tensor.shape) != shape and tensor.numel() > MOST:
+            raise Unprobable("it holds large tensors besides its parameters")
+        return torch.zeros(stand_in.shape if tuple(tensor.shape) == shape else tensor.shape, dtype=tensor.dtype)
+
+    memo[REAL] = real
+    made = _clone(subject.optimizer, memo, stand_in)
+    own = memo[id(subject.group)] if id(subject.group) in memo else made.param_groups[subject.index]
+    for optimizer in _family(made):
+        for group in optimizer.param_groups:
+            group["params"][:] = [p for p in group["params"] if p is stand_in]
+        optimizer.param_groups[:] = [g for g in optimizer.param_groups if g is own or g["params"]]
+        for entry in optimizer.state.values():
+            _resize(entry, shape, stand_in)
+    return made
+
+
+def _family(optimizer: Any) -> Iterator[Any]:
+    """An optimizer and those inside it."""
+    seen: list[Any] = []
+    stack = [optimizer]
+    while stack:
+        found = stack.pop()
+        if all(found is not other for other in seen):
+            seen.append(found)
+            yield found
+            stack += _inside(vars(found).values())
+
+
+def _inside(values: Any) -> list[Any]:
+    found = []
+    for value in values:
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+        found += [item for item in items if isinstance(item, torch.optim.Optimizer)]
+    return found
+
+
+def _clone(optimizer: Any, memo: dict[Any, Any], stand_in: torch.Tensor) -> Any:
+    """By its attributes: torch's own ``__getstate__`` keeps three of them only."""
+    cls: Any = type(optimizer)
+    made = cls.__new__(cls)
+    memo[id(optimizer)] = made
+    for inner in _inside(vars(optimizer).values()):
+        if id(inner) not in memo:
+            _clone(inner, memo, stand_in)
+    for name, value in vars(optimizer).items():
+        if name in NOT_COPIED:
+            continue
+        hooks = name.endswith("_hooks") and isinstance(value, OrderedDict)
+        made.__dict__[name] = OrderedDict() if hooks else copy.deepcopy(value, memo)
+    states = getattr(optimizer, "state", None)
+    made.__dict__["state"] = defaultdict(dict)
+    for key, entry in (states or {}).items():
+        if not isinstance(key, torch.Tensor):
+            made.state[key] = copy.deepcopy(entry, memo)
+        elif memo.get(id(key)) is stand_in:
+            made.state[stand_in] = copy.deepcopy(entry, memo)
+    return made
+
+
+def _resize(entry: Any, shape: tuple[int, ...], stand_in: torch.Tensor) -> None:
+    """What was made for the parameter in advance, at the size of the stand-in."""
+    if not isinstance(entry, dict) or tuple(stand_in.shape) == shape:
+        return
+    for key, value in entry.items():
+        if isinstance(value, torch.Tensor) and tuple(value.shape) == shape and value.dim():
+            flat = value.flatten()
+            same = value.numel() and bool((flat == flat[0]).all())
+            fill = float(flat[0]) if same else 0.0
+            entry[key] = torch.full(tuple(stand_in.shape), fill, dtype=stand_in.dtype)
+
+
+def _anew(subject: Subject, stand_in: torch.nn.Parameter) -> Any:
+    """Made by its class, from what the group, the defaults and its attributes say."""
+    live, cls = subject.optimizer, type(subject.optimizer)
+    group = {k: number(v) if isinstance(v, torch.Tensor) else v for k, v in subject.group.items() if k != "params"}
+    group.pop("param_names", None)
+    known = {**{k: v for k, v in vars(live).items() if _plain(v)}, **getattr(live, "defaults", {}), **group}
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]
+    wanted = {p.name: known[p.name] for p in parameters if p.name in known and p.kind != p.VAR_KEYWORD}
+    made = cls([{**group, "params": [stand_in]}], **wanted)
+    state = made.state[stand_in]
+    state.update({k: v for k, v in subject.said.items() if k not in state})
+    if not state:
+        del made.state[stand_in]
+    return made

@@ -1,0 +1,346 @@
+"""What a bench shows, as exponents: of the update, of the decay that it takes, of epsilon's place in it.
+
+Every exponent is the slope between runs that differ in one thing by an exact power of 2, snapped to a simple fraction.
+What does not snap is no power law, and is refused with the slope that was seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple, Optional
+
+from tpcalc.algebra.order import ONE, ZERO, Order
+from tpcalc.probe.bench import Bench, Setting
+from tpcalc.probe.copy import Unprobable
+
+#: Slopes are fractions with these denominators, to within NEAR; as the width changes halves to within ROUGH.
+DENOMINATORS, NEAR, ROUGH = (1, 2, 3, 4), 0.02, 0.05
+#: An update that is a power only in the limit (SOAP's, in a basis that lags behind) may be this far from a half.
+LOOSE = 0.13
+#: Steps after which an optimizer does what it goes on doing: RAdam adapts from its sixth on, a Shampoo waits for 25.
+LATE = 32
+#: How much larger the gradient of another weight is that fixes what all have in common.
+COMPANY = 64.0
+#: Factor between two runs that differ in one number.
+STEP = 4.0
+#: Decays at and above every gradient, and epsilons below and above.
+DECAY, DECAY_HIGH = 2.0**10, 2.0**14
+EPS_LOW, EPS_HIGH = 2.0**-50, 2.0**10
+#: An update is within this many powers of 2 of what the powers on both sides of a knee say there.
+KNEE = 2.5
+#: Rate under a large epsilon, where updates are small, and under a large decay, which must not wear the weight down.
+FAST, SLOW = 2.0**-8, 2.0**-24
+#: Two sizes that differ by less are the same.
+SAME = 0.02
+#: Halvings of the interval in which a knee lies.
+HALVINGS = 12
+
+
+class Powers(NamedTuple):
+    """A quantity ~ gradient^gradient * weight^size * n^ray * lr^rate."""
+
+    gradient: Order = ZERO
+    size: Order = ZERO
+    ray: Order = ZERO
+    rate: Order = ZERO
+
+
+class Eps(NamedTuple):
+    """Epsilon's place, and by how much the update falls above and below it (see tpcalc.optimizers.Epsilon)."""
+
+    place: Powers
+    power: Order
+    below: Order
+
+
+class Decayed(NamedTuple):
+    """``keeps``: the decay that keeps its share, as powers.  ``linear``: the share is proportional to the decay."""
+
+    keeps: Powers
+    linear: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was read off an optimizer for parameters of one kind.
+
+    ``update``: aligned entries of one unit-lr update.  ``zero``: those of a weight of zeros; None: it is never moved,
+    or made no number.  ``decay`` None: there is none.  ``eps`` None: there is none, or it does not matter.  ``first``:
+    other powers of the first steps.  ``strength``: the update itself, at the smallest size.  ``shared``: a factor is
+    common to all weights.
+    """
+
+    update: Powers
+    zero: Optional[Powers]
+    decay: Optional[Decayed]
+    eps: Optional[Eps]
+    eps_key: Optional[str]
+    first: Optional[Powers]
+    strength: float
+    shared: bool
+    runs: int
+
+
+def snapped(slope: float, near: float, what: str) -> Order:
+    """Raises Unprobable for a slope that is no simple fraction."""
+    for denominator in DENOMINATORS:
+        nearest = Fraction(round(slope * denominator), denominator) if math.isfinite(slope) else None
+        if nearest is not None and abs(slope - nearest) <= (near if denominator < 3 else NEAR / 2):
+            return Order(nearest)
+    raise Unprobable(f"{what} goes with no simple power ({slope:.3f} was measured)")
+
+
+class _Prober:
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.at = 1
+        """Index of the step that is looked at."""
+
+    def update(self, setting: Setting) -> float:
+        return self.bench.run(setting._replace(steps=self.at + 1))[self.at].aligned
+
+    def removed(self, setting: Setting) -> float:
+        """The share of the weight that decay takes: what changes sign with the weight."""
+        setting = setting._replace(steps=self.at + 1)
+        return sum(self.bench.run(setting, sign)[self.at].removed for sign in (1, -1)) / 2
+
+    # -- slopes --
+
+    def powers(self, of: Callable[[Setting], float], start: Setting, what: str, rated: bool = False) -> Powers:
+        """Of a quantity that is not zero at ``start``."""
+        here = of(start)
+
+        def slope(there: Setting, by: float, name: str, near: float = NEAR) -> Order:
+            value = of(there)
+            found = math.log(value / here) / math.log(by) if value > 0 and here > 0 else math.nan
+            return snapped(found, near, f"{what}, as {name} changes,")
+
+        gradient = slope(start._replace(gradient=start.gradient / STEP), 1 / STEP, "the gradient")
+        size = ZERO
+        if start.size:
+            size = slope(start._replace(size=start.size / STEP), 1 / STEP, "the weight")
+        ray = self.ray(of, start, here, what)
+        rate = slope(start._replace(lr=start.lr / STEP), 1 / STEP, "lr") if rated else ZERO
+        return Powers(gradient, size, ray, rate)
+
+    def ray(self, of: Callable[[Setting], float], start: Setting, here: float, what: str) -> Order:
+        """The power of the width: the same between any two, or one that settles."""
+        steps = self.bench.kind.steps
+        if len(steps) == 1:
+            return ZERO
+        values = [here, *(of(start._replace(times=times)) for times in steps[1:])]
+
+        found = [
+            math.log(y / x) / math.log(steps[1]) if x > 0 and y > 0 else math.nan for x, y in zip(values, values[1:])
+        ]
+        text = f"{what}, as the width changes,"
+        powers = {snapped(slope, LOOSE if self.bench.generic else ROUGH, text) for slope in found}
+        if len(powers) > 1:
+            seen = " and ".join(f"{slope:.2f}" for slope in found)
+            raise Unprobable(f"{text} goes with no one power ({seen} were measured)")
+        return powers.pop()
+
+
+def measure(bench: Bench, decay: bool = True) -> Measured:
+    """Read an optimizer; ``decay``: also where its decay is 0.
+
+    Raises Unprobable where it does not step, or follows no power law.
+    """
+    try:
+        return _measured(bench, decay)
+    except Unprobable as error:
+        if bench.generic or not bench.kind.grows:
+            raise
+        problem = error
+    try:
+        # repetition may be what one goes by that takes a gradient apart (SOAP, in the basis of the step before)
+        return _measured(Bench(bench.subject, bench.kind, bench.dtype, bench.closure, True), decay)
+    except Unprobable:
+        raise problem from None
+
+
+def _measured(bench: Bench, decay: bool) -> Measured:
+    prober = _Prober(bench)
+    first = _settle(prober)
+    shared = _shared(prober)
+    if shared:  # something that all weights have in common: held fast by another one that is larger
+        prober = _Prober(Bench(bench.subject, bench.kind, bench.dtype, bench.closure, bench.generic, COMPANY))
+        first, bench = _settle(prober), prober.bench
+    start = Setting()
+    if bench.group.get("lr") is not None:
+        slope = math.log(prober.update(start._replace(lr=start.lr / STEP)) / prober.update(start)) / -math.log(STEP)
+        if abs(slope) > NEAR:
+            raise Unprobable(
+                f"its update is not proportional to lr of its group (it goes as lr^{slope + 1:.2f}): its rate stands "
+                f"elsewhere"
+            )
+    update = prober.powers(prober.update, start, "its update")
+    eps, key = _eps(prober, update)
+    if eps is not None and eps.below:  # an epsilon that sets the size: u is meant where it stands in its place
+        update = Powers(
+            *(u + eps.below * e for u, e in zip(update, eps.place, strict=True)),
+        )
+    zero = _zero(prober, update, eps)
+    wanted = bench.decay_key is not None and (decay or bench.decays)
+    found = _decay(prober) if wanted else None
+    return Measured(update, zero, found, eps, key, first, prober.update(start), shared, bench.runs)
+
+
+def _shared(prober: _Prober) -> bool:
+    """Whether the gradient of another weight has a say in the update (a global norm, an estimated step size)."""
+    bench, setting = prober.bench, Setting(steps=prober.at + 1)
+    sizes = []
+    for company in (1.0, COMPANY):
+        beside = Bench(bench.subject, bench.kind, bench.dtype, bench.closure, bench.generic, company)
+        try:
+            sizes.append(beside.run(setting)[prober.at].aligned)
+        except Unprobable:  # there is no place for another one
+            return False
+    return min(sizes) > 0 and abs(sizes[0] / sizes[1] - 1) > SAME
+
+
+def _settle(prober: _Prober) -> Optional[Powers]:
+    """Choose the step to look at; the powers of the first one, where they are others."""
+    start = Setting(steps=LATE)
+    many, fewer = prober.bench.run(start), prober.bench.run(start._replace(gradient=start.gradient / STEP))
+    slopes: dict[int, Order] = {}
+    problem: Optional[Unprobable] = None
+    for index, (large, small) in enumerate(zip(many, fewer, strict=True)):
+        if large.aligned > 0 and small.aligned > 0:
+            try:
+                slope = math.log(large.aligned / small.aligned) / math.log(STEP)
+                slopes[index] = snapped(slope, NEAR, "its update, as the gradient changes,")
+            except Unprobable as error:
+                problem = problem or error
+    if not slopes:
+        raise problem or Unprobable("its step changes nothing")
+    last = max(slopes)
+    unsettled = {power for index, power in slopes.items() if index >= LATE * 3 // 4} - {slopes[last]}
+    if unsettled:
+        raise Unprobable(f"its update follows no one law: gradient^{unsettled.pop()}, then gradient^{slopes[last]}")
+    same = [index for index in slopes if slopes[index] == slopes[last]]
+    later = [index for index in same if index > 0] or same
+    # the first step under a law may be the last of those before it, brought back to where they began (Lookahead)
+    prober.at = later[min(1, len(later) - 1)] if later[0] > 1 else later[0]
+    earlier = [index for index in slopes if index < prober.at and slopes[index] != slopes[last]]
+    return Powers(slopes[earlier[0]]) if earlier else None
+
+
+def _zero(prober: _Prober, update: Powers, eps: Optional[Eps]) -> Optional[Powers]:
+    if update.size == 0:
+        return update
+    start = Setting(size=0.0)
+    try:
+        return None if prober.update(start) == 0 else prober.powers(prober.update, start, "its update of zeros")
+    except Unprobable:
+        return None
+
+
+# -- epsilon -----------------------------------------------------------------------------------------
+
+
+def _eps(prober: _Prober, low: Powers) -> tuple[Optional[Eps], Optional[str]]:
+    bench = prober.bench
+    if not bench.eps_keys:
+        return None, None
+    start, high = Setting(), Setting(lr=FAST, eps=EPS_HIGH)
+    below = snapped(_eps_slope(prober, start._replace(eps=EPS_LOW)), NEAR, "its update under a small epsilon")
+    small, large = prober.update(start), prober.update(high)
+    steep = _eps_slope(prober, high)
+    if below == 0 and abs(steep) < NEAR and abs(small / large - 1) < SAME:
+        return None, None
+    key = _which(prober, high, large)
+    try:
+        power = snapped(steep, NEAR, "its update under a large epsilon")
+        if _one_knee(prober, float(below), float(power)):
+            above = prober.powers(prober.update, high, "its update under a large epsilon")
+            place = Powers(*((x - y) / (power - below) for x, y in zip(low, above, strict=True)))
+            return Eps(place, -power, below), key
+    except Unprobable:
+        power = -ONE
+    # it stands at several places (beside a gradient and beside a norm), or fades slowly: that of the first it reaches
+    try:
+        place = prober.powers(lambda s: _knee(prober, s, float(below)), start, "the place of epsilon")
+    except Unprobable:
+        return None, None
+    return Eps(place, min(-power, ONE) if power < 0 else -power, below), key
+
+
+def _eps_slope(prober: _Prober, setting: Setting) -> float:
+    assert setting.eps is not None
+    here, there = prober.update(setting), prober.update(setting._replace(eps=setting.eps * STEP))
+    return math.log(there / here) / math.log(STEP) if here > 0 and there > 0 else math.nan
+
+
+def _one_knee(prober: _Prober, below: float, power: float) -> bool:
+    """Whether the update, where the powers below and above meet, is about what they say."""
+    if below == power:
+        return False
+    small, large = (math.log2(prober.update(s)) for s in (Setting(), Setting(lr=FAST, eps=EPS_HIGH)))
+    low, high = math.log2(EPS_LOW), math.log2(EPS_HIGH)
+    at = (large - small - power * high + below * low) / (below - power)
+    return abs(math.log2(prober.update(Setting(eps=2.0**at))) - small - below * (at - low)) < KNEE
+
+
+def _which(prober: _Prober, high: Setting, large: float) -> Optional[str]:
+    """The key of the group that matters."""
+    keys = prober.bench.eps_keys
+    if len(keys) == 1:
+        return keys[0]
+    return next((k for k in keys if abs(prober.update(high._replace(scaled=k, by=2.0**-60)) / large - 1) > SAME), None)
+
+
+def _knee(prober: _Prober, setting: Setting, below: float) -> float:
+    """The epsilon from which on an update is another than under a small one: by half, or as it is under a large one."""
+    low, high = math.log2(EPS_LOW), math.log2(EPS_HIGH)
+    small = math.log2(prober.update(setting))
+    large = math.log2(prober.update(setting._replace(lr=FAST, eps=EPS_HIGH)))
+    most = small + below * (high - low)
+    far = min(1.0, abs(large - most) / 2)
+    for _ in range(HALVINGS):
+        half = (low + high) / 2
+        off = math.log2(prober.update(setting._replace(lr=FAST, eps=2.0**half))) - small
+        passed = abs(off - below * (half - math.log2(EPS_LOW))) > far
+        low, high = (low, half) if passed else (half, high)
+    return 2.0**low
+
+
+# -- decay -------------------------------------------------------------------------------------------
+
+
+def _decay(prober: _Prober) -> Optional[Decayed]:
+    start = Setting(lr=SLOW)
+    high = start._replace(wd=DECAY_HIGH)
+    most, more = prober.removed(high), prober.removed(high._replace(wd=DECAY_HIGH * STEP))
+    if abs(most) < 2.0**-60:
+        return None
+    slope = math.log(more / most) / math.log(STEP) if most > 0 and more > 0 else math.nan
+    if abs(slope - 1) <= NEAR:
+        middle = start._replace(wd=DECAY)
+        found = prober.powers(prober.removed, middle, "the share that decay takes", rated=True)
+        # n^x keeps wd^1 * the rest constant
+        return Decayed(Powers(*(-x for x in found)), True)
+    if abs(slope) <= ROUGH:
+        if prober.removed(start._replace(wd=2.0**-50)) > most / 2:
+            return Decayed(Powers(), False)
+        found = prober.powers(lambda s: _half(prober, s), start, "the place of weight decay", rated=True)
+        return Decayed(found, False)
+    snapped(slope, NEAR, "the share that decay takes, as the decay changes,")
+    raise Unprobable(f"the share that decay takes goes as decay^{slope:.2f}")
+
+
+def _half(prober: _Prober, setting: Setting) -> float:
+    """The decay that takes half of what the largest does."""
+    most = prober.removed(setting._replace(wd=DECAY_HIGH))
+    low, high = -50.0, math.log2(DECAY_HIGH)
+    for _ in range(HALVINGS):
+        half = (low + high) / 2
+        taken = prober.removed(setting._replace(wd=2.0**half))
+        low, high = (low, half) if taken > most / 2 else (half, high)
+    return 2.0**low
+
+
+__all__ = ["Decayed", "Eps", "Measured", "Powers", "measure"]
