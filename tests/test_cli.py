@@ -309,3 +309,33 @@ def test_a_terminal_without_unicode_is_no_error(model_file):
     result = spawn("table", target, *WIDTHS, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert result.returncode == 0, result.stderr
     assert r"gr\xf6\xdfe.weight" in result.stdout
+
+
+# -- sizes of Hugging Face configs ---------------------------------------------------------------------
+
+
+def test_how_a_config_follows_the_width_is_printed(run):
+    pytest.importorskip("transformers")
+    code, out, err = run("table", "hf:starcoder2", "--explain-config", "--set", "intermediate_size=8/3*n")
+    assert (code, err) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line and line[0] not in " -"}
+    assert rows["hidden_size"] == ["3072", "n"] and rows["intermediate_size"] == ["12288", "8/3*n"]
+    assert rows["vocab_size"] == ["49152", "fixed"]
+    assert "traced at 192, 384, 768, the first widths from 128 on that fit hf:starcoder2" in out
+    code, out, err = run("table", GPT, "--explain-config")
+    assert (code, out) == (2, "") and err == (
+        "error: --explain-config is for hf: targets, and this one has no config; drop it\n"
+    )
+
+
+def test_a_saved_config_is_its_own_base(run, tmp_path):
+    pytest.importorskip("transformers")
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128, "num_hidden_layers": 1}
+    saved = tmp_path / "config.json"
+    saved.write_text(json.dumps({"model_type": "gpt_neox", "vocab_size": 50, **sizes}))
+    code, out, err = run("export", f"hf:{saved}", "--target", "256")
+    assert code == 0, err
+    assert json.loads(out)["scale"]["base"] == 64
+    code, out, err = run("export", GPT, "--target", "256")
+    assert (code, out) == (2, "")
+    assert err == "error: --base is missing: give the width at which the hyperparameters were tuned\n"

@@ -7,9 +7,7 @@ Each verb is one function that turns its arguments into calls of the library and
 
 from __future__ import annotations
 
-import shutil
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +18,7 @@ import typer
 from tpcalc import __version__
 from tpcalc.calculus.alignment import ALIGNMENTS
 from tpcalc.check import PARAMETRIZATIONS
-from tpcalc.console import emit, library
+from tpcalc.console import columns, emit, fail, library
 from tpcalc.derive.gauge import GAUGES, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from tpcalc.program.ir import Program
 
 EXIT_FINDINGS = 1
-EXIT_ERROR = 2
 
 app = typer.Typer(
     help=(
@@ -67,7 +64,13 @@ Target = Annotated[
         help="The model: file.py:callable, package.module:callable, or hf:<model_type> for a Hugging Face config.",
     ),
 ]
-Widths = Annotated[str, typer.Option("--widths", help="Three or more widths to trace at, separated by commas.")]
+Widths = Annotated[
+    Optional[str],
+    typer.Option(
+        "--widths",
+        help="Three or more widths to trace at, separated by commas [default: 128,256,512; of hf: targets what fits].",
+    ),
+]
 Optimizer = Annotated[
     str,
     typer.Option(
@@ -96,8 +99,6 @@ Loss = Annotated[
     typer.Option("--loss", metavar="FILE.PY:CALLABLE", help="Loss of the model's output, behind the backward pass."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-DEFAULT_WIDTHS = "128,256,512"
 
 
 def _print_version(wanted: bool) -> None:
@@ -130,7 +131,7 @@ def _options(
 @app.command()
 def table(
     target: Target,
-    widths: Widths = DEFAULT_WIDTHS,
+    widths: Widths = None,
     optimizer: Optimizer = "adamw",
     gauge: Annotated[
         Optional[str],
@@ -145,6 +146,9 @@ def table(
         ),
     ] = "derived",
     alignment: Alignment = "full",
+    explain_config: Annotated[
+        bool, typer.Option("--explain-config", help="Print instead how each size of an hf: config follows the width.")
+    ] = False,
     format: Annotated[str, _choice(FORMATS["table"], "--format", "How to print the table.")] = "text",
     overrides: Overrides = None,
     scale: Scale = None,
@@ -156,18 +160,21 @@ def table(
     with library(output):
         from tpcalc.derive import derive
 
-        how = recipe(optimizer)  # before anything slow
-        program = _trace(target, widths, overrides, scale, loss)
-        rules = derive(program, how, alignment=alignment, gauge=gauge, parametrization=parametrization)
-    on_terminal = format == "text" and output is None and sys.stdout.isatty()
-    options = {"width": shutil.get_terminal_size().columns} if on_terminal else {}
-    emit(render("table", format, rules, **options), output)
+        result: Any
+        if explain_config:
+            kind, format = "config", "text"
+            result, _ = _factory(target, widths, overrides, scale)
+        else:
+            kind, how = "table", recipe(optimizer)  # before anything slow
+            program = _trace(target, widths, overrides, scale, loss)
+            result = derive(program, how, alignment=alignment, gauge=gauge, parametrization=parametrization)
+    emit(render(kind, format, result, **columns(format, output)), output)
 
 
 @app.command()
 def trace(
     target: Target,
-    widths: Widths = DEFAULT_WIDTHS,
+    widths: Widths = None,
     format: Annotated[str, _choice(FORMATS["program"], "--format", "How to print the program.")] = "text",
     overrides: Overrides = None,
     scale: Scale = None,
@@ -185,7 +192,7 @@ def trace(
 def explain(
     target: Target,
     weight: Annotated[str, typer.Argument(metavar="WEIGHT", help="Full name of a parameter.")],
-    widths: Widths = DEFAULT_WIDTHS,
+    widths: Widths = None,
     optimizer: Optimizer = "adamw",
     gauge: Gauge = "init",
     alignment: Alignment = "full",
@@ -208,8 +215,14 @@ def explain(
 @app.command()
 def export(
     target: Target,
-    base: Annotated[int, typer.Option("--base", help="The width at which the hyperparameters were tuned.")],
     target_width: Annotated[int, typer.Option("--target", help="The width to train at.")],
+    base: Annotated[
+        Optional[int],
+        typer.Option(
+            "--base",
+            help="The width at which the hyperparameters were tuned [default: that of the file of hf:./config.json].",
+        ),
+    ] = None,
     widths: Annotated[
         Optional[str],
         typer.Option("--widths", help="Widths to trace at besides --base and --target [default: 2 and 4 times base]."),
@@ -226,11 +239,14 @@ def export(
     with library(output):
         from tpcalc.scaling import scale as scaled
         from tpcalc.scaling.compute import traced_widths
-        from tpcalc.trace.target import parse_widths
+        from tpcalc.trace.target import parse_widths, saved_base
 
         how = recipe(optimizer)
+        base = saved_base(target) if base is None else base
+        if base is None:
+            raise TpcalcError("--base is missing: give the width at which the hyperparameters were tuned")
         traced = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
-        factory = _factory(target, traced, overrides, scale)
+        factory, _ = _factory(target, ",".join(map(str, traced)), overrides, scale)
         result = scaled(factory, base, target_width, how, traced, gauge=gauge, loss=_load(loss))
     emit(json_text(result.document), output, result.sites)
 
@@ -286,13 +302,11 @@ def check(
     with library(output):
         from tpcalc.check import check as checked
         from tpcalc.report.plots import check_plot, require_matplotlib
-        from tpcalc.trace.target import parse_widths
 
         if plot is not None:
             check_writable(plot)
             require_matplotlib()
-        parsed = parse_widths(widths)
-        factory = _factory(target, parsed, overrides, scale)
+        factory, parsed = _factory(target, widths, overrides, scale)
         run = partial(checked, factory, parsed, optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
         run = partial(run, batch=_load(batch), loss=_load(loss), progress=True)
         result = run(parametrization=parametrization)
@@ -317,7 +331,7 @@ def verify(
             ),
         ),
     ],
-    widths: Widths = DEFAULT_WIDTHS,
+    widths: Widths = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too.")] = False,
     format: Annotated[str, _choice(FORMATS["verify"], "--format", "How to print the report.")] = "text",
     loss: Loss = None,
@@ -326,10 +340,10 @@ def verify(
 ) -> int:
     """Check a hand-written parametrization, someone's own init and optimizer groups, at infinite width."""
     with library(output):
-        from tpcalc.trace.target import parse_widths
+        from tpcalc.trace.target import DEFAULT_WIDTHS, parse_widths
         from tpcalc.verify import verify as verified
 
-        report = verified(_load(target), parse_widths(widths), loss=_load(loss))
+        report = verified(_load(target), DEFAULT_WIDTHS if widths is None else parse_widths(widths), loss=_load(loss))
         report = replace(report, name=target.rpartition(":")[2], strict=strict)
     options = {"file": target.rpartition(":")[0]} if format == "github" else {}
     emit(render("verify", format, report, **options), output)
@@ -349,14 +363,13 @@ def print_schema(
 
 
 def _trace(
-    target: str, widths: str, overrides: Optional[list[str]], scale: Optional[str], loss: Optional[str]
+    target: str, widths: Optional[str], overrides: Optional[list[str]], scale: Optional[str], loss: Optional[str]
 ) -> Program:
     """The program of a target given on the command line."""
     from tpcalc.trace import trace
-    from tpcalc.trace.target import parse_widths
 
-    parsed = parse_widths(widths)
-    return trace(_factory(target, parsed, overrides, scale), parsed, loss=_load(loss))
+    factory, parsed = _factory(target, widths, overrides, scale)
+    return trace(factory, parsed, loss=_load(loss))
 
 
 def _load(target: Optional[str]) -> Any:
@@ -367,18 +380,16 @@ def _load(target: Optional[str]) -> Any:
 
 
 def _factory(
-    target: str, widths: Sequence[int], overrides: Optional[list[str]], scale: Optional[str]
-) -> Callable[[int], Any]:
-    kind, _, model_type = target.partition(":")
-    if kind == "hf":
-        from tpcalc.trace.hf import hf_factory
+    target: str, widths: Optional[str], overrides: Optional[list[str]], scale: Optional[str]
+) -> tuple[Callable[[int], Any], tuple[int, ...]]:
+    """The factory of a target and the widths to trace it at."""
+    from tpcalc.trace.target import DEFAULT_WIDTHS, factory_of, parse_widths
 
-        growing = "head_dim" if scale == "head-dim" else "heads"
-        return hf_factory(model_type, overrides=_parse_overrides(overrides or ()), scale=growing, widths=widths)
-    if overrides or scale is not None:
-        option = "--set" if overrides else "--scale"
-        raise TpcalcError(f"{option} works only with hf: targets, not with {target}; drop it or change the factory")
-    return _load(target)
+    parsed = None if widths is None else parse_widths(widths)
+    growing = None if scale is None else scale.replace("-", "_")
+    factory = factory_of(target, parsed, _parse_overrides(overrides or ()), growing)
+    chosen: Any = getattr(factory, "widths", None) if target.startswith("hf:") else None
+    return factory, parsed or chosen or DEFAULT_WIDTHS
 
 
 def _parse_overrides(assignments: Sequence[str]) -> dict[str, str]:
@@ -398,15 +409,15 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as error:
-        _fail(
+        fail(
             f"the code of the target called sys.exit({error.code!r}); guard it by if __name__ == '__main__'", arguments
         )
     except usage_error as error:
-        _fail(_usage_sentence(error), arguments)
+        fail(_usage_sentence(error), arguments)
     except TpcalcError as error:
-        _fail(str(error), arguments)
+        fail(str(error), arguments)
     except Exception as error:
-        _fail(f"internal error: {type(error).__name__}: {error} (rerun with --debug to see where)", arguments)
+        fail(f"internal error: {type(error).__name__}: {error} (rerun with --debug to see where)", arguments)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -415,10 +426,3 @@ def _usage_sentence(error: Any) -> str:
     command = error.ctx.command_path if error.ctx is not None else "tpcalc"
     message = error.format_message().replace("Value error, ", "").rstrip(".")
     return f"{message}; see {command} --help"
-
-
-def _fail(sentence: str, arguments: Sequence[str]) -> None:
-    if "--debug" in arguments:
-        traceback.print_exc()
-    print("error:", " ".join(sentence.split()), file=sys.stderr)
-    sys.exit(EXIT_ERROR)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import sys
+import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 from tpcalc.files import check_writable, write_atomic
+
+EXIT_ERROR = 2
+
+
+def columns(format: str, output: Optional[str]) -> dict[str, int]:
+    """How wide a text may be that goes to a terminal."""
+    on_terminal = format == "text" and output is None and sys.stdout.isatty()
+    return {"width": shutil.get_terminal_size().columns} if on_terminal else {}
 
 
 @contextlib.contextmanager
@@ -47,4 +57,11 @@ def emit(text: str, output: Optional[str], warnings: Iterable[str] = ()) -> None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-__all__ = ["emit", "library"]
+def fail(sentence: str, arguments: Sequence[str]) -> None:
+    if "--debug" in arguments:
+        traceback.print_exc()
+    print("error:", " ".join(sentence.split()), file=sys.stderr)
+    sys.exit(EXIT_ERROR)
+
+
+__all__ = ["EXIT_ERROR", "columns", "emit", "fail", "library"]

@@ -24,9 +24,11 @@ def test_document():
         "where": "l.0, net.py:4",
         "message": "too large, at 100%",
         "weights": ["l.0.w", "l.1.w"],
+        "fixes": [{"target": "l.0.w", "quantity": "lr", "by": "-1", "to": None}],
     }
     assert list(document["findings"][0]) == [
         "kind", "severity", "subject", "quantity", "found", "needed", "effect", "where", "message", "weights",
+        "fixes",
     ]  # fmt: skip
     first, packed, bias = document["weights"]
     assert list(packed) == [

@@ -10,7 +10,7 @@ from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope
 from tpcalc.derive.result import Parametrization, Rule, Site, SliceRule
 from tpcalc.program.ir import InitLaw, Node, Program, Ref, Value, Weight
-from tpcalc.verify.findings import Checked, Finding, Report
+from tpcalc.verify.findings import Checked, Finding, Fix, Report
 
 N, VOCABULARY = Size.linear(), Size.constant(96)
 
@@ -121,6 +121,7 @@ def verified() -> Report:
             *("explodes", "error", "l.{0,1}.w", "lr", ZERO, -one, "l.0, net.py:4", "too large, at 100%"),
             weights=names,
             effect=one,
+            fixes=(Fix("l.0.w", "lr", -one),),
         ),
         Finding("eps drift", "warning", "b", "eps", None, ZERO, "", "too small", ("b",)),
     )

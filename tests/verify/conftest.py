@@ -1,9 +1,13 @@
-"""Every test of the folder runs on one thread."""
+"""Every test of the folder runs on one thread, and the fixes of every report made in it are tried."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+
+from tpcalc.verify import report
+from tpcalc.verify.case import Case
+from tpcalc.verify.findings import ERROR, Report
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -13,3 +17,31 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def reverses(before: Report, after: Report) -> list[str]:
+    """What is found ``after`` fixes, and asks for the reverse of one of them."""
+    made = {(fix.target, fix.quantity): fix.by for finding in before.findings for fix in finding.fixes}
+    asked = ((fix.target, fix.quantity, fix.by) for finding in after.findings for fix in finding.fixes)
+    return [
+        f"{target}: {quantity}"
+        for target, quantity, by in asked
+        if by is not None and (had := made.get((target, quantity))) is not None and (had < 0) != (by < 0)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def fixes_work(monkeypatch):
+    """The fixes of every failing setup that a test verifies, applied, leave no error and nothing that reverses one."""
+    report_of = report.report_of
+
+    def tried(case: Case, name: str) -> Report:
+        found = report_of(case, name)
+        fixes = [fix for finding in found.findings for fix in finding.fixes]
+        if fixes:
+            after = report_of(case.with_(fixes), name)
+            assert not [f for f in after.findings if f.severity == ERROR], f"{found}\n\nafter all fixes:\n{after}"
+            assert not reverses(found, after), f"{found}\n\nafter all fixes:\n{after}"
+        return found
+
+    monkeypatch.setattr(report, "report_of", tried)

@@ -33,11 +33,11 @@ def test_nanotron():
     assert set(report.findings[0].weights) == hidden_of_llama()
 
 
-def test_gpt_neox_loses_learning_rates_but_scales_decay():
+def test_gpt_neox_loses_learning_rates_to_its_schedule_but_scales_decay():
     report = report_of(setups.gpt_neox)
     assert told(report) == [("explodes", "lr", 0, -1), ("eps drift", "eps", 0, -1)]
     assert report.findings[0].weights == ("hidden1.weight", "hidden2.weight")
-    assert "weight decay is scaled by n^1 all the same" in report.findings[0].message
+    assert "its group has lr ~ n^(-1), which Annealing (verify_setups.py:" in report.findings[0].message
     assert report.weights["hidden1.weight"].weight_decay == 1
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, given_operand, on_change, roles, spread
+from tpcalc.calculus.facts import Fact, Facts, given_operand, on_change, roles, spread
 from tpcalc.calculus.limits import base, passes
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -57,11 +57,15 @@ Back = Iterator["Fault | TooLarge"]
 
 
 class Share(NamedTuple):
-    """What an operand of a merged weight has of the fault: its init too large by ``init``, its update by ``change``."""
+    """What an operand of a merged weight has of the fault: its init too large by ``init``, its update by ``change``.
+
+    ``carried``: by how much a change is too large that moves the init of other entries along; None: as any.
+    """
 
     operand: Id
     init: Order
     change: Order
+    carried: Optional[Order] = None
 
 
 class Search:
@@ -135,7 +139,9 @@ class Search:
     def site(self, large: TooLarge, atom: Atom, scale: Order = ZERO) -> Fault:
         return Fault(SITE, None, atom, self.excess(large), large.scale + scale)
 
-    def of_weight(self, vid: Id, init: Order, change: Order, use: Optional[Atom]) -> Iterator[Fault]:
+    def of_weight(
+        self, vid: Id, init: Order, change: Order, use: Optional[Atom], carried: Optional[Order] = None
+    ) -> Iterator[Fault]:
         """Blame a weight, through what it is made of: its init too large by ``init``, its update by ``change``."""
         leaf = self.leaves.get(vid)
         if leaf is not None:
@@ -149,9 +155,9 @@ class Search:
         made = self.lowered.maker.get(vid)
         law = None if made is None else MERGED.of(made.structure)
         if law is not None and made is not None:
-            for found in law(made.structure, Share(vid, init, change), self):
+            for found in law(made.structure, Share(vid, init, change, carried), self):
                 if not isinstance(found, Fault):
-                    yield from self.of_weight(*found, use)
+                    yield from self.of_weight(found.operand, found.init, found.change, use, found.carried)
                 else:  # a size that no weight has: what it makes is to be multiplied
                     yield found if use is None else found._replace(atom=use)
 
@@ -275,12 +281,19 @@ def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Bac
             grows = s.K if weight.weight & value.weight else s.K / 2
         else:
             grows = spread(search.alignment, s.K, rest, weight, value)
-        on_values = weight.init + moves + value.change
-        at_init = on_values if large.change else max_order(weight.init + grows + value.init, on_values)
-        updated = weight.change + search.alignment.weight_change(s.K) + value.trained
         if not partner_weight and search.suspect(v, large.change, base(search.lowered, v)):
             yield TooLarge(v, ZERO, large.change)
-        yield from search.of_weight(w, at_init - large.allowed, updated - large.allowed, atom)
+            value = sound(value)  # mended itself: the weight is not to make up for it
+        on_values = weight.init + moves + value.change
+        at_init = on_values if large.change else max_order(weight.init + grows + value.init, on_values)
+        updated = weight.update + search.alignment.weight_change(s.K) + value.trained
+        carried = None if weight.own is None else weight.change + moves + value.trained - large.allowed
+        yield from search.of_weight(w, at_init - large.allowed, updated - large.allowed, atom, carried)
+
+
+def sound(value: Fact) -> Fact:
+    """As it is once it is mended."""
+    return value._replace(init=min(value.init, ZERO), trained=min(value.trained, ZERO), change=min(value.change, ZERO))
 
 
 @CAUSES.law(st.Product)
@@ -404,14 +417,16 @@ def normalised_weight(s: st.Normalise, share: Share, search: Search) -> "Iterato
 @MERGED.law(st.Product, st.Contract)
 def moved_factor(s: st.Product | st.Contract, share: Share, search: Search) -> Iterator[Share]:
     """LoRA's B A, a gain times a direction: the factor that moved, the first one for the init."""
-    x, y = search.facts[s.x], search.facts[s.y]
-    of_x, of_y = x.change + y.trained, y.change + x.trained
-    first = x.is_weight
-    if first:
-        yield Share(s.x, share.init, share.change if of_x >= y.change + x.init else MINUS_INFINITY)
-    if y.is_weight:
-        moved = of_y >= x.change + y.init
-        yield Share(s.y, MINUS_INFINITY if first else share.init, share.change if moved else MINUS_INFINITY)
+    first = True
+    for vid, other in ((s.x, s.y), (s.y, s.x)):
+        x, y = search.facts[vid], search.facts[other]
+        if not x.is_weight:
+            continue
+        gain = share.carried is not None and x.coarse != y.coarse  # one of them moves the other along
+        change = share.carried if gain and x.coarse and share.carried is not None else share.change
+        moved = gain or x.change + y.trained >= y.change + x.init
+        yield Share(vid, share.init if first else MINUS_INFINITY, change if moved else MINUS_INFINITY, share.carried)
+        first = False
 
 
 MERGED.complete()

@@ -293,5 +293,9 @@ def solve(program: Program, alignment: Union[str, Alignment] = "full") -> Soluti
 
     Raises UnsupportedOpError for an op without a rule, DeriveError where no fixed point exists.
     """
-    how = alignment_called(alignment)
-    return _Solver(lower(program), how).solve()
+    return solve_lowered(lower(program), alignment_called(alignment))
+
+
+def solve_lowered(lowered: Lowered, alignment: Alignment) -> Solution:
+    """The same of a program as atoms, which may have multipliers of its own (:mod:`tpcalc.lower.multiplied`)."""
+    return _Solver(lowered, alignment).solve()

@@ -10,6 +10,16 @@ from tpcalc.document.model import Exponent, OneOf, OrderText, Row, Several
 from tpcalc.dynamics.regime import KERNEL, LEARNING, MAXIMAL, TRIVIAL, UNSTABLE
 
 
+class FixRow(Row):
+    """one change that mends: `quantity` of `target` times n^`by`, or, where nothing is there to multiply, ~ n^`to`"""
+
+    target: str
+    """a weight, one block of a packed weight, or the site of a multiplier in the forward pass"""
+    quantity: str
+    by: Optional[Exponent]
+    to: Optional[Exponent]
+
+
 class FindingRow(Row):
     """one cause; `found` and `needed` are each x in "`quantity` ~ n^x", null where there is no power"""
 
@@ -27,6 +37,8 @@ class FindingRow(Row):
     message: str
     weights: Several[str]
     """every parameter by its full name"""
+    fixes: Several[FixRow]
+    """what to change; the fixes of all findings together give a clean report"""
 
 
 class NeededRow(Row):

@@ -21,14 +21,14 @@ from typing import Optional
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
 from tpcalc.calculus.effects import EFFECTS
-from tpcalc.calculus.facts import Fact, Facts, roles
+from tpcalc.calculus.facts import Fact, Facts, on_change, roles
 from tpcalc.calculus.limits import NONLINEARITY, NORM, STREAM, base, limits
 from tpcalc.calculus.reading import Id
 from tpcalc.calculus.weights import on_outputs
 from tpcalc.dynamics.training import Analysis
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.queries import upstream
-from tpcalc.rules.structures import Atom, Contract, Gather, View
+from tpcalc.rules.structures import Atom, Contract, Gather, Product, View
 
 UNSTABLE, TRIVIAL, KERNEL, LEARNING, MAXIMAL = "unstable", "trivial", "kernel", "feature learning", "maximal"
 
@@ -117,17 +117,21 @@ def own_effect(lowered: Lowered, alignment: Alignment, facts: Facts, vid: int) -
     count as size.
     """
     best: Order = MINUS_INFINITY
-    stack = [(vid, facts[vid].change)]
+    stack = [(vid, facts[vid].change, False)]
     while stack:
-        x, change = stack.pop()
+        x, change, carries = stack.pop()
         for atom in lowered.forward_uses.get(x, ()):
             s = atom.structure
             if isinstance(s, Contract) and not roles(s, facts[s.x], facts[s.y])[0 if s.x == x else 1]:
                 continue  # rows looked up in an embedding meet the next weight as values
             effect = EFFECTS[type(s)](s, x, change, facts, alignment)
             result = facts[atom.out]
+            if carries and isinstance(s, Contract):  # the gain of a weight's rows moves them along with their init
+                weight, value, rest = (s.x, s.y, s.rest_x) if s.x == x else (s.y, s.x, s.rest_y)
+                effect = change + on_change(alignment, s.K, rest, facts[weight]) + facts[value].trained
             if result.weight and (not result.data or isinstance(s, (Gather, View))):
-                stack.append((atom.out, effect))
+                along = isinstance(s, Product) and result.own is not None and facts[x].coarse
+                stack.append((atom.out, effect, carries or along))
             if effect is not MINUS_INFINITY and (result.data or not result.weight):
                 best = max_order(best, effect - max_order(result.init, min(result.trained, ZERO)))
     return best

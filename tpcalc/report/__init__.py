@@ -23,6 +23,7 @@ FORMATS = {
         "csv": "tpcalc.report.table.csv:table_csv",
         "json": "tpcalc.document.table:table_json",
     },
+    "config": {"text": "tpcalc.report.config:config_text"},
     "program": {
         "text": "tpcalc.report.program.text:program_text",
         "dot": "tpcalc.report.program.dot:program_dot",

@@ -30,6 +30,7 @@ It carries hyperparameters tuned at width {base} to the same model at width {tar
     optimizer = {constructor}
     ...
     clip_grad_norm_(model, max_norm=1.0)  # in place of torch.nn.utils.clip_grad_norm_
+    set_lr(optimizer, lr)  # in place of group["lr"] = lr, which erases the multipliers
 
 lr, weight_decay, eps and max_norm are those of width {base}.  Parameters are found by name;
 a model with other names, shapes or ties is refused.
@@ -45,6 +46,8 @@ init_ = _MULTIPLIERS.init_
 param_groups = _MULTIPLIERS.param_groups
 clip_grad_norm_ = _MULTIPLIERS.clip_grad_norm_
 forward_ = _MULTIPLIERS.forward_
+set_lr = _MULTIPLIERS.set_lr
+check_ = _MULTIPLIERS.check_
 """
 
 

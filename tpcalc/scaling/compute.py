@@ -23,6 +23,7 @@ from tpcalc.scaling.initial import Initial, Inits
 from tpcalc.scaling.reached import check_reached
 from tpcalc.scaling.result import Scaling
 from tpcalc.trace import trace
+from tpcalc.trace.target import factory_of
 
 
 class SiteWarning(UserWarning):
@@ -30,7 +31,7 @@ class SiteWarning(UserWarning):
 
 
 def scale(
-    factory: Callable[[int], Any],
+    factory: Union[str, Callable[[int], Any]],
     base: int,
     target: int,
     optimizer: Union[str, UpdateLaw, Recipe] = "adamw",
@@ -41,16 +42,18 @@ def scale(
 ) -> Scaling:
     """Exact multipliers that carry hyperparameters tuned at width ``base`` to width ``target``.
 
-    ``factory(width)`` is traced under fake tensors at ``base``, at ``target`` and at other ``widths`` (by default twice
-    and four times ``base``).  ``optimizer`` and ``gauge`` are those of :func:`tpcalc.derive.derive`; in any gauge but
-    ``init`` the model also needs :meth:`~tpcalc.scaling.runtime.Multipliers.forward_`, which puts multipliers on its
-    weights.
+    ``factory(width)``, or a target of the command line such as ``"hf:llama"``, is traced under fake tensors at
+    ``base``, at ``target`` and at other ``widths`` (by default twice and four times ``base``).  ``optimizer`` and
+    ``gauge`` are those of :func:`tpcalc.derive.derive`; in any gauge but ``init`` the model also needs
+    :meth:`~tpcalc.scaling.runtime.Multipliers.forward_`, which puts multipliers on its weights.
 
     Warns with SiteWarning of places that need a forward multiplier.  Raises ScalingError where the code's own init
     can't be read or measured exactly, or where the forward pass reads a weight past the multiplier that the gauge puts
     on it; and what :func:`tpcalc.trace` and :func:`tpcalc.derive` raise.
     """
-    solution = solve(trace(factory, traced_widths(base, target, widths), loss=loss))
+    traced = traced_widths(base, target, widths)
+    factory = factory_of(factory, traced)
+    solution = solve(trace(factory, traced, loss=loss))
     how = recipe(optimizer)
     rules = parametrize(solution, how, gauge)
     scaling = Scalings(factory, solution, rules, how).between(base, target)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -75,11 +76,15 @@ class Multipliers:
     error: type[Exception] = ValueError
 
     def __init__(self, weights: Iterable[Weight]) -> None:
+        self._made: list[list[weakref.ref[_Group]]] = []
         self._table: dict[str, tuple[Weight, str]] = {}
         for weight in weights:
             for name in weight.names():
                 for key in (name, *weight.aliases):
                     self._table[key] = (weight, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_made": []}  # groups are of this process alone
 
     def init_(
         self,
@@ -186,7 +191,7 @@ class Multipliers:
                 f"optimizer={optimizer!r} names no group of parameters here; "
                 f"choose one of {', '.join(map(repr, kinds))}"
             )
-        groups: dict[Any, dict[str, Any]] = {}
+        groups: dict[Any, _Group] = {}
         for name, parameter, weight in self.match(model):
             if not parameter.requires_grad:
                 continue
@@ -199,17 +204,67 @@ class Multipliers:
                 scaled_lr = lr * weight.lr
                 if isinstance(lr, Tensor):
                     scaled_lr = lr.detach().clone().mul_(weight.lr)
-                groups[key] = {
-                    "params": [],
-                    "lr": scaled_lr,
-                    "weight_decay": weight_decay * decay,
+                groups[key] = _Group(
+                    params=[],
+                    lr=scaled_lr,
+                    weight_decay=weight_decay * decay,
                     **options,
-                    "lr_multiplier": weight.lr,
-                }
+                    lr_multiplier=weight.lr,
+                )
                 if weight.eps is not None:
                     groups[key]["eps"] = eps * weight.eps
             groups[key]["params"].append(parameter)
+        self._made = [made for made in self._made if any(group() for group in made)]
+        self._made.append([weakref.ref(group) for group in groups.values()])
         return list(groups.values())
+
+    def set_lr(self, optimizer: Any, lr: float | Tensor) -> None:
+        """Set the learning rate of every group; ``lr`` as at base width.
+
+        For loops that change it by hand: ``group["lr"] = lr`` in each group would erase
+        the multipliers.  Groups must have been made by ``param_groups``.
+        """
+        unknown = [g for g in optimizer.param_groups if "lr_multiplier" not in g]
+        if unknown:
+            raise self.error(
+                f"{len(unknown)} of {len(optimizer.param_groups)} groups of the optimizer "
+                f"have no lr_multiplier; make them with param_groups(model, lr=...)"
+            )
+        for group in optimizer.param_groups:
+            scaled = lr * group["lr_multiplier"]
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(scaled)
+            else:
+                group["lr"] = float(scaled)
+
+    def check_(self, optimizer: Any = None) -> bool:
+        """Whether learning rates still stand in the ratio of their multipliers.
+
+        Warns, saying what to write, where they do not: something gave every group the
+        same learning rate.  ``optimizer`` None: all groups that ``param_groups`` made and
+        that are still in use, as ``clip_grad_norm_`` looks at every step.
+        """
+        made: list[list[Any]] = [[group() for group in refs] for refs in self._made]
+        if optimizer is not None:
+            made = [[g for g in optimizer.param_groups if "lr_multiplier" in g]]
+        for groups in made:
+            groups = [g for g in groups if g is not None and _is_readable(g["lr"])]
+            rates = [float(group["lr"]) for group in groups]
+            first = [float(group.get("initial_lr", 0.0)) for group in groups]
+            # a cosine ends at rounding errors in place of 0
+            ended = max(rates, default=0.0) <= 1e-9 * max(first, default=0.0)
+            multipliers = [group["lr_multiplier"] for group in groups]
+            if not ended and not _in_ratio(rates, multipliers):
+                shown = ", ".join(f"{rate:.3g}" for rate in dict.fromkeys(rates))
+                warnings.warn(
+                    f"the groups have lr = {shown}, which is not in the ratio of their "
+                    f"multipliers: something sets every group to one value; write "
+                    f"set_lr(optimizer, lr) in place of group['lr'] = lr",
+                    RatioWarning,
+                    stacklevel=3,
+                )
+                return False
+        return True
 
     @torch.no_grad()
     def clip_grad_norm_(
@@ -223,7 +278,9 @@ class Multipliers:
 
         Gives the norm, and the clipped gradients, of the model with its multipliers
         written into its forward pass, where one ``max_norm`` holds at all widths.
+        Warns where learning rates have lost their ratios (``check_``).
         """
+        self.check_()
         found = []
         for _, parameter, weight in self.match(model):
             if parameter.grad is not None:
@@ -304,6 +361,26 @@ class Multipliers:
                 f"the model is not the one these multipliers were made for: "
                 f"{' and '.join(parts)}; make them from this model"
             )
+
+
+class RatioWarning(UserWarning):
+    """Something erases the ratios between the learning rates of the groups."""
+
+
+class _Group(dict):
+    """A group of an optimizer that can be held weakly."""
+
+
+def _is_readable(rate: Any) -> bool:
+    """Whether a learning rate can be looked at without waiting for a device."""
+    return not isinstance(rate, Tensor) or rate.device.type == "cpu"
+
+
+def _in_ratio(values: Sequence[float], multipliers: Sequence[float]) -> bool:
+    """Whether values are one number times their multipliers, but for rounding."""
+    quotients = [v / m for v, m in zip(values, multipliers, strict=True)]
+    low, high = min(quotients, default=0.0), max(quotients, default=0.0)
+    return high - low <= 1e-6 * max(abs(low), abs(high))
 
 
 class _Multiplier(nn.Module):

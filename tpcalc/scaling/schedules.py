@@ -16,12 +16,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-#: Relative spread of lr / lr_multiplier over the groups that counts as a lost ratio.
-TOLERANCE = 1e-6
-
-
-class RatioWarning(UserWarning):
-    """A schedule erases the ratios between the learning rates of the groups."""
+from tpcalc.scaling.runtime import RatioWarning, _in_ratio
 
 
 def per_group(optimizer: Optimizer, value: float) -> list[float]:
@@ -92,9 +87,3 @@ def _bounds(optimizer: Optimizer, scheduler: Any) -> list[tuple[str, list[float]
 
 def _spread(value: Any, groups: Sequence[Any]) -> list[float]:
     return [float(value)] * len(groups)
-
-
-def _in_ratio(values: Sequence[float], multipliers: Sequence[float]) -> bool:
-    quotients = [value / multiplier for value, multiplier in zip(values, multipliers, strict=True)]
-    low, high = min(quotients, default=0.0), max(quotients, default=0.0)
-    return high - low <= TOLERANCE * max(abs(low), abs(high))

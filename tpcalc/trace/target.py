@@ -16,16 +16,22 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, Optional
 
 from tpcalc.errors import TargetError, TpcalcError
 
-__all__ = ["call_factory", "load_plugin", "load_target", "name_of", "parse_widths", "users_line"]
+__all__ = [
+    "DEFAULT_WIDTHS", "call_factory", "factory_of", "load_plugin", "load_target", "name_of", "parse_widths",
+    "saved_base", "users_line",
+]  # fmt: skip
+
+DEFAULT_WIDTHS = (128, 256, 512)
 
 Factory = Callable[[int], Any]
+_HUGGING_FACE = "hf:"
 
 _TPCALC = Path(__file__).resolve().parents[1]
 _STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
@@ -79,6 +85,39 @@ def load_target(target: str) -> Callable[..., Any]:
             f"{name!r} in {place} is of type {type(found).__name__}, not a callable; {_alternatives(name, module)}"
         )
     return found
+
+
+def factory_of(
+    target: "str | Factory",
+    widths: Optional[Sequence[int]] = None,
+    overrides: Optional[Mapping[str, str]] = None,
+    scale: Optional[str] = None,
+) -> Factory:
+    """The factory of a target: what :func:`load_target` finds, or one of a Hugging Face config (``hf:llama``).
+
+    ``widths`` (None: any that fit), ``overrides`` of config fields and ``scale`` (``heads`` or ``head_dim``) are for
+    the latter.  A factory is itself.  Raises TargetError.
+    """
+    if not isinstance(target, str):
+        return target
+    if target.startswith(_HUGGING_FACE):
+        from tpcalc.trace.hf import hf_factory
+
+        name = target.removeprefix(_HUGGING_FACE)
+        return hf_factory(name, overrides=overrides, scale=scale or "heads", widths=widths)
+    if overrides or scale is not None:
+        option = "--set" if overrides else "--scale"
+        raise TargetError(f"{option} works only with hf: targets, not with {target}; drop it or change the factory")
+    return load_target(target)
+
+
+def saved_base(target: str) -> Optional[int]:
+    """The width of a config that was saved (``hf:./config.json``); None for any other target."""
+    if not target.startswith(_HUGGING_FACE):
+        return None
+    from tpcalc.trace.hf import hf_factory
+
+    return hf_factory(target.removeprefix(_HUGGING_FACE)).base
 
 
 def name_of(function: Any) -> str:

@@ -7,7 +7,7 @@ order.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from tpcalc.algebra.order import ONE, ZERO, Order, max_order
@@ -17,7 +17,7 @@ from tpcalc.rules.structures import Atom, Contract, Guard, Product, Scale, Sum, 
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
 from tpcalc.verify.effective import exact
-from tpcalc.verify.findings import ABSORBED, MULTIPLIER, WARNING
+from tpcalc.verify.findings import ABSORBED, MULTIPLIER, WARNING, Fix
 from tpcalc.verify.grouping import Item
 from tpcalc.verify.repair import Cause
 from tpcalc.verify.words import say
@@ -111,8 +111,13 @@ def without_effect(case: Case, sites: Sequence[Absorbed]) -> Iterator[Item]:
             weights, value = ", ".join(fold_names(names)), case.value(worst.value)
             text = say(words.MISSING, absorbed=text, weights=weights, value=value, order=worst.order)
             fix, severity = words.MOVE, ""
-        effect = max_order(*(cause.order for cause in site.causes))
-        yield Item(ABSORBED, MULTIPLIER, ZERO, by, effect, where, text, fix, names, site=where or op, severity=severity)
+        effect, at = max_order(*(cause.order for cause in site.causes)), where or op
+        fixes = [Fix(at, MULTIPLIER, -by, values=(site.atom.out,))]
+        if site.causes:
+            behind = tuple(dict.fromkeys(case.multiplier_at(cause.atom) for cause in site.causes))
+            fixes.append(Fix(f"{at}, behind the norm", MULTIPLIER, by, values=behind))
+        item = Item(ABSORBED, MULTIPLIER, ZERO, by, effect, where, text, fix, names, site=at, severity=severity)
+        yield replace(item, fixes=tuple(fixes))
 
 
 __all__ = ["Absorbed", "multipliers", "without_effect"]

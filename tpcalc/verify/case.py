@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Optional
 
-from tpcalc.algebra.order import ZERO, Order
+from tpcalc.algebra.order import ZERO, Order, order
 from tpcalc.calculus.alignment import FULL
 from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.weights import gradient_order, weight_view
 from tpcalc.derive.rates import moments, safe_rate
-from tpcalc.derive.solve import Need, Solution, solve
+from tpcalc.derive.solve import Need, Solution, solve, solve_lowered
 from tpcalc.dynamics.regime import Regime, regime
 from tpcalc.dynamics.training import analyse
 from tpcalc.lower.lowered import Leaf, Lowered
-from tpcalc.optimizers import SGD, WeightView
+from tpcalc.lower.multiplied import multiplied
+from tpcalc.optimizers import SGD, UpdateLaw, WeightView
 from tpcalc.program.ir import Program, Weight
 from tpcalc.program.names import starred
+from tpcalc.rules.structures import Atom, operands
 from tpcalc.verify.effective import Effective, effective
+from tpcalc.verify.findings import RATE, Fix
 from tpcalc.verify.gather import Gathered
 from tpcalc.verify.repair import Cause, Limit, Repaired, limits, repair
 
@@ -43,12 +47,37 @@ class Case:
     @staticmethod
     def of(gathered: Gathered) -> Case:
         solution = solve(gathered.program)
+        return Case.under(gathered, solution, effective(gathered, solution.lowered))
+
+    @staticmethod
+    def under(gathered: Gathered, solution: Solution, given: Mapping[str, Effective]) -> Case:
+        """With exponents as ``given``, whatever the setup has."""
         lowered = solution.lowered
-        given = effective(gathered, lowered)
         exponents = {name: own.given for name, own in given.items()}
         followed = analyse(lowered, exponents, {name: own.law or SGD for name, own in given.items()})
-        repaired = repair(lowered, given, solution.facts, FULL)
+        repaired = repair(lowered, given, solution.needs, solution.facts, FULL)
         return Case(gathered, solution, given, regime(followed), repaired, limits(lowered, solution.facts))
+
+    def with_(self, fixes: Iterable[Fix]) -> Case:
+        """The same setup with ``fixes`` applied.
+
+        Raises DeriveError where a multiplier leaves exponents that do not settle.
+        """
+        given, multipliers = dict(self.given), dict[int, Order]()
+        for fix in fixes:
+            by = ZERO if fix.by is None else order(fix.by)
+            multipliers |= {value: multipliers.get(value, ZERO) + by for value in fix.values}
+            leaves = self.lowered.leaves_of.get(fix.target)
+            for name in {fix.target, *(leaf.name for leaf in leaves or ())} if fix.target in given else ():
+                own = given[name].fixed(fix)
+                given[name] = replace(own, law=self.usual_law) if own.law is None and fix.quantity == RATE else own
+        for weight, leaves in self.lowered.leaves_of.items():  # of blocks, the largest stands for all
+            sizes = [b for leaf in leaves if (b := given[leaf.name].b) is not None]
+            given[weight] = replace(given[weight], b=min(sizes, default=None))
+        solution = self.solution
+        if multipliers:
+            solution = solve_lowered(multiplied(self.lowered, multipliers), solution.alignment)
+        return Case.under(self.gathered, solution, given)
 
     @property
     def program(self) -> Program:
@@ -92,12 +121,25 @@ class Case:
         """The name of a block of a packed weight whose blocks have inits of their own, else empty."""
         return leaf.name if len({self.given[x.name].b for x in self.lowered.leaves_of[leaf.weight.name]}) > 1 else ""
 
+    def part(self, leaf: Leaf) -> str:
+        """The name of a block of a packed weight whose blocks have, or need, inits of their own, else empty."""
+        needed = {None if need is None else need.A for need in map(self.need, self.lowered.leaves_of[leaf.weight.name])}
+        return leaf.name if len(needed) > 1 else self.block(leaf)
+
     def where(self, leaf: Leaf) -> str:
         """Module and line of the use that binds a weight, or of its first."""
         need = self.need(leaf)
         use = need.demand.use if need is not None else None
         use = use or next(iter(self.lowered.forward_uses.get(leaf.value, ())), None)
         return self.lowered.where(use) if use is not None else ""
+
+    def multiplier_at(self, atom: Atom) -> int:
+        """The value behind which a multiplier for ``atom`` stands: its result, or where that is a part of an op (a
+        product before its bias) the value that enters it.
+        """
+        values = self.program.values
+        entering = (x for x in operands(atom.structure) if x in values and self.mended[x].data)
+        return atom.out if atom.out in values else next(entering, atom.out)
 
     def value(self, vid: int) -> str:
         """``h13 (addmm in hidden1)``: a value, the op that makes it and its module."""
@@ -120,9 +162,16 @@ class Case:
 
     # -- learning rates --------------------------------------------------------------------------------
 
+    @cached_property
+    def usual_law(self) -> Optional[UpdateLaw]:
+        laws = Counter(own.law for own in self.given.values() if own.law is not None)
+        return max(laws, key=lambda law: laws[law], default=None)
+
     def maximal_c(self, leaf: Leaf) -> Optional[Order]:
-        """The learning rate that the maximal parametrization gives under this optimizer."""
-        law, need = self.given[leaf.name].law, self.need(leaf)
+        """The learning rate that the maximal parametrization gives under this optimizer (where none holds the weight:
+        that of most others).
+        """
+        law, need = self.given[leaf.name].law or self.usual_law, self.need(leaf)
         if law is None or need is None:
             return None
         return safe_rate(law, moments(self.solution, self.maximal, [(leaf, need)]))

@@ -13,7 +13,7 @@ from tpcalc.program.ir import Weight
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
 from tpcalc.verify.effective import Effective
-from tpcalc.verify.findings import DECAY, EPS, EPSILON, FROZEN, RATE, VANISHES, WEIGHT_DECAY
+from tpcalc.verify.findings import DECAY, EPS, EPSILON, FROZEN, VANISHES, WEIGHT_DECAY, Fix
 from tpcalc.verify.grouping import Item
 from tpcalc.verify.words import say
 
@@ -27,28 +27,9 @@ def _moving(case: Case) -> Iterator[tuple[Weight, Effective, UpdateLaw, Order]]:
             yield weight, own, own.law, own.c
 
 
-def beside_rates(case: Case, found: Sequence[Item]) -> list[Item]:
-    """What was ``found``, each learning rate that is to be changed with the decay that keeps its product with it."""
-    items = []
-    for item in found:
-        own = case.given.get(item.weight)
-        if item.quantity == RATE and item.needed is not None and own is not None and own.law is not None:
-            held, keeps = own.weight_decay, -item.needed
-            if held is not None and own.law.decay in (DECOUPLED, LINEAR) and held != keeps:
-                fix = item.fix + say(words.AND_DECAY, by=keeps - held)
-                item = replace(item, fix=fix, also=(*item.also, keeps - held))
-        items.append(item)
-    return items
-
-
-def decay_drifts(case: Case, items: Sequence[Item] = ()) -> Iterator[Item]:
-    """Weight decay that changes against the update; not of a learning rate that ``items`` say to change, and what
-    decay with it.
-    """
-    changed = {item.weight for item in items if item.quantity == RATE and item.needed is not None}
+def decay_drifts(case: Case) -> Iterator[Item]:
+    """Weight decay that changes against the update."""
     for weight, own, law, c in _moving(case):
-        if weight.name in changed and law.decay in (DECOUPLED, LINEAR):
-            continue
         found, by_rate = own.weight_decay, law.decay in (DECOUPLED, LINEAR)
         needed = c if by_rate else _balanced(case, weight, law, c)
         if found is None or needed is None or found == needed or (by_rate and found in _right_rates(case, weight)):
@@ -62,7 +43,8 @@ def decay_drifts(case: Case, items: Sequence[Item] = ()) -> Iterator[Item]:
             sentence, more = words.DECAY_BY_GRADIENT, words.OR_DECOUPLED
         text = say(sentence, convention=law.decay.convention.partition(":")[0], off=found - needed)
         fix = say(words.MAKE_DECAY, needed=needed) + more
-        yield Item(DECAY, WEIGHT_DECAY, found, needed, found - needed, "", text, fix, (weight.name,))
+        fixes = (Fix(weight.name, WEIGHT_DECAY, needed - found),)
+        yield Item(DECAY, WEIGHT_DECAY, found, needed, found - needed, "", text, fix, (weight.name,), fixes=fixes)
 
 
 def _balanced(case: Case, weight: Weight, law: UpdateLaw, c: Order) -> Optional[Order]:
@@ -98,7 +80,8 @@ def eps_drifts(case: Case, found: Sequence[Item]) -> Iterator[Item]:
             sentence = words.EPS_LAGS if needed == gradient else words.EPS_WRONG
             text = say(sentence, gradient=gradient, needed=needed, found=own.eps, then=then)
             fix = say(words.SCALE_EPS, by=by)
-            yield Item(EPS, EPSILON, own.eps, needed, by, "", text, fix, (weight.name,))
+            fixes = (Fix(weight.name, EPSILON, by),)
+            yield Item(EPS, EPSILON, own.eps, needed, by, "", text, fix, (weight.name,), fixes=fixes)
 
 
 __all__ = ["decay_drifts", "eps_drifts"]

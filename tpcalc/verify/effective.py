@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Any, Optional
 
 from tpcalc.algebra.exponents import NEAR, initial_size, is_flat, power, snapped
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, order
 from tpcalc.calculus.weights import growths
 from tpcalc.dynamics.training import Given
 from tpcalc.errors import FitError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.optimizers import UpdateLaw
 from tpcalc.program.ir import InitLaw, Weight
+from tpcalc.verify.findings import EPSILON, INIT_STD, RATE, WEIGHT_DECAY, Fix
 from tpcalc.verify.gather import Gathered
 
 #: Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed.
 Initial = tuple[Order, bool, str]
 Laws = tuple[tuple[int, InitLaw], ...]
+
+#: Quantity -> its field, and the sign of that in "quantity ~ n^x".
+FIELDS = {INIT_STD: ("b", -1), RATE: ("c", -1), WEIGHT_DECAY: ("weight_decay", 1), EPSILON: ("eps", 1)}
 
 UNTRAINABLE = "requires no gradient"
 
@@ -46,6 +50,18 @@ class Effective:
     @property
     def given(self) -> Given:
         return Given(ZERO, self.b, self.c, None, self.random)
+
+    def fixed(self, fix: Fix) -> Effective:
+        """With one quantity changed."""
+        field, sign = FIELDS[fix.quantity]
+        before: Optional[Order] = getattr(self, field)
+        after = before
+        if fix.to is not None:
+            after = sign * order(fix.to)
+        elif fix.by is not None and before is not None:
+            after = before + sign * order(fix.by)
+        changed: dict[str, Any] = {field: after}
+        return replace(self, **changed)
 
 
 def effective(gathered: Gathered, lowered: Lowered) -> dict[str, Effective]:

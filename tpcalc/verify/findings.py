@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
-from tpcalc.algebra.order import Order, fraction
+from tpcalc.algebra.order import Order, fraction, order
 from tpcalc.show import Shown
 
 ERROR, WARNING = "error", "warning"
@@ -23,9 +23,38 @@ KINDS = (EXPLODES, ATTENTION, ABSORBED, UNMATCHED, VANISHES, FROZEN, NOT_MAXIMAL
 SEVERITY = {kind: WARNING if kind in (NOT_MAXIMAL, SCHEDULE, DECAY, EPS) else ERROR for kind in KINDS}
 
 
-def plain(order: Optional[Order]) -> Optional[Fraction]:
+#: An exponent inside (an order) or as users get it.
+Exponent = Union[Order, Fraction]
+
+
+def plain(exponent: Optional[Exponent]) -> Optional[Fraction]:
     """An exponent as users get it; None stays None."""
-    return None if order is None else fraction(order)
+    return None if exponent is None else fraction(order(exponent))
+
+
+@dataclass(frozen=True)
+class Fix:
+    """One change that mends: ``quantity`` of ``target`` times n^``by``; ``to``: where nothing is there to multiply, it
+    is made ~ n^``to``.  Both None: how large it should be is not known.
+
+    ``target``: a weight, one block of a packed weight, or for a multiplier in the forward pass its site.  ``values``:
+    the ids of the values behind which that multiplier stands.
+    """
+
+    target: str
+    quantity: str
+    by: Optional[Exponent] = None
+    to: Optional[Exponent] = None
+    values: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def key(self) -> tuple[str, str, tuple[int, ...]]:
+        """What it changes."""
+        return self.target, self.quantity, self.values
+
+    def plain(self) -> Fix:
+        """With exponents as users get them."""
+        return replace(self, by=plain(self.by), to=plain(self.to))
 
 
 @dataclass(frozen=True)
@@ -35,7 +64,7 @@ class Finding:
 
     ``subject``: the weights, repeated blocks folded, or the site; ``weights``: every parameter by its full name.
     ``effect``: order of what breaks (of an update too small: how much it moves its result).  ``where``: module and
-    source line.
+    source line.  ``fixes``: what to change, each tried together with those of all other findings before it is given.
     """
 
     kind: str
@@ -48,6 +77,7 @@ class Finding:
     message: str
     weights: tuple[str, ...] = ()
     effect: Optional[Order] = None
+    fixes: tuple[Fix, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.kind}: {self.subject}: {self.message}"

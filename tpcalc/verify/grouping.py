@@ -9,7 +9,7 @@ from typing import Optional
 
 from tpcalc.algebra.order import Order
 from tpcalc.program.names import fold_names, starred
-from tpcalc.verify.findings import SEVERITY, Finding, plain
+from tpcalc.verify.findings import SEVERITY, Finding, Fix, plain
 from tpcalc.verify.words import NUMBERS, say
 
 #: Folded names listed at most in one subject.
@@ -22,7 +22,7 @@ class Item:
 
     ``text``: what breaks; ``fix``: what to do.  ``site``: where it is about a site, with the ``weights`` that suffer.
     ``also``: what else must agree for two items to be one finding.  ``block``: the block of the weight that it is
-    about, where blocks have inits of their own.
+    about, where they are judged apart.  ``fixes``: the same as ``fix``, to be applied.
     """
 
     kind: str
@@ -38,6 +38,7 @@ class Item:
     block: str = ""
     site: str = ""
     severity: str = ""
+    fixes: tuple[Fix, ...] = ()
 
     @property
     def weight(self) -> str:
@@ -46,7 +47,8 @@ class Item:
 
     @property
     def key(self) -> tuple[object, ...]:
-        return self.kind, self.quantity, self.found, self.needed, self.also, self.severity, starred(self.site)
+        fixes = tuple((fix.quantity, fix.by, fix.to) for fix in self.fixes)
+        return self.kind, self.quantity, self.found, self.needed, self.also, self.severity, starred(self.site), fixes
 
 
 def grouped(items: Iterable[Item], total: int) -> list[Finding]:
@@ -73,7 +75,8 @@ def _finding(group: Sequence[Item], total: int) -> Finding:
     message = f"{numbers}{first.text}; {first.fix}"
     severity = first.severity or SEVERITY[first.kind]
     exponents = first.quantity, plain(first.found), plain(first.needed)
-    return Finding(first.kind, severity, subject, *exponents, first.where, message, names, first.effect)
+    fixes = tuple(dict.fromkeys(fix.plain() for item in group for fix in item.fixes))
+    return Finding(first.kind, severity, subject, *exponents, first.where, message, names, first.effect, fixes)
 
 
 def _subject(names: Iterable[str]) -> str:

@@ -7,42 +7,64 @@ from dataclasses import replace
 from typing import Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, fraction
-from tpcalc.dynamics.regime import KERNEL, UNSTABLE
+from tpcalc.dynamics.regime import KERNEL, LEARNING, MAXIMAL, UNSTABLE
 from tpcalc.program.ir import Weight
 from tpcalc.program.names import fold_names
 from tpcalc.verify import words
 from tpcalc.verify.absorbed import multipliers, without_effect
 from tpcalc.verify.case import Case
-from tpcalc.verify.drift import beside_rates, decay_drifts, eps_drifts
+from tpcalc.verify.drift import decay_drifts, eps_drifts
 from tpcalc.verify.effective import exact
-from tpcalc.verify.findings import ERROR, EXPLODES, KINDS, SEVERITY, Checked, Finding, Report, plain
+from tpcalc.verify.findings import (
+    ERROR,
+    EXPLODES,
+    FROZEN,
+    KINDS,
+    NOT_MAXIMAL,
+    SEVERITY,
+    UNMATCHED,
+    VANISHES,
+    Checked,
+    Finding,
+    Report,
+    plain,
+)
 from tpcalc.verify.grouping import Item, grouped
 from tpcalc.verify.large import explosions
 from tpcalc.verify.scheduled import erased, lengths, overridden
-from tpcalc.verify.small import shared_rates, small_inits, small_updates
+from tpcalc.verify.small import outsized, shared_rates, small_inits, small_updates
+from tpcalc.verify.tried import tried
 from tpcalc.verify.unmatched import missed, untrained
 from tpcalc.verify.words import say
 
 
 def report_of(case: Case, name: str) -> Report:
     """All that can be said about a setup called ``name``."""
-    findings = findings_of(case)
+    findings, works = _findings(case)
     stable = not case.causes and case.regime.stable
-    regime, r = (case.regime.name, case.regime.r) if stable else (UNSTABLE, None)
+    regime, r = (_headline(case, findings), case.regime.r) if stable else (UNSTABLE, None)
     table = {name: replace(row, name=name) for row in _rows(case, findings) for name in (row.name, *row.aliases)}
     assumed = (*case.program.assumptions, *(case.given[weight.name].assumption for weight in case.program.weights))
-    notes, assumptions = tuple(_notes(case)), tuple(filter(None, dict.fromkeys(assumed)))
+    notes = (*_notes(case), *(() if works else (words.UNTRIED,)))
+    assumptions = tuple(filter(None, dict.fromkeys(assumed)))
     how, why = case.gathered.how, case.gathered.why
     return Report(findings, table, regime, case.program.widths, how, why, plain(r), notes, assumptions, name)
 
 
 def findings_of(case: Case) -> tuple[Finding, ...]:
     """One a cause; errors first."""
-    findings = grouped(_items(case), len(case.program.weights))
+    return _findings(case)[0]
+
+
+def _findings(case: Case) -> tuple[tuple[Finding, ...], bool]:
+    """And whether their fixes work."""
+    items, works = tried(case, _items)
+    items = [*overridden(case, missed(case, items)), *erased(case)]
+    findings = grouped(items, len(case.program.weights))
     findings.sort(key=lambda finding: (finding.severity != ERROR, KINDS.index(finding.kind)))
     if not case.regime.stable and not case.causes:
         findings.insert(0, _unexplained(case))
-    return tuple(findings)
+    return tuple(findings), works
 
 
 def _items(case: Case) -> list[Item]:
@@ -52,13 +74,20 @@ def _items(case: Case) -> list[Item]:
     items = explosions(case, [cause for cause in case.causes if cause not in explained])
     items += without_effect(case, absorbed)
     items += small_updates(case)
+    items += outsized(case)
     items += small_inits(case, items)
     items += untrained(case)
-    items = beside_rates(case, overridden(case, missed(case, items)))
-    items += erased(case)
-    items += decay_drifts(case, items)
+    items += decay_drifts(case)
     items += eps_drifts(case, items)
     return items
+
+
+def _headline(case: Case, findings: Sequence[Finding]) -> str:
+    """The regime, no better and no worse than the findings: what can't move more moves as much as it can."""
+    name, slow = case.regime.name, any(finding.kind in (NOT_MAXIMAL, FROZEN, VANISHES) for finding in findings)
+    if name == MAXIMAL and slow:
+        return LEARNING
+    return MAXIMAL if name == LEARNING and not slow and not any(f.kind == UNMATCHED for f in findings) else name
 
 
 def _unexplained(case: Case) -> Finding:

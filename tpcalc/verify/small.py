@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from tpcalc.algebra.order import ONE, ZERO, Order
+from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.calculus.weights import on_outputs
 from tpcalc.derive.solve import Need
 from tpcalc.dynamics.regime import KERNEL, TRIVIAL, own_effect
@@ -28,7 +28,7 @@ from tpcalc.rules.structures import (
 )
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
-from tpcalc.verify.findings import FROZEN, INIT_STD, NOT_MAXIMAL, RATE, VANISHES
+from tpcalc.verify.findings import FROZEN, INIT_STD, NOT_MAXIMAL, RATE, VANISHES, Fix
 from tpcalc.verify.grouping import Item
 from tpcalc.verify.large import from_zero
 from tpcalc.verify.repair import LR
@@ -58,8 +58,11 @@ def _slow(case: Case) -> Iterator[Slow]:
         c, need, C = case.given[leaf.name].c, case.need(leaf), case.repaired.C[leaf.name]
         if c is None or need is None or C is None or leaf.weight.name in too_large:
             continue
+        effect = own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value)
         deficit = C - need.C
-        if deficit > 0 and (_has_no_effect(case, leaf, C) or _starves(case, leaf)):
+        if deficit > 0 and effect is not MINUS_INFINITY:  # what it makes may be larger here than in another gauge
+            deficit = max_order(deficit, -effect)
+        if deficit > 0 and (_has_no_effect(case, leaf, C) or _starves(case, leaf) or _fading(case, leaf).fades):
             needed = case.needed_c(leaf, -deficit)
             if needed is not None:
                 yield Slow(leaf, need, deficit, c, needed)
@@ -96,12 +99,48 @@ def _small_update(case: Case, slow: Slow, value: str, text: str) -> Item:
     leaf, need, effect = slow.leaf, slow.need, -slow.deficit
     kind, fix = NOT_MAXIMAL, say(words.MULTIPLY, quantity=RATE, by=slow.c - slow.needed)
     if (starved := _starved(case, leaf)) is not None:
-        kind, text = VANISHES, say(words.SHRINKS, value=value, law=need.demand.law, by=effect)
+        fading = _fading(case, leaf)
+        kept = fading.fades and fading.stays and not _has_no_effect(case, leaf, need.C + slow.deficit)
+        kind = NOT_MAXIMAL if kept and not _starves(case, leaf) else VANISHES
+        law = words.FADES if fading.fades else need.demand.law
+        text = say(words.SHRINKS, value=value, law=law, by=effect)
         fix = say(words.AND_INIT, multiply=fix, by=starved.by)
     elif case.regime.name in (KERNEL, TRIVIAL) or (slow.deficit >= FROZEN_FROM and not _beside_another(case, slow)):
         kind = FROZEN
     names, also = (leaf.weight.name,), (case.group(leaf.weight),)
-    return Item(kind, RATE, -slow.c, -slow.needed, effect, case.where(leaf), text, fix, names, also)
+    fixes = [Fix(leaf.weight.name, RATE, slow.c - slow.needed)]
+    if starved is not None:
+        fixes.append(Fix(case.part(leaf) or leaf.weight.name, INIT_STD, starved.by))
+    where = case.where(leaf)
+    return Item(kind, RATE, -slow.c, -slow.needed, effect, where, text, fix, names, also, fixes=tuple(fixes))
+
+
+def outsized(case: Case) -> list[Item]:
+    """Before a norm, updates that are right for a size that the weight does not have: of what it makes they are too
+    small a part.
+
+    Where inits are too large those are at fault, and only where none is, the rates.
+    """
+    found: list[tuple[bool, Item]] = []
+    for leaf in case.lowered.leaves:
+        own, need, C = case.given[leaf.name], case.need(leaf), case.repaired.C[leaf.name]
+        use = need.demand.use if need is not None else None
+        if own.c is None or need is None or C is None or use is None or need.C < C:
+            continue
+        effect = own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value)
+        if effect >= ZERO or case.mended[use.out].init <= max_order(case.maximal[use.out].init, ZERO):
+            continue
+        large = own.b is not None and own.b < need.A
+        value, size, name = case.value(use.out), case.mended[use.out].init, leaf.weight.name
+        text = say(words.OUTSIZED, value=value, by=effect, size=size)
+        quantity, at, by, block = RATE, own.c, -effect, ""
+        if large and own.b is not None and own.c == case.maximal_c(leaf):
+            quantity, at, by, block = INIT_STD, own.b, max_order(effect, own.b - need.A), case.part(leaf)
+        fix, fixes = say(words.MULTIPLY, quantity=quantity, by=by), (Fix(block or name, quantity, by),)
+        also, where = (case.group(leaf.weight),), case.where(leaf)
+        item = Item(NOT_MAXIMAL, quantity, -at, by - at, effect, where, text, fix, (name,), also, block, fixes=fixes)
+        found.append((large, item))
+    return [item for large, item in found if large or not any(others for others, _ in found)]
 
 
 def _has_no_effect(case: Case, leaf: Leaf, C: Order) -> bool:
@@ -159,12 +198,39 @@ def _starves(case: Case, leaf: Leaf) -> bool:
     return any(_shrunk(case, value) for value, _ in after)
 
 
+@dataclass(frozen=True)
+class Fading:
+    """Where what a weight makes, smaller than it may be, goes: ``fades`` beside what it is added to, which it would not
+    if it were as large as it may be (a look-up among positions); ``stays``: elsewhere too (a norm, before a stream).
+    """
+
+    fades: bool = False
+    stays: bool = False
+
+
+def _fading(case: Case, leaf: Leaf) -> Fading:
+    starved, found = _starved(case, leaf), Fading()
+    queue, seen = [] if starved is None or not case.mended[starved.result].data else [starved.result], set[int]()
+    for x in queue:
+        for use in case.lowered.forward_uses.get(x, ()):
+            if isinstance(use.structure, Sum) and case.mended[x].trained < case.mended[use.out].trained:
+                fades = case.maximal[x].trained >= case.maximal[use.out].trained
+                found = Fading(found.fades or fades, found.stays or not fades)
+            elif not isinstance(use.structure, PLAIN):
+                found = Fading(found.fades, True)
+            elif use.out not in seen:
+                seen.add(use.out)
+                queue.append(use.out)
+    return found
+
+
 def small_inits(case: Case, found: Sequence[Item]) -> list[Item]:
     """Inits that leave a nonlinearity linear at init, of weights of which nothing else was ``found``."""
     items: list[Item] = []
     for leaf in case.lowered.leaves:
         small, name = _small_init(case, leaf), leaf.weight.name
-        if small is None or not case.given[leaf.name].random or case.role(leaf.weight) == "output":
+        need = case.need(leaf)
+        if small is None or need is None or not case.given[leaf.name].random or need.role(leaf) == "output":
             continue
         if any(item.weight == name and item.block in ("", leaf.name) for item in (*found, *items)):
             continue
@@ -173,8 +239,10 @@ def small_inits(case: Case, found: Sequence[Item]) -> list[Item]:
             text = say(words.SMALL_INIT, value=case.value(value), why=why, by=-small.by)
             fix = say(words.MULTIPLY, quantity=INIT_STD, by=small.by)
             std, by, where = -small.needed, -small.by, case.where(leaf)
-            also, block = (case.group(leaf.weight),), case.block(leaf)
-            items.append(Item(NOT_MAXIMAL, INIT_STD, std + by, std, by, where, text, fix, (name,), also, block))
+            also, block = (case.group(leaf.weight),), case.part(leaf)
+            fixes = (Fix(block or name, INIT_STD, small.by),)
+            item = Item(NOT_MAXIMAL, INIT_STD, std + by, std, by, where, text, fix, (name,), also, block, fixes=fixes)
+            items.append(item)
     return items
 
 
@@ -195,4 +263,4 @@ def _nonlinearities(case: Case, vid: int, through: tuple[type[Structure], ...]) 
                 queue.append(use.out)
 
 
-__all__ = ["FROZEN_FROM", "shared_rates", "small_inits", "small_updates"]
+__all__ = ["FROZEN_FROM", "outsized", "shared_rates", "small_inits", "small_updates"]

@@ -11,7 +11,7 @@ from tpcalc.calculus.weights import growths
 from tpcalc.program.ir import Weight
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
-from tpcalc.verify.findings import EXPLODES, FROZEN, NOT_MAXIMAL, RATE, UNMATCHED
+from tpcalc.verify.findings import EXPLODES, FROZEN, NOT_MAXIMAL, RATE, UNMATCHED, Fix
 from tpcalc.verify.grouping import Item
 from tpcalc.verify.words import say
 
@@ -24,7 +24,9 @@ def untrained(case: Case) -> Iterator[Item]:
             held = own.law is not None
             kind, fix = (FROZEN, words.NO_RATE) if held else (UNMATCHED, words.NO_GROUP)
             where, text = case.where(case.lowered.leaves_of[weight.name][0]), say(words.NEVER_MOVES, why=own.why)
-            yield Item(kind, RATE, None, None, None, where, text, fix, (weight.name,))
+            rates = [c for leaf in case.lowered.leaves_of[weight.name] if (c := case.maximal_c(leaf)) is not None]
+            fixes = (Fix(weight.name, RATE, to=-max(rates) if rates else None),)
+            yield Item(kind, RATE, None, None, None, where, text, fix, (weight.name,), fixes=fixes)
 
 
 def missed(case: Case, found: Sequence[Item]) -> list[Item]:

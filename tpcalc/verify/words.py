@@ -13,12 +13,17 @@ from tpcalc.algebra.text import power_text
 NUMBERS = "{quantity} ~ {found}, needs {needed}: "
 # too large
 BREAKS = "{what} makes {value}, which {why}, grow like {order} {moment}"
+SWAMPS = (
+    "one update moves {value}, which {why}, by {order}, and its size at init is {size}: what the norm makes of it is "
+    "forgotten in a step"
+)
 MULTIPLY = "multiply its {quantity} by {by}"
 LOST = "; its weight decay is scaled by {decay} all the same, so a learning-rate multiplier was lost on the way"
 TIED = (
-    "as the weight is tied, multiply the forward pass of this use by {by} (or the gain of the norm before it, its init "
-    "and its lr)"
+    "as the weight is tied and its other use needs it as it is, multiply the forward pass of this use by {by} (or the "
+    "gain of the norm before it, its init and its lr)"
 )
+USE = "this use of it"
 PRODUCT = "its product of two trained values over a growing axis"
 FIXED = "the size of the weight that it meets, which no init changes,"
 IN_FORWARD = "multiply its result by {by} in the forward pass"
@@ -37,9 +42,16 @@ MOVE = "move it behind the norm"
 MOVE_OR_DROP = "move it behind the norm, or drop it"
 # too small
 MOVES_LITTLE = "one update moves {value} by only {by}"
+OUTSIZED = "one update moves {value}, of size {size} at init, by only {by} of that, and the norm after it sees no more"
 SHRINKS = "its init and its updates make {value}, which {law}, shrink like {by}"
+FADES = "is added to what does not"
 AND_INIT = "{multiply} and its init std by {by}"
 SMALL_INIT = "{value}, which {why}, is as small as {by} at init"
+# fixes that were tried
+THEN = "once the other changes are made, {text}"
+BESIDE = "the other changes need this one beside them"
+ALONG = ", and its {quantity} by {by}"
+UNTRIED = "these fixes, applied together, do not give a clean report yet: apply them and verify again"
 # unmatched
 NEVER_MOVES = "{why}: it never moves"
 NO_RATE = "give it a learning rate, or call requires_grad_(False) on it if that is meant"
@@ -74,7 +86,6 @@ NO_FLOOR = "leave {floor} at 0, or use LambdaLR, whose factor multiplies each gr
 LIST_RATES = "give {names} as a list with one rate for each group, in the ratios of their own"
 ONE_FACTOR = "have it multiply each group's own rate by one factor, as LambdaLR does"
 # decay beside a rate
-AND_DECAY = ", and its weight_decay by {by}, so that lr * weight_decay stays"
 # notes
 WARM_UP = (
     "the length of the schedule depends on the width: the learning rate peaks at step {listed}; peaks are compared"

@@ -203,10 +203,10 @@ def test_fields_set_by_hand_are_the_same_at_every_width():
         ("llama", {"scale": "both"}, "scale 'both' is unknown; write 'heads' (head count grows) or 'head_dim'"),
         (
             "starcoder2",
-            {},
+            {"widths": (128, 256, 512)},
             "the heads of hf:starcoder2 (num_attention_heads=24, num_key_value_heads=2, head dimension 128) "
-            "don't fit the "
-            "widths 128, 256, 512; use widths such as 192,384,768, or fix a count: --set num_key_value_heads=2",
+            "don't fit the widths 128, 256, 512; use widths such as 192,384,768, or give a count that fits: --set "
+            "num_key_value_heads=n/64",
         ),
         ("gpt2", {"widths": (100, 200, 300)}, "don't fit the widths 100, 200, 300; use widths such as 128,256,512"),
         ("mobilenet_v2", {}, "hf:mobilenet_v2 has no hidden size to scale; write a factory that builds it"),

@@ -2,6 +2,8 @@
 
 import random
 import secrets
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -118,3 +120,40 @@ def test_generators_are_as_before():
     before = state()
     traced(lambda i: NUMPY.random() is None or OWN.random() is None)
     assert state() == before and type(random.random()) is type(OWN.random()) is float
+
+
+def test_a_module_that_draws_as_it_is_imported_decides_nothing(tmp_path, monkeypatch):
+    """sympy does, which torch imports at the first operation that needs it."""
+    (tmp_path / "draws_at_import.py").write_text("import random\nNUMBER = random.Random().randint(1, 9)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    class Importing(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.used, self.unused = nn.Linear(8, width), nn.Linear(width, 4)
+
+        def forward(self, x):
+            import draws_at_import  # noqa: F401
+
+            return self.used(x)
+
+    monkeypatch.delitem(sys.modules, "draws_at_import", raising=False)
+    program = trace(lambda width: (Importing(width), (torch.ones(2, 8),)), (64, 128, 256))
+    assert program.assumptions == ()
+
+
+def test_the_first_trace_of_a_process_is_as_any_other():
+    """A weight that is not used is no reason to suspect torch's own imports."""
+    code = (
+        "import torch, tpcalc\n"
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, n):\n"
+        "        super().__init__()\n"
+        "        self.used, self.unused = nn.Linear(8, n), nn.Linear(n, 4)\n"
+        "    def forward(self, x):\n"
+        "        return self.used(x)\n"
+        "print(tpcalc.trace(lambda n: (Net(n), (torch.ones(2, 8),)), (64, 128, 256)).assumptions)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "()"), done.stderr[-500:]

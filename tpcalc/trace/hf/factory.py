@@ -1,5 +1,7 @@
 """``hf:<model_type>``: a Hugging Face config as a family of models in one width.  Nothing is downloaded.
 
+``hf:./config.json`` and ``hf:./folder`` take a config that was saved, with its own sizes as the base.
+
 The width ``n`` is the config's hidden size.  Everything that follows it in the default config follows it
 in proportion: feed-forward sizes, low ranks, projection sizes, later stages of a pyramid.  Vocabulary,
 depth, image and state sizes stay what they are.  With ``scale="heads"`` head *counts* grow at a fixed
@@ -12,13 +14,16 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, Optional
 
 from tpcalc.errors import TargetError
-from tpcalc.trace.hf.family import Family
+from tpcalc.trace.hf.family import Family, hidden_size
 from tpcalc.trace.hf.fields import own_name, settable, sub_configs
-from tpcalc.trace.hf.library import default_config, one_line, quiet
+from tpcalc.trace.hf.formula import formula
+from tpcalc.trace.hf.library import default_config, one_line, quiet, written_config
 from tpcalc.trace.hf.models import build, example_inputs
 
 __all__ = ["HuggingFaceFactory", "hf_factory"]
@@ -29,26 +34,68 @@ def hf_factory(
     *,
     overrides: Optional[Mapping[str, str]] = None,
     scale: str = "heads",
-    widths: Sequence[int] = (128, 256, 512),
+    widths: Optional[Sequence[int]] = None,
 ) -> "HuggingFaceFactory":
-    """A factory ``width -> (model, inputs)`` of the main model of ``model_type`` (``"llama"``).
+    """A factory ``width -> (model, inputs)`` of the main model of ``model_type``: ``"llama"``, ``"./config.json"``, or
+    a folder that holds one.
 
-    ``overrides`` sets config fields, the same at every width: ``{"num_key_value_heads": "2"}``; values are
-    Python literals (or plain text), fields of a nested config are written ``text_config.num_hidden_layers``.
-    ``widths`` are those the sizes must fit.  Raises TargetError.
+    ``overrides`` sets config fields: ``{"num_key_value_heads": "2"}`` the same at every width, ``"n/128"`` or
+    ``"8/3*n"`` in proportion; other values are Python literals (or plain text), fields of a nested config are written
+    ``text_config.num_hidden_layers``.  ``widths`` are those the sizes must fit; None: the first three that they do,
+    from 128 on.  Raises TargetError.
     """
     if scale not in ("heads", "head_dim"):
         raise TargetError(f"scale {scale!r} is unknown; write 'heads' (head count grows) or 'head_dim'")
-    config = default_config(model_type)
+    config, written = _config(model_type)
     given = {key: _literal(value) for key, value in (overrides or {}).items()}
-    return HuggingFaceFactory(model_type, config, given, scale, tuple(sorted(widths)))
+    make = partial(HuggingFaceFactory, model_type, config, given, scale, written=written)
+    return _fitting(make) if widths is None else make(widths=tuple(sorted(widths)))
+
+
+def _config(place: str) -> tuple[Any, Optional[dict[str, Any]]]:
+    """The config of a model type or of a file, and what the file says."""
+    if place.endswith(".json") or place.startswith((".", "~", "/")) or Path(place).is_dir():
+        return written_config(place)
+    if "/" in place:
+        raise TargetError(
+            f"hf:{place} is the name of a model on a hub, and nothing is downloaded here; save its config.json and "
+            f"give hf:./config.json, or a model type such as hf:llama"
+        )
+    return default_config(place), None
+
+
+def _fitting(make: Callable[..., "HuggingFaceFactory"]) -> "HuggingFaceFactory":
+    """The factory at the first widths at which its sizes are whole numbers, if there are any."""
+    refused = False
+    for base in sorted(range(32, 1025, 32), key=lambda base: (base < 128, base)):
+        widths = (base, 2 * base, 4 * base)
+        try:
+            factory = make(widths=widths)
+            for width in widths:
+                factory.config(width)
+        except TargetError:
+            refused = True
+            continue
+        if refused:
+            shown = ", ".join(map(str, widths))
+            factory.assumptions.append(f"traced at {shown}, the first widths from 128 on that fit {factory.__name__}")
+        return factory
+    return make(widths=(128, 256, 512))
 
 
 class HuggingFaceFactory:
-    """Builds the model at any width.  ``assumptions`` says where it departs from the default config's ratios."""
+    """Builds the model at any width.  ``assumptions`` says where it departs from the default config's ratios; ``base``
+    is the width of a config that was read from a file.
+    """
 
     def __init__(
-        self, model_type: str, config: Any, overrides: dict[str, Any], scale: str, widths: tuple[int, ...]
+        self,
+        model_type: str,
+        config: Any,
+        overrides: dict[str, Any],
+        scale: str,
+        widths: tuple[int, ...],
+        written: Optional[dict[str, Any]] = None,
     ) -> None:
         self.model_type = model_type
         self.scale = scale
@@ -57,8 +104,13 @@ class HuggingFaceFactory:
         self.__name__ = f"hf:{model_type}"
         self._config_class = type(config)
         own, nested = _split_overrides(config, overrides, model_type)
-        self._family = Family(config, own, nested, scale, widths, self.__name__)
+        self._family = Family(config, own, nested, scale, widths, self.__name__, written=written)
+        self.base = None if written is None else hidden_size(config)
         self.assumptions.extend(self._family.assumptions())
+
+    def growth(self) -> list[tuple[str, str, str]]:
+        """Each field of the config that holds whole numbers, what it is there, and what it is at width ``n``."""
+        return self._family.growth()
 
     def config(self, width: int) -> Any:
         """The config at ``width``; TargetError where a size is no whole number there or the config refuses it."""
@@ -96,6 +148,8 @@ def _literal(value: Any) -> Any:
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):
+        if (found := formula(value)) is not None:
+            return found
         return {"true": True, "false": False, "none": None, "null": None}.get(value.lower(), value)
 
 

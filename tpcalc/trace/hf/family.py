@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Optional
 
 from tpcalc.errors import TargetError
-from tpcalc.trace.hf.fields import PROPORTIONAL, dropped, first, hidden_field, mapped, settable, sizes, sub_configs
+from tpcalc.trace.hf.fields import (
+    HEAD_COUNTS,
+    HEAD_DIMS,
+    PROPORTIONAL,
+    dropped,
+    first,
+    hidden_field,
+    mapped,
+    settable,
+    sizes,
+    sub_configs,
+)
+from tpcalc.trace.hf.formula import Formula
 from tpcalc.trace.hf.heads import Heads
 
-__all__ = ["Family"]
+__all__ = ["Family", "hidden_size"]
+
+_HEADS = frozenset((*HEAD_COUNTS, *HEAD_DIMS))
 
 
 class Family:
     """How the fields of one config, and of those nested in it, follow the width of the outermost one.
 
-    ``unit`` is this config's own hidden size over the width, as in the default config.
+    ``unit`` is this config's own hidden size over the width, as in the default config.  Values in ``own`` and
+    ``nested`` are numbers or :class:`~tpcalc.trace.hf.formula.Formula`; ``written`` is what a file says of the config,
+    whose other fields are kept then.
     """
 
     def __init__(
@@ -28,19 +45,21 @@ class Family:
         widths: tuple[int, ...],
         name: str,
         reference: Optional[int] = None,
+        written: Optional[Mapping[str, Any]] = None,
     ) -> None:
         self.name = name
         self.own = own
+        self.written = written or {}
         self._notes: list[str] = []
         subs = sub_configs(config)
         hidden = hidden_field(config)
-        size = _hidden_size(config)
+        size = hidden_size(config)
         if hidden in own:
             raise TargetError(f"{hidden} is the width of {name} and can't be set; give it with --widths")
         nested_in = reference is not None
         if reference is None:  # that of the text model first
             order = sorted(subs, key=lambda key: (key not in ("text_config", "decoder"), key))
-            reference = next((found for found in (size, *(_hidden_size(subs[key]) for key in order)) if found), None)
+            reference = next((found for found in (size, *(hidden_size(subs[key]) for key in order)) if found), None)
         if reference is None:
             raise TargetError(f"{name} has no hidden size to scale; write a factory that builds it")
         self.ratios: dict[str, Any] = {}
@@ -55,7 +74,16 @@ class Family:
         self.subs = {
             key: (
                 sub,
-                Family(sub, nested[key], {k: {} for k in sub_configs(sub)}, scale, widths, f"{name} {key}", reference),
+                Family(
+                    sub,
+                    nested[key],
+                    {k: {} for k in sub_configs(sub)},
+                    scale,
+                    widths,
+                    f"{name} {key}",
+                    reference,
+                    self.written.get(key),
+                ),
             )
             for key, sub in subs.items()
         }
@@ -65,13 +93,23 @@ class Family:
 
     def fields(self, width: int) -> dict[str, Any]:
         """Constructor arguments at ``width``."""
-        fields = dict(self.fixed)
+        fields = {**self.written, **self.fixed}
         for field, ratio in self.ratios.items():
             fields[field] = self._at(field, ratio, width)
-        fields.update(self.own)
+        for field, value in self.own.items():
+            fields[field] = value.at(width, field) if isinstance(value, Formula) else value
         for key, (sub, family) in self.subs.items():
             fields[key] = {**_non_defaults(sub), **family.fields(width)}
         return fields
+
+    def growth(self, owner: str = "") -> list[tuple[str, str, str]]:
+        """Each field that holds whole numbers: its name, what it is in the config, and what it is at width ``n``."""
+        rows = []
+        for field, value in self._sizes.items():
+            follows: Any = self.own.get(field, self.ratios.get(field, self.fixed.get(field, value)))
+            text = _in_n(follows) if field in self.ratios and field not in self.own else str(follows)
+            rows.append((owner + field, str(value), text))
+        return rows + [row for key, (_, family) in self.subs.items() for row in family.growth(f"{owner}{key}.")]
 
     def _at(self, field: str, ratio: Any, width: int) -> Any:
         if isinstance(ratio, list):
@@ -85,7 +123,13 @@ class Family:
         return int(value)
 
     def _scale_sizes(self, config: Any, hidden: Optional[str], reference: Fraction, widths: tuple[int, ...]) -> None:
-        for field, value in sizes(config).items():
+        self._sizes = sizes(config, self.written)
+        for field, value in self._sizes.items():
+            if field in self.own and field in PROPORTIONAL and not isinstance(self.own[field], Formula):
+                self._notes.append(
+                    f"{field} of {self.name} is {self.own[field]} at every width and counts as finite; write --set "
+                    f"{field}={_in_n(mapped(value, lambda item: item / reference))} for one that grows"
+                )
             if field in self.own or not (field == hidden or field in PROPORTIONAL):
                 continue
             exact = mapped(value, lambda item: item / reference)
@@ -114,16 +158,27 @@ class Family:
         return unit
 
     def _scale_heads(self, config: Any, size: int, unit: Fraction, scale: str, widths: tuple[int, ...]) -> None:
-        heads = Heads(config, size, self.own)
+        numbers = {field: value for field, value in self.own.items() if not isinstance(value, Formula)}
+        follow = {f: value for f, value in self.own.items() if isinstance(value, Formula) and f in _HEADS}
+        for field, value in follow.items():
+            if value.ratio is None:
+                raise TargetError(f"{field}={value} is no multiple of n, as heads must be; write {field}=n/64, say")
+        ratios = {field: value.ratio / unit for field, value in follow.items() if value.ratio is not None}
+        heads = Heads(config, size, numbers, ratios, self.written)
         if not heads.main:
             return
+        if scale == "heads" and heads.main in numbers:
+            self._notes.append(
+                f"{heads.main} of {self.name} is {numbers[heads.main]} at every width: the size of a head grows, and "
+                f"not their number; write --set {heads.main}=n/64 for heads of one size"
+            )
         choice = heads.choose(scale, [unit * width for width in widths])
         if choice is None:
             counts = ", ".join(f"{field}={self.own.get(field, value)}" for field, value in heads.counts.items())
             candidates = range(-(-min(widths) // 32) * 32, 8193, 32)
             step = next((w for w in candidates if heads.choose(scale, [unit * w * k for k in (1, 2, 4)])), None)
             fitting = f"use widths such as {step},{2 * step},{4 * step}" if step else "use other widths"
-            remedy = f"{fitting}, or fix a count: --set {list(heads.counts)[-1]}=2"
+            remedy = f"{fitting}, or give a count that fits: --set {list(heads.counts)[-1]}=n/{min(widths) // 2}"
             raise TargetError(
                 f"the heads of {self.name} ({counts}, head dimension {heads.dimension}) don't fit the widths "
                 f"{', '.join(map(str, widths))}; {remedy}"
@@ -137,7 +192,16 @@ class Family:
             self._notes.append(f"{choice.note} in {self.name}, for two or more whole heads at widths {at}")
 
 
-def _hidden_size(config: Any) -> Optional[int]:
+def _in_n(ratio: Any) -> str:
+    """``11/4*n``, ``n/64``; of a list each."""
+    if isinstance(ratio, list):
+        return f"[{', '.join(map(_in_n, ratio))}]"
+    times = "n" if ratio.numerator == 1 else f"{ratio.numerator}*n"
+    return times if ratio.denominator == 1 else f"{times}/{ratio.denominator}"
+
+
+def hidden_size(config: Any) -> Optional[int]:
+    """The hidden size that a config says, of several stages the first."""
     field = hidden_field(config)
     return None if field is None else first(getattr(config, field))
 

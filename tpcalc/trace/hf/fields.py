@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Optional
 
 __all__ = [
@@ -59,9 +59,15 @@ def settable(config: Any) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY or p.kind is p.POSITIONAL_OR_KEYWORD}
 
 
-def sizes(config: Any) -> dict[str, Any]:
-    """Fields that hold whole numbers, or lists of them, and do so by default."""
-    fields = {name: getattr(config, name, None) for name, own in settable(config).items() if own not in (None, "auto")}
+def sizes(config: Any, written: Collection[str] = ()) -> dict[str, Any]:
+    """Fields that hold whole numbers, or lists of them, and do so by default or were ``written`` into a file.
+
+    Others are None, and what the config puts there follows from other fields.
+    """
+    defaults = settable(config).items()
+    fields = {
+        name: getattr(config, name, None) for name, own in defaults if own not in (None, "auto") or name in written
+    }
     return {name: value for name, value in fields.items() if _whole(value)}
 
 

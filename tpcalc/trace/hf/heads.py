@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Optional
@@ -40,11 +40,20 @@ class Choice:
 class Heads:
     """The head counts and dimensions of one config, and how they can follow its hidden size.
 
-    Fields in ``own`` were set by the user: they are left alone, and the others must fit them.
+    Fields in ``own`` were set by the user: they are left alone, and the others must fit them.  Those in ``follow`` the
+    user lets follow the hidden size, at these ratios.  ``written``: fields that a file gives.
     """
 
-    def __init__(self, config: Any, size: int, own: dict[str, Any]) -> None:
-        known = sizes(config)
+    def __init__(
+        self,
+        config: Any,
+        size: int,
+        own: dict[str, Any],
+        follow: Optional[dict[str, Fraction]] = None,
+        written: Collection[str] = (),
+    ) -> None:
+        known = sizes(config, written)
+        self.follow = follow or {}
         main = own_name(config, "num_attention_heads")
         self.size = size
         self.own = own
@@ -66,6 +75,14 @@ class Heads:
         """The first choice that is whole at all hidden ``sizes``."""
         if self.main in self.own:
             return self._growing_dims(sizes, Fraction(first(self.own[self.main])))
+        inner = self.count * self.dimension / self.size
+        if (dim := next((field for field in HEAD_DIMS if field in self.follow), None)) is not None:
+            return self._growing_dims(sizes, inner / self.follow[dim])
+        if self.main in self.follow:
+            own = self.follow[self.main]
+            dimension = Fraction(self.given_dim) if self.given_dim else inner / own
+            counts, dims = self._counts(own), self._dims(dimension)
+            return Choice(counts, dims) if self._fits(counts, dims, sizes) else None
         tries = self._with_heads(sizes) if scale == "heads" or self.given_dim else self._with_dims(sizes)
         return next(tries, None)
 
@@ -78,9 +95,10 @@ class Heads:
         return self._in_ratio(self.dims, main / self.dimension)
 
     def _in_ratio(self, fields: dict[str, Any], ratio: Fraction) -> dict[str, Any]:
-        return {
+        scaled = {
             name: mapped(value, lambda item: item * ratio) for name, value in fields.items() if name not in self.own
         }
+        return {**scaled, **{name: ratio for name, ratio in self.follow.items() if name in fields}}
 
     def _inner_ratios(self) -> list[tuple[Fraction, str]]:
         """heads x head dimension over hidden size: the config's own, else 1."""

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tpcalc.errors import TargetError
+from tpcalc.trace.hf.fields import own_name, sub_configs
 
-__all__ = ["default_config", "one_line", "quiet", "transformers"]
+__all__ = ["default_config", "one_line", "quiet", "transformers", "written_config"]
+
+#: Fields of a file that say how a model was stored or is run.
+_STORED = frozenset(
+    "model_type architectures transformers_version torch_dtype dtype _name_or_path quantization_config auto_map "
+    "use_cache output_attentions output_hidden_states return_dict".split()
+)
 
 
 def transformers() -> Any:
@@ -82,6 +91,38 @@ def default_config(model_type: str) -> Any:
         raise TargetError(
             f"the config of hf:{model_type} has no defaults ({one_line(error)}); write a factory that builds it"
         ) from error
+
+
+def written_config(place: str) -> tuple[Any, dict[str, Any]]:
+    """The config in a file, or in ``config.json`` of a folder, and what the file says under the config's own names.
+
+    How it was stored, quantised or served says nothing of how it trains, and is left out.  Raises TargetError.
+    """
+    path = Path(place).expanduser()
+    path = path / "config.json" if path.is_dir() else path
+    remedy = "give a folder or a file that a Hugging Face model was saved to, such as hf:./config.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TargetError(f"{path} can't be read ({error.strerror}); {remedy}") from None
+    except ValueError as error:
+        raise TargetError(f"{path} is no JSON ({error}); {remedy}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):
+        raise TargetError(f"{path} has no model_type; {remedy}")
+    kind = type(default_config(data["model_type"]))
+    try:
+        with quiet():
+            config = kind.from_dict(dict(data))
+    except Exception as error:
+        raise TargetError(f"transformers refuses {path} ({one_line(error)}); {remedy}") from error
+    return config, _kept(config, data)
+
+
+def _kept(config: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """What is said of the model itself; of nested configs likewise."""
+    subs = sub_configs(config)
+    kept = {own_name(config, key): value for key, value in data.items() if key not in _STORED and key not in subs}
+    return {**kept, **{key: _kept(sub, data[key]) for key, sub in subs.items() if isinstance(data.get(key), dict)}}
 
 
 def one_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from types import FrameType
 from typing import Any, NamedTuple, Optional
 
 from tpcalc.errors import TraceError
@@ -101,6 +102,7 @@ class Drawn(float):
         raise decides(SourceLines().current(sys._getframe(1)) or "the model")
 
 
+_MODEL_RUNS_IN = "tpcalc.trace.record.run"
 _UNNAMED = "__main__"
 """In place of the file of what was typed in."""
 _NUMPY = ("rand", "random", "random_sample", "ranf", "sample", "uniform")
@@ -150,7 +152,7 @@ class Generators:
 
     def _noted(self, draw: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*args: Any) -> Any:
-            self.drew = True
+            self.drew |= not _importing()
             return draw(*args)
 
         return noted
@@ -186,6 +188,16 @@ def _marked(draw: Callable[..., Any], bounded: bool) -> Callable[..., Any]:
         return Drawn(value, ANY if bounded and kwargs else Range(min(ends), max(ends)))
 
     return marked
+
+
+def _importing() -> bool:
+    """Whether a module draws as it is imported (sympy, which torch imports at need, does): no model decides by that."""
+    frame: Optional[FrameType] = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") != _MODEL_RUNS_IN:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _by_themselves() -> bool:

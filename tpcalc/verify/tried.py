@@ -1,0 +1,236 @@
+"""Fixes are tried before they are given: with all of them applied, the same checks find nothing more.
+
+Where they do, some of them may be enough.  Else what is found then is mended in turn, until nothing is left; and where
+that does not end, each weight is brought to what the maximal parametrization gives it.  Of all changes those stay that
+are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Optional
+
+from tpcalc.algebra.order import ZERO, Order, order
+from tpcalc.errors import DeriveError
+from tpcalc.program.names import starred
+from tpcalc.verify import words
+from tpcalc.verify.case import Case
+from tpcalc.verify.effective import FIELDS
+from tpcalc.verify.findings import (
+    DECAY,
+    EPS,
+    ERROR,
+    EXPLODES,
+    INIT_STD,
+    MULTIPLIER,
+    NOT_MAXIMAL,
+    RATE,
+    SEVERITY,
+    WEIGHT_DECAY,
+    Fix,
+)
+from tpcalc.verify.grouping import Item
+from tpcalc.verify.words import say
+
+#: Times that what the last fixes leave is mended in turn.
+ROUNDS = 5
+#: Kinds of changes of which each is left out for a try; more are given as they are.
+KINDS = 16
+
+Checks = Callable[[Case], list[Item]]
+#: What is changed -> by which fix.
+Changes = dict[tuple[str, str, tuple[int, ...]], Fix]
+
+
+def tried(case: Case, checks: Checks) -> tuple[list[Item], bool]:
+    """What ``checks`` find, with fixes that work, and whether they do."""
+    items = checks(case)
+    if not any(map(_matters, items)):
+        return items, True
+    met, changes = list(items), _added({}, items)
+    left = _left(case, checks, changes)
+    if left == []:
+        return _drifting(case, checks, items, changes), True
+    for found in (_fewer, _more, _maximal):
+        changes = found(case, checks, met, left)
+        if changes and _left(case, checks, changes) == []:
+            changes = _needed(case, checks, changes)
+            return _drifting(case, checks, _told(case, items, met, changes), changes), True
+    return items, False
+
+
+def _fewer(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+    """Some of the fixes: what is too small may be so through something else."""
+    drifts, kinds = _drifts(met), _kinds(case, _added({}, filter(_matters, met)))
+    if 1 < len(kinds) <= KINDS // 2:
+        for size in (1, len(kinds) - 1):
+            for some in combinations(kinds, size):
+                changes = {fix.key: fix for kind in some for fix in kind} | drifts
+                if _left(case, checks, changes) == []:
+                    return changes
+    return {}
+
+
+def _more(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+    """What is left is mended in turn; it is added to ``met``."""
+    changes = _added({}, met)
+    for _ in range(ROUNDS):
+        if not left:
+            break
+        met += left
+        changes = _added(changes, left)
+        left = _left(case, checks, changes)
+    return changes
+
+
+def _matters(item: Item) -> bool:
+    """Drifts of decay and epsilon change nothing that other checks see."""
+    return (item.severity or SEVERITY[item.kind]) == ERROR or item.kind == NOT_MAXIMAL
+
+
+def _left(case: Case, checks: Checks, changes: Changes) -> Optional[list[Item]]:
+    """What is found under ``changes``; None where that can't be mended."""
+    try:
+        after = case.with_(changes.values())
+    except DeriveError:
+        return None
+    left = [item for item in checks(after) if _matters(item)]
+    unexplained = not after.causes and not after.regime.stable
+    return None if unexplained or any(not item.fixes for item in left) else left
+
+
+def _added(changes: Changes, items: Iterable[Item]) -> Changes:
+    """``changes``, and on top of them the fixes of ``items``."""
+    result = dict(changes)
+    for fix in dict.fromkeys(fix for item in items for fix in item.fixes):
+        known = result.get(fix.key)
+        if known is not None and fix.by is not None:
+            by, to = (None if at is None else order(at) + order(fix.by) for at in (known.by, known.to))
+            fix = replace(known, by=by, to=to)
+        result[fix.key] = fix
+    return {key: fix for key, fix in result.items() if fix.by is None or order(fix.by) != ZERO}
+
+
+def _maximal(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+    """All weights as in the maximal parametrization."""
+    fixes = []
+    for leaf in case.lowered.leaves:
+        own, need, block = case.given[leaf.name], case.need(leaf), case.part(leaf)
+        if need is not None and own.b is not None:
+            fixes.append(Fix(block or leaf.weight.name, INIT_STD, own.b - need.A))
+    for weight in case.program.weights:
+        c, leaves = case.given[weight.name].c, case.lowered.leaves_of[weight.name]
+        rates = [rate for leaf in leaves if (rate := case.maximal_c(leaf)) is not None]
+        if c is not None and rates:
+            fixes.append(Fix(weight.name, RATE, c - max(rates)))
+    return {fix.key: fix for fix in fixes if fix.by != ZERO} | _drifts(met)
+
+
+def _drifts(items: Iterable[Item]) -> Changes:
+    return _added({}, (item for item in items if not _matters(item)))
+
+
+def _kinds(case: Case, changes: Changes) -> list[list[Fix]]:
+    """Those of weights of one role, or of repeated blocks, stand and fall together."""
+    roles = {leaf.name: case.group(leaf.weight) for leaf in case.lowered.leaves}
+    roles |= {weight.name: case.group(weight) for weight in case.program.weights}
+    kinds: dict[tuple[object, ...], list[Fix]] = {}
+    for fix in changes.values():
+        what = roles.get(fix.target, starred(fix.target))
+        kinds.setdefault((what, fix.quantity, fix.by, fix.to), []).append(fix)
+    return list(kinds.values())
+
+
+def _needed(case: Case, checks: Checks, changes: Changes) -> Changes:
+    """Those of ``changes`` without which something is found."""
+    kinds = _kinds(case, changes)
+    if len(kinds) <= KINDS:
+        for kind in reversed(kinds):
+            fewer = {key: fix for key, fix in changes.items() if fix not in kind}
+            if _left(case, checks, fewer) == []:
+                changes = fewer
+    return changes
+
+
+def _drifting(case: Case, checks: Checks, items: Sequence[Item], changes: Changes) -> list[Item]:
+    """``items``, whose fixes take along the decay and the epsilon that do not fit what comes of them.
+
+    Decay of a weight whose rate changes is no finding of its own.
+    """
+    rated = {fix.target for fix in changes.values() if fix.quantity == RATE}
+    items = [item for item in items if item.kind != DECAY or item.weight not in rated]
+    changes = {key: fix for key, fix in changes.items() if fix.quantity != WEIGHT_DECAY or fix.target not in rated}
+    drifts = [item for item in checks(case.with_(changes.values())) if item.kind in (DECAY, EPS)]
+    along: dict[str, list[Fix]] = {}
+    for fix in (fix for item in drifts for fix in item.fixes):
+        along.setdefault(fix.target, []).append(fix)
+    result = list(items)
+    # with the rate of a weight, where that changes
+    for place, item in sorted(enumerate(items), key=lambda each: all(fix.quantity != RATE for fix in each[1].fixes)):
+        more = [fix for name in item.weights for fix in along.pop(name, ())] if _matters(item) else []
+        text = "".join(say(words.ALONG, quantity=fix.quantity, by=order(fix.by)) for fix in more if fix.by is not None)
+        result[place] = replace(item, fix=item.fix + text, fixes=(*item.fixes, *more))
+    return result
+
+
+# -- in words ----------------------------------------------------------------------------------------
+
+
+def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Changes) -> list[Item]:
+    """The items that ``changes`` are the fixes of: those first found, those ``met`` on the way, and new ones."""
+    told, open_ = [], dict(changes)
+    for item in dict.fromkeys(met):
+        fixes = tuple(open_.pop(fix.key) for fix in dict.fromkeys(item.fixes) if _same(fix, open_.get(fix.key)))
+        first = item in items
+        if fixes and not (first and fixes == item.fixes):
+            told.append(_rewritten(case, item if first else replace(item, text=say(words.THEN, text=item.text)), fixes))
+        elif fixes or (first and not _matters(item)):
+            told.append(item)
+    for fix in (fix for fix in open_.values() if fix.quantity in (INIT_STD, RATE)):
+        kind = EXPLODES if fix.by is not None and order(fix.by) < ZERO else NOT_MAXIMAL
+        leaf = next(leaf for leaf in case.lowered.leaves if fix.target in (leaf.name, leaf.weight.name))
+        block = "" if fix.target == leaf.weight.name else fix.target
+        where, also = case.where(leaf), (case.group(leaf.weight),)
+        item = Item(kind, fix.quantity, None, None, None, where, words.BESIDE, "", (leaf.weight.name,), also, block)
+        told.append(_rewritten(case, item, (fix,)))
+    return told
+
+
+def _same(fix: Fix, change: Optional[Fix]) -> bool:
+    """Whether a change goes the way of a fix."""
+    if change is None or fix.by is None or change.by is None:
+        return change is not None
+    return (order(fix.by) < ZERO) == (order(change.by) < ZERO)
+
+
+def _rewritten(case: Case, item: Item, fixes: tuple[Fix, ...]) -> Item:
+    """An item whose fixes are others than it came with."""
+    first = fixes[0]
+    found, needed = _exponents(case, item, first)
+    texts = []
+    for fix in fixes:
+        if fix.by is None:
+            texts.append(item.fix)
+        elif fix.quantity != MULTIPLIER:
+            texts.append(say(words.MULTIPLY, quantity=fix.quantity, by=order(fix.by)))
+        else:
+            texts.append(say(words.TIED if item.weights else words.IN_FORWARD, by=order(fix.by)))
+    quantity, text = first.quantity, " and ".join(dict.fromkeys(texts))
+    return replace(item, quantity=quantity, found=found, needed=needed, fix=text, fixes=fixes)
+
+
+def _exponents(case: Case, item: Item, fix: Fix) -> tuple[Optional[Order], Optional[Order]]:
+    """What ``fix`` changes as the setup has it, and as it needs it."""
+    if fix.by is None:
+        return item.found, item.needed
+    found = item.found if fix.quantity == item.quantity else ZERO
+    if fix.quantity in FIELDS and fix.target in case.given:
+        name, sign = FIELDS[fix.quantity]
+        exponent = getattr(case.given[fix.target], name)
+        found = None if exponent is None else sign * exponent
+    return found, None if found is None else found + order(fix.by)
+
+
+__all__ = ["tried"]
