@@ -170,6 +170,7 @@ class Report(Shown):
         """``FAIL, unstable: some values grow without bound with the width; 2 errors, 1 warning``."""
         verdict = "FAIL" if not self.ok else "ok with warnings" if self.findings else "ok"
         drift = f" (features move by n^-{self.r})" if self.regime == "kernel" and self.r is not None else ""
+        drift += ", at the peak of its schedule" if any(f.kind == SCHEDULE for f in self.findings) else ""
         counts = (
             f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
             for found, word in ((self.errors, "error"), (self.warnings, "warning"))
