@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
 import pytest
+import torch
 
+from tests.support import models, verify_setups
 from tests.support import verify_fixes as setups
-from tests.support import verify_setups
 from tests.support.verify_reports import WIDTHS, report_of
+from tpcalc.algebra.order import ZERO, order
+from tpcalc.calculus.weights import is_random
+from tpcalc.derive.rates import moments, safe_rate
+from tpcalc.optimizers import ADAM
 from tpcalc.verify.case import Case
+from tpcalc.verify.effective import Effective
 from tpcalc.verify.findings import DECAY, EPS, Finding, Report
-from tpcalc.verify.gather import gather
+from tpcalc.verify.gather import Gathered, gather
+from tpcalc.verify.report import findings_of
 from tpcalc.verify.report import report_of as report_on
 
 
@@ -77,8 +85,6 @@ def test_decay_goes_along_with_a_rate_that_it_fits():
 
 
 def test_a_parameter_in_no_group_gets_the_rate_under_the_usual_law():
-    import torch
-
     def setup(width):
         model = verify_setups.MLP(width)
         verify_setups.mup_init(model)
@@ -91,3 +97,44 @@ def test_a_parameter_in_no_group_gets_the_rate_under_the_usual_law():
     (fix,) = finding.fixes
     assert (finding.kind, fix.target, fix.quantity, fix.by, fix.to) == ("unmatched", "hidden1.weight", "lr", None, -1)
     assert matter(report_on(case.with_([fix]), "after")) == []
+
+
+# -- any one mistake in any model ------------------------------------------------------------------------------------
+
+MISTAKES = ("c", 1), ("c", -1), ("c", Fraction(1, 2)), ("b", Fraction(-1, 2)), ("bc", Fraction(1, 2)), ("bc", -1)
+QUICK = ("mlp", "bottleneck", "gated", "lora", "weight_normalised", "stacked_experts", "unit_vectors", "shared_layer")
+QUICK += ("rms_norms", "group_norms", "gemma", "t5_tied", "qk_norm_with_gain", "cosine_attention", "depthwise")
+
+
+def maximal(solution, **changed: Effective) -> Case:
+    """A case with the exponents of the maximal parametrization under Adam, but for those that are ``changed``."""
+    given = {}
+    for weight in solution.lowered.program.weights:
+        leaves = solution.lowered.leaves_of[weight.name]
+        needs = [(leaf, solution.needs[leaf.name]) for leaf in leaves if leaf.name in solution.needs]
+        c = safe_rate(ADAM, moments(solution, solution.facts, needs)) if needs and weight.trainable else None
+        whole = Effective(ZERO, c, None, None, None if c is None else ADAM, "Adam", is_random(weight))
+        given |= {leaf.name: replace(whole, b=need.A) for leaf, need in needs}
+        given[weight.name] = replace(whole, b=min((need.A for _, need in needs), default=ZERO))
+        given |= {leaf.name: given[weight.name] for leaf in leaves if leaf.name not in given}
+    return Case.under(Gathered(solution.lowered.program, {}, ""), solution, given | changed)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_any_one_mistake_is_mended(name):
+    solution = models.solution(models.MODELS[name])
+    right = maximal(solution)
+    assert findings_of(right) == ()
+    weights = [weight.name for weight in solution.lowered.program.weights if right.given[weight.name].c is not None]
+    for index, (fields, by) in enumerate(MISTAKES):
+        weight = weights[index * len(weights) // len(MISTAKES)]
+        names = {weight, *(leaf.name for leaf in solution.lowered.leaves_of[weight])}
+        own = {}
+        for each in names:
+            before = right.given[each]
+            own[each] = replace(before, **{field: getattr(before, field) + order(by) for field in fields})
+        wrong = maximal(solution, **own)
+        findings = findings_of(wrong)
+        after = wrong.with_(fix for finding in findings for fix in finding.fixes)
+        assert after.regime.stable and findings_of(after) == (), (weight, fields, by, findings)
+        assert findings or wrong.regime.name == "maximal", (weight, fields, by)

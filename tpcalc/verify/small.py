@@ -128,9 +128,10 @@ def outsized(case: Case) -> list[Item]:
         if own.c is None or need is None or C is None or use is None or need.C < C:
             continue
         effect = own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value)
-        if effect >= ZERO or case.mended[use.out].init <= max_order(case.maximal[use.out].init, ZERO):
-            continue
         large = own.b is not None and own.b < need.A
+        larger = case.mended[use.out].init > max_order(case.maximal[use.out].init, ZERO)
+        if effect >= ZERO or not (large or larger):
+            continue
         value, size, name = case.value(use.out), case.mended[use.out].init, leaf.weight.name
         text = say(words.OUTSIZED, value=value, by=effect, size=size)
         quantity, at, by, block = RATE, own.c, -effect, ""

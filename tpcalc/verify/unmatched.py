@@ -65,7 +65,7 @@ def _are_twins(case: Case, x: Weight, y: Weight) -> bool:
 def _empty_groups(case: Case) -> dict[str, Order]:
     """Groups that hold no parameter at any width -> the order of their learning rate."""
     tables = {width: dict(live.empty) for width, live in case.gathered.live.items()}
-    shared = [place for place in next(iter(tables.values())) if all(place in table for table in tables.values())]
+    shared = [place for place in next(iter(tables.values()), {}) if all(place in table for table in tables.values())]
     rates = {place: tuple((width, table[place]) for width, table in tables.items()) for place in shared}
     return {place: fit_scalar(samples, f"the learning rate of {place}").order for place, samples in rates.items()}
 
