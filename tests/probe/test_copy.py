@@ -140,7 +140,7 @@ def test_an_optimizer_that_waits_for_others_is_alone():
             lambda p, g, s, group: g.abs().mean() ** 0.3 * g.sign(),
             r"gradient changes, goes with no simple power \(0.300",
         ),
-        (lambda p, g, s, group: g * (1 if len(p) < 20 else 30), "width changes"),
+        (lambda p, g, s, group: g * len(p) ** 0.37, "width changes"),
         (lambda p, g, s, group: missing, "its step fails on a small tensor"),  # noqa: F821
     ],
 )

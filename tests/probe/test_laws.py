@@ -72,6 +72,13 @@ def test_what_looks_at_a_model_is_refused(name):
         read(live(name), KINDS["hidden"])
 
 
+@pytest.mark.parametrize("lengths", [(), (1,), (2,), (3,), (4,), (10,), (1, 1), (2, 1), (1, 3), (2, 2), (2, 2, 1)])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb"])
+def test_shapes_that_do_not_grow(name, lengths):
+    kind = Kind((ONE,) * len(lengths), lengths)
+    assert differs(LAWS[name], read(live(name), kind), kind.growths, decay=True) == ""
+
+
 def test_radam_starts_as_sgd():
     seen = read(live("radamw"), KINDS["vector"])
     assert seen.update.gradient == 0 and seen.first is not None and seen.first.gradient == 1

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.probe.bench import Bench, Setting
@@ -24,6 +24,8 @@ LOOSE = 0.13
 LATE = 32
 #: How much larger the gradient of another weight is that fixes what all have in common.
 COMPANY = 64.0
+#: Entries of gradients and weights that are large.
+LARGE = 4.0
 #: Factor between two runs that differ in one number.
 STEP = 4.0
 #: Decays at and above every gradient, and epsilons below and above.
@@ -70,7 +72,7 @@ class Measured:
     ``update``: aligned entries of one unit-lr update.  ``zero``: those of a weight of zeros; None: it is never moved,
     or made no number.  ``decay`` None: there is none.  ``eps`` None: there is none, or it does not matter.  ``first``:
     other powers of the first steps.  ``strength``: the update itself, at the smallest size.  ``shared``: a factor is
-    common to all weights.
+    common to all weights.  ``beyond``: what becomes of it under large gradients or weights, where that is another law.
     """
 
     update: Powers
@@ -81,6 +83,7 @@ class Measured:
     first: Optional[Powers]
     strength: float
     shared: bool
+    beyond: str
     runs: int
 
 
@@ -115,8 +118,7 @@ class _Prober:
 
         def slope(there: Setting, by: float, name: str, near: float = NEAR) -> Order:
             value = of(there)
-            found = math.log(value / here) / math.log(by) if value > 0 and here > 0 else math.nan
-            return snapped(found, near, f"{what}, as {name} changes,")
+            return snapped(_slope(here, value, by), near, f"{what}, as {name} changes,")
 
         gradient = slope(start._replace(gradient=start.gradient / STEP), 1 / STEP, "the gradient")
         size = ZERO
@@ -132,16 +134,44 @@ class _Prober:
         if len(steps) == 1:
             return ZERO
         values = [here, *(of(start._replace(times=times)) for times in steps[1:])]
-
-        found = [
-            math.log(y / x) / math.log(steps[1]) if x > 0 and y > 0 else math.nan for x, y in zip(values, values[1:])
-        ]
-        text = f"{what}, as the width changes,"
-        powers = {snapped(slope, LOOSE if self.bench.generic else ROUGH, text) for slope in found}
+        found = [_slope(x, y, steps[1]) for x, y in zip(values, values[1:])]
+        text, near = f"{what}, as the width changes,", LOOSE if self.bench.generic else ROUGH
+        if len(found) > 1 and abs(found[0] - found[1]) > 2 * near:  # it may have passed a threshold
+            found = [found[1], _slope(values[-1], of(start._replace(times=steps[1] * steps[-1])), steps[1])]
+        powers = {snapped(slope, near, text) for slope in found}
         if len(powers) > 1:
             seen = " and ".join(f"{slope:.2f}" for slope in found)
             raise Unprobable(f"{text} goes with no one power ({seen} were measured)")
         return powers.pop()
+
+    def steady(self, update: Powers) -> None:
+        """Raises Unprobable where the powers are others between smaller gradients or weights."""
+        start = Setting()
+        for name, power in (("gradient", update.gradient), ("size", update.size)):
+            here = start._replace(**{name: getattr(start, name) / STEP})
+            there = start._replace(**{name: getattr(start, name) / STEP**2})
+            slope = _slope(self.update(there), self.update(here), STEP)
+            if not abs(slope - float(power)) <= NEAR:
+                what = "gradient" if name == "gradient" else "weight"
+                raise Unprobable(f"its update goes with no one power of the {what} ({power}, then {slope:.2f})")
+
+    def beyond(self, update: Powers) -> str:
+        """What becomes of it under gradients and weights that are large, where it clamps or clips them."""
+        found, start = [], Setting()
+        for name, power in (("gradient", update.gradient), ("size", update.size)):
+            grown: list[dict[str, Any]] = [{name: LARGE}, {name: LARGE * STEP}]
+            here, there = (start._replace(**entry) for entry in grown)
+            slope, what = (
+                _slope(self.update(here), self.update(there), STEP),
+                "gradient" if name[0] == "g" else "weight",
+            )
+            if math.isfinite(slope) and abs(slope - float(power)) > ROUGH:
+                found.append(f"of a {what} with entries above {LARGE:g} it goes as {what}^{slope:.2g}")
+        return " and ".join(found)
+
+
+def _slope(here: float, there: float, by: float) -> float:
+    return math.log(there / here) / math.log(by) if here > 0 and there > 0 else math.nan
 
 
 def measure(bench: Bench, decay: bool = True) -> Measured:
@@ -171,13 +201,15 @@ def _measured(bench: Bench, decay: bool) -> Measured:
         first, bench = _settle(prober), prober.bench
     start = Setting()
     if bench.group.get("lr") is not None:
-        slope = math.log(prober.update(start._replace(lr=start.lr / STEP)) / prober.update(start)) / -math.log(STEP)
-        if abs(slope) > NEAR:
+        slope = _slope(prober.update(start._replace(lr=start.lr / STEP)), prober.update(start), STEP)
+        if not abs(slope) <= NEAR:
             raise Unprobable(
                 f"its update is not proportional to lr of its group (it goes as lr^{slope + 1:.2f}): its rate stands "
                 f"elsewhere"
             )
     update = prober.powers(prober.update, start, "its update")
+    prober.steady(update)
+    beyond = prober.beyond(update)
     eps, key = _eps(prober, update)
     if eps is not None and eps.below:  # an epsilon that sets the size: u is meant where it stands in its place
         update = Powers(
@@ -186,7 +218,7 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     zero = _zero(prober, update, eps)
     wanted = bench.decay_key is not None and (decay or bench.decays)
     found = _decay(prober) if wanted else None
-    return Measured(update, zero, found, eps, key, first, prober.update(start), shared, bench.runs)
+    return Measured(update, zero, found, eps, key, first, prober.update(start), shared, beyond, bench.runs)
 
 
 def _shared(prober: _Prober) -> bool:
@@ -271,8 +303,7 @@ def _eps(prober: _Prober, low: Powers) -> tuple[Optional[Eps], Optional[str]]:
 
 def _eps_slope(prober: _Prober, setting: Setting) -> float:
     assert setting.eps is not None
-    here, there = prober.update(setting), prober.update(setting._replace(eps=setting.eps * STEP))
-    return math.log(there / here) / math.log(STEP) if here > 0 and there > 0 else math.nan
+    return _slope(prober.update(setting), prober.update(setting._replace(eps=setting.eps * STEP)), STEP)
 
 
 def _one_knee(prober: _Prober, below: float, power: float) -> bool:

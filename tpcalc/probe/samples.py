@@ -14,8 +14,8 @@ import torch
 
 from tpcalc.algebra.order import Order, fraction
 
-#: Outer products in a gradient.
-RANK = 2
+#: How much of each outer product is in a gradient: two, of which few entries can't cancel each other.
+SHARES = (1.0, 0.6)
 #: Shortest length of a growing axis beside another, and least entries of a tensor with one.
 SIDE, ENTRIES = 16, 64
 #: Longest fixed axis, below every growing one; and largest ratio of growing ones that is kept.
@@ -94,8 +94,8 @@ def gradient(
         base = shape
     generator = torch.Generator().manual_seed(1000 + step)
     total = torch.zeros(base, dtype=torch.float64)
-    for _ in range(RANK):
-        product = torch.ones((), dtype=torch.float64)
+    for share in SHARES:
+        product = torch.full((), share, dtype=torch.float64)
         for length in base:
             product = product[..., None] * _normal(length, generator)
         total = total + product

@@ -219,6 +219,8 @@ def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, se
         notes.append(f"{who} is not quite the {named.name} that it is {how}; as measured, {other}")
     if seen.shared:
         notes.append(f"{who} has a factor that is common to all weights (a global norm, a step size that it estimates)")
+    if seen.beyond:
+        notes.append(f"{who} clips or clamps: {seen.beyond}")
     return "; ".join(notes)
 
 
