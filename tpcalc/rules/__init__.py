@@ -4,6 +4,7 @@ Importing this package registers every rule that ships with tpcalc.
 """
 
 from tpcalc.rules import (
+    comparisons,
     contractions,
     creation,
     derivatives,
@@ -20,6 +21,7 @@ from tpcalc.rules.registry import REGISTRY, Registry, ignore, rule
 __all__ = [
     "REGISTRY",
     "Call",
+    "comparisons",
     "Registry",
     "contractions",
     "creation",

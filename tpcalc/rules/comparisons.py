@@ -1,0 +1,59 @@
+"""Comparisons, and what only counts or finds: no gradient passes."""
+
+from __future__ import annotations
+
+from tpcalc.rules.axes import MIXED
+from tpcalc.rules.call import Call
+from tpcalc.rules.registry import rule
+from tpcalc.rules.structures import Discrete, Structure, Structures
+
+COMPARED = """ne logical_and logical_or logical_xor bitwise_and bitwise_or
+bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf signbit heaviside"""
+COUNTED = """bucketize searchsorted isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense
+bincount histc allclose count_nonzero"""
+
+
+@rule("aten.ge", "aten.gt", "aten.le", "aten.lt")
+def order(call: Call) -> Structure:
+    """Which of two is larger; whether what may be zero exceeds a number from there on."""
+    above = "aten.g" in call.node.op
+    number = call.arg(1)
+    told = call.is_tensor(1) or (
+        above and isinstance(number, (int, float)) and number >= 0 and "aten.gt" in call.node.op
+    )
+    return Discrete(call.tensors(), above=above if told else None)
+
+
+@rule("aten.logical_not", "aten.bitwise_not")
+def negation(call: Call) -> Structure:
+    return Discrete(call.tensors(), above=False)
+
+
+@rule(*(f"aten.{name}" for name in COMPARED.split()))
+@rule(*(f"aten.{name}" for name in COUNTED.split()), axes=MIXED)
+def discrete(call: Call) -> Structure:
+    """Comparisons and indices."""
+    return Discrete(call.tensors())
+
+
+@rule("aten.eq")
+def equal(call: Call) -> Structure:
+    """An index beside all positions (a ``one_hot``) is equal to one of them."""
+    for x, y in ((0, 1), (1, 0)):
+        where = call.shape(y)
+        if call.is_tensor(x) and len(where) == 1 and where[0].growth > 0:
+            places, index = call.values[call.arg(y).id], call.values[call.arg(x).id]
+            top = places.magnitude
+            if "int" in places.dtype and "int" in index.dtype and top is not None and top.order == places.growth:
+                return Discrete((call[x],), one=True)
+    return Discrete(call.tensors())
+
+
+@rule("aten.one_hot", axes=MIXED)
+def one_hot(call: Call) -> Structure:
+    return Discrete(call.tensors(), one=True)
+
+
+@rule("aten.unique_consecutive", "aten._unique2", "aten.unique_dim", "aten._unique", axes=MIXED)
+def unique(call: Call) -> Structures:
+    return tuple(Discrete(call.tensors()) for _ in call.node.outputs)
