@@ -62,6 +62,7 @@ class Bench:
     generic: bool = False
     company: float = 0.0
     runs: int = 0
+    _rest: dict[int, torch.nn.Parameter] = field(default_factory=dict)
     _kept: dict[tuple[Setting, int], list[Step]] = field(default_factory=dict)
 
     # -- what the group says --
@@ -129,7 +130,7 @@ class Bench:
         found = []
         with seeded(), warnings.catch_warnings(), alone(), as_written(), torch.enable_grad():
             warnings.simplefilter("ignore")
-            optimizer = replica(self.subject, stand_in, other)
+            optimizer = replica(self.subject, stand_in, other, self._rest)
             self._set(optimizer, setting._replace(lr=lr))
             if callable(getattr(optimizer, "train", None)):
                 optimizer.train()

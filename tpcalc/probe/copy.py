@@ -110,27 +110,32 @@ def number(value: Any) -> Optional[float]:
 # -- the copy ----------------------------------------------------------------------------------------
 
 
-def replica(subject: Subject, stand_in: torch.nn.Parameter, other: Optional[torch.nn.Parameter] = None) -> Any:
+def replica(
+    subject: Subject,
+    stand_in: torch.nn.Parameter,
+    other: Optional[torch.nn.Parameter] = None,
+    rest: Optional[dict[int, torch.nn.Parameter]] = None,
+) -> Any:
     """A copy of the optimizer that holds ``stand_in`` alone, or with an ``other``, in a group with the options of the
-    subject's.
+    subject's.  ``rest``: what stands for its other parameters while it is copied, filled at the first copy.
 
     Raises Unprobable where it can't be copied, nor made anew from its options.
     """
-    made = _replica(subject, stand_in)
+    made = _replica(subject, stand_in, {} if rest is None else rest)
     for group in made.param_groups:
         if other is not None and any(p is stand_in for p in group["params"]):
             group["params"].append(other)
     return made
 
 
-def _replica(subject: Subject, stand_in: torch.nn.Parameter) -> Any:
+def _replica(subject: Subject, stand_in: torch.nn.Parameter, rest: dict[int, torch.nn.Parameter]) -> Any:
     if _made_in_advance(subject):
         try:
             return _anew(subject, stand_in)
         except Exception:  # its options don't tell: a copy, with zeros for what was made
-            return _copied(subject, stand_in)
+            return _copied(subject, stand_in, rest)
     try:
-        return _copied(subject, stand_in)
+        return _copied(subject, stand_in, rest)
     except Exception as error:
         try:
             return _anew(subject, stand_in)
@@ -149,13 +154,13 @@ def _made_in_advance(subject: Subject) -> bool:
     return isinstance(state, Mapping) and any(isinstance(v, torch.Tensor) and v.dim() for v in state.values())
 
 
-def _copied(subject: Subject, stand_in: torch.nn.Parameter) -> Any:
-    memo: dict[Any, Any] = {}
-    for optimizer in _family(subject.optimizer):
+def _copied(subject: Subject, stand_in: torch.nn.Parameter, rest: dict[int, torch.nn.Parameter]) -> Any:
+    for optimizer in () if rest else _family(subject.optimizer):
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if id(parameter) not in memo:
-                    memo[id(parameter)] = torch.nn.Parameter(torch.zeros(1, dtype=stand_in.dtype))
+                if id(parameter) not in rest:
+                    rest[id(parameter)] = torch.nn.Parameter(torch.zeros(1, dtype=stand_in.dtype))
+    memo: dict[Any, Any] = dict(rest)
     memo[id(subject.parameter)] = stand_in
     shape = tuple(subject.parameter.shape)
 

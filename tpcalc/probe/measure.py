@@ -70,9 +70,10 @@ class Measured:
     """What was read off an optimizer for parameters of one kind.
 
     ``update``: aligned entries of one unit-lr update.  ``zero``: those of a weight of zeros; None: it is never moved,
-    or made no number.  ``decay`` None: there is none.  ``eps`` None: there is none, or it does not matter.  ``first``:
-    other powers of the first steps.  ``strength``: the update itself, at the smallest size.  ``shared``: a factor is
-    common to all weights.  ``beyond``: what becomes of it under large gradients or weights, where that is another law.
+    or made no number.  ``decay`` None: there is none.  ``eps`` None: there is none, or it does not matter, or (with an
+    ``eps_key``) its place could not be read.  ``first``: other powers of the first steps.  ``strength``: the update
+    itself, at the smallest size.  ``shared``: a factor is common to all weights.  ``beyond``: what becomes of it under
+    large gradients or weights, where that is another law.
     """
 
     update: Powers
@@ -297,7 +298,7 @@ def _eps(prober: _Prober, low: Powers) -> tuple[Optional[Eps], Optional[str]]:
     try:
         place = prober.powers(lambda s: _knee(prober, s, float(below)), start, "the place of epsilon")
     except Unprobable:
-        return None, None
+        return None, key
     return Eps(place, min(-power, ONE) if power < 0 else -power, below), key
 
 

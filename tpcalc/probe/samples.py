@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -70,17 +71,22 @@ class Kind:
 
 def _normal(length: int, generator: torch.Generator) -> torch.Tensor:
     """The quantiles of a normal law in random order: two draws differ in nothing but their order."""
+    return _quantiles(length)[torch.randperm(length, generator=generator)]
+
+
+@lru_cache(maxsize=64)
+def _quantiles(length: int) -> torch.Tensor:
     at = (torch.arange(length, dtype=torch.float64) + 0.5) / length
-    values = torch.special.ndtri(at) if length > 1 else torch.ones(1, dtype=torch.float64)
-    return values[torch.randperm(length, generator=generator)]
+    return torch.special.ndtri(at) if length > 1 else torch.ones(1, dtype=torch.float64)
 
 
 def _repeated(base: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return base.repeat([long // short for long, short in zip(shape, base.shape, strict=True)]) if shape else base
 
 
-def _sized(tensor: torch.Tensor, rms: float) -> torch.Tensor:
-    return tensor * (rms / float(tensor.square().mean().sqrt()))
+def _unit(tensor: torch.Tensor) -> torch.Tensor:
+    """Of entries of size 1; sizes are powers of 2, and change no other bit."""
+    return tensor / tensor.square().mean().sqrt()
 
 
 def gradient(
@@ -90,8 +96,11 @@ def gradient(
 
     ``generic``: the gradients of two steps have no repetition in common, and are of one size by chance only.
     """
-    if generic:
-        base = shape
+    return _repeated(_gradient(shape if generic else base, step) * rms, shape)
+
+
+@lru_cache(maxsize=128)
+def _gradient(base: tuple[int, ...], step: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1000 + step)
     total = torch.zeros(base, dtype=torch.float64)
     for share in SHARES:
@@ -101,11 +110,11 @@ def gradient(
         total = total + product
     if base and math.prod(base) == 1:
         total = torch.ones(base, dtype=torch.float64)
-    return _repeated(_sized(total, rms), shape)
+    return _unit(total)
 
 
 def weight(base: tuple[int, ...], shape: tuple[int, ...], rms: float) -> torch.Tensor:
     """A weight of entries ``rms``."""
     generator = torch.Generator().manual_seed(7)
     entries = _normal(math.prod(base), generator).reshape(base)
-    return _repeated(_sized(entries, 1.0) * rms, shape)
+    return _repeated(_unit(entries) * rms, shape)

@@ -217,6 +217,8 @@ def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, se
     elif found.differs and named is not None:
         other = law.decay.convention if found.differs == "decay" else "" if law.eps is None else law.eps.convention
         notes.append(f"{who} is not quite the {named.name} that it is {how}; as measured, {other}")
+    if seen.eps is None and seen.eps_key is not None:
+        notes.append(f"what {seen.eps_key} of {who} stands beside could not be measured; see that it stays small there")
     if seen.shared:
         notes.append(f"{who} has a factor that is common to all weights (a global norm, a step size that it estimates)")
     if seen.beyond:
