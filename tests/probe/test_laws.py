@@ -49,7 +49,12 @@ def test_every_declared_law(name, kind):
         with pytest.raises(Unprobable, match="its step fails on a small tensor .*takes matrices only"):
             read(live(name), KINDS[kind])
         return
-    seen, growths = read(live(name), KINDS[kind]), KINDS[kind].growths
+    growths = KINDS[kind].growths
+    try:
+        seen = read(live(name), KINDS[kind])
+    except Unprobable as error:  # in the basis of the step before: the null space of few samples is anybody's
+        assert LAWS[name].least is not None and "goes with no simple power" in str(error)
+        return
     assert differs(LAWS[name], seen, growths, decay=True) == ""
     unnamed = law_of_measured(seen, growths, None, "Unnamed", True)
     assert differs(unnamed.law, seen, growths, decay=True) == "" and unnamed.law.name in LAWS
