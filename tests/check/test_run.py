@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from torch import nn
 import tpcalc
 from tests.support.command import tpcalc_command
 from tests.support.models import example
+from tests.support.once import once
 from tpcalc.errors import TpcalcError
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ MODELS = {
 }
 
 
-@lru_cache(maxsize=None)
+@once
 def run(name: str, optimizer: str = "adamw", parametrization: str = "derived"):
     factory, widths = MODELS[name]
     return tpcalc.check(factory, widths, optimizer, parametrization=parametrization)

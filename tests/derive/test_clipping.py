@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import lru_cache
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 import tpcalc
 from tests.support.models import MODELS, program
+from tests.support.once import once
 from tests.support.quick import quick
 from tpcalc.algebra.order import MINUS_INFINITY
 from tpcalc.derive.clipping import clipping
@@ -67,7 +67,7 @@ def data_of(name: str) -> tuple[Tensor, Tensor]:
     return tokens[:, :-1], tokens[:, 1:]
 
 
-@lru_cache(maxsize=None)
+@once
 def scaling(name: str, optimizer: str, gauge: str, width: int) -> tpcalc.Scaling:
     return tpcalc.scale(MODELS[name], WIDTHS[0], width, optimizer, gauge=gauge)
 
@@ -90,7 +90,7 @@ def trained(name: str, optimizer: str, gauge: str, width: int, clip=None):
         opt.step()
 
 
-@lru_cache(maxsize=None)
+@once
 def norms(name: str, optimizer: str, gauge: str) -> dict[str, list[float]]:
     """Weight -> norm of its gradient at each width, the root mean square over the steps."""
     found: dict[str, list[float]] = {}

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import tpcalc
 from tests.support.models import example
+from tests.support.once import once
 from tpcalc.check import Result
 from tpcalc.check.optimizers import BUILT
 from tpcalc.check.slopes import fit
@@ -141,7 +142,7 @@ RUNS["soap+adamw"] = {mlp: FRESH}
 CASES = [(name, model) for name, models in RUNS.items() for model in models]
 
 
-@lru_cache(maxsize=None)
+@once
 def run(name: str, model: Callable) -> Result:
     return tpcalc.check(model, WIDTHS, name, **{"steps": 3, "seeds": 3, **RUNS[name][model]})
 

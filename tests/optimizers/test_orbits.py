@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.support.once import once
 from tpcalc.optimizers import LAWS, UpdateLaw, WeightView
 
 TOLERANCE, PARTED = 1e-10, 1e-4
@@ -420,7 +420,7 @@ def train(law: str, net: str, shifts: dict[str, Shift], kept: tuple[str, ...] = 
     return Run(losses, weights)
 
 
-@lru_cache(maxsize=None)
+@once
 def plain(law: str, net: str) -> Run:
     """The run at a = 0."""
     return train(law, net, dict.fromkeys(NETS[net][1], Shift(Fraction(0), Fraction(1), WeightView(Fraction(0), H))))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 import tpcalc
 from tests.papers.test_papers import same_orbit
 from tests.support.models import example, images, points, tokens
+from tests.support.once import once
 from tpcalc.dynamics.regime import MAXIMAL, UNSTABLE, regime
 from tpcalc.dynamics.training import Given, analyse
 from tpcalc.lower.flatten import lower
@@ -107,21 +107,21 @@ def rescaling(build: Callable, width: int) -> dict[str, float]:
     return factors
 
 
-@lru_cache(maxsize=None)
+@once
 def plain(model: str) -> Program:
     """The model without mup in it, as tpcalc sees it."""
     build, inputs = MODELS[model]
     return tpcalc.trace(lambda width: (build(width), inputs()), WIDTHS)
 
 
-@lru_cache(maxsize=None)
+@once
 def with_readout(model: str) -> Program:
     """The model with MuReadout in it."""
     build, inputs = MODELS[model]
     return tpcalc.trace(lambda width: (with_base_shapes(build, width), inputs()), WIDTHS)
 
 
-@lru_cache(maxsize=None)
+@once
 def initialised(model: str) -> dict[str, Fraction]:
     """Parameter -> b in force after mup's rescaling (of what starts constant: the exponent of the constant)."""
     build, _ = MODELS[model]
@@ -133,7 +133,7 @@ def initialised(model: str) -> dict[str, Fraction]:
     return result
 
 
-@lru_cache(maxsize=None)
+@once
 def mup_models(model: str) -> dict[int, nn.Module]:
     return {width: with_base_shapes(MODELS[model][0], width) for width in WIDTHS}
 

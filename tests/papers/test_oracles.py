@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Optional
 
@@ -24,6 +23,7 @@ from torch import nn
 
 import tpcalc
 from tests.support.models import example, program
+from tests.support.once import once
 from tpcalc.calculus.alignment import ALIGNMENTS, FULL, NONE
 from tpcalc.calculus.facts import WeightOrders
 from tpcalc.calculus.weights import weight_view
@@ -107,7 +107,7 @@ def points():
     return (torch.linspace(-1, 1, 24).reshape(3, 8),)
 
 
-@lru_cache(maxsize=None)
+@once
 def net(depth: int = 2, power: float = 0.0) -> tpcalc.Program:
     return tpcalc.trace(lambda n: (Net(n, depth, power), points()), (64, 128, 256))
 
@@ -177,7 +177,7 @@ def in_gauge(row: Row, law: UpdateLaw, A: Fraction, C: Fraction, view: WeightVie
         assert row.exp("wd") == law.decay.exponent(there, c), f"decay: {row}"
 
 
-@lru_cache(maxsize=None)
+@once
 def derived(alignment: str = "full"):
     return solve(net(), alignment)
 

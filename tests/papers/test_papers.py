@@ -9,7 +9,6 @@ symmetry; all comparisons are modulo that (:func:`same_orbit`).
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
 from typing import NamedTuple, Optional
 
 import pytest
@@ -18,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.support.models import bare_mlp, program, solution
+from tests.support.once import once
 from tpcalc.calculus.alignment import ALIGNMENTS, OMEGA
 from tpcalc.derive import derive
 from tpcalc.dynamics.regime import KERNEL, LEARNING, MAXIMAL, TRIVIAL, UNSTABLE, Regime, regime
@@ -107,7 +107,7 @@ def test_the_calculus_does_not_see_the_form(rows, shifts, law):
 # --- the MLP of the papers under a given parametrization --------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@once
 def lowered(depth: int):
     return lower(program(bare_mlp(depth)))
 

@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
 
 import pytest
 import torch
@@ -23,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tpcalc
+from tests.support.once import once
 from tpcalc.algebra.order import MINUS_INFINITY
 from tpcalc.calculus.facts import WeightOrders
 from tpcalc.calculus.laws import LAWS, propagate
@@ -180,13 +180,13 @@ def data() -> Tensor:
     return torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(1))
 
 
-@lru_cache(maxsize=None)
+@once
 def traced(index: int):
     call = CASES[index].call
     return tpcalc.trace(lambda n: (Operands(n, call), (data(),)), CASES[index].widths)
 
 
-@lru_cache(maxsize=None)
+@once
 def lowered(index: int):
     return lower(traced(index))
 
@@ -1327,7 +1327,7 @@ class Held:
     inits: set = field(default_factory=set)
 
 
-@lru_cache(maxsize=None)
+@once
 def held() -> dict[type, Held]:
     found: dict[type, Held] = {kind: Held() for kind in LAWS}
     for index, A, C in PAIRS:

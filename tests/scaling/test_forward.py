@@ -9,7 +9,6 @@ import copy
 import json
 import sys
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from unittest import mock
 
@@ -22,6 +21,7 @@ from torch.nn.utils import parametrize
 import tpcalc
 from tests.optimizers import test_orbits as orbits
 from tests.scaling.test_codegen import run as executed
+from tests.support.once import once
 from tests.support.quick import quick
 from tpcalc.derive.gauge import GAUGES
 from tpcalc.optimizers import LAWS
@@ -91,7 +91,7 @@ def encoder(width: int):
     return nn.Sequential(*parts, nn.LayerNorm(width), nn.Linear(width, VOCABULARY)), (tokens(),)
 
 
-@lru_cache(maxsize=None)
+@once
 def scaled(factory, gauge: str, optimizer: str = "adamw", target: int = TARGET) -> Scaling:
     return tpcalc.scale(factory, BASE, target, optimizer, gauge=gauge)
 
@@ -155,7 +155,7 @@ def started(factory, how: dict) -> nn.Module:
     return model
 
 
-@lru_cache(maxsize=None)
+@once
 def reference(factory, optimizer: str) -> list[float]:
     how = calls(scaled(factory, "init", optimizer))
     return trained(started(factory, how), how, optimizer)

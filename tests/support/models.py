@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 import tpcalc
+from tests.support.once import once
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization
 from tpcalc.derive.solve import Solution, solve
@@ -50,17 +50,17 @@ for _file, _name in (
     MODELS[_name] = example(_file, _name)
 
 
-@lru_cache(maxsize=None)
+@once
 def program(factory: Callable) -> Program:
     return tpcalc.trace(factory, WIDTHS)
 
 
-@lru_cache(maxsize=None)
+@once
 def solution(factory: Callable) -> Solution:
     return solve(program(factory))
 
 
-@lru_cache(maxsize=None)
+@once
 def derived(name: str, optimizer: str = "adam") -> Parametrization:
     """The rules of one of the :data:`MODELS`."""
     return parametrize(solution(MODELS[name]), optimizer)
@@ -133,7 +133,7 @@ class BareMLP(nn.Module):
         return self.readout(x)
 
 
-@lru_cache(maxsize=None)
+@once
 def bare_mlp(depth: int) -> Callable:
     return lambda width: (BareMLP(width, depth), points())
 

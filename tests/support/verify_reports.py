@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import pytest
 
 import tpcalc
 from tests.support import verify_setups as setups
+from tests.support.once import once
 from tpcalc.verify import Report
 
 WIDTHS = (64, 128, 256)
 MUP = {setup.__name__ for setup in setups.MUP_ADAM} | {"mup_mlp_sgd", "gpt_neox", "coupled_decay", "mup_shared_readout"}
 
 
-@lru_cache(maxsize=None)
+@once
 def report_of(setup: Callable) -> Report:
     if setup.__name__ in MUP:
         pytest.importorskip("mup")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
 from fractions import Fraction
-from functools import lru_cache
 
 import pytest
 import torch
 from torch import nn
 
 from tests.support import verify_setups as setups
+from tests.support.once import once
 from tests.support.verify_reports import WIDTHS
 from tests.support.verify_setups import MLP, x_inputs
 from tpcalc.lower.lowered import Leaf
@@ -20,7 +20,7 @@ from tpcalc.verify.gather import gather
 H = Fraction(1, 2)
 
 
-@lru_cache(maxsize=None)
+@once
 def case_of(setup) -> Case:
     return Case.of(gather(setup, WIDTHS))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 import tpcalc
 from tests.support.models import example
+from tests.support.once import once
 from tests.support.quick import quick
 from tpcalc.derive.gauge import GAUGES
 from tpcalc.verify import Report
@@ -28,7 +28,7 @@ def quickly():
         yield
 
 
-@lru_cache(maxsize=None)
+@once
 def scalings(name: str, gauge: str, optimizer: str) -> dict[int, tpcalc.Scaling]:
     return {width: tpcalc.scale(FACTORIES[name], BASE, width, optimizer, gauge=gauge) for width in WIDTHS}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from torch import nn
 import tpcalc
 from tests.optimizers.test_optimizer_families import small_gpt
 from tests.support.models import MODELS, program
+from tests.support.once import once
 from tests.support.verify_setups import BASE, LR, MLP, mup_init, x_inputs
 from tpcalc.calculus.weights import weight_view
 from tpcalc.check import reference
@@ -45,7 +45,7 @@ def net(width: int) -> nn.Module:
     return model
 
 
-@lru_cache(maxsize=None)
+@once
 def rules(how: str) -> tpcalc.Parametrization:
     return tpcalc.derive(tpcalc.trace(lambda width: (net(width), x_inputs()), WIDTHS), how)
 

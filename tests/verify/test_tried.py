@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
 
 import pytest
 import torch
 
 from tests.support import models, verify_setups
 from tests.support import verify_fixes as setups
+from tests.support.once import once
 from tests.support.verify_reports import WIDTHS, report_of
 from tpcalc.algebra.order import ZERO, order
 from tpcalc.calculus.weights import is_random
@@ -25,7 +25,7 @@ from tpcalc.verify.report import findings_of
 from tpcalc.verify.report import report_of as report_on
 
 
-@lru_cache(maxsize=None)
+@once
 def judged(setup) -> tuple[Case, Report]:
     case = Case.of(gather(setup, WIDTHS))
     return case, report_on(case, setup.__name__)
