@@ -1,5 +1,6 @@
 # make demo    print the scaling table of the example GPT
 # make test    run all tests
+# make slow    run the tests that take longer, and try the fixes of every report (minutes)
 # make check   style and types (ruff, mypy)
 # make schema  write the JSON Schemas of the documents from their models
 # make mutants change every law, one term at a time: does a test notice? (minutes)
@@ -13,7 +14,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check schema mutants readme clean
+.PHONY: demo test slow check schema mutants readme clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -22,6 +23,10 @@ demo: $(READY)
 # Two workers, a whole file each, one thread each: as fast as two cores are.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+slow: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile -m slow
+	OMP_NUM_THREADS=1 TRY_FIXES=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile tests/verify
 
 check: $(READY)
 	$(VENV)/bin/ruff check tpcalc tests benchmarks examples

@@ -139,7 +139,12 @@ for _name in ("kfac", "foof"):
 FRESH = {"steps": 1, "batch": (drawn(4, FEATURES, seed=1), drawn(4, FEATURES, seed=2))}
 RUNS["soap"] = {mlp: FRESH}
 RUNS["soap+adamw"] = {mlp: FRESH}
-CASES = [(name, model) for name, models in RUNS.items() for model in models]
+#: One model of each law is always run, the one with a table and gains; the others by make slow.
+CASES = [
+    pytest.param(name, model, marks=() if model is list(models)[:2][-1] else pytest.mark.slow)
+    for name, models in RUNS.items()
+    for model in models
+]
 
 
 @once

@@ -1,6 +1,10 @@
-"""Every test of the folder runs on one thread, and the fixes of every report made in it are tried."""
+"""Every test of the folder runs on one thread; with TRY_FIXES=1 (make slow) the fixes of every report made in it are
+tried.  Those of all set-ups are always (test_tried.py).
+"""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 import torch
@@ -33,6 +37,8 @@ def reverses(before: Report, after: Report) -> list[str]:
 @pytest.fixture(autouse=True)
 def fixes_work(monkeypatch):
     """The fixes of every failing setup that a test verifies, applied, leave no error and nothing that reverses one."""
+    if os.environ.get("TRY_FIXES") != "1":
+        return
     report_of = report.report_of
 
     def tried(case: Case, name: str) -> Report:
