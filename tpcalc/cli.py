@@ -207,7 +207,7 @@ def explain(
         how = recipe(optimizer)
         program = _trace(target, widths, overrides, scale, loss)
         explanation = explained(program, weight, how, alignment=alignment, gauge=gauge)
-    emit(str(explanation), output)
+    emit(render("explain", "text", explanation, **columns("text", output)), output)
 
 
 @app.command()
@@ -313,7 +313,7 @@ def check(
         if plot is not None:
             others = (run(parametrization=other) for other in PARAMETRIZATIONS if other != parametrization)
             check_plot(sorted((result, *others), key=lambda r: r.parametrization, reverse=True), plot)
-    emit(render("check", format, result), output)
+    emit(render("check", format, result, **columns(format, output)), output)
     return 0 if result.ok else EXIT_FINDINGS
 
 
@@ -343,7 +343,7 @@ def verify(
 
         report = verified(_load(target), DEFAULT_WIDTHS if widths is None else parse_widths(widths), loss=_load(loss))
         report = replace(report, name=target.rpartition(":")[2], strict=strict)
-    options = {"file": target.rpartition(":")[0]} if format == "github" else {}
+    options: dict[str, Any] = {"file": target.rpartition(":")[0]} if format == "github" else columns(format, output)
     emit(render("verify", format, report, **options), output)
     return report.exit_code()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tpcalc.report.grid import aligned, fitted, itemized, ruled, shortened, wrapped
+from tpcalc.report.grid import aligned, fitted, itemized, ruled, shortened, within, wrapped
 
 ROWS = [("a", "1", ""), ("bcd", "", "why not")]
 
@@ -70,3 +70,9 @@ def test_without_a_width_nothing_is_wrapped():
     assert wrapped("so many words") == ["so many words"]
     assert wrapped("so many words", 9, "- ", "  ") == ["- so many"[:9], "  words"]
     assert itemized(("notes", ("so many words",)), width=12) == ["", "notes:", "  - so many", "    words"]
+
+
+def test_lines_are_broken_between_words():
+    lines = ["    multiply its lr by n^(-1/2) and go on", "short"]
+    assert within(lines, 24) == ["    multiply its lr by", "        n^(-1/2) and go", "        on", "short"]
+    assert within(lines, None) == lines

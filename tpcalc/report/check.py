@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import Optional
 
 from tpcalc.algebra.order import order_text
 from tpcalc.check.result import QUANTITIES, Entry, Result
 from tpcalc.program.names import fold
-from tpcalc.report.grid import itemized, ruled
+from tpcalc.report.grid import fitted, itemized, within
 from tpcalc.verify.findings import ERROR, RATE, SCHEDULE
 
 #: Failures listed one by one, and those beside a cause.
@@ -16,17 +17,20 @@ LISTED, FEW = 20, 5
 LINE = 118
 
 
-def result_text(result: Result) -> str:
-    """Rows show the slope that is furthest above its wanted order (of effects: furthest off either way)."""
-    return "\n".join(_own(result) if result.own else _derived(result)) + "\n"
+def result_text(result: Result, width: Optional[int] = None) -> str:
+    """Rows show the slope that is furthest above its wanted order (of effects: furthest off either way).  ``width`` is
+    that of a terminal, in which every number stays whole.
+    """
+    lines = _own(result, width) if result.own else _derived(result, width)
+    return "\n".join(within(lines, width)) + "\n"
 
 
-def _derived(result: Result) -> list[str]:
+def _derived(result: Result, width: Optional[int]) -> list[str]:
     quantities = [quantity for quantity in QUANTITIES if quantity != "propagated"]
     return [
         f"Check of the {result.parametrization} parametrization with {result.optimizer}: {_size(result)}",
         "",
-        *ruled(("module", "slopes", *quantities, "verdict"), list(_rows(result.entries, quantities))),
+        *fitted(("module", "slopes", *quantities, "verdict"), list(_rows(result.entries, quantities)), width),
         "",
         "each cell: measured slope (wanted order) of the value furthest off",
         *itemized(("failures", _listed(result.failures, LISTED)), ("notes", result.notes)),
@@ -34,7 +38,7 @@ def _derived(result: Result) -> list[str]:
     ]
 
 
-def _own(result: Result) -> list[str]:
+def _own(result: Result, width: Optional[int]) -> list[str]:
     lines = [f"Check of {result.name}, trained as it is by {result.optimizer}: {_size(result)}", ""]
     causes = [*_found(result), *([] if result.findings else _measured(result))]
     if causes:
@@ -47,7 +51,7 @@ def _own(result: Result) -> list[str]:
     }
     table = [(folded.name, *cells[folded.names[0]]) for folded in fold(cells.items())]
     lines += [
-        *ruled(("weight", "own effect", "propagated", "verdict"), table),
+        *fitted(("weight", "own effect", "propagated", "verdict"), table, width),
         "",
         "own effect: (W_t - W_0) x_t; propagated: W_0 (x_t - x_0); each cell: measured slope (wanted order)",
     ]

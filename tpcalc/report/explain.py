@@ -9,13 +9,16 @@ from typing import Optional
 from tpcalc.algebra.order import order_text
 from tpcalc.derive.explain import Explanation, Waypoint
 from tpcalc.derive.result import Bound
+from tpcalc.report.grid import within
 
 
-def explanation_text(explanation: Explanation) -> str:
+def explanation_text(explanation: Explanation, width: Optional[int] = None) -> str:
+    """``width`` is that of a terminal, in which every number stays whole."""
     rule = explanation.rule
     head = f"{' = '.join(explanation.names)} {rule.shape_text}: {rule.role} ({rule.reason})"
     if explanation.path is None:
-        return f"{head}\n\nNothing was derived: no output depends on this parameter."
+        lines = [head, "", "Nothing was derived: no output depends on this parameter."]
+        return "\n".join(within(lines, width))
     lines = [
         head,
         "",
@@ -30,7 +33,7 @@ def explanation_text(explanation: Explanation) -> str:
         "",
         *_training(explanation),
     ]
-    return "\n".join(lines)
+    return "\n".join(within(lines, width))
 
 
 def _exponent(explanation: Explanation, name: str, value: Fraction, of: str, bound: Optional[Bound]) -> Iterator[str]:

@@ -101,6 +101,17 @@ def wrapped(text: str, width: Optional[int] = None, first: str = "", rest: str =
     )
 
 
+def within(lines: Sequence[str], width: Optional[int]) -> list[str]:
+    """Each line that is longer than ``width`` broken between words, its rest indented a little more than itself."""
+    if width is None:
+        return list(lines)
+    broken = []
+    for line in lines:
+        margin = line[: len(line) - len(line.lstrip())]
+        broken += [line] if len(line) <= width else wrapped(line.strip(), width, margin, margin + "    ")
+    return broken
+
+
 def itemized(*lists: tuple[str, Sequence[str]], width: Optional[int] = None) -> list[str]:
     """A heading and an item a line for each list that is not empty, a blank line before each."""
     lines: list[str] = []

@@ -8,13 +8,14 @@ from typing import Optional
 
 from tpcalc.algebra.text import power_text
 from tpcalc.program.names import fold
-from tpcalc.report.grid import aligned
+from tpcalc.report.grid import aligned, fitted, within
 from tpcalc.verify.findings import Report
 
 LINE = 118
 
 
-def report_text(report: Report) -> str:
+def report_text(report: Report, width: Optional[int] = None) -> str:
+    """The report; ``width`` is that of a terminal, in which every number stays whole."""
     widths = ", ".join(map(str, report.widths))
     lines = [f"{report.name} at widths {widths}, on {report.how}", report.summary]
     for finding in report.findings:
@@ -24,26 +25,31 @@ def report_text(report: Report) -> str:
             + (f"   # {finding.where}" if finding.where else ""),
         ]
         lines += textwrap.wrap(
-            finding.message, LINE, initial_indent="    ", subsequent_indent="    ", break_long_words=False
+            finding.message,
+            min(LINE, width or LINE),
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_long_words=False,
         )
-    lines += ["", *_table(report)]
+    lines += ["", *_table(report, width)]
     if report.why:
         lines += ["", f"Real instances, because on fake tensors: {report.why}"]
     lines += [f"Note: {note}" for note in report.notes]
     lines += [f"Assumption: {text}" for text in report.assumptions]
-    return "\n".join(lines)
+    return "\n".join(within(lines, width))
 
 
-def _table(report: Report) -> list[str]:
+def _table(report: Report, width: Optional[int]) -> list[str]:
     """Effective exponents, repeated blocks folded."""
     rows = {name: row for name, row in report.weights.items() if name not in row.aliases}
     cells = {
         name: (row.role, _n(row.b, -1), _n(row.c, -1), _n(row.weight_decay), _n(row.eps), ", ".join(row.kinds))
         for name, row in rows.items()
     }
-    table = [("weight", "role", "init std", "lr", "weight decay", "eps", "")]
-    table += [(folded.name, *cells[folded.names[0]]) for folded in fold(cells.items())]
-    return aligned(table)
+    head = ("weight", "role", "init std", "lr", "weight decay", "eps", "")
+    table = [(folded.name, *cells[folded.names[0]]) for folded in fold(cells.items())]
+    lines = aligned([head, *table])
+    return lines if width is None or max(map(len, lines)) <= width else fitted(head, table, width)
 
 
 def _n(exponent: Optional[Fraction], sign: int = 1) -> str:
