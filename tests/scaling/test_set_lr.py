@@ -105,6 +105,13 @@ def test_groups_of_another_making_are_refused(scaling):
         scaling.set_lr(optimizer, 1e-3)
 
 
+@pytest.mark.parametrize("lr", [-1e-3, float("nan")])
+def test_nonsense_is_refused(scaling, lr):
+    _, optimizer = made(scaling)
+    with pytest.raises(ScalingError, match="is no learning rate; give a number of 0 or more"):
+        scaling.set_lr(optimizer, lr)
+
+
 def test_a_generated_file_has_both(scaling, monkeypatch):
     text = tpcalc.codegen(scaling)
     assert 'set_lr(optimizer, lr)  # in place of group["lr"] = lr' in text

@@ -48,6 +48,19 @@ def test_powers_are_still_read(rate):
     assert tpcalc.verify(setup, WIDTHS).weights["hid.weight"].c == 1
 
 
+@pytest.mark.parametrize("lr", [-1e-3, float("inf"), float("nan")])
+def test_a_rate_that_is_none(lr):
+    def setup(width):
+        model, optimizer, x = small_eps(width)
+        optimizer.param_groups[0]["lr"] = lr
+        return model, optimizer, x
+
+    with pytest.raises(
+        tpcalc.SetupError, match="the learning rate of group 0 of AdamW is .*; give it a number that is"
+    ):
+        tpcalc.verify(setup, WIDTHS)
+
+
 # -- decay ---------------------------------------------------------------------------------------------
 
 

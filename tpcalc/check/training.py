@@ -251,7 +251,7 @@ class Trainer:
         if callable(self.batch):
             own = as_inputs(self.batch(width))
         if own is None:
-            raise TpcalcError("the factory returns no example inputs; return (model, inputs), or give batch=")
+            raise TpcalcError("the factory returns no example inputs; return (model, inputs), or give batch= (--batch)")
         if self._first is None:
             self._first = own
         return [self._first if _same_shapes(self._first, own) else own]

@@ -5,6 +5,7 @@ Parameters are told by identity, so nothing depends on how the groups were made 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -103,6 +104,8 @@ def read(
             place = f"group {index} of {label}{named}"
             rate = RELATIVE_STEP if group["lr"] is None and group.get("relative_step") else group["lr"]
             lr = number(rate, f"the learning rate of {place}")
+            if not 0 <= lr < math.inf:
+                raise SetupError(f"the learning rate of {place} is {lr:g}; give it a number that is 0 or more")
             if not group["params"]:
                 empty.append((place, lr))
             for parameter in group["params"]:

@@ -80,6 +80,18 @@ def test_bad_files(tmp_path, content, message):
         hf_factory(str(path))
 
 
+def test_no_name_is_no_folder():
+    with pytest.raises(TargetError, match="hf: names no model; give a model type such as hf:llama"):
+        hf_factory("")
+
+
+def test_a_folder_is_no_model_type(tmp_path, monkeypatch):
+    """Checkpoints are often kept in folders that are called like their model type."""
+    (tmp_path / "gpt2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert hf_factory("gpt2").base is None
+
+
 def test_a_name_on_a_hub_is_not_downloaded():
     with pytest.raises(TargetError, match="nothing is downloaded here; save its config.json and give hf:./config.json"):
         hf_factory("meta-llama/Llama-3.1-8B")

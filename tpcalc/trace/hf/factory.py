@@ -23,7 +23,7 @@ from tpcalc.errors import TargetError
 from tpcalc.trace.hf.family import Family, hidden_size
 from tpcalc.trace.hf.fields import own_name, settable, sub_configs
 from tpcalc.trace.hf.formula import formula
-from tpcalc.trace.hf.library import default_config, one_line, quiet, written_config
+from tpcalc.trace.hf.library import default_config, one_line, quiet, transformers, written_config
 from tpcalc.trace.hf.models import build, example_inputs
 
 __all__ = ["HuggingFaceFactory", "hf_factory"]
@@ -54,7 +54,11 @@ def hf_factory(
 
 def _config(place: str) -> tuple[Any, Optional[dict[str, Any]]]:
     """The config of a model type or of a file, and what the file says."""
-    if place.endswith(".json") or place.startswith((".", "~", "/")) or Path(place).is_dir():
+    if not place.strip():
+        raise TargetError("hf: names no model; give a model type such as hf:llama, or a saved config: hf:./config.json")
+    if place.endswith(".json") or place.startswith((".", "~", "/")):
+        return written_config(place)
+    if Path(place).is_dir() and place not in transformers().CONFIG_MAPPING:  # a folder called gpt2 is no model type
         return written_config(place)
     if "/" in place:
         raise TargetError(
