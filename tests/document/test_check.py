@@ -9,7 +9,7 @@ def test_document():
     document = checked().json()
     assert list(document) == [
         "schema", "ok", "parametrization", "optimizer", "widths", "seeds", "steps", "tolerance", "compared", "failed",
-        "skipped", "slower", "losses", "entries", "notes",
+        "skipped", "slower", "trouble", "findings", "losses", "entries", "notes",
     ]  # fmt: skip
     assert (document["ok"], document["compared"], document["failed"], document["skipped"]) == (False, 3, 2, 1)
     assert document["losses"] == {"64": [2.5, None], "128": [2.5, 1.23457]}, "what JSON can't hold is null"

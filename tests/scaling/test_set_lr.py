@@ -108,7 +108,7 @@ def test_groups_of_another_making_are_refused(scaling):
 @pytest.mark.parametrize("lr", [-1e-3, float("nan")])
 def test_nonsense_is_refused(scaling, lr):
     _, optimizer = made(scaling)
-    with pytest.raises(ScalingError, match="is no learning rate; give a number of 0 or more"):
+    with pytest.raises(ScalingError, match="is no learning rate; give one of 0 or more"):
         scaling.set_lr(optimizer, lr)
 
 

@@ -69,9 +69,9 @@ class Training:
         """A model with the wanted init, its inputs, and one optimizer for each law that trains a parameter."""
         model, inputs = call_factory(factory, width)
         self.multipliers[width].init_(model)
-        return model, inputs, partial(self._optimizers, model, width)
+        return model, inputs, partial(self.optimizers, model, width)
 
-    def _optimizers(self, model: torch.nn.Module, width: int) -> list[torch.optim.Optimizer]:
+    def optimizers(self, model: torch.nn.Module, width: int) -> list[torch.optim.Optimizer]:
         given, found = self.settings, []
         for law, maker in self.makers.items():
             lr = (maker.rate if given.lr is None else given.lr) * self.slower

@@ -225,7 +225,7 @@ class Multipliers:
         the multipliers.  Groups must have been made by ``param_groups``.
         """
         if not float(lr) >= 0.0:
-            raise self.error(f"lr={lr!r} is no learning rate; give a number of 0 or more")
+            raise self.error(f"lr={lr!r} is no learning rate; give one of 0 or more")
         unknown = [g for g in optimizer.param_groups if "lr_multiplier" not in g]
         if unknown:
             raise self.error(
