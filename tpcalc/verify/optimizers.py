@@ -163,8 +163,8 @@ def law_of(optimizer: Any) -> LawOf:
         if "step" in vars(ancestor):
             break  # it steps in a way of its own
     raise SetupError(
-        f"optimizer {_full_name(cls)} has no update law here; declare the one it follows, such as "
-        f'tpcalc.declare_optimizer("adamw")({cls.__name__}), or give an UpdateLaw of its own'
+        f"optimizer {_full_name(cls)} has no update law here; declare the law it follows, with "
+        f'tpcalc.declare_optimizer("...")({cls.__name__}), or give an UpdateLaw of its own'
     )
 
 
@@ -197,9 +197,17 @@ def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bo
             raise SetupError(_refused(subject, refusal, str(why))) from None
         what = str(why).replace("{", "(").replace("}", ")")
         return Trained(named, None, f"{who} could not be probed ({what}): {named.name} is what it is taken for")
-    found = law_of_measured(seen, kind.growths, named, type(subject.optimizer).__name__, decays)
+    found = law_of_measured(seen, kind.growths, named, type(subject.optimizer).__name__, decays or seen.taken > 0)
     shape = ", ".join("n" if x == 1 else f"n^({x})" if x > 0 else "1" for x in kind.growths)
-    return Trained(found.law, seen, _note(who, _declared(subject.optimizer), named, found, seen), f"[{shape}]")
+    note = _note(who, _declared(subject.optimizer), named, found, seen)
+    if subject.hooked:
+        note = "; ".join(
+            filter(
+                None,
+                (note, f"step hooks of {who} are not read; what they change in gradients or weights is not judged"),
+            )
+        )
+    return Trained(found.law, seen, note, f"[{shape}]")
 
 
 def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, seen: Measured) -> str:
@@ -220,7 +228,15 @@ def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, se
     if seen.eps is None and seen.eps_key is not None:
         notes.append(f"what {seen.eps_key} of {who} stands beside could not be measured; see that it stays small there")
     if seen.shared:
-        notes.append(f"{who} has a factor that is common to all weights (a global norm, a step size that it estimates)")
+        notes.append(
+            f"{who} has a factor that is common to all weights (a global norm, a step size that it estimates): rates "
+            f"are judged without it; a global norm changes with the width as the table's line on gradient clipping says"
+        )
+    if seen.taken:
+        notes.append(
+            f"{who} decays weights by a number in its code, or under a key that is not weight_decay; that is judged as "
+            f"weight decay"
+        )
     if seen.beyond:
         notes.append(f"{who} clips or clamps: {seen.beyond}")
     return "; ".join(notes)
