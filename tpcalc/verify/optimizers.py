@@ -173,12 +173,12 @@ def law_of(optimizer: Any) -> LawOf:
 
 @dataclass(frozen=True)
 class Trained:
-    """How an optimizer trains one parameter: its law, what was measured (None: it can't be probed), and a note, in
-    which ``{shapes}`` stands for the kinds of weights that it is about, of which this is of ``shape``."""
+    """How an optimizer trains one parameter: its law, what was measured (None: it can't be probed), and notes, in
+    which ``{shapes}`` stands for the kinds of weights that they are about, of which this is of ``shape``."""
 
     law: UpdateLaw
     seen: Optional[Measured] = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
     shape: str = ""
 
 
@@ -196,21 +196,17 @@ def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bo
         if named is None:
             raise SetupError(_refused(subject, refusal, str(why))) from None
         what = str(why).replace("{", "(").replace("}", ")")
-        return Trained(named, None, f"{who} could not be probed ({what}): {named.name} is what it is taken for")
+        taken = f"{who} could not be probed ({what}): {named.name} is what it is taken for"
+        return Trained(named, None, (taken,))
     found = law_of_measured(seen, kind.growths, named, type(subject.optimizer).__name__, decays or seen.taken > 0)
     shape = ", ".join("n" if x == 1 else f"n^({x})" if x > 0 else "1" for x in kind.growths)
-    note = _note(who, _declared(subject.optimizer), named, found, seen)
+    notes = _notes(who, _declared(subject.optimizer), named, found, seen)
     if subject.hooked:
-        note = "; ".join(
-            filter(
-                None,
-                (note, f"step hooks of {who} are not read; what they change in gradients or weights is not judged"),
-            )
-        )
-    return Trained(found.law, seen, note, f"[{shape}]")
+        notes.append(f"step hooks of {who} are not read; what they change in gradients or weights is not judged")
+    return Trained(found.law, seen, tuple(notes), f"[{shape}]")
 
 
-def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, seen: Measured) -> str:
+def _notes(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, seen: Measured) -> list[str]:
     """Where what was measured is not what the name says, or there is no name."""
     law = found.law
     started = f", after first steps that go as gradient^{seen.first.gradient}" if seen.first is not None else ""
@@ -238,8 +234,8 @@ def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, se
             f"weight decay"
         )
     if seen.beyond:
-        notes.append(f"{who} clips or clamps: {seen.beyond}")
-    return "; ".join(notes)
+        notes.append(f"{who} clips or clamps: on weights {{shapes}}, {seen.beyond}")
+    return notes
 
 
 def _named(subject: Subject, told: Mapping[str, Any], growths: tuple[Order, ...]) -> tuple[Optional[UpdateLaw], str]:
