@@ -1,6 +1,7 @@
 """What an optimizer does, read by running it: a copy of the live one on small real tensors with made gradients.
 
-:mod:`copy` puts a stand-in into a copy of it, :mod:`samples` makes gradients and weights, :mod:`bench` takes the steps,
+:mod:`copy` puts a stand-in into a copy of it, :mod:`key` tells which are stepped alike,
+:mod:`samples` makes gradients and weights, :mod:`bench` takes the steps,
 :mod:`measure` reads exponents off them, :mod:`law` finds the update law that says the same.  Names are hypotheses.
 """
 
