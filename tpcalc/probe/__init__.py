@@ -1,21 +1,25 @@
 """What an optimizer does, read by running it: a copy of the live one on small real tensors with made gradients.
 
-:mod:`copy` puts a stand-in into a copy of it, :mod:`samples` makes gradients and weights, :mod:`bench` takes the steps,
+:mod:`copy` puts a stand-in into a copy of it, :mod:`key` tells which are stepped alike,
+:mod:`samples` makes gradients and weights, :mod:`bench` takes the steps,
 :mod:`measure` reads exponents off them, :mod:`law` finds the update law that says the same.  Names are hypotheses.
 """
 
 from __future__ import annotations
 
-from typing import Union
+from collections.abc import Callable
+from typing import Any, TypeVar, Union
 
 from tpcalc.probe.bench import Bench
-from tpcalc.probe.copy import Subject, Unprobable, number, options
+from tpcalc.probe.copy import Subject, Unprobable, number
+from tpcalc.probe.key import options
 from tpcalc.probe.law import Found, law_of_measured
-from tpcalc.probe.measure import Measured, measure
+from tpcalc.probe.measure import Measured, by_width, measure, settled
 from tpcalc.probe.samples import Kind
 
 #: Readings of this process, by all that decides them; the oldest half goes where there are MOST.
-_READ: dict[object, Union[Measured, Unprobable]] = {}
+_READ: dict[object, Union[Measured, float, Unprobable]] = {}
+T = TypeVar("T")
 MOST = 512
 
 
@@ -25,11 +29,23 @@ def probe(subject: Subject, kind: Kind, decay: bool = True) -> Measured:
     Raises Unprobable where its step can't be taken, or follows no power law.
     """
     bench = Bench(subject, kind)
-    key = (options(subject), kind.growths, kind.base, decay or bench.decays)
-    found = _READ.get(key)
+    return _kept((*_key(subject, kind), decay or bench.decays), lambda: measure(bench, decay))
+
+
+def strength(subject: Subject, kind: Kind) -> float:
+    """Of its update once momentum has settled; raises Unprobable where its step can't be taken."""
+    return _kept((*_key(subject, kind), "strength"), lambda: settled(Bench(subject, kind)))
+
+
+def _key(subject: Subject, kind: Kind) -> tuple[object, ...]:
+    return options(subject), kind.growths, kind.base
+
+
+def _kept(key: object, read: Callable[[], T]) -> T:
+    found: Any = _READ.get(key)
     if found is None:
         try:
-            found = measure(bench, decay)
+            found = read()
         except Unprobable as error:
             found = error
         for old in list(_READ)[: MOST // 2] if len(_READ) >= MOST else ():
@@ -40,4 +56,7 @@ def probe(subject: Subject, kind: Kind, decay: bool = True) -> Measured:
     return found
 
 
-__all__ = ["Found", "Kind", "Measured", "Subject", "Unprobable", "law_of_measured", "number", "options", "probe"]
+__all__ = [
+    "Found", "Kind", "Measured", "Subject", "Unprobable", "by_width", "law_of_measured", "number", "options", "probe",
+    "strength",
+]  # fmt: skip

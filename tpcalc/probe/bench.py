@@ -12,7 +12,7 @@ import torch
 
 from tpcalc.probe import samples
 from tpcalc.probe.alone import alone
-from tpcalc.probe.copy import DECAYS, EPSILON, Subject, Unprobable, number, replica, told
+from tpcalc.probe.copy import DECAYS, EPSILON, Subject, Unprobable, number, rates, replica, told
 from tpcalc.probe.samples import Kind
 from tpcalc.trace.record import seeded
 from tpcalc.trace.record.isolation import as_written
@@ -20,6 +20,7 @@ from tpcalc.trace.record.isolation import as_written
 
 class Setting(NamedTuple):
     """Of one run.  ``times``: the width, over the smallest.  ``wd``, ``eps`` None: as good as none.
+    ``repeated``: the gradient is the same at every step.
 
     Gradients and weights are small against what an optimizer may clip or clamp, and large against an epsilon in it.
     """
@@ -33,14 +34,17 @@ class Setting(NamedTuple):
     steps: int = 2
     scaled: str = ""
     by: float = 1.0
+    repeated: bool = False
 
 
 class Step(NamedTuple):
-    """What one step does.  ``aligned``: entry of the update that acts on aligned inputs, for a learning rate of 1.
-    ``removed``: share of the weight that it takes away."""
+    """What one step does.  ``aligned``: entry of the update that acts on aligned inputs, for a learning rate of 1; of
+    what goes along the weight, as decay does, nothing is in it.
+    ``removed``: share of the weight that it takes away; ``at_first``: of the weight as it was before the first one."""
 
     aligned: float
     removed: float
+    at_first: float
 
 
 #: Decay and epsilon that are on and do nothing.
@@ -127,7 +131,7 @@ class Bench:
             lr *= RATE_32 if setting.wd is None else DECAYED_32
         stand_in = torch.nn.Parameter((sign * samples.weight(base, shape, setting.size)).to(dtype))
         other = torch.nn.Parameter(samples.weight(base, base, Setting().size).to(dtype)) if self.company else None
-        found = []
+        origin, found = stand_in.detach().double().clone(), []
         with seeded(), warnings.catch_warnings(), alone(), as_written(), torch.enable_grad():
             warnings.simplefilter("ignore")
             optimizer = replica(self.subject, stand_in, other, self._rest)
@@ -135,7 +139,7 @@ class Bench:
             if callable(getattr(optimizer, "train", None)):
                 optimizer.train()
             for step in range(setting.steps):
-                made = samples.gradient(base, shape, setting.gradient, step, self.generic)
+                made = samples.gradient(base, shape, setting.gradient, 0 if setting.repeated else step, self.generic)
                 before = stand_in.detach().double().clone()
                 grads = [(stand_in, made.to(dtype))]
                 if other is not None:
@@ -143,16 +147,17 @@ class Bench:
                     grads.append((other, samples.gradient(base, base, size, step + 500, self.generic).to(dtype)))
                 _step(optimizer, grads, closure)
                 moved = stand_in.detach().double() - before
-                found.append(_seen(moved, before, made, lr))
+                found.append(_seen(moved, before, origin, made, lr))
         return found
 
     def _set(self, optimizer: Any, setting: Setting) -> None:
         """The numbers of the run, in the group that holds the stand-in."""
         group = next(g for g in optimizer.param_groups if g["params"])
         rate = number(group.get("lr"))
-        for key, value in list(group.items()):  # what a scheduler or a class keeps beside the rate moves with it
+        moved = rates(group)
+        for key, value in list(group.items()):
             own = number(value)
-            if "lr" in key and own is not None and (key in ("lr", "initial_lr") or (own and own == rate)):
+            if key in moved and own is not None:
                 group[key] = setting.lr * (own / rate if rate else 1.0)
             elif key in ("capturable", "fused") and own is None and value:
                 group[key] = False
@@ -177,12 +182,16 @@ def _step(optimizer: Any, grads: list[tuple[torch.nn.Parameter, torch.Tensor]], 
     optimizer.step(loss) if closure else optimizer.step()
 
 
-def _seen(moved: torch.Tensor, before: torch.Tensor, made: torch.Tensor, lr: float) -> Step:
+def _seen(moved: torch.Tensor, before: torch.Tensor, origin: torch.Tensor, made: torch.Tensor, lr: float) -> Step:
     if not bool(torch.isfinite(moved).all()):
         raise Unprobable("its update is not finite on small numbers")
     norm = float(made.norm()) * math.sqrt(made.numel())
     size = float(before.square().sum())
-    return Step(abs(float((moved * made).sum())) / norm / lr, -float((moved * before).sum()) / size if size else 0.0)
+    along = made - float((made * before).sum()) / size * before if size else made
+    if float(along.norm()) < float(made.norm()) / 4:  # a few entries, which point to where the weight does
+        along = made
+    shares = (-float((moved * at).sum() / at.square().sum()) if bool(at.any()) else 0.0 for at in (before, origin))
+    return Step(abs(float((moved * along).sum())) / norm / lr, *shares)
 
 
 __all__ = ["Bench", "Setting", "Step"]

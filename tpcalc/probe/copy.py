@@ -17,16 +17,22 @@ from typing import Any, Optional
 
 import torch
 
-from tpcalc.trace.record.phantom import REAL
+from tpcalc.trace.record.phantom import REAL, Phantom
 
 #: Attributes that belong to the live optimizer alone: schedulers put a ``step`` of their own on it, users hooks.
 NOT_COPIED = ("step", "state", "_opt_called", "_zero_grad_profile_name")
+#: Attributes of a parameter that are the trace's.
+OF_TRACES = (*Phantom.__annotations__, "_is_param")
+#: Names of the rate in a group.
+RATES = ("lr", "initial_lr")
 #: Names of the decay in a group.
 DECAYS = ("weight_decay", "wd")
 #: A name of an epsilon in a group (``eps``, ``adamw_eps``, ``epsilon``), which ``steps`` is not.
 EPSILON = re.compile(r"(^|_)eps(ilon)?(_|\d|$)", re.IGNORECASE)
 #: A tensor without memory of more entries than this is nothing that a step on a small tensor could use.
 MOST = 1 << 16
+#: How deep what an optimizer holds is looked into.
+DEEP = 5
 
 
 class Unprobable(Exception):
@@ -55,46 +61,33 @@ class Subject:
         """What its state says of it besides tensors (Moonlight's Muon: ``use_muon``)."""
         states = getattr(self.optimizer, "state", None)
         state = states.get(self.parameter) if isinstance(states, Mapping) else None
-        return {k: v for k, v in state.items() if _plain(v)} if isinstance(state, Mapping) else {}
+        return {k: v for k, v in state.items() if plain(v)} if isinstance(state, Mapping) else {}
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What a user put on the parameter (``p.lr_scale``)."""
+        held = getattr(self.parameter, "__dict__", {})
+        return {k: v for k, v in held.items() if k not in OF_TRACES and not isinstance(v, torch.Tensor)}
+
+    @property
+    def hooked(self) -> bool:
+        hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+        return any(getattr(self.optimizer, name, None) for name in hooks)
 
 
-def _plain(value: Any) -> bool:
+def plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str)) or type(value).__name__ == "dtype"
 
 
-def options(subject: Subject) -> tuple[Any, ...]:
-    """What decides how a subject is stepped besides its numbers, as something that compares equal where it is the same.
-
-    Its rate, decay and epsilon are numbers of a run; of a decay it matters whether it is 0.
-    """
-    group = {k: v for k, v in subject.group.items() if k not in ("params", "param_names")}
-    told: dict[str, Any] = {}
-    for key, value in group.items():
-        held = number(value)
-        if held is not None and key in DECAYS:
-            told[key] = held != 0
-        elif held is None or not ("lr" in key or EPSILON.search(key)):
-            told[key] = _frozen(value)
-    if number(group.get("lr")) is None:
-        told["lr"] = None
-    return (type(subject.optimizer), tuple(told.items()), _frozen(subject.said), _attributes(subject.optimizer))
-
-
-def _attributes(optimizer: Any) -> Any:
-    held = {k: v for k, v in vars(optimizer).items() if k not in (*NOT_COPIED, "param_groups", "defaults")}
-    nested = [(type(inner), _attributes(inner)) for inner in _inside(held.values())]
-    return _frozen({k: v for k, v in held.items() if not k.startswith("_")}), tuple(nested)
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        plain = {key: item for key, item in value.items() if _plain(key)}
-        return len(value), tuple((str(key), _frozen(item)) for key, item in list(plain.items())[:64])
-    if isinstance(value, (list, tuple)):
-        return len(value), tuple(map(_frozen, value[:16]))
-    if isinstance(value, torch.Tensor):
-        return "tensor", tuple(value.shape) if value.dim() else number(value)
-    return value if _plain(value) or inspect.isroutine(value) or isinstance(value, type) else type(value)
+def rates(group: Mapping[str, Any]) -> list[str]:
+    """Keys of a group that hold its rate: what a scheduler or a class keeps equal to it is moved with it."""
+    rate = number(group.get("lr"))
+    kept = rate not in (None, 0.0, 1.0)
+    return [
+        key
+        for key, value in group.items()
+        if number(value) is not None and (key in RATES or (kept and "lr" in key and number(value) == rate))
+    ]
 
 
 def number(value: Any) -> Optional[float]:
@@ -122,6 +115,11 @@ def replica(
     Raises Unprobable where it can't be copied, nor made anew from its options.
     """
     made = _replica(subject, stand_in, {} if rest is None else rest)
+    for name, value in subject.attributes.items():
+        try:
+            setattr(stand_in, name, copy.deepcopy(value, {id(subject.parameter): stand_in}))
+        except Exception as error:
+            raise Unprobable(f"the {name} of its parameter can't be copied: {told(error)}") from None
     for group in made.param_groups:
         if other is not None and any(p is stand_in for p in group["params"]):
             group["params"].append(other)
@@ -175,10 +173,14 @@ def _copied(subject: Subject, stand_in: torch.nn.Parameter, rest: dict[int, torc
 
     memo[REAL] = real
     made = _clone(subject.optimizer, memo, stand_in)
+    _by_id(vars(made), {key: new for key, new in memo.items() if isinstance(new, torch.nn.Parameter)})
     own = memo[id(subject.group)] if id(subject.group) in memo else made.param_groups[subject.index]
     for optimizer in _family(made):
         for group in optimizer.param_groups:
-            group["params"][:] = [p for p in group["params"] if p is stand_in]
+            kept = [index for index, p in enumerate(group["params"]) if p is stand_in]
+            if len(group.get("param_names", ())) == len(group["params"]):
+                group["param_names"] = [group["param_names"][index] for index in kept]
+            group["params"][:] = [stand_in for _ in kept]
         optimizer.param_groups[:] = [g for g in optimizer.param_groups if g is own or g["params"]]
         for entry in optimizer.state.values():
             _resize(entry, shape, stand_in)
@@ -194,10 +196,10 @@ def _family(optimizer: Any) -> Iterator[Any]:
         if all(found is not other for other in seen):
             seen.append(found)
             yield found
-            stack += _inside(vars(found).values())
+            stack += inside(vars(found).values())
 
 
-def _inside(values: Any) -> list[Any]:
+def inside(values: Any) -> list[Any]:
     found = []
     for value in values:
         items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
@@ -210,7 +212,7 @@ def _clone(optimizer: Any, memo: dict[Any, Any], stand_in: torch.Tensor) -> Any:
     cls: Any = type(optimizer)
     made = cls.__new__(cls)
     memo[id(optimizer)] = made
-    for inner in _inside(vars(optimizer).values()):
+    for inner in inside(vars(optimizer).values()):
         if id(inner) not in memo:
             _clone(inner, memo, stand_in)
     for name, value in vars(optimizer).items():
@@ -226,6 +228,23 @@ def _clone(optimizer: Any, memo: dict[Any, Any], stand_in: torch.Tensor) -> Any:
         elif memo.get(id(key)) is stand_in:
             made.state[stand_in] = copy.deepcopy(entry, memo)
     return made
+
+
+def _by_id(held: Any, new: Mapping[Any, torch.nn.Parameter], depth: int = 0) -> None:
+    """What goes by the ids of parameters goes by those of what stands for them."""
+    if depth > DEEP:
+        return
+    if isinstance(held, dict):
+        for key in [key for key in held if type(key) is int and key in new]:
+            held[id(new[key])] = held.pop(key)
+    elif isinstance(held, set):
+        for key in [key for key in held if type(key) is int and key in new]:
+            held.remove(key)
+            held.add(id(new[key]))
+    inner = held.values() if isinstance(held, dict) else held if isinstance(held, (list, tuple)) else ()
+    for value in list(inner):
+        if isinstance(value, (dict, set, list, tuple)):
+            _by_id(value, new, depth + 1)
 
 
 def _resize(entry: Any, shape: tuple[int, ...], stand_in: torch.Tensor) -> None:
@@ -245,7 +264,7 @@ def _anew(subject: Subject, stand_in: torch.nn.Parameter) -> Any:
     live, cls = subject.optimizer, type(subject.optimizer)
     group = {k: number(v) if isinstance(v, torch.Tensor) else v for k, v in subject.group.items() if k != "params"}
     group.pop("param_names", None)
-    known = {**{k: v for k, v in vars(live).items() if _plain(v)}, **getattr(live, "defaults", {}), **group}
+    known = {**{k: v for k, v in vars(live).items() if plain(v)}, **getattr(live, "defaults", {}), **group}
     parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]
     wanted = {p.name: known[p.name] for p in parameters if p.name in known and p.kind != p.VAR_KEYWORD}
     made = cls([{**group, "params": [stand_in]}], **wanted)

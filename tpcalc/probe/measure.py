@@ -7,10 +7,12 @@ What does not snap is no power law, and is refused with the slope that was seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple, Optional
+
+import torch
 
 from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.probe.bench import Bench, Setting
@@ -39,6 +41,10 @@ FAST, SLOW = 2.0**-8, 2.0**-24
 SAME = 0.02
 #: Halvings of the interval in which a knee lies.
 HALVINGS = 12
+#: Steps after which averages over the steps have mostly settled, and the longest of them have.
+SOON, SETTLED = 64, 1024
+#: Share of the weight that a step takes away for a rate of 1, from which on it is decay; in float32 more is rounding.
+SHARE, SHARE_32 = 2.0**-24, 2.0**-14
 
 
 class Powers(NamedTuple):
@@ -72,8 +78,9 @@ class Measured:
     ``update``: aligned entries of one unit-lr update.  ``zero``: those of a weight of zeros; None: it is never moved,
     or made no number.  ``decay`` None: there is none.  ``eps`` None: there is none, or it does not matter, or (with an
     ``eps_key``) its place could not be read.  ``first``: other powers of the first steps.  ``strength``: the update
-    itself, at the smallest size.  ``shared``: a factor is common to all weights.  ``beyond``: what becomes of it under
-    large gradients or weights, where that is another law.
+    itself, at the smallest size.  ``taken``: the share of a weight that a step takes away at no decay that its group
+    names; then ``decay`` is about that.  ``shared``: a factor is common to all weights.  ``beyond``: what becomes of it
+    under large gradients or weights, where that is another law.
     """
 
     update: Powers
@@ -83,6 +90,7 @@ class Measured:
     eps_key: Optional[str]
     first: Optional[Powers]
     strength: float
+    taken: float
     shared: bool
     beyond: str
     runs: int
@@ -95,6 +103,32 @@ def snapped(slope: float, near: float, what: str) -> Order:
         if nearest is not None and abs(slope - nearest) <= (near if denominator < 3 else NEAR / 2):
             return Order(nearest)
     raise Unprobable(f"{what} goes with no simple power ({slope:.3f} was measured)")
+
+
+def by_width(values: Mapping[int, float], what: str) -> Order:
+    """The power of the width that strengths at several widths go with; those that differ by little are equal.
+
+    Raises Unprobable where there is none.
+    """
+    (first, *_), widths = values.values(), sorted(values)
+    if all(abs(value / first - 1) <= ROUGH for value in values.values()):
+        return ZERO
+    pairs = list(zip(widths, widths[1:]))
+    slopes = [_slope(values[low], values[high], high / low) for low, high in pairs]
+    powers = {snapped(slope, ROUGH, f"{what}, as the width changes,") for slope in slopes}
+    if len(powers) > 1:
+        seen = " and ".join(f"{slope:.2f}" for slope in slopes)
+        raise Unprobable(f"{what}, as the width changes, goes with no one power ({seen} were measured)")
+    return powers.pop()
+
+
+def settled(bench: Bench) -> float:
+    """The strength of an update when the same gradient has come again and again, at the smallest size."""
+    for steps in (SOON, SETTLED):
+        run = bench.run(Setting(lr=SLOW, steps=steps, repeated=True))
+        if abs(run[-1].aligned / run[steps // 2].aligned - 1) <= SAME / 2:
+            break
+    return run[-1].aligned
 
 
 class _Prober:
@@ -110,6 +144,11 @@ class _Prober:
         """The share of the weight that decay takes: what changes sign with the weight."""
         setting = setting._replace(steps=self.at + 1)
         return sum(self.bench.run(setting, sign)[self.at].removed for sign in (1, -1)) / 2
+
+    def taken(self, setting: Setting) -> float:
+        """The same of the weight as it was at first, in which no step before has a share."""
+        setting = setting._replace(steps=self.at + 1)
+        return sum(self.bench.run(setting, sign)[self.at].at_first for sign in (1, -1)) / 2
 
     # -- slopes --
 
@@ -167,8 +206,12 @@ class _Prober:
                 "gradient" if name[0] == "g" else "weight",
             )
             if math.isfinite(slope) and abs(slope - float(power)) > ROUGH:
-                found.append(f"of a {what} with entries above {LARGE:g} it goes as {what}^{slope:.2g}")
+                found.append(f"of a {what} with entries above {LARGE:g} it goes as {what}^{_rounded(slope)}")
         return " and ".join(found)
+
+
+def _rounded(slope: float) -> str:
+    return f"{round(slope, 2) + 0.0:g}"
 
 
 def _slope(here: float, there: float, by: float) -> float:
@@ -219,7 +262,12 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     zero = _zero(prober, update, eps)
     wanted = bench.decay_key is not None and (decay or bench.decays)
     found = _decay(prober) if wanted else None
-    return Measured(update, zero, found, eps, key, first, prober.update(start), shared, beyond, bench.runs)
+    taken = 0.0 if bench.decays else _taken(prober)
+    if taken:
+        found = _by_itself(prober)
+        taken = taken if found is not None else 0.0
+    strength = prober.update(start)
+    return Measured(update, zero, found, eps, key, first, strength, taken, shared, beyond, bench.runs)
 
 
 def _shared(prober: _Prober) -> bool:
@@ -364,6 +412,25 @@ def _decay(prober: _Prober) -> Optional[Decayed]:
     raise Unprobable(f"the share that decay takes goes as decay^{slope:.2f}")
 
 
+def _taken(prober: _Prober) -> float:
+    """The share that a step takes away though no decay is on."""
+    start = Setting()
+    share = prober.taken(start)
+    single = prober.bench.dtype is torch.float32
+    return share if share > start.lr * (SHARE_32 if single else SHARE) else 0.0
+
+
+def _by_itself(prober: _Prober) -> Optional[Decayed]:
+    """How that enters, if it is decay: a share that no gradient changes, of the rate or of nothing (a step along a
+    sphere takes the rate's square)."""
+    try:
+        found = prober.powers(prober.taken, Setting(), "the share that it takes away", rated=True)
+    except Unprobable:
+        return None
+    decays = found.gradient == 0 and found.size == 0 and found.rate in (ZERO, ONE)
+    return Decayed(Powers(*(-x for x in found)), True) if decays else None
+
+
 def _half(prober: _Prober, setting: Setting) -> float:
     """The decay that takes half of what the largest does."""
     most = prober.removed(setting._replace(wd=DECAY_HIGH))
@@ -375,4 +442,4 @@ def _half(prober: _Prober, setting: Setting) -> float:
     return 2.0**low
 
 
-__all__ = ["Decayed", "Eps", "Measured", "Powers", "measure"]
+__all__ = ["Decayed", "Eps", "Measured", "Powers", "by_width", "measure", "settled"]

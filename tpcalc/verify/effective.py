@@ -14,7 +14,7 @@ from tpcalc.dynamics.training import Given
 from tpcalc.errors import FitError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.optimizers import UpdateLaw
-from tpcalc.probe import Kind, options
+from tpcalc.probe import Kind, Unprobable, by_width, options, strength
 from tpcalc.program.ir import InitLaw, Weight
 from tpcalc.verify.findings import EPSILON, INIT_STD, RATE, WEIGHT_DECAY, Fix
 from tpcalc.verify.gather import Gathered
@@ -129,8 +129,12 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
     def fitted(samples: Mapping[int, float], quantity: str) -> Order:
         return power(samples, f"the {quantity} of {weight.name} ({first.place})", weight.shape)
 
-    lr = fitted(_rates(settings, trained, kind, weight.name), "learning rate")
+    faster, shrinks = _changes(settings, trained, kind, weight.name)
+    lr = fitted({width: own.lr for width, own in settings.items()}, "learning rate")
+    lr = lr if lr is MINUS_INFINITY else lr + faster
     decay = fitted({width: own.weight_decay for width, own in settings.items()}, "weight decay")
+    if decay is MINUS_INFINITY and trained.seen is not None and trained.seen.taken:  # it decays by itself
+        decay = shrinks
     found = {width: own.epsilon(trained) for width, own in settings.items()}
     epsilons = {width: value for width, value in found.items() if value is not None}
     eps = fitted(epsilons, "epsilon") if len(epsilons) == len(settings) else MINUS_INFINITY
@@ -141,13 +145,14 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
     return Effective(b, c, exact(decay), exact(eps), law, first.optimizer, random, why, assumption, trained)
 
 
-def _rates(settings: Mapping[int, Settings], trained: Trained, kind: Kind, name: str) -> dict[int, float]:
-    """The learning rates, times what other options that change with the width make of them."""
-    rates = {width: own.lr for width, own in settings.items()}
+def _changes(settings: Mapping[int, Settings], trained: Trained, kind: Kind, name: str) -> tuple[Order, Order]:
+    """The powers of the width that options which change with it bring into the update, and into decay that no option
+    is known for."""
     told = {width: options(own.subject) for width, own in settings.items()}
     first = min(settings)
     if trained.seen is None or all(other == told[first] for other in told.values()):
-        return rates
+        return ZERO, ZERO
+    strengths, shares, early = {}, {}, {}
     for width, own in settings.items():
         here = own.trained(kind)
         if here.seen is None or here.seen.update != trained.seen.update:
@@ -155,8 +160,19 @@ def _rates(settings: Mapping[int, Settings], trained: Trained, kind: Kind, name:
                 f"{name} ({own.place}) is trained by another law at width {width} than at {first}: options of its "
                 f"optimizer change between them; give it the same ones at every width"
             )
-        rates[width] *= here.seen.strength / trained.seen.strength
-    return rates
+        early[width], shares[width] = here.seen.strength, here.seen.taken
+        try:
+            strengths[width] = strength(own.subject, kind)
+        except Unprobable:
+            strengths = early
+    try:
+        update = by_width(strengths, "its update")
+        return update, by_width(shares, "the share that its decay takes") if all(shares.values()) else ZERO
+    except Unprobable as why:
+        raise FitError(
+            f"{name} ({settings[first].place}): options of its optimizer change with the width, and {why}; scale them "
+            f"by a power of the width, or give it the same ones at every width"
+        ) from None
 
 
 def _initial(weight: Weight, measured: bool) -> Initial:

@@ -58,8 +58,8 @@ def _law(subject: Subject, kind: Kind) -> UpdateLaw:
         trained = trained_by(subject, subject.group, kind, True, all_decay=True)
     except SetupError as error:
         raise DeriveError(str(error)) from None
-    told = trained.note.format(shapes=trained.shape)
-    return replace(trained.law, note="; ".join(filter(None, (trained.law.note, told))))
+    told = [note.format(shapes=trained.shape) for note in trained.notes]
+    return replace(trained.law, note="; ".join(filter(None, (trained.law.note, *told))))
 
 
 __all__ = ["of_factory", "of_target"]

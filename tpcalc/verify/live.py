@@ -102,6 +102,11 @@ def read(
         for index, group in enumerate(optimizer.param_groups):
             named = f" ({group['name']!r})" if isinstance(group.get("name"), str) else ""
             place = f"group {index} of {label}{named}"
+            if "lr" not in group:
+                raise SetupError(
+                    f"{place} has no 'lr', so the learning rate of its weights can't be read; let the optimizer "
+                    f"keep it there (defaults of {{'lr': ...}}), where schedulers look for it too"
+                )
             rate = RELATIVE_STEP if group["lr"] is None and group.get("relative_step") else group["lr"]
             lr = number(rate, f"the learning rate of {place}")
             if not 0 <= lr < math.inf:

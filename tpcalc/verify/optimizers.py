@@ -163,8 +163,8 @@ def law_of(optimizer: Any) -> LawOf:
         if "step" in vars(ancestor):
             break  # it steps in a way of its own
     raise SetupError(
-        f"optimizer {_full_name(cls)} has no update law here; declare the one it follows, such as "
-        f'tpcalc.declare_optimizer("adamw")({cls.__name__}), or give an UpdateLaw of its own'
+        f"optimizer {_full_name(cls)} has no update law here; declare the law it follows, with "
+        f'tpcalc.declare_optimizer("...")({cls.__name__}), or give an UpdateLaw of its own'
     )
 
 
@@ -173,12 +173,12 @@ def law_of(optimizer: Any) -> LawOf:
 
 @dataclass(frozen=True)
 class Trained:
-    """How an optimizer trains one parameter: its law, what was measured (None: it can't be probed), and a note, in
-    which ``{shapes}`` stands for the kinds of weights that it is about, of which this is of ``shape``."""
+    """How an optimizer trains one parameter: its law, what was measured (None: it can't be probed), and notes, in
+    which ``{shapes}`` stands for the kinds of weights that they are about, of which this is of ``shape``."""
 
     law: UpdateLaw
     seen: Optional[Measured] = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
     shape: str = ""
 
 
@@ -196,13 +196,17 @@ def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bo
         if named is None:
             raise SetupError(_refused(subject, refusal, str(why))) from None
         what = str(why).replace("{", "(").replace("}", ")")
-        return Trained(named, None, f"{who} could not be probed ({what}): {named.name} is what it is taken for")
-    found = law_of_measured(seen, kind.growths, named, type(subject.optimizer).__name__, decays)
+        taken = f"{who} could not be probed ({what}): {named.name} is what it is taken for"
+        return Trained(named, None, (taken,))
+    found = law_of_measured(seen, kind.growths, named, type(subject.optimizer).__name__, decays or seen.taken > 0)
     shape = ", ".join("n" if x == 1 else f"n^({x})" if x > 0 else "1" for x in kind.growths)
-    return Trained(found.law, seen, _note(who, _declared(subject.optimizer), named, found, seen), f"[{shape}]")
+    notes = _notes(who, _declared(subject.optimizer), named, found, seen)
+    if subject.hooked:
+        notes.append(f"step hooks of {who} are not read; what they change in gradients or weights is not judged")
+    return Trained(found.law, seen, tuple(notes), f"[{shape}]")
 
 
-def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, seen: Measured) -> str:
+def _notes(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, seen: Measured) -> list[str]:
     """Where what was measured is not what the name says, or there is no name."""
     law = found.law
     started = f", after first steps that go as gradient^{seen.first.gradient}" if seen.first is not None else ""
@@ -220,10 +224,18 @@ def _note(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, se
     if seen.eps is None and seen.eps_key is not None:
         notes.append(f"what {seen.eps_key} of {who} stands beside could not be measured; see that it stays small there")
     if seen.shared:
-        notes.append(f"{who} has a factor that is common to all weights (a global norm, a step size that it estimates)")
+        notes.append(
+            f"{who} has a factor that is common to all weights (a global norm, a step size that it estimates): rates "
+            f"are judged without it; a global norm changes with the width as the table's line on gradient clipping says"
+        )
+    if seen.taken:
+        notes.append(
+            f"{who} decays weights by a number in its code, or under a key that is not weight_decay; that is judged as "
+            f"weight decay"
+        )
     if seen.beyond:
-        notes.append(f"{who} clips or clamps: {seen.beyond}")
-    return "; ".join(notes)
+        notes.append(f"{who} clips or clamps: on weights {{shapes}}, {seen.beyond}")
+    return notes
 
 
 def _named(subject: Subject, told: Mapping[str, Any], growths: tuple[Order, ...]) -> tuple[Optional[UpdateLaw], str]:

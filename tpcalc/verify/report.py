@@ -122,8 +122,9 @@ def _law_notes(case: Case) -> Iterator[str]:
     """Where an optimizer's law is not the one that its name says, or could not be read."""
     shapes: dict[str, dict[str, None]] = {}
     for own in case.given.values():
-        if own.trained is not None and own.trained.note:
-            shapes.setdefault(own.trained.note, {})[own.trained.shape] = None
+        if own.trained is not None:
+            for note in own.trained.notes:
+                shapes.setdefault(note, {})[own.trained.shape] = None
     for note, found in shapes.items():
         yield note.format(shapes=" and ".join(found))
 

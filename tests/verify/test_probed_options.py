@@ -1,0 +1,172 @@
+"""What else decides a step counts: options under any key, attributes, numbers in the code, momentum that settles."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+
+import tpcalc
+from tests.support.probed_setups import BASE, Base, Net, X, adam, parts
+from tpcalc.errors import SetupError
+
+WIDTHS = (64, 128, 256)
+HIDDEN = {"h1.weight", "h2.weight"}
+MATRICES = HIDDEN | {"out.weight"}
+
+
+def verified(setup):
+    report = tpcalc.verify(setup, WIDTHS)
+    kinds = {name: finding.kind for finding in report.findings for name in finding.weights}
+    return kinds, " ".join(report.notes)
+
+
+def setup(cls, option=lambda m: {}, right=True, held=None, **more):
+    """Matrices at a rate of ``1/m`` (not ``right``: 1) with ``option(m)`` in their group, others with option(1)."""
+
+    def made(n):
+        model, m = Net(n), n / BASE
+        h, r, o = parts(model)
+        groups = [{"params": [*h, *o], "lr": 1e-3 / m if right else 1e-3, **option(m)}]
+        optimizer = cls([*groups, {"params": r, "lr": 1e-3, **option(1.0)}], **more)
+        if held is not None:
+            held(optimizer, [*h, *o], m)
+        return model, optimizer, (X,)
+
+    return made
+
+
+class Scaled(Base):
+    """``factor`` says by how much."""
+
+    def one(self, p, g, s, group):
+        p.sub_(adam(g, s) * self.factor(p, group), alpha=group["lr"])
+
+
+class Keyed(Scaled):
+    def factor(self, p, group):
+        return group.get("lr_mult", 1.0)
+
+
+class OnParameter(Scaled):
+    def factor(self, p, group):
+        return getattr(p, "lr_scale", 1.0)
+
+
+class ById(Scaled):
+    def factor(self, p, group):
+        return self.scales.get(id(p), 1.0)
+
+
+class ByTensor(Scaled):
+    def factor(self, p, group):
+        return self.scales.get(p, 1.0)
+
+
+class Private(Scaled):
+    def factor(self, p, group):
+        return self._by(p.dim() == 2 and p.shape[1] > 24 or p.shape[0] == 10)
+
+
+def on_parameter(optimizer, matrices, m):
+    for p in matrices:
+        p.lr_scale = 1 / m
+
+
+def by_id(optimizer, matrices, m):
+    optimizer.scales = {id(p): 1 / m for p in matrices}
+
+
+def by_tensor(optimizer, matrices, m):
+    optimizer.scales = {p: 1 / m for p in matrices}
+
+
+@pytest.mark.parametrize("cls, held", [(OnParameter, on_parameter), (ById, by_id), (ByTensor, by_tensor)])
+def test_scales_of_parameters(cls, held):
+    assert verified(setup(cls, right=False, held=held))[0] == {}
+    assert set(verified(setup(cls, right=True, held=held))[0]) == MATRICES  # once too often
+
+
+def test_a_key_that_has_lr_in_its_name():
+    assert verified(setup(Keyed, lambda m: {"lr_mult": 1 / m}, right=False))[0] == {}
+    kinds, _ = verified(setup(Keyed, lambda m: {"lr_mult": m}))
+    assert set(kinds) == MATRICES and set(kinds.values()) == {"explodes"}
+
+
+@pytest.mark.parametrize("hide", [lambda x: functools.partial(lambda y, _: y, x), lambda x: lambda _: x])
+def test_what_is_private(hide):
+    def two(n, power):
+        model, m = Net(n), n / BASE
+        h, r, o = parts(model)
+        made = [Private([*h, *o]), Private(r)]
+        made[0]._by, made[1]._by = hide(m**power), hide(1.0)
+        return model, made, (X,)
+
+    assert verified(lambda n: two(n, -1))[0] == {}
+    assert set(verified(lambda n: two(n, 0))[0]) == MATRICES
+
+
+# -- decay ------------------------------------------------------------------------------------------------
+
+
+def decaying(share):
+    class Decaying(Base):
+        def one(self, p, g, s, group):
+            p.mul_(1 - share(group))
+            p.sub_(adam(g, s), alpha=group["lr"])
+
+    return Decaying
+
+
+@pytest.mark.parametrize("size", [0.1, 1e-3])
+def test_decay_under_a_key_of_its_own(size):
+    cls = decaying(lambda group: group["lr"] * group["shrinkage"])
+    kinds, notes = verified(setup(cls, lambda m: {"shrinkage": size * m}))
+    assert kinds == {} and "under a key that is not weight_decay" in notes and "clamps" not in notes
+    assert verified(setup(cls, lambda m: {"shrinkage": size}))[0] == dict.fromkeys(MATRICES, "decay drift")
+
+
+def test_decay_by_a_number():
+    kinds, notes = verified(setup(decaying(lambda group: 0.1 * group["lr"])))
+    assert kinds == dict.fromkeys(MATRICES, "decay drift") and "by a number in its code" in notes
+    kinds, notes = verified(setup(decaying(lambda group: 1e-4)))
+    assert kinds == {} and "by a number in its code" in notes and "clamps" not in notes
+
+
+# -- strengths --------------------------------------------------------------------------------------------
+
+
+def test_options_that_change_little_with_the_width():
+    assert verified(setup(torch.optim.Adam, lambda m: {"betas": (0.9, 1 - 0.05 / m)}, eps=0.0))[0] == {}
+    kinds, _ = verified(setup(torch.optim.Adam, lambda m: {"betas": (0.9, 1 - 0.05 / m)}, right=False, eps=0.0))
+    assert set(kinds) == MATRICES
+
+
+def test_momentum_that_depends_on_the_width():
+    def sgd(n, momentum):
+        model, m = Net(n), n / BASE
+        h, r, o = parts(model)
+        groups = [{"params": h, "lr": 0.1, "momentum": momentum(m)}, {"params": r, "lr": 0.1 * m}]
+        return model, torch.optim.SGD([*groups, {"params": o, "lr": 0.1 / m}]), (X,)
+
+    assert verified(lambda n: sgd(n, lambda m: 0.9))[0] == {}
+    kinds, _ = verified(lambda n: sgd(n, lambda m: 1 - 0.1 / m))
+    assert kinds == dict.fromkeys(HIDDEN, "explodes")
+
+
+def test_hooks_are_said():
+    def hooked(optimizer, matrices, m):
+        optimizer.register_step_pre_hook(lambda *args: pytest.fail("a hook of the live optimizer was called"))
+
+    assert "step hooks of" in verified(setup(torch.optim.Adam, held=hooked))[1]
+    assert "step hooks of" not in verified(setup(torch.optim.Adam))[1]
+
+
+def test_a_group_without_a_rate():
+    class Own(torch.optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {})
+
+    with pytest.raises(SetupError, match="group 0 of Own has no 'lr'"):
+        verified(lambda n: (model := Net(n), Own(model.parameters()), (X,)))
