@@ -96,7 +96,7 @@ def _courses(case: Case) -> dict[str, Courses]:
     found: dict[str, Courses] = {}
     for weight in case.program.weights:
         name = next((name for name in weight.names if all(name in live.courses for live in lives.values())), None)
-        if name is not None and case.given[weight.name].c is not None:
+        if lives and name is not None and case.given[weight.name].c is not None:
             found[weight.name] = {width: live.courses[name] for width, live in lives.items()}
     return found
 

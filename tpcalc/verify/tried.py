@@ -53,7 +53,7 @@ def tried(case: Case, checks: Checks) -> tuple[list[Item], bool]:
     left = _left(case, checks, changes)
     if left == []:
         return _drifting(case, checks, items, changes), True
-    for found in (_fewer, _more, _maximal):
+    for found in (_fewer, _one, _more, _maximal):
         changes = found(case, checks, met, left)
         if changes and _left(case, checks, changes) == []:
             changes = _needed(case, checks, changes)
@@ -73,6 +73,21 @@ def _fewer(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item
     return {}
 
 
+def _one(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+    """One kind of init that is larger than in the maximal parametrization: what it makes may have met another value."""
+    drifts = _drifts(met)
+    larger = (fix for fix in _maximal(case, checks, [], None).values() if fix.quantity == INIT_STD and _shrinks(fix))
+    for kind in _kinds(case, {fix.key: fix for fix in larger})[:KINDS]:
+        changes = {fix.key: fix for fix in kind} | drifts
+        if _left(case, checks, changes) == []:
+            return changes
+    return {}
+
+
+def _shrinks(fix: Fix) -> bool:
+    return fix.by is not None and order(fix.by) < ZERO
+
+
 def _more(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
     """What is left is mended in turn; it is added to ``met``."""
     changes = _added({}, met)
@@ -87,7 +102,11 @@ def _more(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]
 
 def _matters(item: Item) -> bool:
     """Drifts of decay and epsilon change nothing that other checks see."""
-    return (item.severity or SEVERITY[item.kind]) == ERROR or item.kind == NOT_MAXIMAL
+    return _is_error(item) or item.kind == NOT_MAXIMAL
+
+
+def _is_error(item: Item) -> bool:
+    return (item.severity or SEVERITY[item.kind]) == ERROR
 
 
 def _left(case: Case, checks: Checks, changes: Changes) -> Optional[list[Item]]:
@@ -180,7 +199,8 @@ def _drifting(case: Case, checks: Checks, items: Sequence[Item], changes: Change
 
 def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Changes) -> list[Item]:
     """The items that ``changes`` are the fixes of: those first found, those ``met`` on the way, and new ones."""
-    told, open_ = [], dict(changes)
+    told: list[Item] = []
+    open_ = dict(changes)
     for item in dict.fromkeys(met):
         fixes = tuple(open_.pop(fix.key) for fix in dict.fromkeys(item.fixes) if _same(fix, open_.get(fix.key)))
         first = item in items
@@ -188,13 +208,21 @@ def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Chang
             told.append(_rewritten(case, item if first else replace(item, text=say(words.THEN, text=item.text)), fixes))
         elif fixes or (first and not _matters(item)):
             told.append(item)
-    for fix in (fix for fix in open_.values() if fix.quantity in (INIT_STD, RATE)):
-        kind = EXPLODES if fix.by is not None and order(fix.by) < ZERO else NOT_MAXIMAL
+    told.sort(key=lambda item: not _matters(item))
+    # an error of which no change is the fix is mended by the others: it is told of the first that makes smaller
+    lost = [item for item in items if _is_error(item)] if not any(map(_is_error, told)) else []
+    for fix in sorted((f for f in open_.values() if f.quantity in (INIT_STD, RATE)), key=lambda f: not _shrinks(f)):
+        kind = EXPLODES if _shrinks(fix) else NOT_MAXIMAL
         leaf = next(leaf for leaf in case.lowered.leaves if fix.target in (leaf.name, leaf.weight.name))
         block = "" if fix.target == leaf.weight.name else fix.target
         where, also = case.where(leaf), (case.group(leaf.weight),)
-        item = Item(kind, fix.quantity, None, None, None, where, words.BESIDE, "", (leaf.weight.name,), also, block)
+        text, effect = (lost[0].text, lost[0].effect) if lost and _shrinks(fix) else (words.BESIDE, None)
+        item = Item(kind, fix.quantity, None, None, effect, where, text, "", (leaf.weight.name,), also, block)
         told.append(_rewritten(case, item, (fix,)))
+        lost = [] if _is_error(item) else lost
+    if lost and told:
+        error = lost[0]
+        told[0] = replace(told[0], kind=error.kind, severity=error.severity, text=error.text, effect=error.effect)
     return told
 
 
