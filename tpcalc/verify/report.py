@@ -58,7 +58,8 @@ def findings_of(case: Case) -> tuple[Finding, ...]:
 def _findings(case: Case) -> tuple[tuple[Finding, ...], bool]:
     """And whether their fixes work."""
     items, works = tried(case, _items)
-    items = [*overridden(case, missed(case, items)), *erased(case)]
+    items = missed(case, items)
+    items = [*overridden(case, items), *erased(case, items)]
     findings = grouped(items, len(case.program.weights))
     findings.sort(key=lambda finding: (finding.severity != ERROR, KINDS.index(finding.kind)))
     if not _stable(case) and (not case.causes or all(finding.severity != ERROR for finding in findings)):

@@ -82,6 +82,8 @@ ERASED = (
 )
 AT_ITS_LOW, AT_ITS_START = "at its lowest", "at its start"
 OVERRIDDEN = "its group has lr ~ {needed}, which {scheduler} replaces"
+ONE_FOR_ALL = "{scheduler} multiplies all rates by it at the peak: {text}"
+FREE_OF_WIDTH = "make it independent of the width"
 NO_FLOOR = "leave {floor} at 0, or use LambdaLR, whose factor multiplies each group's own rate and may end above 0"
 LIST_RATES = "give {names} as a list with one rate for each group, in the ratios of their own"
 ONE_FACTOR = "have it multiply each group's own rate by one factor, as LambdaLR does"
