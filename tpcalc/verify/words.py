@@ -36,8 +36,11 @@ SOME_SIZE = "start it at a size ~ {size}, or train it by another optimizer"
 ANY_SIZE = "start it at a size, or train it by another optimizer"
 UNEXPLAINED = "it {why} and grows like {order}"
 # multipliers without effect
-ABSORBED = "the factor {by} is divided out again by the norm after it, so its effect is n^0"
-MISSING = "{absorbed}: {weights} makes {value} grow like {order}"
+WITHOUT_EFFECT = "the norm after it divides it out again, so its effect is n^0"
+MISSING = (
+    "the factor {by} is divided out again by the norm after it, so its effect is n^0: {weights} makes {value} grow "
+    "like {order}"
+)
 MOVE = "move it behind the norm"
 MOVE_OR_DROP = "move it behind the norm, or drop it"
 # too small
