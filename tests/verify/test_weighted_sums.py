@@ -93,3 +93,34 @@ def test_a_bilinear_form_whose_init_is_too_large_is_an_error(b):
 
     (error,) = of_errors(tpcalc.verify(setup, widths=WIDTHS))
     assert error == ("explodes", "d", "init std", -b, -1.5)
+
+
+class Adapted(nn.Module):
+    """DoRA: a frozen matrix plus ``B A``, its rows made of size one and given learned sizes."""
+
+    def __init__(self, n: int, b: float) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(10, n, bias=False), nn.Linear(n, 5, bias=False)
+        nn.init.normal_(self.down.weight, std=1 / n)
+        self.frozen = nn.Parameter(torch.randn(n, n) * n**-0.5, requires_grad=False)
+        self.A, self.B = nn.Parameter(torch.randn(4, n) * n**-b), nn.Parameter(torch.zeros(n, 4))
+        self.sizes = nn.Parameter(self.frozen.detach().norm(dim=1))
+
+    def forward(self, x):
+        w = self.frozen + 2 * self.B @ self.A
+        w = w / w.norm(dim=1, keepdim=True) * self.sizes[:, None]
+        return self.down(F.gelu(F.linear(F.gelu(self.up(x)), w)))
+
+
+@pytest.mark.parametrize("b, found", [(1.0, []), (0.5, [("explodes", "A", "init std", -0.5, -1)])])
+def test_one_init_is_told_where_it_mends_all(b, found):
+    """Of two weights that make one: an update of B is too large, and one of A too small, for A is."""
+
+    def setup(n: int):
+        model = Adapted(n, b)
+        wide = dict(params=[model.up.weight, model.B, model.sizes], eps=1e-8 / n)
+        groups = [wide, dict(params=[model.A, model.down.weight], lr=LR / n)]
+        return model, torch.optim.AdamW(groups, lr=LR, weight_decay=0.0), torch.randn(8, 10)
+
+    report = tpcalc.verify(setup, widths=WIDTHS)
+    assert [(f.kind, f.subject, f.quantity, f.found, f.needed) for f in report.errors] == found, str(report)

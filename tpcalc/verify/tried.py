@@ -53,7 +53,7 @@ def tried(case: Case, checks: Checks) -> tuple[list[Item], bool]:
     left = _left(case, checks, changes)
     if left == []:
         return _drifting(case, checks, items, changes), True
-    for found in (_fewer, _one, _more, _maximal):
+    for found in (_fewer, _more, _all):
         changes = found(case, checks, met, left)
         if changes and _left(case, checks, changes) == []:
             changes = _needed(case, checks, changes)
@@ -62,26 +62,29 @@ def tried(case: Case, checks: Checks) -> tuple[list[Item], bool]:
 
 
 def _fewer(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
-    """Some of the fixes: what is too small may be so through something else."""
+    """Some of the fixes: what is too small may be so through something else.  Or one init alone."""
     drifts, kinds = _drifts(met), _kinds(case, _added({}, filter(_matters, met)))
-    if 1 < len(kinds) <= KINDS // 2:
-        for size in (1, len(kinds) - 1):
-            for some in combinations(kinds, size):
-                changes = {fix.key: fix for kind in some for fix in kind} | drifts
-                if _left(case, checks, changes) == []:
-                    return changes
-    return {}
-
-
-def _one(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
-    """One kind of init that is larger than in the maximal parametrization: what it makes may have met another value."""
-    drifts = _drifts(met)
-    larger = (fix for fix in _maximal(case, checks, [], None).values() if fix.quantity == INIT_STD and _shrinks(fix))
-    for kind in _kinds(case, {fix.key: fix for fix in larger})[:KINDS]:
-        changes = {fix.key: fix for fix in kind} | drifts
+    several = 1 < len(kinds) <= KINDS // 2
+    singles = [[kind] for kind in kinds if several]
+    most = [list(some) for some in combinations(kinds, len(kinds) - 1) if several]
+    for some in (*singles, *([kind] for kind in _inits(case, met)), *most):
+        changes = {fix.key: fix for kind in some for fix in kind} | drifts
         if _left(case, checks, changes) == []:
             return changes
     return {}
+
+
+def _inits(case: Case, met: Sequence[Item]) -> list[list[Fix]]:
+    """Kinds of inits that are larger than in the maximal parametrization, what they make may have met another value; or
+    by as much as an update is too large of what they meet (LoRA: ``B A`` moves by an update of ``B`` times ``A``).
+    """
+    fixes = [fix for fix in _maximal(case, met).values() if fix.quantity == INIT_STD and _shrinks(fix)]
+    kinds = _kinds(case, {fix.key: fix for fix in fixes})
+    for excess in dict.fromkeys(cause.excess for cause in case.causes if cause.leaf is not None):
+        names = dict.fromkeys(item.weight for item in met if item.weight and case.given[item.weight].b is not None)
+        changes = {fix.key: fix for fix in (Fix(name, INIT_STD, -excess) for name in names)}
+        kinds += [kind for kind in _kinds(case, changes) if kind not in kinds]
+    return kinds[:KINDS]
 
 
 def _shrinks(fix: Fix) -> bool:
@@ -132,7 +135,11 @@ def _added(changes: Changes, items: Iterable[Item]) -> Changes:
     return {key: fix for key, fix in result.items() if fix.by is None or order(fix.by) != ZERO}
 
 
-def _maximal(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+def _all(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+    return _maximal(case, met)
+
+
+def _maximal(case: Case, met: Iterable[Item]) -> Changes:
     """All weights as in the maximal parametrization."""
     fixes = []
     for leaf in case.lowered.leaves:
@@ -216,14 +223,20 @@ def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Chang
         leaf = next(leaf for leaf in case.lowered.leaves if fix.target in (leaf.name, leaf.weight.name))
         block = "" if fix.target == leaf.weight.name else fix.target
         where, also = case.where(leaf), (case.group(leaf.weight),)
-        text, effect = (lost[0].text, lost[0].effect) if lost and _shrinks(fix) else (words.BESIDE, None)
+        text, effect = (_of_another(lost[0]), lost[0].effect) if lost and _shrinks(fix) else (words.BESIDE, None)
         item = Item(kind, fix.quantity, None, None, effect, where, text, "", (leaf.weight.name,), also, block)
         told.append(_rewritten(case, item, (fix,)))
         lost = [] if _is_error(item) else lost
     if lost and told:
         error = lost[0]
-        told[0] = replace(told[0], kind=error.kind, severity=error.severity, text=error.text, effect=error.effect)
+        text = _of_another(error)
+        told[0] = replace(told[0], kind=error.kind, severity=error.severity, text=text, effect=error.effect)
     return told
+
+
+def _of_another(item: Item) -> str:
+    """What an item says, where it is another weight that is told of it."""
+    return say(words.OF_ANOTHER, weight=item.weight, text=item.text) if item.weight else item.text
 
 
 def _same(fix: Fix, change: Optional[Fix]) -> bool:

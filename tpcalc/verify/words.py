@@ -53,6 +53,7 @@ SMALL_INIT = "{value}, which {why}, is as small as {by} at init"
 # fixes that were tried
 THEN = "once the other changes are made, {text}"
 BESIDE = "the other changes need this one beside them"
+OF_ANOTHER = "of {weight}, which meets it, {text}"
 ALONG = ", and its {quantity} by {by}"
 UNTRIED = "these fixes, applied together, do not give a clean report yet: apply them and verify again"
 # unmatched
