@@ -36,13 +36,17 @@ def reverses(before: Report, after: Report) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def fixes_work(monkeypatch):
-    """The fixes of every failing setup that a test verifies, applied, leave no error and nothing that reverses one."""
+    """The fixes of every failing setup that a test verifies, applied, leave no error and nothing that reverses one.
+
+    What is unstable has an error.
+    """
     if os.environ.get("TRY_FIXES") != "1":
         return
     report_of = report.report_of
 
     def tried(case: Case, name: str) -> Report:
         found = report_of(case, name)
+        assert found.errors or found.regime != "unstable", f"unstable, and no error says why:\n{found}"
         fixes = [fix for finding in found.findings for fix in finding.fixes]
         if fixes:
             after = report_of(case.with_(fixes), name)

@@ -60,4 +60,5 @@ def test_a_multiplier_that_nothing_needs_is_a_warning():
 
     (finding,) = tpcalc.verify(setup, WIDTHS).findings
     assert (finding.kind, finding.severity, finding.weights) == ("absorbed multiplier", "warning", ())
+    assert (finding.found, finding.needed) == (-1, 0) and "multiplier ~ n^(-1), needs n^0" in finding.message
     assert finding.message.endswith("so its effect is n^0; move it behind the norm, or drop it")

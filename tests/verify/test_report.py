@@ -13,6 +13,9 @@ from tests.support import verify_setups as setups
 from tests.support.models import example
 from tests.support.verify_reports import WIDTHS, report_of, told
 from tests.support.verify_setups import BASE, LR
+from tpcalc.verify.case import Case
+from tpcalc.verify.gather import gather
+from tpcalc.verify.report import findings_of
 
 H = Fraction(1, 2)
 
@@ -87,3 +90,12 @@ def test_zero_init_is_no_fault():
 
 def test_the_same_report_twice():
     assert str(tpcalc.verify(setups.router, WIDTHS)) == str(report_of(setups.router))
+
+
+def test_an_error_lost_on_the_way_is_told_all_the_same():
+    """Whatever the checks make of a cause, an unstable net is never called ok."""
+    case = Case.of(gather(setups.standard_adamw, WIDTHS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tpcalc.verify.report.tried", lambda case, checks: ([], True))
+        (finding,) = findings_of(case)
+    assert (finding.kind, finding.severity, finding.quantity) == ("explodes", "error", "value")

@@ -64,6 +64,32 @@ def test_one_rate_for_all_where_all_groups_had_one():
     assert all(finding.kind != "schedule" for finding in tpcalc.verify(setup, WIDTHS).findings)
 
 
+def noam(o, n):
+    return schedulers.LambdaLR(o, lambda t: n**-0.5 * min((t + 1) ** -0.5, (t + 1) * 100**-1.5))
+
+
+@pytest.mark.parametrize(
+    "make, kind, power",
+    [
+        (noam, "frozen", -0.5),
+        (lambda o, n: schedulers.LambdaLR(o, lambda t: min(1, t / 100) * n / 64), "explodes", 1),
+        (lambda o, n: schedulers.ConstantLR(o, 64 / n, total_iters=10**9), "frozen", -1),
+    ],
+)
+def test_one_factor_that_depends_on_the_width_is_one_finding(make, kind, power):
+    (finding,) = tpcalc.verify(scheduled(make), WIDTHS).findings
+    assert (finding.kind, finding.quantity, finding.found, finding.needed) == (kind, "lr factor", power, 0)
+    assert "make it independent of the width" in finding.message and len(finding.weights) > 2
+
+
+def test_a_schedule_that_leads_to_one_rate_is_no_warm_up():
+    """At width 64 that rate is the one in force: the peak is there from the start, and at other widths at the end."""
+    swa = torch.optim.swa_utils.SWALR
+    report = tpcalc.verify(scheduled(lambda o, n: swa(o, swa_lr=LR)), WIDTHS)
+    assert {finding.kind for finding in report.findings} == {"explodes"} and not report.notes
+    assert all("give swa_lr as a list" in finding.message for finding in report.findings)
+
+
 def courses(make, width=64):
     watch = Watch()
     with watch.watching():

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Optional
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
 from tpcalc.calculus.facts import Fact, Facts, given_operand, on_change, roles, spread
-from tpcalc.calculus.limits import base, passes
+from tpcalc.calculus.limits import base, passes, weighs
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.queries import trail
@@ -322,7 +322,14 @@ def of_two_values(s: st.Product | st.Contract, large: TooLarge, search: Search, 
 
 @CAUSES.law(st.Reduce)
 def reduce(s: st.Reduce, large: TooLarge, search: Search, atom: Atom) -> Back:
-    yield large._replace(value=s.x, allowed=ZERO) if search.suspect(s.x, large.change) else search.site(large, atom)
+    """A weighted sum is a contraction written out: what it adds to an init and to a change is the weight's to bear."""
+    if not weighs(search.lowered, search.facts, s.x):
+        yield large._replace(value=s.x, allowed=ZERO) if search.suspect(s.x, large.change) else search.site(large, atom)
+        return
+    x, before = search.facts[s.x], large._replace(value=s.x)
+    if not large.change:
+        yield before._replace(allowed=large.allowed - (s.K / 2 if x.cancels else s.K))
+    yield before._replace(allowed=large.allowed - search.alignment.values(s.K), change=True)
 
 
 CAUSES.complete()

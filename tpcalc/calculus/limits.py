@@ -20,7 +20,7 @@ from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.queries import trail
 from tpcalc.rules import structures as st
-from tpcalc.rules.structures import Atom
+from tpcalc.rules.structures import Atom, operands
 
 NONLINEARITY, SOFTMAX = "enters a nonlinearity", "enters a softmax"
 WEIGHT, NORM = "enters a weight", "enters a norm"
@@ -133,6 +133,21 @@ def base(lowered: Lowered, vid: Id) -> int:
     return int(first)
 
 
+def weighs(lowered: Lowered, facts: Facts, vid: Id) -> bool:
+    """Whether a value is others times weights, entry by entry: what a weighted sum adds up."""
+    atom, fact = lowered.maker.get(vid), facts[vid]
+    if atom is None or not fact.data:
+        return fact.is_weight and not lowered.is_given(fact.weight)
+    s = atom.structure
+    if isinstance(s, (st.View, st.Scale, st.Guard, st.Reduce, st.Sum)):
+        return all(weighs(lowered, facts, x) for x in operands(s))
+    if not isinstance(s, st.Product) and not (isinstance(s, st.Contract) and s.K == 0):
+        return False
+    x, y = facts[s.x], facts[s.y]
+    w = x if x.is_weight else y
+    return x.is_weight != y.is_weight and not lowered.is_given(w.weight)
+
+
 __all__ = [
     "LIMITS",
     "NONLINEARITY",
@@ -144,4 +159,6 @@ __all__ = [
     "Limit",
     "base",
     "limits",
+    "passes",
+    "weighs",
 ]

@@ -14,8 +14,7 @@ from tpcalc.probe import samples
 from tpcalc.probe.alone import alone
 from tpcalc.probe.copy import DECAYS, EPSILON, Subject, Unprobable, number, rates, replica, told
 from tpcalc.probe.samples import Kind
-from tpcalc.trace.record import seeded
-from tpcalc.trace.record.isolation import as_written
+from tpcalc.trace.record import as_written, seeded
 
 
 class Setting(NamedTuple):

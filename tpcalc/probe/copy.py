@@ -17,7 +17,7 @@ from typing import Any, Optional
 
 import torch
 
-from tpcalc.trace.record.phantom import REAL, Phantom
+from tpcalc.trace.record import REAL, Phantom
 
 #: Attributes that belong to the live optimizer alone: schedulers put a ``step`` of their own on it, users hooks.
 NOT_COPIED = ("step", "state", "_opt_called", "_zero_grad_profile_name")

@@ -87,10 +87,10 @@ class RawWeight:
     trainable: bool
     grad: Optional[int] = None
     """Value id of its gradient after the backward pass; None if it got none."""
-    slope: Optional[int] = None
-    """Value id of its gradient before hooks of its own changed it; None if none did."""
     module_type: str = ""
     """Class name of the module that owns it (``Linear``, ``Conv1D``): for messages only, never for rules."""
+    slope: Optional[int] = None
+    """Value id of its gradient before hooks of its own changed it; None if none did."""
 
 
 @dataclass(slots=True)

@@ -11,13 +11,19 @@ The checks: :mod:`large`, :mod:`absorbed` (multipliers without effect), :mod:`sm
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from tpcalc.errors import SetupError
+from tpcalc.late import late
 from tpcalc.verify.findings import Finding, Report
-from tpcalc.verify.optimizers import declare_optimizer
+
+if TYPE_CHECKING:
+    from tpcalc.verify.optimizers import declare_optimizer
 
 __all__ = ["Finding", "Report", "SetupError", "declare_optimizer", "verify"]
+
+#: Reports know findings without torch, which the probe of optimizers needs.
+__getattr__ = late(__name__, {"declare_optimizer": "tpcalc.verify.optimizers"})
 
 
 def verify(

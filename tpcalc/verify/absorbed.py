@@ -105,18 +105,20 @@ def without_effect(case: Case, sites: Sequence[Absorbed]) -> Iterator[Item]:
     for site in sites:
         by, where, op = site.power, case.lowered.where(site.atom), case.lowered.node(site.atom).op
         names = tuple(dict.fromkeys(cause.leaf.weight.name for cause in site.causes if cause.leaf is not None))
-        text, fix, severity = say(words.ABSORBED, by=by), words.MOVE_OR_DROP, WARNING
+        text, fix, severity = words.WITHOUT_EFFECT, words.MOVE_OR_DROP, WARNING
+        found, needed = by, ZERO
         if site.causes:
             worst = max(site.causes, key=attrgetter("order"))
             weights, value = ", ".join(fold_names(names)), case.value(worst.value)
-            text = say(words.MISSING, absorbed=text, weights=weights, value=value, order=worst.order)
+            text = say(words.MISSING, by=by, weights=weights, value=value, order=worst.order)
             fix, severity = words.MOVE, ""
+            found, needed = ZERO, by
         effect, at = max_order(*(cause.order for cause in site.causes)), where or op
         fixes = [Fix(at, MULTIPLIER, -by, values=(site.atom.out,))]
         if site.causes:
             behind = tuple(dict.fromkeys(case.multiplier_at(cause.atom) for cause in site.causes))
             fixes.append(Fix(f"{at}, behind the norm", MULTIPLIER, by, values=behind))
-        item = Item(ABSORBED, MULTIPLIER, ZERO, by, effect, where, text, fix, names, site=at, severity=severity)
+        item = Item(ABSORBED, MULTIPLIER, found, needed, effect, where, text, fix, names, site=at, severity=severity)
         yield replace(item, fixes=tuple(fixes))
 
 

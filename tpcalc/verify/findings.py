@@ -18,6 +18,8 @@ SCHEDULE, DECAY, EPS = "schedule", "decay drift", "eps drift"
 
 #: Quantities that are found and needed.
 INIT_STD, RATE, MULTIPLIER, WEIGHT_DECAY, EPSILON = "init std", "lr", "multiplier", "weight_decay", "eps"
+#: By which a schedule multiplies the rates of all groups.
+FACTOR = "lr factor"
 
 KINDS = (EXPLODES, ATTENTION, ABSORBED, UNMATCHED, VANISHES, FROZEN, NOT_MAXIMAL, SCHEDULE, DECAY, EPS)
 SEVERITY = {kind: WARNING if kind in (NOT_MAXIMAL, SCHEDULE, DECAY, EPS) else ERROR for kind in KINDS}

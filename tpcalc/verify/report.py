@@ -41,8 +41,7 @@ from tpcalc.verify.words import say
 def report_of(case: Case, name: str) -> Report:
     """All that can be said about a setup called ``name``."""
     findings, works = _findings(case)
-    stable = not case.causes and case.regime.stable
-    regime, r = (_headline(case, findings), case.regime.r) if stable else (UNSTABLE, None)
+    regime, r = (_headline(case, findings), case.regime.r) if _stable(case) else (UNSTABLE, None)
     table = {name: replace(row, name=name) for row in _rows(case, findings) for name in (row.name, *row.aliases)}
     assumed = (*case.program.assumptions, *(case.given[weight.name].assumption for weight in case.program.weights))
     notes = (*_notes(case), *(() if works else (words.UNTRIED,)))
@@ -59,12 +58,17 @@ def findings_of(case: Case) -> tuple[Finding, ...]:
 def _findings(case: Case) -> tuple[tuple[Finding, ...], bool]:
     """And whether their fixes work."""
     items, works = tried(case, _items)
-    items = [*overridden(case, missed(case, items)), *erased(case)]
+    items = missed(case, items)
+    items = [*overridden(case, items), *erased(case, items)]
     findings = grouped(items, len(case.program.weights))
     findings.sort(key=lambda finding: (finding.severity != ERROR, KINDS.index(finding.kind)))
-    if not case.regime.stable and not case.causes:
+    if not _stable(case) and (not case.causes or all(finding.severity != ERROR for finding in findings)):
         findings.insert(0, _unexplained(case))
     return tuple(findings), works
+
+
+def _stable(case: Case) -> bool:
+    return not case.causes and case.regime.stable
 
 
 def _items(case: Case) -> list[Item]:
@@ -91,11 +95,17 @@ def _headline(case: Case, findings: Sequence[Finding]) -> str:
 
 
 def _unexplained(case: Case) -> Finding:
-    """A value that the regime calls too large though no cause was found for it."""
-    excess = case.regime.excesses[0]
-    name, where = case.lowered.name(excess.value), "" if excess.atom is None else case.lowered.where(excess.atom)
-    text, found = say(words.UNEXPLAINED, why=excess.why, order=excess.order), plain(exact(excess.order))
-    return Finding(EXPLODES, SEVERITY[EXPLODES], name, "value", found, fraction(ZERO), where, text, (), excess.order)
+    """A value that is too large though no error says so: no cause was found for it, or none by itself."""
+    if case.regime.excesses:
+        excess = case.regime.excesses[0]
+        value, atom, why, order = excess.value, excess.atom, excess.why, excess.order
+    else:
+        cause = case.causes[0]
+        value, atom, why, order = cause.value, cause.atom, cause.limit.why, cause.order
+    where = "" if atom is None else case.lowered.where(atom)
+    text, found = say(words.UNEXPLAINED, why=why, order=order), plain(exact(order))
+    name = case.lowered.name(value)
+    return Finding(EXPLODES, SEVERITY[EXPLODES], name, "value", found, fraction(ZERO), where, text, (), order)
 
 
 def _notes(case: Case) -> Iterator[str]:

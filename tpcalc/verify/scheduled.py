@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Optional
 
 from tpcalc.algebra.exponents import power
-from tpcalc.algebra.order import MINUS_INFINITY, Order
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
 from tpcalc.errors import FitError
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
-from tpcalc.verify.findings import ERROR, RATE, SCHEDULE
+from tpcalc.verify.findings import ERROR, FACTOR, RATE, SCHEDULE
 from tpcalc.verify.grouping import Item
 from tpcalc.verify.schedules import Course, Scheduler
 from tpcalc.verify.words import say
@@ -26,10 +26,13 @@ COUNTS, NOTHING = 0.1, 1e-6
 Courses = Mapping[int, Course]
 
 
-def erased(case: Case) -> Iterator[Item]:
-    """Weights whose rate, where the schedule starts or at its low, is no longer as their peak in groups and widths."""
+def erased(case: Case, found: Sequence[Item]) -> Iterator[Item]:
+    """Weights whose rate, where the schedule starts or at its low, is no longer as their peak in groups and widths.
+
+    Where what was ``found`` says that the peak is no rate of theirs, the peak is no measure.
+    """
     courses = _courses(case)
-    seen: set[str] = set()
+    seen = {item.weight for item in found if _is_overridden(item, courses)}
     for point, moment in (("low", words.AT_ITS_LOW), ("start", words.AT_ITS_START)):
         drifts = {}
         for name, along in courses.items():
@@ -67,23 +70,56 @@ def _erased(case: Case, name: str, along: Courses, point: str, moment: str) -> I
 
 
 def overridden(case: Case, found: Sequence[Item]) -> list[Item]:
-    """What was ``found``, told otherwise where a group has the rate that is needed and a scheduler replaces it."""
+    """What was ``found``, told otherwise where a group has the rate that is needed and a scheduler replaces it; one for
+    all where it multiplies every rate by the same power of the width.
+    """
     courses = _courses(case)
-    items = []
-    for item in found:
-        if item.quantity == RATE and item.needed is not None and item.weight in courses:
-            own = _order({width: course.own for width, course in courses[item.weight].items()})
-            if own == item.needed != item.found:
-                scheduler = _blamed(case, "peak")
-                reason = say(words.OVERRIDDEN, needed=item.needed, scheduler=str(scheduler))
-                item = replace(item, text=f"{reason}: {item.text}", fix=_remedy(scheduler), also=(*item.also, reason))
-        items.append(item)
-    return items
+    factors = {name: _factor(case, name, along) for name, along in courses.items()}
+    at_fault = [item for item in found if _is_overridden(item, courses)]
+    if len(at_fault) > 1 and len(set(factors.values())) == 1 and None not in factors.values():
+        (factor,) = set(factors.values())
+        one = _multiplied(case, at_fault, factor)
+        return [one if item is at_fault[0] else item for item in found if item is at_fault[0] or item not in at_fault]
+    return [_replaced(case, item) if item in at_fault else item for item in found]
+
+
+def _is_overridden(item: Item, courses: Mapping[str, Courses]) -> bool:
+    if item.quantity != RATE or item.needed is None or item.weight not in courses:
+        return False
+    return _own(courses[item.weight]) == item.needed != item.found
+
+
+def _multiplied(case: Case, items: Sequence[Item], factor: Optional[Order]) -> Item:
+    scheduler, names = _blamed(case, "peak"), dict.fromkeys(name for item in items for name in item.weights)
+    fixes = tuple(fix for item in items for fix in item.fixes)
+    text = say(words.ONE_FOR_ALL, scheduler=str(scheduler), text=items[0].text)
+    remedy, site = words.FREE_OF_WIDTH, scheduler.name
+    first = replace(items[0], quantity=FACTOR, found=factor, needed=ZERO, text=text, fix=remedy, site=site)
+    return replace(first, weights=tuple(names), also=(), block="", fixes=fixes)
+
+
+def _replaced(case: Case, item: Item) -> Item:
+    scheduler = _blamed(case, "peak")
+    reason = say(words.OVERRIDDEN, needed=item.needed or ZERO, scheduler=str(scheduler))
+    return replace(item, text=f"{reason}: {item.text}", fix=_remedy(scheduler), also=(*item.also, reason))
+
+
+def _own(along: Courses) -> Optional[Order]:
+    """The exponent of the rate that the group itself has."""
+    return _order({width: course.own for width, course in along.items()})
+
+
+def _factor(case: Case, name: str, along: Courses) -> Optional[Order]:
+    """What the schedule multiplies that by at its peak."""
+    own, c = _own(along), case.given[name].c
+    return None if own is None or c is None else -c - own
 
 
 def lengths(case: Case) -> Iterator[str]:
-    """A note on warm-ups whose length depends on the width."""
-    for along in _courses(case).values():
+    """A note on warm-ups whose length depends on the width (not where a schedule leads from one power to another)."""
+    for name, along in _courses(case).items():
+        if _factor(case, name, along) not in (None, ZERO):
+            continue
         steps = {width: course.step for width, course in along.items()}
         if max(steps.values()) > 1.05 * min(steps.values()) + 1:
             listed = ", ".join(f"{step} at width {width}" for width, step in steps.items())
@@ -95,10 +131,8 @@ def _courses(case: Case) -> dict[str, Courses]:
     lives = case.gathered.live
     found: dict[str, Courses] = {}
     for weight in case.program.weights:
-        name = next(
-            (name for name in weight.names if lives and all(name in live.courses for live in lives.values())), None
-        )
-        if name is not None and case.given[weight.name].c is not None:
+        name = next((name for name in weight.names if all(name in live.courses for live in lives.values())), None)
+        if lives and name is not None and case.given[weight.name].c is not None:
             found[weight.name] = {width: live.courses[name] for width, live in lives.items()}
     return found
 
@@ -127,7 +161,7 @@ def _blamed(case: Case, point: str) -> Scheduler:
 def _remedy(scheduler: Scheduler) -> str:
     if scheduler.floor:
         return say(words.NO_FLOOR, floor=scheduler.floor)
-    listed = [name for name in ("base_lr", "max_lr") if name in scheduler.takes]
+    listed = [name for name in ("base_lr", "max_lr", "swa_lr") if name in scheduler.takes]
     return say(words.LIST_RATES, names=" and ".join(listed)) if listed else words.ONE_FACTOR
 
 

@@ -18,7 +18,10 @@ from tpcalc.rules.structures import (
     Exp,
     Guard,
     LinearLike,
+    Normalise,
+    Power,
     Product,
+    Reduce,
     Scale,
     Softmax,
     Structure,
@@ -130,7 +133,7 @@ def outsized(case: Case) -> list[Item]:
         effect = own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value)
         large = own.b is not None and own.b < need.A
         larger = case.mended[use.out].init > max_order(case.maximal[use.out].init, ZERO)
-        if effect >= ZERO or not (large or larger):
+        if effect >= ZERO or not (large or larger) or not _before_a_norm(case, use.out):
             continue
         value, size, name = case.value(use.out), case.mended[use.out].init, leaf.weight.name
         text = say(words.OUTSIZED, value=value, by=effect, size=size)
@@ -142,6 +145,19 @@ def outsized(case: Case) -> list[Item]:
         item = Item(NOT_MAXIMAL, quantity, -at, by - at, effect, where, text, fix, (name,), also, block, fixes=fixes)
         found.append((large, item))
     return [item for large, item in found if large or not any(others for others, _ in found)]
+
+
+def _before_a_norm(case: Case, vid: int) -> bool:
+    """Whether a norm divides out the size of a value, or of what is a multiple of it."""
+    queue, seen = [vid], {vid}
+    for x in queue:
+        for use in case.lowered.forward_uses.get(x, ()):
+            if isinstance(use.structure, Normalise):
+                return True
+            if isinstance(use.structure, (*PLAIN, Product, Contract, Reduce, Power)) and use.out not in seen:
+                seen.add(use.out)
+                queue.append(use.out)
+    return False
 
 
 def _has_no_effect(case: Case, leaf: Leaf, C: Order) -> bool:

@@ -53,7 +53,7 @@ def tried(case: Case, checks: Checks) -> tuple[list[Item], bool]:
     left = _left(case, checks, changes)
     if left == []:
         return _drifting(case, checks, items, changes), True
-    for found in (_fewer, _more, _maximal):
+    for found in (_fewer, _more, _all):
         changes = found(case, checks, met, left)
         if changes and _left(case, checks, changes) == []:
             changes = _needed(case, checks, changes)
@@ -62,15 +62,33 @@ def tried(case: Case, checks: Checks) -> tuple[list[Item], bool]:
 
 
 def _fewer(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
-    """Some of the fixes: what is too small may be so through something else."""
+    """Some of the fixes: what is too small may be so through something else.  Or one init alone."""
     drifts, kinds = _drifts(met), _kinds(case, _added({}, filter(_matters, met)))
-    if 1 < len(kinds) <= KINDS // 2:
-        for size in (1, len(kinds) - 1):
-            for some in combinations(kinds, size):
-                changes = {fix.key: fix for kind in some for fix in kind} | drifts
-                if _left(case, checks, changes) == []:
-                    return changes
+    several = 1 < len(kinds) <= KINDS // 2
+    singles = [[kind] for kind in kinds if several]
+    most = [list(some) for some in combinations(kinds, len(kinds) - 1) if several]
+    for some in (*singles, *([kind] for kind in _inits(case, met)), *most):
+        changes = {fix.key: fix for kind in some for fix in kind} | drifts
+        if _left(case, checks, changes) == []:
+            return changes
     return {}
+
+
+def _inits(case: Case, met: Sequence[Item]) -> list[list[Fix]]:
+    """Kinds of inits that are larger than in the maximal parametrization, what they make may have met another value; or
+    by as much as an update is too large of what they meet (LoRA: ``B A`` moves by an update of ``B`` times ``A``).
+    """
+    fixes = [fix for fix in _maximal(case, met).values() if fix.quantity == INIT_STD and _shrinks(fix)]
+    kinds = _kinds(case, {fix.key: fix for fix in fixes})
+    for excess in dict.fromkeys(cause.excess for cause in case.causes if cause.leaf is not None):
+        names = dict.fromkeys(item.weight for item in met if item.weight and case.given[item.weight].b is not None)
+        changes = {fix.key: fix for fix in (Fix(name, INIT_STD, -excess) for name in names)}
+        kinds += [kind for kind in _kinds(case, changes) if kind not in kinds]
+    return kinds[:KINDS]
+
+
+def _shrinks(fix: Fix) -> bool:
+    return fix.by is not None and order(fix.by) < ZERO
 
 
 def _more(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
@@ -87,7 +105,11 @@ def _more(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]
 
 def _matters(item: Item) -> bool:
     """Drifts of decay and epsilon change nothing that other checks see."""
-    return (item.severity or SEVERITY[item.kind]) == ERROR or item.kind == NOT_MAXIMAL
+    return _is_error(item) or item.kind == NOT_MAXIMAL
+
+
+def _is_error(item: Item) -> bool:
+    return (item.severity or SEVERITY[item.kind]) == ERROR
 
 
 def _left(case: Case, checks: Checks, changes: Changes) -> Optional[list[Item]]:
@@ -113,7 +135,11 @@ def _added(changes: Changes, items: Iterable[Item]) -> Changes:
     return {key: fix for key, fix in result.items() if fix.by is None or order(fix.by) != ZERO}
 
 
-def _maximal(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+def _all(case: Case, checks: Checks, met: list[Item], left: Optional[list[Item]]) -> Changes:
+    return _maximal(case, met)
+
+
+def _maximal(case: Case, met: Iterable[Item]) -> Changes:
     """All weights as in the maximal parametrization."""
     fixes = []
     for leaf in case.lowered.leaves:
@@ -180,7 +206,8 @@ def _drifting(case: Case, checks: Checks, items: Sequence[Item], changes: Change
 
 def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Changes) -> list[Item]:
     """The items that ``changes`` are the fixes of: those first found, those ``met`` on the way, and new ones."""
-    told, open_ = [], dict(changes)
+    told: list[Item] = []
+    open_ = dict(changes)
     for item in dict.fromkeys(met):
         fixes = tuple(open_.pop(fix.key) for fix in dict.fromkeys(item.fixes) if _same(fix, open_.get(fix.key)))
         first = item in items
@@ -188,14 +215,28 @@ def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Chang
             told.append(_rewritten(case, item if first else replace(item, text=say(words.THEN, text=item.text)), fixes))
         elif fixes or (first and not _matters(item)):
             told.append(item)
-    for fix in (fix for fix in open_.values() if fix.quantity in (INIT_STD, RATE)):
-        kind = EXPLODES if fix.by is not None and order(fix.by) < ZERO else NOT_MAXIMAL
+    told.sort(key=lambda item: not _matters(item))
+    # an error of which no change is the fix is mended by the others: it is told of the first that makes smaller
+    lost = [item for item in items if _is_error(item)] if not any(map(_is_error, told)) else []
+    for fix in sorted((f for f in open_.values() if f.quantity in (INIT_STD, RATE)), key=lambda f: not _shrinks(f)):
+        kind = EXPLODES if _shrinks(fix) else NOT_MAXIMAL
         leaf = next(leaf for leaf in case.lowered.leaves if fix.target in (leaf.name, leaf.weight.name))
         block = "" if fix.target == leaf.weight.name else fix.target
         where, also = case.where(leaf), (case.group(leaf.weight),)
-        item = Item(kind, fix.quantity, None, None, None, where, words.BESIDE, "", (leaf.weight.name,), also, block)
+        text, effect = (_of_another(lost[0]), lost[0].effect) if lost and _shrinks(fix) else (words.BESIDE, None)
+        item = Item(kind, fix.quantity, None, None, effect, where, text, "", (leaf.weight.name,), also, block)
         told.append(_rewritten(case, item, (fix,)))
+        lost = [] if _is_error(item) else lost
+    if lost and told:
+        error = lost[0]
+        text = _of_another(error)
+        told[0] = replace(told[0], kind=error.kind, severity=error.severity, text=text, effect=error.effect)
     return told
+
+
+def _of_another(item: Item) -> str:
+    """What an item says, where it is another weight that is told of it."""
+    return say(words.OF_ANOTHER, weight=item.weight, text=item.text) if item.weight else item.text
 
 
 def _same(fix: Fix, change: Optional[Fix]) -> bool:

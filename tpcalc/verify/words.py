@@ -36,8 +36,11 @@ SOME_SIZE = "start it at a size ~ {size}, or train it by another optimizer"
 ANY_SIZE = "start it at a size, or train it by another optimizer"
 UNEXPLAINED = "it {why} and grows like {order}"
 # multipliers without effect
-ABSORBED = "the factor {by} is divided out again by the norm after it, so its effect is n^0"
-MISSING = "{absorbed}: {weights} makes {value} grow like {order}"
+WITHOUT_EFFECT = "the norm after it divides it out again, so its effect is n^0"
+MISSING = (
+    "the factor {by} is divided out again by the norm after it, so its effect is n^0: {weights} makes {value} grow "
+    "like {order}"
+)
 MOVE = "move it behind the norm"
 MOVE_OR_DROP = "move it behind the norm, or drop it"
 # too small
@@ -50,6 +53,7 @@ SMALL_INIT = "{value}, which {why}, is as small as {by} at init"
 # fixes that were tried
 THEN = "once the other changes are made, {text}"
 BESIDE = "the other changes need this one beside them"
+OF_ANOTHER = "of {weight}, which meets it, {text}"
 ALONG = ", and its {quantity} by {by}"
 UNTRIED = "these fixes, applied together, do not give a clean report yet: apply them and verify again"
 # unmatched
@@ -82,6 +86,8 @@ ERASED = (
 )
 AT_ITS_LOW, AT_ITS_START = "at its lowest", "at its start"
 OVERRIDDEN = "its group has lr ~ {needed}, which {scheduler} replaces"
+ONE_FOR_ALL = "{scheduler} multiplies all rates by it at the peak: {text}"
+FREE_OF_WIDTH = "make it independent of the width"
 NO_FLOOR = "leave {floor} at 0, or use LambdaLR, whose factor multiplies each group's own rate and may end above 0"
 LIST_RATES = "give {names} as a list with one rate for each group, in the ratios of their own"
 ONE_FACTOR = "have it multiply each group's own rate by one factor, as LambdaLR does"

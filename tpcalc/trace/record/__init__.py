@@ -7,13 +7,13 @@ already; :func:`observe` shows the numbers of a real model under the ids of its 
 
 from tpcalc.trace.record.caches import Attributes, Files
 from tpcalc.trace.record.flex import flex_decomposed
-from tpcalc.trace.record.isolation import decomposed, seeded
+from tpcalc.trace.record.isolation import as_written, decomposed, seeded
 from tpcalc.trace.record.ops import Op, op_of
 from tpcalc.trace.record.outputs import find_loss, primary_outputs
-from tpcalc.trace.record.phantom import unwritten_numbers
+from tpcalc.trace.record.phantom import REAL, Phantom, unwritten_numbers
 from tpcalc.trace.record.recorder import Observation, build, observe, record, record_real
 
 __all__ = [
-    "Attributes", "Files", "Observation", "Op", "build", "decomposed", "find_loss", "flex_decomposed", "observe",
-    "op_of", "primary_outputs", "record", "record_real", "seeded", "unwritten_numbers",
+    "REAL", "Attributes", "Files", "Observation", "Op", "Phantom", "as_written", "build", "decomposed", "find_loss",
+    "flex_decomposed", "observe", "op_of", "primary_outputs", "record", "record_real", "seeded", "unwritten_numbers",
 ]  # fmt: skip
