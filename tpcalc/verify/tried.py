@@ -193,9 +193,11 @@ def _drifting(case: Case, checks: Checks, items: Sequence[Item], changes: Change
     for fix in (fix for item in drifts for fix in item.fixes):
         along.setdefault(fix.target, []).append(fix)
     result = list(items)
-    # with the rate of a weight, where that changes
+    # with the rate of a weight, where that changes: in each finding that changes it, so that they are one
     for place, item in sorted(enumerate(items), key=lambda each: all(fix.quantity != RATE for fix in each[1].fixes)):
-        more = [fix for name in item.weights for fix in along.pop(name, ())] if _matters(item) else []
+        own = {fix.target for fix in item.fixes if fix.quantity == RATE}
+        names = [name for name in item.weights if name in own or name not in rated] if _matters(item) else []
+        more = [fix for name in names for fix in (along.get(name, ()) if name in own else along.pop(name, ()))]
         text = "".join(say(words.ALONG, quantity=fix.quantity, by=order(fix.by)) for fix in more if fix.by is not None)
         result[place] = replace(item, fix=item.fix + text, fixes=(*item.fixes, *more))
     return result
