@@ -190,7 +190,10 @@ def test_a_name_that_is_taken(mine):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ({"decay": "l2"}, "decay='l2' means nothing here; choose one of 'decoupled', 'independent', 'linear', 'coupled'"),
+        (
+            {"decay": "l2"},
+            "decay='l2' means nothing here; choose one of 'decoupled', 'independent', 'linear', 'coupled'",
+        ),
         ({"eps": "square"}, "eps='square' means nothing here; choose one of 'gradient', 'norm'"),
     ],
 )
