@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
 
 import typer
 
@@ -244,7 +244,7 @@ def export(
         if base is None:
             raise TpcalcError("--base is missing: give the width at which the hyperparameters were tuned")
         traced = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
-        factory, _ = _factory(target, ",".join(map(str, traced)), overrides, scale)
+        factory, _ = _factory(target, traced, overrides, scale)
         result = scaled(factory, base, target_width, how, traced, gauge=gauge, loss=_load(loss))
     emit(json_text(result.document), output, result.sites)
 
@@ -378,7 +378,7 @@ def _load(target: Optional[str]) -> Any:
 
 
 def _factory(
-    target: str, widths: Optional[str], overrides: Optional[list[str]], scale: Optional[str]
+    target: str, widths: Union[str, Sequence[int], None], overrides: Optional[list[str]], scale: Optional[str]
 ) -> tuple[Callable[[int], Any], tuple[int, ...]]:
     """The factory of a target and the widths to trace it at."""
     from tpcalc.trace.target import DEFAULT_WIDTHS, factory_of, parse_widths

@@ -10,7 +10,6 @@ from typing import Any, Optional
 from tpcalc.check.effects import Use, predicted
 from tpcalc.check.predict import Prediction, greatest
 from tpcalc.check.training import Start, as_inputs
-from tpcalc.dynamics.training import analyse
 from tpcalc.optimizers import SGD, UpdateLaw
 from tpcalc.trace.record import build
 from tpcalc.verify.built import holds_optimizer
@@ -90,8 +89,7 @@ def ought(setup: Callable[[int], Any], name: str, widths: Sequence[int], loss: O
     case = Case.of(gather(setup, widths, loss))
     lowered = case.lowered
     wanted, chosen = greatest(lowered, case.maximal)
-    given = {name: own.given for name, own in case.given.items()}
-    facts = analyse(lowered, given, {name: own.law or SGD for name, own in case.given.items()}).facts
+    facts = case.followed
     effects = {name: max(predicted(lowered, facts, use) for use in found) for name, found in chosen.items()}
     held = [own.eps for live in case.gathered.live.values() for own in live.settings.values() if own.eps is not None]
     return Ought(case, report_of(case, name), wanted, Prediction(facts, effects), chosen, max(held, default=None))

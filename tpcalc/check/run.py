@@ -60,15 +60,15 @@ def check(
 
     Raises TpcalcError where the model can't be traced or trained, or an argument is wrong.
     """
+    each = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if is_setup(factory, min(parse_widths(widths))):
         for word, given in (("lr", lr), ("eps", eps), ("build", build), ("weight_decay", weight_decay or None)):
             if given is not None:
                 raise TpcalcError(f"a set-up is trained by its own optimizer; drop {word}, or change the set-up")
         if parametrization != "derived":
             raise TpcalcError("a set-up has a parametrization of its own; check its model alone for another one")
-        return check_setup(factory, widths, steps, seeds, tolerance, batch, loss, progress)
+        return check_setup(factory, widths, steps, each, tolerance, batch, loss, progress)
     how = recipe(optimizer)
-    each = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     settings = Settings(tuple(widths), how, steps, each, parametrization, tolerance, lr, weight_decay, eps)
     if isinstance(how, LiveRecipe):
         raise TpcalcError(
@@ -131,20 +131,20 @@ def check_setup(
     setup: Callable[[int], Any],
     widths: Sequence[int],
     steps: int,
-    seeds: Union[int, Sequence[int]],
+    each: tuple[int, ...],
     tolerance: float,
     batch: Optional[Batch],
     loss: Optional[Loss],
     progress: bool,
 ) -> Result:
     """Train what ``setup(width)`` returns by its own optimizer, and compare with what it ought to do: every weight's
-    own effect, and every value, as under the maximal parametrization.
+    own effect, and every value, as under the maximal parametrization.  ``each``: seeds.
 
     The causes come from its verification (:func:`tpcalc.verify`).  Raises TpcalcError where it can't be run.
     """
     name = name_of(setup)
     want = ought(setup, name, widths, loss)
-    case, each = want.case, tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    case = want.case
     how = recipe(next(iter(want.laws.values())))
     settings = Settings(case.program.widths, how, steps, each, OWN, tolerance, None, 0.0, want.eps)
     values = frozenset(compared(case.lowered, want.wanted.facts))

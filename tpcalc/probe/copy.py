@@ -52,11 +52,6 @@ class Subject:
         return self.optimizer.param_groups[self.index]
 
     @property
-    def name(self) -> str:
-        cls = type(self.optimizer)
-        return f"{cls.__module__}.{cls.__qualname__}"
-
-    @property
     def said(self) -> Mapping[str, Any]:
         """What its state says of it besides tensors (Moonlight's Muon: ``use_muon``)."""
         states = getattr(self.optimizer, "state", None)

@@ -5,7 +5,7 @@ A law says its exponents for any weight, a measurement for weights of one kind. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
@@ -98,7 +98,7 @@ def law_of_measured(
         if differs(law, seen, growths, decay):
             law = replace(law, name=_named(law.name), eps=_epsilon(seen.eps))
         return Found(law, said, off)
-    for law in _candidates():
+    for law in (LAWS[common] for common in COMMON):
         if not differs(law, seen, growths, decay) and _at_zero(law, seen, growths):
             return Found(law, said, off)
     return Found(_own(seen, _named(plain_name(name))), said, off)
@@ -107,10 +107,6 @@ def law_of_measured(
 def _named(name: str) -> str:
     """No law of the registry is called so."""
     return name if name.startswith(PREFIX) else PREFIX + name
-
-
-def _candidates() -> Iterable[UpdateLaw]:
-    return (LAWS[name] for name in COMMON)
 
 
 def _at_zero(law: UpdateLaw, seen: Measured, growths: tuple[Order, ...]) -> bool:

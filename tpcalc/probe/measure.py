@@ -7,7 +7,7 @@ What does not snap is no power law, and is refused with the slope that was seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple, Optional
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional
 import torch
 
 from tpcalc.algebra.order import ONE, ZERO, Order
-from tpcalc.probe.bench import Bench, Setting
+from tpcalc.probe.bench import Bench, Setting, Step
 from tpcalc.probe.copy import Unprobable
 
 #: Slopes are fractions with these denominators, to within NEAR; as the width changes halves to within ROUGH.
@@ -113,12 +113,17 @@ def by_width(values: Mapping[int, float], what: str) -> Order:
     (first, *_), widths = values.values(), sorted(values)
     if all(abs(value / first - 1) <= ROUGH for value in values.values()):
         return ZERO
-    pairs = list(zip(widths, widths[1:]))
-    slopes = [_slope(values[low], values[high], high / low) for low, high in pairs]
-    powers = {snapped(slope, ROUGH, f"{what}, as the width changes,") for slope in slopes}
+    pairs = zip(widths, widths[1:])
+    return _one([_slope(values[low], values[high], high / low) for low, high in pairs], ROUGH, what)
+
+
+def _one(slopes: Sequence[float], near: float, what: str) -> Order:
+    """The power of the width that all of these are; raises Unprobable where there is none."""
+    text = f"{what}, as the width changes,"
+    powers = {snapped(slope, near, text) for slope in slopes}
     if len(powers) > 1:
         seen = " and ".join(f"{slope:.2f}" for slope in slopes)
-        raise Unprobable(f"{what}, as the width changes, goes with no one power ({seen} were measured)")
+        raise Unprobable(f"{text} goes with no one power ({seen} were measured)")
     return powers.pop()
 
 
@@ -142,13 +147,16 @@ class _Prober:
 
     def removed(self, setting: Setting) -> float:
         """The share of the weight that decay takes: what changes sign with the weight."""
-        setting = setting._replace(steps=self.at + 1)
-        return sum(self.bench.run(setting, sign)[self.at].removed for sign in (1, -1)) / 2
+        return sum(step.removed for step in self.both_signs(setting)) / 2
 
     def taken(self, setting: Setting) -> float:
         """The same of the weight as it was at first, in which no step before has a share."""
+        return sum(step.at_first for step in self.both_signs(setting)) / 2
+
+    def both_signs(self, setting: Setting) -> list[Step]:
+        """The step that is looked at, of the weight and of its negative."""
         setting = setting._replace(steps=self.at + 1)
-        return sum(self.bench.run(setting, sign)[self.at].at_first for sign in (1, -1)) / 2
+        return [self.bench.run(setting, sign)[self.at] for sign in (1, -1)]
 
     # -- slopes --
 
@@ -175,39 +183,36 @@ class _Prober:
             return ZERO
         values = [here, *(of(start._replace(times=times)) for times in steps[1:])]
         found = [_slope(x, y, steps[1]) for x, y in zip(values, values[1:])]
-        text, near = f"{what}, as the width changes,", LOOSE if self.bench.generic else ROUGH
+        near = LOOSE if self.bench.generic else ROUGH
         if len(found) > 1 and abs(found[0] - found[1]) > 2 * near:  # it may have passed a threshold
             found = [found[1], _slope(values[-1], of(start._replace(times=steps[1] * steps[-1])), steps[1])]
-        powers = {snapped(slope, near, text) for slope in found}
-        if len(powers) > 1:
-            seen = " and ".join(f"{slope:.2f}" for slope in found)
-            raise Unprobable(f"{text} goes with no one power ({seen} were measured)")
-        return powers.pop()
+        return _one(found, near, what)
 
     def steady(self, update: Powers) -> None:
         """Raises Unprobable where the powers are others between smaller gradients or weights."""
         start = Setting()
-        for name, power in (("gradient", update.gradient), ("size", update.size)):
+        for name, what, power in _pulls(update):
             here = start._replace(**{name: getattr(start, name) / STEP})
             there = start._replace(**{name: getattr(start, name) / STEP**2})
             slope = _slope(self.update(there), self.update(here), STEP)
             if not abs(slope - float(power)) <= NEAR:
-                what = "gradient" if name == "gradient" else "weight"
                 raise Unprobable(f"its update goes with no one power of the {what} ({power}, then {slope:.2f})")
 
     def beyond(self, update: Powers) -> str:
         """What becomes of it under gradients and weights that are large, where it clamps or clips them."""
         found, start = [], Setting()
-        for name, power in (("gradient", update.gradient), ("size", update.size)):
+        for name, what, power in _pulls(update):
             grown: list[dict[str, Any]] = [{name: LARGE}, {name: LARGE * STEP}]
             here, there = (start._replace(**entry) for entry in grown)
-            slope, what = (
-                _slope(self.update(here), self.update(there), STEP),
-                "gradient" if name[0] == "g" else "weight",
-            )
+            slope = _slope(self.update(here), self.update(there), STEP)
             if math.isfinite(slope) and abs(slope - float(power)) > ROUGH:
                 found.append(f"of a {what} with entries above {LARGE:g} it goes as {what}^{_rounded(slope)}")
         return " and ".join(found)
+
+
+def _pulls(update: Powers) -> tuple[tuple[str, str, Order], ...]:
+    """What an update may go with besides the width: its name in a setting, in words, and the power."""
+    return ("gradient", "gradient", update.gradient), ("size", "weight", update.size)
 
 
 def _rounded(slope: float) -> str:
@@ -256,9 +261,7 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     beyond = prober.beyond(update)
     eps, key = _eps(prober, update)
     if eps is not None and eps.below:  # an epsilon that sets the size: u is meant where it stands in its place
-        update = Powers(
-            *(u + eps.below * e for u, e in zip(update, eps.place, strict=True)),
-        )
+        update = Powers(*(u + eps.below * e for u, e in zip(update, eps.place, strict=True)))
     zero = _zero(prober, update, eps)
     wanted = bench.decay_key is not None and (decay or bench.decays)
     found = _decay(prober) if wanted else None
@@ -292,7 +295,7 @@ def _settle(prober: _Prober) -> Optional[Powers]:
     for index, (large, small) in enumerate(zip(many, fewer, strict=True)):
         if large.aligned > 0 and small.aligned > 0:
             try:
-                slope = math.log(large.aligned / small.aligned) / math.log(STEP)
+                slope = _slope(small.aligned, large.aligned, STEP)
                 slopes[index] = snapped(slope, NEAR, "its update, as the gradient changes,")
             except Unprobable as error:
                 problem = problem or error
@@ -380,11 +383,19 @@ def _knee(prober: _Prober, setting: Setting, below: float) -> float:
     large = math.log2(prober.update(setting._replace(lr=FAST, eps=EPS_HIGH)))
     most = small + below * (high - low)
     far = min(1.0, abs(large - most) / 2)
+
+    def passed(at: float) -> bool:
+        off = math.log2(prober.update(setting._replace(lr=FAST, eps=2.0**at))) - small
+        return abs(off - below * (at - low)) > far
+
+    return _turn(low, high, passed)
+
+
+def _turn(low: float, high: float, passed: Callable[[float], bool]) -> float:
+    """Where ``passed`` begins to hold of exponents of 2, as a number."""
     for _ in range(HALVINGS):
         half = (low + high) / 2
-        off = math.log2(prober.update(setting._replace(lr=FAST, eps=2.0**half))) - small
-        passed = abs(off - below * (half - math.log2(EPS_LOW))) > far
-        low, high = (low, half) if passed else (half, high)
+        low, high = (low, half) if passed(half) else (half, high)
     return 2.0**low
 
 
@@ -397,7 +408,7 @@ def _decay(prober: _Prober) -> Optional[Decayed]:
     most, more = prober.removed(high), prober.removed(high._replace(wd=DECAY_HIGH * STEP))
     if abs(most) < 2.0**-60:
         return None
-    slope = math.log(more / most) / math.log(STEP) if most > 0 and more > 0 else math.nan
+    slope = _slope(most, more, STEP)
     if abs(slope - 1) <= NEAR:
         middle = start._replace(wd=DECAY)
         found = prober.powers(prober.removed, middle, "the share that decay takes", rated=True)
@@ -434,12 +445,7 @@ def _by_itself(prober: _Prober) -> Optional[Decayed]:
 def _half(prober: _Prober, setting: Setting) -> float:
     """The decay that takes half of what the largest does."""
     most = prober.removed(setting._replace(wd=DECAY_HIGH))
-    low, high = -50.0, math.log2(DECAY_HIGH)
-    for _ in range(HALVINGS):
-        half = (low + high) / 2
-        taken = prober.removed(setting._replace(wd=2.0**half))
-        low, high = (low, half) if taken > most / 2 else (half, high)
-    return 2.0**low
+    return _turn(-50.0, math.log2(DECAY_HIGH), lambda at: prober.removed(setting._replace(wd=2.0**at)) > most / 2)
 
 
 __all__ = ["Decayed", "Eps", "Measured", "Powers", "by_width", "measure", "settled"]

@@ -22,14 +22,5 @@ def config_text(factory: object, width: Optional[int] = None) -> str:
     ]
     title = f"{getattr(factory, '__name__', '')}: sizes at width n; all other fields are those of the config"
     said = ("said of it", getattr(factory, "assumptions", []))
-    return (
-        "\n".join(
-            [
-                *wrapped(title, width),
-                "",
-                *fitted(("field", "config", "width n"), rows, width),
-                *itemized(said, width=width),
-            ]
-        )
-        + "\n"
-    )
+    table = fitted(("field", "config", "width n"), rows, width)
+    return "\n".join([*wrapped(title, width), "", *table, *itemized(said, width=width)]) + "\n"

@@ -46,16 +46,19 @@ def fitted(head: Sequence[str], rows: Sequence[Sequence[str]], width: Optional[i
     """
     if width is None:
         return ruled(head, rows)
-    if prose and _natural([head[:-1], *(row[:-1] for row in rows)]) + 2 + _PROSE <= width:
-        return ruled(head, rows, width)
-    if prose and _natural([head, *rows]) > width:
-        needed = _natural([head[:-1], *(row[:-1] for row in rows)]) + 2 + _PROSE
-        short = fitted(head[:-1], [row[:-1] for row in rows], width)
-        return [*short, "", *wrapped(f"({head[-1]}: printed on {needed} columns or more)", width)]
-    room = max((len(row[0]) for row in rows), default=0) - (_natural([head, *rows]) - width)
-    names = [shortened(row[0], room) for row in rows]
-    if room >= max((len(row[0]) for row in rows), default=0):
+    natural = _natural([head, *rows])
+    if prose:
+        others = [row[:-1] for row in rows]
+        needed = _natural([head[:-1], *others]) + 2 + _PROSE
+        if needed <= width:
+            return ruled(head, rows, width)
+        if natural > width:
+            short = fitted(head[:-1], others, width)
+            return [*short, "", *wrapped(f"({head[-1]}: printed on {needed} columns or more)", width)]
+    if natural <= width:
         return ruled(head, rows)
+    room = max((len(row[0]) for row in rows), default=0) - (natural - width)
+    names = [shortened(row[0], room) for row in rows]
     if room >= max(_NAME, len(head[0])) and len(set(names)) == len(rows):
         return ruled(head, [(name, *row[1:]) for name, row in zip(names, rows, strict=True)])
     return [line for row in rows for line in _below(head, row, width)]

@@ -16,12 +16,9 @@ bincount histc allclose count_nonzero"""
 @rule("aten.ge", "aten.gt", "aten.le", "aten.lt")
 def order(call: Call) -> Structure:
     """Which of two is larger; whether what may be zero exceeds a number from there on."""
-    above = "aten.g" in call.node.op
     number = call.arg(1)
-    told = call.is_tensor(1) or (
-        above and isinstance(number, (int, float)) and number >= 0 and "aten.gt" in call.node.op
-    )
-    return Discrete(call.tensors(), above=above if told else None)
+    exceeds = "aten.gt" in call.node.op and isinstance(number, (int, float)) and number >= 0
+    return Discrete(call.tensors(), above="aten.g" in call.node.op if call.is_tensor(1) or exceeds else None)
 
 
 @rule("aten.logical_not", "aten.bitwise_not")

@@ -257,9 +257,7 @@ def _import_module(name: str) -> ModuleType:
                 f"no module {name!r}; check the name, or write the path of a file: path/to/file.py:callable"
             ) from error
         raise TargetError(f"importing {name} raised {_error_text(error)}; mend it first") from error
-    except TpcalcError:
-        raise
-    except KeyboardInterrupt:
+    except (TpcalcError, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise TargetError(f"importing {name} raised {_error_text(error)}; mend it first") from error

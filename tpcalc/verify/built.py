@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tpcalc.errors import SetupError
+from tpcalc.probe import number as read
 from tpcalc.trace.inputs import example_inputs
 from tpcalc.verify.optimizers import DECLARED
 
@@ -137,13 +138,11 @@ def optimizers_in(made: Any) -> list[Any]:
 
 def number(value: Any, what: str) -> float:
     """A setting as a Python number.  Raises SetupError for what is none, or has none while it is traced."""
+    found = read(value)
+    if found is not None:
+        return found
     if isinstance(value, torch.Tensor):
-        real = getattr(value, "real", None) if hasattr(value, "memory") else value
-        if real is None:
-            raise SetupError(
-                f"{what} is a tensor without numbers while the setup is traced; give it as a Python number"
-            )
-        return float(real)
+        raise SetupError(f"{what} is a tensor without numbers while the setup is traced; give it as a Python number")
     try:
         return float(value)
     except (TypeError, ValueError):

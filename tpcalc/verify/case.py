@@ -34,7 +34,7 @@ class Case:
 
     ``solution``: what the program needs.  ``given``: the exponents in force, by weight and by block.  ``regime``: what
     they lead to.  ``repaired``: the same training, mended wherever it breaks.  ``limits``: the values that must stay
-    O(1).
+    O(1).  ``followed``: facts of the training as given.
     """
 
     gathered: Gathered
@@ -43,6 +43,7 @@ class Case:
     regime: Regime
     repaired: Repaired
     limits: Mapping[int, Limit]
+    followed: Mapping[int, Fact]
 
     @staticmethod
     def of(gathered: Gathered) -> Case:
@@ -56,7 +57,8 @@ class Case:
         exponents = {name: own.given for name, own in given.items()}
         followed = analyse(lowered, exponents, {name: own.law or SGD for name, own in given.items()})
         repaired = repair(lowered, given, solution.needs, solution.facts, FULL)
-        return Case(gathered, solution, given, regime(followed), repaired, limits(lowered, solution.facts))
+        limited = limits(lowered, solution.facts)
+        return Case(gathered, solution, given, regime(followed), repaired, limited, followed.facts)
 
     def with_(self, fixes: Iterable[Fix]) -> Case:
         """The same setup with ``fixes`` applied.

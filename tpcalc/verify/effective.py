@@ -152,7 +152,7 @@ def _changes(settings: Mapping[int, Settings], trained: Trained, kind: Kind, nam
     first = min(settings)
     if trained.seen is None or all(other == told[first] for other in told.values()):
         return ZERO, ZERO
-    strengths, shares, early = {}, {}, {}
+    shares, early = {}, {}
     for width, own in settings.items():
         here = own.trained(kind)
         if here.seen is None or here.seen.update != trained.seen.update:
@@ -161,10 +161,10 @@ def _changes(settings: Mapping[int, Settings], trained: Trained, kind: Kind, nam
                 f"optimizer change between them; give it the same ones at every width"
             )
         early[width], shares[width] = here.seen.strength, here.seen.taken
-        try:
-            strengths[width] = strength(own.subject, kind)
-        except Unprobable:
-            strengths = early
+    try:
+        strengths = {width: strength(own.subject, kind) for width, own in settings.items()}
+    except Unprobable:
+        strengths = early
     try:
         update = by_width(strengths, "its update")
         return update, by_width(shares, "the share that its decay takes") if all(shares.values()) else ZERO

@@ -12,7 +12,7 @@ from tpcalc.algebra.order import Order
 from tpcalc.errors import DeriveError, SetupError
 from tpcalc.optimizers import ADAMW, LiveRecipe, UpdateLaw
 from tpcalc.probe import Kind, Subject
-from tpcalc.trace.target import load_target
+from tpcalc.trace.target import load_target, name_of
 from tpcalc.verify.built import optimizers_in
 from tpcalc.verify.optimizers import trained_by
 
@@ -26,7 +26,7 @@ def of_factory(make: Callable[..., Any]) -> LiveRecipe:
     Each kind of weight is asked for by itself.  Its law raises DeriveError where ``make`` fails, leaves the weight
     out, or trains it by what can't be probed and has no name.
     """
-    name = getattr(make, "__name__", type(make).__name__)
+    name = name_of(make)
 
     def law_of(growths: tuple[Order, ...], lengths: tuple[int, ...]) -> UpdateLaw:
         weight, *beside = (torch.nn.Parameter(torch.zeros(shape)) for shape in (lengths, *BESIDE))

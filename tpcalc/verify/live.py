@@ -42,11 +42,8 @@ class Settings:
             return None
         if trained.seen is None:
             return self.eps
-        return (
-            None
-            if trained.seen.eps_key is None
-            else number(self.group[trained.seen.eps_key], f"the epsilon of {self.place}")
-        )
+        key = trained.seen.eps_key
+        return None if key is None else number(self.group[key], f"the epsilon of {self.place}")
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bo
         seen = probe(subject, kind, all_decay)
     except Unprobable as why:
         if named is None:
-            raise SetupError(_refused(subject, refusal, str(why))) from None
+            raise SetupError(f"{refusal} (its steps can't be probed: {why})") from None
         what = str(why).replace("{", "(").replace("}", ")")
         taken = f"{who} could not be probed ({what}): {named.name} is what it is taken for"
         return Trained(named, None, (taken,))
@@ -251,10 +251,6 @@ def _named(subject: Subject, told: Mapping[str, Any], growths: tuple[Order, ...]
 
 def _declared(optimizer: Any) -> bool:
     return any(ancestor in DECLARED for ancestor in type(optimizer).__mro__)
-
-
-def _refused(subject: Subject, refusal: str, why: str) -> str:
-    return f"{refusal} (its steps can't be probed: {why})"
 
 
 __all__ = ["DECLARED", "LawOf", "Trained", "declare_optimizer", "law_of", "trained_by"]

@@ -198,7 +198,6 @@ def _samples(schedulers: Sequence[tuple[Any, Step]], groups: Sequence[dict[str, 
     samples: list[tuple[int, Rates]] = [(0, _rates(groups))] if by_itself else []
     lengths = sorted({length for s, _ in schedulers for length in _lengths(s)})
     most = max(2, min(FAR, WORK // max(1, len(groups))))
-    leap = None
     step = 0
     while step < most:
         step += 1
@@ -213,9 +212,7 @@ def _samples(schedulers: Sequence[tuple[Any, Step]], groups: Sequence[dict[str, 
         if step == NEAR and by_itself:
             leap = _leaping([s for s, _ in schedulers], samples, groups)
             if leap is not None:
-                break
-    if leap is not None:
-        samples += _beyond(leap, step, lengths)
+                return samples + _beyond(leap, step, lengths)
     return samples
 
 

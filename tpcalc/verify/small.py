@@ -11,6 +11,7 @@ from tpcalc.calculus.weights import on_outputs
 from tpcalc.derive.solve import Need
 from tpcalc.dynamics.regime import KERNEL, TRIVIAL, own_effect
 from tpcalc.lower.lowered import Leaf
+from tpcalc.program.queries import first_met
 from tpcalc.rules.structures import (
     Bounded,
     Centre,
@@ -149,15 +150,12 @@ def outsized(case: Case) -> list[Item]:
 
 def _before_a_norm(case: Case, vid: int) -> bool:
     """Whether a norm divides out the size of a value, or of what is a multiple of it."""
-    queue, seen = [vid], {vid}
-    for x in queue:
-        for use in case.lowered.forward_uses.get(x, ()):
-            if isinstance(use.structure, Normalise):
-                return True
-            if isinstance(use.structure, (*PLAIN, Product, Contract, Reduce, Power)) and use.out not in seen:
-                seen.add(use.out)
-                queue.append(use.out)
-    return False
+    maker = case.lowered.maker
+
+    def multiplies(x: int) -> bool:
+        return isinstance(maker[x].structure, (*PLAIN, Product, Contract, Reduce, Power))
+
+    return any(isinstance(maker[out].structure, Normalise) for _, out in first_met(case.lowered.flow, vid, multiplies))
 
 
 def _has_no_effect(case: Case, leaf: Leaf, C: Order) -> bool:

@@ -91,7 +91,6 @@ FREE_OF_WIDTH = "make it independent of the width"
 NO_FLOOR = "leave {floor} at 0, or use LambdaLR, whose factor multiplies each group's own rate and may end above 0"
 LIST_RATES = "give {names} as a list with one rate for each group, in the ratios of their own"
 ONE_FACTOR = "have it multiply each group's own rate by one factor, as LambdaLR does"
-# decay beside a rate
 # notes
 WARM_UP = (
     "the length of the schedule depends on the width: the learning rate peaks at step {listed}; peaks are compared"

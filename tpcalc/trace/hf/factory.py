@@ -56,9 +56,9 @@ def _config(place: str) -> tuple[Any, Optional[dict[str, Any]]]:
     """The config of a model type or of a file, and what the file says."""
     if not place.strip():
         raise TargetError("hf: names no model; give a model type such as hf:llama, or a saved config: hf:./config.json")
-    if place.endswith(".json") or place.startswith((".", "~", "/")):
-        return written_config(place)
-    if Path(place).is_dir() and place not in transformers().CONFIG_MAPPING:  # a folder called gpt2 is no model type
+    is_path = place.endswith(".json") or place.startswith((".", "~", "/"))
+    # a model type is one, also beside a folder of that name
+    if is_path or (Path(place).is_dir() and place not in transformers().CONFIG_MAPPING):
         return written_config(place)
     if "/" in place:
         raise TargetError(
