@@ -16,14 +16,6 @@ from tpcalc.check.own import is_setup
 WIDTHS = (64, 128, 256)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def check(setup, **more):
     return tpcalc.check(setup, WIDTHS, steps=3, seeds=2, **more)
 

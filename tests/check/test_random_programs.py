@@ -11,7 +11,6 @@ import os
 from fractions import Fraction
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import given as drawn
 
@@ -41,14 +40,6 @@ from tpcalc.optimizers import LAWS
 
 #: More than the tests run: TPCALC_RANDOM=200 pytest tests/test_random_programs.py
 EXAMPLES = int(os.environ.get("TPCALC_RANDOM", "20"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_no_predicted_order_is_exceeded(capsys, record_property):

@@ -20,14 +20,6 @@ from tpcalc.errors import TpcalcError
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # -- models of the checks --------------------------------------------------------------------------
 
 

@@ -36,7 +36,6 @@ REASONS: dict[tuple[str, str], str] = {
     ("optimizers/law.py", "gradient linear norm"): "kinds of weight decay and of epsilon",
     ("check/optimizers.py", "sign"): "an optimizer",
     ("verify/optimizers.py", "sign"): "an optimizer",
-    ("verify/built.py", "real"): "an attribute of a live number",
     ("verify/schedules.py", "floor t"): "arguments of schedulers",
     ("probe/", "full gradient size"): "a style of text, numbers of a run",
     ("verify/grouping.py", "all"): "a quantifier, in a message",

@@ -37,14 +37,6 @@ TOLERANCE = 0.15
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True, scope="module")
 def traced_once() -> Iterator[None]:
     """Dozens of checks of the same few models: each is traced once."""
     patch = pytest.MonkeyPatch()

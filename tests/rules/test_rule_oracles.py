@@ -1179,14 +1179,6 @@ def _(o):
 # -- tests -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 PAIRS = [(index, A, C) for index, case_ in enumerate(CASES) for A, C in case_.orders]
 
 

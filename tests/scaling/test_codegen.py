@@ -30,15 +30,6 @@ import gpt as examples  # noqa: E402
 BASE, TARGET = 32, 128
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors: threads cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", params=["gpt", "gpt_tied", "gpt_growing_heads", "gpt_moe"])
 def scaling(request) -> Scaling:
     return tpcalc.scale(getattr(examples, request.param), BASE, TARGET)

@@ -20,15 +20,6 @@ RATIO = TARGET / BASE
 VOCABULARY = 24
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors: threads cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Net(nn.Module):
     """An embedding, one part in the middle with a residual, a norm, a readout."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import tpcalc
-from tests.scaling.test_compute import BASE, RATIO, TARGET, Net, numbers, one_thread, scaled, std_ratio  # noqa: F401
+from tests.scaling.test_compute import BASE, TARGET, Net, scaled
 from tpcalc.scaling import ScalingError
 
 

@@ -23,15 +23,6 @@ BASE, TARGET = 32, 64
 LR = 3e-3
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors: threads cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def config(width: int) -> Config:
     return Config(width, heads=2, kv_heads=2, vocabulary=32, tied=True)
 

@@ -123,14 +123,6 @@ from tpcalc.scaling.codegen import codegen  # noqa: E402
 from tpcalc.scaling.runtime import _indices_here  # noqa: E402
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request) -> str:
     return request.param

@@ -23,15 +23,6 @@ RATIO = TARGET / BASE
 VARIANTS = [(tied, growing) for tied in (False, True) for growing in (False, True)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors: threads cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def config(width: int, tied: bool, growing: bool, **more) -> Config:
     heads = 4 if growing else width // 16
     return Config(width, heads=heads, kv_heads=heads, vocabulary=48, tied=tied, **more)

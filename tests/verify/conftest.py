@@ -1,5 +1,6 @@
-"""Every test of the folder runs on one thread; with TRY_FIXES=1 (make slow) the fixes of every report made in it are
-tried.  Those of all set-ups are always (test_tried.py).
+"""With TRY_FIXES=1 (make slow) the fixes of every report made in this folder are tried.
+
+Those of all set-ups are always (test_tried.py).
 """
 
 from __future__ import annotations
@@ -7,20 +8,10 @@ from __future__ import annotations
 import os
 
 import pytest
-import torch
 
 from tpcalc.verify import report
 from tpcalc.verify.case import Case
 from tpcalc.verify.findings import ERROR, Report
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small matrices run faster so."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def reverses(before: Report, after: Report) -> list[str]:

@@ -28,14 +28,6 @@ HIDDEN = {"hidden1.weight", "hidden2.weight"}
 MATRIX = (Fraction(1), Fraction(1))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # -- a net and the groups that the rules ask for -----------------------------------------------------------
 
 
