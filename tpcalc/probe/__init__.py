@@ -1,8 +1,8 @@
 """What an optimizer does, read by running it: a copy of the live one on small real tensors with made gradients.
 
-:mod:`copy` puts a stand-in into a copy of it, :mod:`key` tells which are stepped alike,
-:mod:`samples` makes gradients and weights, :mod:`bench` takes the steps,
-:mod:`measure` reads exponents off them, :mod:`law` finds the update law that says the same.  Names are hypotheses.
+:mod:`copy` puts a stand-in into a copy of it, :mod:`key` tells which are stepped alike, :mod:`samples` makes gradients
+and weights, :mod:`bench` takes the steps, :mod:`slopes` reads exponents off them, :mod:`measure` tells what they are
+of, :mod:`law` finds the update law that says the same.  Names are hypotheses.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from tpcalc.probe.bench import Bench
 from tpcalc.probe.copy import Subject, Unprobable, number
 from tpcalc.probe.key import options
 from tpcalc.probe.law import Found, law_of_measured
-from tpcalc.probe.measure import Measured, by_width, measure, settled
+from tpcalc.probe.measure import Measured, measure, settled
 from tpcalc.probe.samples import Kind
+from tpcalc.probe.slopes import by_width
 
 #: Readings of this process, by all that decides them; the oldest half goes where there are MOST.
 _READ: dict[object, Union[Measured, float, Unprobable]] = {}

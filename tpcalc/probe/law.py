@@ -26,7 +26,8 @@ from tpcalc.optimizers import (
     finite,
     plain_name,
 )
-from tpcalc.probe.measure import Decayed, Eps, Measured, Powers
+from tpcalc.probe.measure import Decayed, Eps, Measured
+from tpcalc.probe.slopes import Powers
 
 #: Laws that a measurement is compared with, the most common first.
 COMMON = (
