@@ -28,7 +28,7 @@ from tpcalc.algebra.order import HALF, ONE, ZERO, Order
 from tpcalc.algebra.size import Samples, Scalar, Size, rational_power
 from tpcalc.errors import FitError
 
-__all__ = ["fit_scalar", "fit_size", "half_power", "slope", "slopes"]
+__all__ = ["fit_scalar", "fit_size", "gauss", "half_power", "slope", "slopes"]
 
 TWO, THREE = Order(2), Order(3)
 
@@ -172,7 +172,7 @@ def _solve(samples: Samples, powers: tuple[Order, ...]) -> Optional[list[Fractio
         if len(row) < len(powers):
             return None
         rows.append([*row, Fraction(value)])
-    coefficients = _gauss(rows[: len(powers)])
+    coefficients = gauss(rows[: len(powers)])
     if coefficients is None:
         return None
     for *row, wanted in rows[len(powers) :]:
@@ -181,7 +181,7 @@ def _solve(samples: Samples, powers: tuple[Order, ...]) -> Optional[list[Fractio
     return coefficients
 
 
-def _gauss(rows: list[list[Fraction]]) -> Optional[list[Fraction]]:
+def gauss(rows: list[list[Fraction]]) -> Optional[list[Fraction]]:
     """Solve a square system given as augmented rows; None if singular."""
     rows = [row[:] for row in rows]
     for i in range(len(rows)):

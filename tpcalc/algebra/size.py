@@ -1,9 +1,9 @@
-"""Sizes and constants as exact functions of the width ``n``.
+"""Sizes and constants as exact functions of the width ``n``, or of several scales.
 
 A :class:`Size` is an axis length fitted over the traced widths: ``128``, ``4*n``, ``n/16 + 32``, or a rounded one
 (``~8/3*n``: a feed-forward dimension rounded up to a multiple of 256) whose growth is exact while its value at each
 width is kept as sampled.  A :class:`Scalar` is a float constant ``k * n^p + d``; its exponent ``p`` is exact, ``k`` and
-``d`` are plain numbers.
+``d`` are plain numbers.  Of several scales (:mod:`tpcalc.algebra.form`) the powers are forms: ``2*h*d + n``.
 
 A model has thousands of axes and a few dozen distinct sizes: equal ones are one object.  ``expr`` is the formula as a
 sympy expression, made when asked for: importing sympy takes longer than deriving the rules of a model.
@@ -17,7 +17,9 @@ from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Optional, Union
 
+from tpcalc.algebra.form import Compass, Form
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Exact, Order
+from tpcalc.algebra.scales import Place, Point
 from tpcalc.algebra.text import power_text, term_text
 from tpcalc.errors import FitError
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 #: ``((p, k), ...)``: a sum of ``k * n^p``.
 Terms = tuple[tuple[Order, Fraction], ...]
-Samples = tuple[tuple[int, int], ...]
+Samples = tuple[tuple[Any, int], ...]
 
 
 class Size:
@@ -83,11 +85,16 @@ class Size:
 
     @property
     def expr(self) -> sympy.Expr:
-        """The formula in the positive symbol n; of a rounded size, the approximate one."""
+        """The formula in the positive symbol n (or those of several scales); of a rounded size, the approximate one."""
         return _expr(self)
 
-    def at(self, width: int) -> int:
-        """The length at ``width``; for a rounded size only at a sampled width.
+    def along(self, compass: Compass) -> Size:
+        """The same size with its powers as forms of another compass, and the leading one first along it."""
+        terms = sorted(((turned(p, compass), k) for p, k in self.terms), reverse=True)
+        return Size(terms, self.rounded, self.samples)
+
+    def at(self, width: Place) -> int:
+        """The length at ``width`` (of several scales: at a point); for a rounded size only at a sampled one.
 
         Raises FitError where the value is not a whole number or was never sampled.
         """
@@ -181,9 +188,12 @@ class Scalar:
         """The formula in the positive symbol n; whole numbers are exact, others floats."""
         return _expr(self)
 
-    def at(self, width: int) -> float:
-        power: float = float(width) ** float(self.p)
-        return self.k * power + self.d
+    def along(self, compass: Compass) -> Scalar:
+        """The same constant with its power as a form of another compass."""
+        return Scalar(self.k, turned(self.p, compass), self.d)
+
+    def at(self, width: Place) -> float:
+        return self.k * power_at(width, self.p) + self.d
 
     def __str__(self) -> str:
         if self.k == 0:
@@ -210,20 +220,52 @@ def _set(thing: Union[Size, Scalar], **values: object) -> None:
         object.__setattr__(thing, name, value)
 
 
+def turned(power: Order, compass: Compass) -> Order:
+    """A power as a form of another compass."""
+    return compass.form(power.coordinates) if isinstance(power, Form) else power
+
+
 @lru_cache(maxsize=None)
-def rational_power(width: int, power: Order) -> Optional[Fraction]:
-    """``width^power`` exactly, or None where it is irrational."""
+def rational_power(width: Place, power: Exact) -> Optional[Fraction]:
+    """``width^power`` exactly, or None where it is irrational; at a point, of each scale to its own exponent."""
+    if isinstance(width, Point):
+        parts = [rational_power(x, p) for x, p in _at_point(width, power)]
+        return None if None in parts else prod((x for x in parts if x is not None), start=Fraction(1))
     root = width if power.denominator == 1 else round(width ** (1 / power.denominator))
     return Fraction(root) ** power.numerator if root**power.denominator == width else None
+
+
+def power_at(width: Place, power: Exact) -> float:
+    """``width^power`` as a float."""
+    if isinstance(width, Point):
+        return prod((float(x) ** float(p) for x, p in _at_point(width, power)), start=1.0)
+    found: float = float(width) ** float(power)
+    return found
+
+
+def _at_point(point: Point, power: Exact) -> Iterable[tuple[int, Fraction]]:
+    return zip(point, power.coordinates) if isinstance(power, Form) else ()
 
 
 @lru_cache(maxsize=None)
 def _expr(thing: Union[Size, Scalar]) -> sympy.Expr:
     import sympy
 
-    n = sympy.Symbol("n", positive=True)
     terms = thing.terms if isinstance(thing, Size) else ((thing.p, thing.k), (ZERO, thing.d))
-    return sympy.Add(*(_number(k) * n ** sympy.Rational(p.numerator, p.denominator) for p, k in terms))
+    return sympy.Add(*(_number(k) * power_expr(p) for p, k in terms))
+
+
+def power_expr(power: Exact) -> sympy.Expr:
+    """The power of n, or of several scales, as a sympy expression in positive symbols."""
+    import sympy
+
+    of = (
+        [(scale.symbol, x) for scale, x in zip(power.compass.scales, power.coordinates)]
+        if isinstance(power, Form)
+        else [("n", power)]
+    )
+    parts = (sympy.Symbol(s, positive=True) ** sympy.Rational(x.numerator, x.denominator) for s, x in of)
+    return sympy.Mul(*parts)
 
 
 def _number(value: Union[Fraction, float]) -> sympy.Expr:

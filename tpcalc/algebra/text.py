@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Literal
 
+from tpcalc.algebra.form import Form
 from tpcalc.algebra.order import MINUS_INFINITY, Exact
 
 #: ``plain``: ``n^-1/2`` (tables).  ``brackets``: ``n^(-1/2)`` (formulas).  ``full``: in brackets, and exponents 0 and 1
@@ -16,6 +17,9 @@ def power_text(exponent: Exact, symbol: str = "n", style: Style = "plain") -> st
     """A power of the width; ``1`` and ``n`` for the exponents 0 and 1, ``0`` for the order of zero."""
     if exponent is MINUS_INFINITY:
         return "0"
+    if isinstance(exponent, Form):
+        parts = [power_text(x, s.symbol, style) for s, x in zip(exponent.compass.scales, exponent.coordinates) if x]
+        return ("*" if style == "brackets" else " ").join(parts)
     if style != "full" and exponent in (0, 1):
         return symbol if exponent else "1"
     text = str(exponent)

@@ -21,11 +21,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
+from tpcalc.algebra.form import Form
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Value
-from tpcalc.rules.structures import Contract
+from tpcalc.rules.structures import Contract, Powers
 
 
 class Fact(NamedTuple):
@@ -169,10 +170,19 @@ def roles(s: Contract, x: Fact, y: Fact) -> tuple[bool, bool]:
 
 def mixes(s: Contract) -> Optional[Any]:
     """The matrices of which a contraction mixes finitely many by numbers: ``sum_b c_b V_b``, still matrices."""
-    for v, rest, rest_other in ((s.x, s.rest_x, s.rest_y), (s.y, s.rest_y, s.rest_x)):
-        if s.K == 0 and rest > 1 and rest_other == 0:
+    of_x, of_y = ((), ()) if s.sizes is None else (s.sizes.rest_x, s.sizes.rest_y)
+    for v, rest, axes, rest_other in ((s.x, s.rest_x, of_x, s.rest_y), (s.y, s.rest_y, of_y, s.rest_x)):
+        if s.K == 0 and _is_matrix(rest, axes) and rest_other == 0:
             return v
     return None
+
+
+def _is_matrix(rest: Order, axes: Powers) -> bool:
+    """Whether axes that are not contracted are those of matrices: more than one, or one as long as the square of a
+    scale.  One of ``h*d`` entries is that of a vector."""
+    if isinstance(rest, Form):
+        return sum(size.growth > 0 for size, _ in axes) > 1 or any(x > 1 for x in rest.coordinates)
+    return rest > 1
 
 
 class Given(NamedTuple):

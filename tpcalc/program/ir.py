@@ -12,12 +12,14 @@ axes (``S`` scalar, ``V`` vector, ``M`` matrix, ``T`` tensor)::
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Optional
 
 import networkx as nx
 
+from tpcalc.algebra.form import Compass
+from tpcalc.algebra.scales import Scale
 from tpcalc.program.checker import check
 from tpcalc.program.nodes import InitLaw, Node, Ref, Value, Weight, references
 from tpcalc.show import Shown
@@ -29,7 +31,7 @@ __all__ = ["InitLaw", "Node", "Program", "Ref", "Value", "Weight", "references"]
 class Program(Shown):
     """An immutable tensor program.  Built by :func:`tpcalc.trace`; checked on construction."""
 
-    widths: tuple[int, ...]
+    widths: tuple[Any, ...]
     nodes: tuple[Node, ...]
     values: dict[int, Value]
     weights: tuple[Weight, ...]
@@ -40,9 +42,23 @@ class Program(Shown):
     loss: Optional[int] = None
     assumptions: tuple[str, ...] = ()
     symbol: str = "n"
+    compass: Optional[Compass] = None
+    """Of several scales: along which direction their orders are compared."""
 
     def __post_init__(self) -> None:
         check(self.nodes, self.values, self.weights, self.outputs)
+
+    def along(self, compass: Compass) -> Program:
+        """The same program with its orders compared along another direction."""
+        values = {vid: value.along(compass) for vid, value in self.values.items()}
+        weights = tuple(replace(w, shape=tuple(size.along(compass) for size in w.shape)) for w in self.weights)
+        nodes = tuple(node.along(compass) for node in self.nodes)
+        return replace(self, values=values, weights=weights, nodes=nodes, compass=compass)
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """What grows."""
+        return (Scale("width"),) if self.compass is None else self.compass.scales
 
     @property
     def ends(self) -> tuple[int, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
+from tpcalc.algebra.form import Compass
 from tpcalc.algebra.order import ZERO, Order
-from tpcalc.algebra.size import Scalar, Size
+from tpcalc.algebra.size import Scalar, Size, turned
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ class Value:
     signs: str = ""
     few: tuple[Order, ...] = ()
 
+    def along(self, compass: Compass) -> Value:
+        """The same value with its orders compared along another direction."""
+        return replace(
+            self,
+            shape=tuple(size.along(compass) for size in self.shape),
+            magnitude=None if self.magnitude is None else self.magnitude.along(compass),
+            few=tuple(turned(order, compass) for order in self.few),
+        )
+
     @property
     def growths(self) -> tuple[Order, ...]:
         """Growth of each axis."""
@@ -101,6 +111,11 @@ class Node:
         for _, value in self.kwargs:
             yield from references(value)
 
+    def along(self, compass: Compass) -> Node:
+        """The same call with its sizes and constants compared along another direction."""
+        args, kwargs = _turned(self.args, compass), _turned(self.kwargs, compass)
+        return self if args is self.args and kwargs is self.kwargs else replace(self, args=args, kwargs=kwargs)
+
     @property
     def short_op(self) -> str:
         """``add`` for ``aten.add.Tensor``; the namespace of other libraries stays."""
@@ -121,6 +136,15 @@ def references(arg: Any) -> Iterator[int]:
             yield from references(item)
 
 
+def _turned(arg: Any, compass: Compass) -> Any:
+    if isinstance(arg, (Size, Scalar)):
+        return arg.along(compass)
+    if isinstance(arg, tuple):
+        items = tuple(_turned(item, compass) for item in arg)
+        return arg if all(new is old for new, old in zip(items, arg)) else items
+    return arg
+
+
 @dataclass(frozen=True, slots=True)
 class Weight:
     """A parameter.  Tied parameters are one Weight with several ``aliases`` and several uses.
@@ -137,7 +161,7 @@ class Weight:
     grad: Optional[int] = None
     aliases: tuple[str, ...] = ()
     module_type: str = ""
-    init: tuple[tuple[int, InitLaw], ...] = ()
+    init: tuple[tuple[Any, InitLaw], ...] = ()
     slope: Optional[int] = None
 
     @property

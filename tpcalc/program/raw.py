@@ -97,7 +97,7 @@ class RawWeight:
 class RawTrace:
     """Everything recorded at one width."""
 
-    width: int
+    width: Any
     nodes: list[RawNode] = field(default_factory=list)
     values: dict[int, RawValue] = field(default_factory=dict)
     weights: list[RawWeight] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Optional, Union
 
@@ -16,9 +16,14 @@ def trace(
     factory: Union[str, Callable[[int], Any]],
     widths: Sequence[int] = (128, 256, 512),
     *,
+    scales: Optional[Mapping[str, Sequence[int]]] = None,
     loss: Optional[Callable[..., Any]] = None,
 ) -> Program:
     """Trace ``factory(width)`` at each of ``widths`` under fake tensors and return its Program.
+
+    ``scales``: several at once by name, each with its values, the base first: ``{"width": (64, 128, 256), "ffn": (256,
+    512, 1024)}``.  The factory takes them by name, and is traced at the base, with each scale alone at its other values,
+    and where all have moved.
 
     ``factory`` returns ``model`` or ``(model, inputs)``; text is a target of the command line (``"file.py:callable"``,
     ``"hf:llama"``).  ``loss(output)``, if given, is the scalar the backward
@@ -28,18 +33,28 @@ def trace(
     raises, TraceError if the model can't be recorded, AlignError if its graph depends on the width, FitError
     if a size or constant is no power of the width.
     """
+    from tpcalc.algebra.fan import generic
+    from tpcalc.algebra.form import Compass
+    from tpcalc.algebra.scales import Place, Scale, star
     from tpcalc.trace.align import align
     from tpcalc.trace.init import InitRecorder
     from tpcalc.trace.record import record
-    from tpcalc.trace.target import call_factory, factory_of, parse_widths
+    from tpcalc.trace.target import call_factory, factory_of, parse_scales, parse_widths
 
-    ascending = parse_widths(widths)
-    factory = factory_of(factory, ascending)
+    compass, places = None, tuple[Place, ...]()
+    if scales is None:
+        places = parse_widths(widths)
+        factory = factory_of(factory, places)
+    else:
+        parsed = parse_scales(scales)
+        compass = Compass([Scale(name) for name in parsed], generic(len(parsed)))
+        places = star(parsed)
+        factory = factory_of(factory)
     traces: list[RawTrace] = []
-    for width in ascending:
+    for place in places:
         # Source lines are the same at every width, and walking the stack for them is the slow part.
         first = not traces
-        call = partial(call_factory, factory, width)
-        traces.append(record(call, width, loss=loss, building=InitRecorder(), sources=first))
+        call = partial(call_factory, factory, place)
+        traces.append(record(call, place, loss=loss, building=InitRecorder(), sources=first))
     traces[0].assumptions[:0] = getattr(factory, "assumptions", ())
-    return align(traces)
+    return align(traces, compass)

@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from tpcalc.algebra.fit import fit_scalar, fit_size
+from tpcalc.algebra.form import Compass
+from tpcalc.algebra.scales import Place, Point
 from tpcalc.algebra.size import Size
+from tpcalc.algebra.star import Fits, StarFits
 from tpcalc.errors import AlignError, FitError
 from tpcalc.program.ir import Node, Program, Ref, Value, Weight
 from tpcalc.program.raw import RawNode, RawTrace, RawValue
@@ -30,23 +32,27 @@ _REMEDY = (
 )
 
 
-def align(traces: Sequence[RawTrace]) -> Program:
-    """One Program of all ``traces``, in ascending order of width.
+def align(traces: Sequence[RawTrace], compass: Optional[Compass] = None) -> Program:
+    """One Program of all ``traces``, in ascending order of width; of several scales in the order of their star.
 
+    ``compass``: the scales, where there are several.
     Raises AlignError where the traces are not one graph, FitError where a size or constant is no power of n.
     """
-    traces = sorted(traces, key=lambda trace: trace.width)
+    if compass is None:
+        traces = sorted(traces, key=lambda trace: trace.width)
     widths = tuple(trace.width for trace in traces)
     if len(set(widths)) != len(widths) or len(widths) < 3:
         raise AlignError(f"alignment needs traces at three or more different widths, got {list(widths)}; add widths")
-    return _Aligner(widths, traces).program()
+    return _Aligner(widths, list(traces), compass).program()
 
 
 class _Aligner:
     """Holds the traces and the assumptions made while fitting them."""
 
-    def __init__(self, widths: tuple[int, ...], traces: list[RawTrace]) -> None:
+    def __init__(self, widths: tuple[Place, ...], traces: list[RawTrace], compass: Optional[Compass]) -> None:
         self.widths = widths
+        points = [place for place in widths if isinstance(place, Point)]
+        self.compass, self.fits = compass, Fits() if compass is None else StarFits(compass, points)
         self.traces = traces
         self.first = traces[0]
         self.assumptions = list(dict.fromkeys(text for trace in traces for text in trace.assumptions))
@@ -76,6 +82,7 @@ class _Aligner:
             grads=dict(self.first.grads),
             loss=self.first.loss,
             assumptions=tuple(self.assumptions),
+            compass=self.compass,
         )
 
     # -- structure -------------------------------------------------------------------------------
@@ -107,7 +114,7 @@ class _Aligner:
                 raise self._different_nodes(len(nodes), width)
         return tuple(nodes)
 
-    def _different_nodes(self, index: int, width: int) -> AlignError:
+    def _different_nodes(self, index: int, width: Place) -> AlignError:
         """The AlignError for node ``index``, which differs between the first width and ``width``."""
         trace = self.traces[self.widths.index(width)]
         prefix = ""
@@ -185,9 +192,9 @@ class _Aligner:
         node = self.first.nodes[index]
         what = f"an argument of {node.op}" + (f" ({node.where})" if node.where else "")
         if all(isinstance(item, int) for item in items):
-            return fit_size(samples, what)
+            return self.fits.size(samples, what)
         if all(isinstance(item, (int, float)) for item in items):
-            return fit_scalar(tuple((width, float(item)) for width, item in samples), what)
+            return self.fits.scalar(tuple((width, float(item)) for width, item in samples), what)
         raise self._different(f"an argument has values of different kinds {[_text(item) for item in items]}", index)
 
     # -- values ----------------------------------------------------------------------------------
@@ -207,11 +214,11 @@ class _Aligner:
                     f"at width {width}"
                 )
         shape = self._shape(tuple(raw.shape for raw in raws), vid)
-        magnitude, note = size_of(self.widths, raws, lambda: self._name(vid))
+        magnitude, note = size_of(self.widths, raws, lambda: self._name(vid), self.fits)
         if note:
             self.assumptions.append(note)
-        signs = "" if magnitude is None else signs_of(self.widths, raws)
-        few, note = few_of(self.widths, raws, shape, lambda: self._name(vid))
+        signs = "" if magnitude is None else signs_of(self.widths, raws, self.fits)
+        few, note = few_of(self.widths, raws, shape, lambda: self._name(vid), self.fits)
         if note:
             self.assumptions.append(note)
         return Value(vid, shape, first.dtype, first.kind, first.name, magnitude, signs, few)
@@ -222,10 +229,10 @@ class _Aligner:
             sizes = []
             for axis, lengths in enumerate(zip(*shapes)):
                 try:
-                    sizes.append(fit_size(tuple(zip(self.widths, lengths))))
+                    sizes.append(self.fits.size(tuple(zip(self.widths, lengths))))
                 except FitError:
                     # Only now is the name worth its making.
-                    fit_size(tuple(zip(self.widths, lengths)), f"axis {axis} of {self._name(vid)}")
+                    self.fits.size(tuple(zip(self.widths, lengths)), f"axis {axis} of {self._name(vid)}")
             known = self._shapes[shapes] = tuple(sizes)
         return known
 

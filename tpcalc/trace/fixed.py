@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Optional
 
-from tpcalc.algebra.exponents import SNAP, initial_size, is_flat, snapped
-from tpcalc.algebra.fit import fit_scalar, slope
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.algebra.exponents import SNAP, is_flat
+from tpcalc.algebra.order import ZERO, Order
+from tpcalc.algebra.scales import Place, magnitude
 from tpcalc.algebra.size import Scalar, Size
+from tpcalc.algebra.star import WIDTH, Fits, power_scalar, steepest
 from tpcalc.errors import FitError
 from tpcalc.program.raw import RawValue
 
@@ -37,44 +38,50 @@ NORM, NORM_SLOPE = 1.5, 0.25
 _PRECISION = {"torch.bfloat16": 2**-8, "torch.float16": 2**-11}
 _SINGLE = 2**-20
 
-Widths = Sequence[int]
-Samples = tuple[tuple[int, float], ...]
+Widths = Sequence[Place]
+Samples = tuple[tuple[Place, float], ...]
 
 
-def size_of(widths: Widths, raws: Sequence[RawValue], name: Callable[[], str]) -> tuple[Optional[Scalar], str]:
+def size_of(
+    widths: Widths, raws: Sequence[RawValue], name: Callable[[], str], fits: Fits = WIDTH
+) -> tuple[Optional[Scalar], str]:
     """The size of the entries of a value, None where it is not known; and what must be said about it, or nothing.
 
     ``raws``: the value at each width.  What a node computes keeps its order by that node's rule, so a misfit there is
     dropped.  Example inputs count as order 0 by convention.  Raises FitError for anything else that fits no power.
     """
     kind, leaf = raws[0].kind, raws[0].kind in ("buffer", "constant")
-    drawn = _drawn(widths, raws) if leaf else None
+    drawn = _drawn(widths, raws, fits) if leaf else None
     if drawn is not None:
         return drawn, ""
     rms = tuple((width, raw.rms) for width, raw in zip(widths, raws) if raw.rms is not None)
     top = tuple((width, raw.magnitude) for width, raw in zip(widths, raws) if raw.magnitude is not None)
     if len(rms) < len(raws) or len(top) < len(raws):
-        return _in_part(widths, raws, rms, name()) if leaf else (None, "")
+        return _in_part(widths, raws, rms, name(), fits) if leaf else (None, "")
     first = rms[0][1]
     if all(size == first or math.isclose(size, first, rel_tol=1e-5) for _, size in rms):
         return Scalar.of(first), ""
     rounding = _PRECISION.get(raws[0].dtype, 0.0)
     with suppress(FitError):
-        return fit_scalar(rms, rounding=rounding or _SINGLE), ""
-    if kind not in ("input", "seed") and (order := _half(rms, FLAT_SLOPE)) is not None:
-        return _power(order), ""
-    if leaf and _errors(widths, raws) <= SNAP and (order := _half(rms, SNAP)) is not None:
-        return _power(order), f"the size of the entries of {name()} was measured, and grows as n^({order})"
+        return fits.scalar(rms, rounding=rounding or _SINGLE), ""
+    if kind not in ("input", "seed") and (order := fits.half(rms, FLAT_SLOPE)) is not None:
+        return power_scalar(order), ""
+    if leaf and _errors(widths, raws) <= SNAP and (order := fits.half(rms, SNAP)) is not None:
+        return power_scalar(order), f"the size of the entries of {name()} was measured, and grows as n^({order})"
     with suppress(FitError):
-        return fit_scalar(top, rounding=rounding), ""
+        return fits.scalar(top, rounding=rounding), ""
     if kind == "op":
         return None, ""
-    if kind in ("input", "seed") or _half(top, FLAT_SLOPE) == ZERO or is_flat(dict(rms)):
+    if (
+        kind in ("input", "seed")
+        or fits.half(top, FLAT_SLOPE) == ZERO
+        or all(is_flat(dict(along)) for along in fits.rays(rms))
+    ):
         return None, f"order of {name()} is taken as 0: its entries do not grow with the width"
-    return fit_scalar(rms, f"the size of the entries of {name()}"), ""
+    return fits.scalar(rms, f"the size of the entries of {name()}"), ""
 
 
-def _drawn(widths: Widths, raws: Sequence[RawValue]) -> Optional[Scalar]:
+def _drawn(widths: Widths, raws: Sequence[RawValue], fits: Fits = WIDTH) -> Optional[Scalar]:
     """The size of entries drawn at random, by their law; None where they are not.
 
     Where numbers are known they must agree, to five standard errors: what was written since is not in the law.
@@ -90,23 +97,25 @@ def _drawn(widths: Widths, raws: Sequence[RawValue]) -> Optional[Scalar]:
             return None
         samples.append((width, size))
     with suppress(FitError):
-        return fit_scalar(tuple(samples), rounding=_SINGLE)
+        return fits.scalar(tuple(samples), rounding=_SINGLE)
     with suppress(FitError):
-        return _power(initial_size(dict(samples), "a draw"))
+        return power_scalar(fits.initial(tuple(samples), "a draw"))
     return None
 
 
-def _in_part(widths: Widths, raws: Sequence[RawValue], rms: Samples, name: str) -> tuple[Optional[Scalar], str]:
+def _in_part(
+    widths: Widths, raws: Sequence[RawValue], rms: Samples, name: str, fits: Fits = WIDTH
+) -> tuple[Optional[Scalar], str]:
     """Entries too many to be computed at every width: measured at some of them, or by the law of what made them; else
     they count as order 0."""
-    order = _half(rms, SNAP) if len(rms) > 1 else None
+    order = fits.half(rms, SNAP) if len(rms) > 1 else None
     if order is not None:
         which = ", ".join(str(width) for width, _ in rms)
-        return _power(order), f"the size of the entries of {name} was measured at widths {which} only"
+        return power_scalar(order), f"the size of the entries of {name} was measured at widths {which} only"
     laws = [math.hypot(raw.law.std, raw.law.mean) for raw in raws if raw.law and raw.law.kind != "unknown"]
     if len(laws) == len(raws):
         with suppress(FitError):
-            return fit_scalar(tuple(zip(widths, laws)), rounding=_SINGLE), ""
+            return fits.scalar(tuple(zip(widths, laws)), rounding=_SINGLE), ""
     if any(len(set(lengths)) > 1 for lengths in zip(*(raw.shape for raw in raws))):
         return None, (
             f"order of {name} is taken as 0: its entries are too many to be computed, or follow from weights, and how "
@@ -115,14 +124,14 @@ def _in_part(widths: Widths, raws: Sequence[RawValue], rms: Samples, name: str) 
     return None, ""
 
 
-def signs_of(widths: Widths, raws: Sequence[RawValue]) -> str:
+def signs_of(widths: Widths, raws: Sequence[RawValue], fits: Fits = WIDTH) -> str:
     """Whether sums over the growing axes of a value are those of random numbers (:class:`tpcalc.program.ir.Value`)."""
     if raws[0].kind not in ("buffer", "constant", "op"):
         return ""
     growing = [axis for axis, lengths in enumerate(zip(*(raw.shape for raw in raws))) if lengths[0] < lengths[-1]]
     known = [(width, raw.shape, raw.sums) for width, raw in zip(widths, raws) if raw.sums is not None]
     norms = [[(width, sums.norms[axis]) for width, _, sums in known] for axis in growing]
-    if not growing or any(_outgrows(samples) for samples in norms):
+    if not growing or any(_outgrows(samples, fits) for samples in norms):
         return ""
     laws = [raw.law for raw in raws if raw.law is not None and raw.law.drawn]
     if len(laws) == len(raws) and all(abs(law.mean) <= ZERO_MEAN * law.std for law in laws):
@@ -136,7 +145,7 @@ def signs_of(widths: Widths, raws: Sequence[RawValue]) -> str:
 
 
 def few_of(
-    widths: Widths, raws: Sequence[RawValue], shape: Sequence[Size], name: Callable[[], str]
+    widths: Widths, raws: Sequence[RawValue], shape: Sequence[Size], name: Callable[[], str], fits: Fits = WIDTH
 ) -> tuple[tuple[Order, ...], str]:
     """For each axis, by how much less than the axis the number of entries along it grows that are not zero; and what
     must be said about it, or nothing."""
@@ -148,7 +157,7 @@ def few_of(
     said = ""
     for axis in growing:
         along = [tuple(zip(widths, both)) for both in zip(*(count[axis] for count in counts if count is not None))]
-        growth, most = (_half(samples, SNAP) for samples in along)
+        growth, most = (fits.half(samples, SNAP) for samples in along)
         if growth is None:
             said = f"{name()} holds zeros, as many as no power of the width tells; taken as a constant share"
             return (), said if raws[0].magnitude is None else ""
@@ -163,32 +172,16 @@ def _cancels(found: float, length: int) -> bool:
     return found <= min(STANDARD_ERRORS, max(OF_ALIGNED * math.sqrt(length), 1.0))
 
 
-def _outgrows(norms: Sequence[tuple[int, float]]) -> bool:
+def _outgrows(norms: Sequence[tuple[Place, float]], fits: Fits) -> bool:
     """Whether an operator norm outgrows that of a random matrix."""
     if len(norms) < 2 or max(norm for _, norm in norms) <= NORM:
         return False
-    return norms[0][1] <= 0 or slope(norms[0], norms[-1]) > NORM_SLOPE
-
-
-def _half(samples: Samples, near: float) -> Optional[Order]:
-    """The multiple of 1/2 as which all the samples grow, each within what a slope off by ``near`` would give."""
-    try:
-        order = snapped(dict(samples), "a size", near)
-    except FitError:
-        return None
-    if order is MINUS_INFINITY:
-        return order
-    rest = [math.log(size) - float(order) * math.log(width) for width, size in samples]
-    return order if max(rest) - min(rest) <= near * math.log(samples[-1][0] / samples[0][0]) else None
+    return steepest(norms, fits) > NORM_SLOPE
 
 
 def _errors(widths: Widths, raws: Sequence[RawValue]) -> float:
     """Four standard errors of the slope of sizes, were the entries random."""
     counts = [max(math.prod(raw.shape), 1) for raw in (raws[0], raws[-1])]
-    return 4 * math.sqrt(sum(1 / (2 * count) for count in counts)) / math.log(widths[-1] / widths[0])
-
-
-def _power(order: Order) -> Scalar:
-    if order in (MINUS_INFINITY, ZERO):
-        return Scalar.of(0.0 if order is MINUS_INFINITY else 1.0)
-    return Scalar(1.0, order)
+    return (
+        4 * math.sqrt(sum(1 / (2 * count) for count in counts)) / math.log(magnitude(widths[-1]) / magnitude(widths[0]))
+    )

@@ -21,16 +21,17 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, Optional
 
+from tpcalc.algebra.scales import Place, Point
 from tpcalc.errors import TargetError, TpcalcError
 
 __all__ = [
-    "DEFAULT_WIDTHS", "call_factory", "factory_of", "load_plugin", "load_target", "name_of", "parse_widths",
-    "saved_base", "users_line",
+    "DEFAULT_WIDTHS", "call_factory", "factory_of", "load_plugin", "load_target", "name_of", "parse_scales",
+    "parse_widths", "saved_base", "users_line",
 ]  # fmt: skip
 
 DEFAULT_WIDTHS = (128, 256, 512)
 
-Factory = Callable[[int], Any]
+Factory = Callable[..., Any]
 _HUGGING_FACE = "hf:"
 
 _TPCALC = Path(__file__).resolve().parents[1]
@@ -43,7 +44,13 @@ def parse_widths(text: "str | Sequence[int]") -> tuple[int, ...]:
     Raises TargetError unless it holds three or more different positive whole numbers: two widths
     always lie on some power, only a third one can refute it.
     """
-    remedy = "give three or more different positive whole numbers, such as --widths 128,256,512"
+    return _parse_numbers(text, 3, "--widths 128,256,512")
+
+
+def _parse_numbers(text: "str | Sequence[int]", few: int, example: str) -> tuple[int, ...]:
+    """Ascending whole numbers, ``few`` of them or more."""
+    count = {2: "two", 3: "three"}[few]
+    remedy = f"give {count} or more different positive whole numbers, such as {example}"
     if isinstance(text, str):
         parts = [part.strip() for part in text.split(",") if part.strip()]
         given: list[Any] = [int(part) if part.isdecimal() else part for part in parts]
@@ -58,9 +65,27 @@ def parse_widths(text: "str | Sequence[int]") -> tuple[int, ...]:
     twice = sorted({width for width in widths if widths.count(width) > 1})
     if twice:
         raise TargetError(f"width {twice[0]} is given twice; {remedy}")
-    if len(widths) < 3:
+    if len(widths) < few:
         raise TargetError(f"{len(widths)} widths are too few to fit exponents; {remedy}")
     return tuple(sorted(widths))
+
+
+def parse_scales(scales: "Mapping[str, str | Sequence[int]]") -> dict[str, tuple[int, ...]]:
+    """``{"width": "64,128,256"}`` (or sequences of ints) with ascending tuples: what each scale is at, the base first.
+
+    Raises TargetError unless each has three or more different positive whole numbers, as widths do, or two or more of a
+    scale named ``depth`` or ending in ``depth``: blocks are counted, not fitted.
+    """
+    found = {}
+    for name, values in scales.items():
+        if not name.isidentifier():
+            raise TargetError(f"scale {name!r} is no name of an argument; write it as the factory does, as in width=64,128,256")
+        few = 2 if name.endswith("depth") else 3
+        try:
+            found[name] = _parse_numbers(values, few, f"{name}={','.join(map(str, range(2, 2 + few)))}" if few == 2 else f"{name}=64,128,256")
+        except TargetError as error:
+            raise TargetError(f"scale {name}: {error}") from None
+    return found
 
 
 def load_target(target: str) -> Callable[..., Any]:
@@ -132,14 +157,16 @@ def load_plugin(path: str) -> None:
     _load_file(Path(path))
 
 
-def call_factory(factory: Factory, width: int, expects: str = "model or (model, inputs)") -> tuple[Any, Any]:
+def call_factory(factory: Factory, width: Place, expects: str = "model or (model, inputs)") -> tuple[Any, Any]:
     """``factory(width)`` as ``(model, inputs)``; ``inputs`` is a tuple, a dict, or None where it gave none.
 
     Raises TargetError if the factory raises or returns something else.
     """
     name = name_of(factory)
+    if isinstance(width, Point):
+        _check_takes(factory, width.names)
     try:
-        result = factory(width)
+        result = factory(**width.by_name) if isinstance(width, Point) else factory(width)
     except (TpcalcError, KeyboardInterrupt):
         raise
     except SystemExit as error:
@@ -151,6 +178,20 @@ def call_factory(factory: Factory, width: int, expects: str = "model or (model, 
             f"{name}({width}) raised {_error_text(error)}; make it return {expects} at this width"
         ) from error
     return _model_and_inputs(result, f"{name}({width})", expects)
+
+
+def _check_takes(factory: Callable[..., Any], names: Sequence[str]) -> None:
+    """Raise TargetError unless the factory takes these scales by name, and needs no other argument."""
+    try:
+        signature = inspect.signature(factory)
+        signature.bind(**dict.fromkeys(names))
+    except TypeError as error:
+        raise TargetError(
+            f"{name_of(factory)} is to be called with {', '.join(f'{name}=...' for name in names)}, and {error}; give it "
+            f"an argument of the name of each scale"
+        ) from None
+    except ValueError:
+        return  # it has no signature that can be read
 
 
 def _model_and_inputs(result: Any, call: str, expects: str) -> tuple[Any, Any]:
