@@ -90,7 +90,15 @@ Overrides = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Set a config field (hf: targets; may be repeated)."),
 ]
 Scale = Annotated[
-    Optional[str], _choice(("heads", "head-dim"), "--scale", "What grows with width in hf: targets [default: heads].")
+    Optional[list[str]],
+    typer.Option(
+        "--scale",
+        metavar="NAME=VALUES",
+        help=(
+            "A scale that the target takes by name, with its values, the base first: ffn=256,512,1024 (may be "
+            "repeated). Or, for hf: targets, what grows with the width: heads [default] or head-dim."
+        ),
+    ),
 ]
 Loss = Annotated[
     Optional[str],
@@ -166,6 +174,7 @@ def table(
             kind, how = "table", recipe(optimizer)  # before anything slow
             program = _trace(target, widths, overrides, scale, loss)
             result = derive(program, how, alignment=alignment, gauge=gauge, parametrization=parametrization)
+            kind = "table" if program.compass is None else "scales"
     emit(render(kind, format, result, **columns(format, output)), output)
 
 
@@ -203,9 +212,11 @@ def explain(
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
     with library(output):
         from tpcalc.derive.explain import explain as explained
+        from tpcalc.trace import trace as traced
 
         how = recipe(optimizer)
-        program = _trace(target, widths, overrides, scale, loss)
+        factory, parsed = _factory(target, widths, overrides, scale)
+        program = traced(factory, parsed, loss=_load(loss))
         explanation = explained(program, weight, how, alignment=alignment, gauge=gauge)
     emit(render("explain", "text", explanation, **columns("text", output)), output)
 
@@ -361,13 +372,38 @@ def print_schema(
 
 
 def _trace(
-    target: str, widths: Optional[str], overrides: Optional[list[str]], scale: Optional[str], loss: Optional[str]
+    target: str, widths: Optional[str], overrides: Optional[list[str]], scale: Optional[list[str]], loss: Optional[str]
 ) -> Program:
     """The program of a target given on the command line."""
     from tpcalc.trace import trace
+    from tpcalc.trace.target import factory_of, parse_widths
 
+    scales, growing = _parse_scales(scale or ())
+    if scales:
+        if growing is not None:
+            raise TpcalcError(f"--scale {growing} beside other scales says nothing; write --scale {growing}=VALUES")
+        if widths is not None:
+            scales = {"width": parse_widths(widths), **scales}
+        return trace(factory_of(target, None, _parse_overrides(overrides or ())), scales=scales, loss=_load(loss))
     factory, parsed = _factory(target, widths, overrides, scale)
     return trace(factory, parsed, loss=_load(loss))
+
+
+def _parse_scales(given: Sequence[str]) -> tuple[dict[str, Any], Optional[str]]:
+    """``["ffn=256,512,1024"]`` as scales by name, and the word ``heads`` or ``head-dim``."""
+    scales: dict[str, Any] = {}
+    word = None
+    for text in given:
+        name, equals, values = text.partition("=")
+        if not equals and name in ("heads", "head-dim") and word is None:
+            word = name
+        elif not equals or not values:
+            raise TpcalcError(f"--scale {text} gives no values; write --scale {name or 'ffn'}=64,128,256")
+        elif name in scales:
+            raise TpcalcError(f"--scale {name} is given twice; give all its values at once")
+        else:
+            scales[name] = values
+    return scales, word
 
 
 def _load(target: Optional[str]) -> Any:
@@ -378,13 +414,19 @@ def _load(target: Optional[str]) -> Any:
 
 
 def _factory(
-    target: str, widths: Union[str, Sequence[int], None], overrides: Optional[list[str]], scale: Optional[str]
+    target: str, widths: Union[str, Sequence[int], None], overrides: Optional[list[str]], scale: Optional[list[str]]
 ) -> tuple[Callable[[int], Any], tuple[int, ...]]:
     """The factory of a target and the widths to trace it at."""
     from tpcalc.trace.target import DEFAULT_WIDTHS, factory_of, parse_widths
 
     parsed = None if widths is None else parse_widths(widths)
-    growing = None if scale is None else scale.replace("-", "_")
+    scales, word = _parse_scales(scale or ())
+    if scales:
+        raise TpcalcError(
+            f"--scale {next(iter(scales))}=... is understood by table and trace; this command takes one scale, the "
+            f"width: give --widths"
+        )
+    growing = None if word is None else word.replace("-", "_")
     factory = factory_of(target, parsed, _parse_overrides(overrides or ()), growing)
     chosen: Any = getattr(factory, "widths", None) if target.startswith("hf:") else None
     return factory, parsed or chosen or DEFAULT_WIDTHS

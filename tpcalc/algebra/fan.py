@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from math import gcd
 from typing import Generic, Optional, TypeVar
 
-from tpcalc.algebra.form import Compass, Level, Vector, vector
+from tpcalc.algebra.form import Compass, Level, Vector
 from tpcalc.algebra.scales import Scale
 from tpcalc.errors import DeriveError
 
@@ -28,7 +29,7 @@ Walls = tuple[Vector, ...]
 SHARES = (Fraction(41, 97), Fraction(53, 101), Fraction(37, 89), Fraction(61, 103), Fraction(29, 79))
 
 #: More cones than these are a sign that something is compared that should not be.
-MOST_CONES = 256
+MOST_CONES = 64
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def generic(count: int) -> tuple[Fraction, ...]:
     return tuple(1 + Fraction(index * (index + 9), 997 + index) for index in range(count))
 
 
-def fan(scales: Sequence[Scale], run: Callable[[Compass], T]) -> tuple[Cell[T], ...]:
+def fan(scales: Sequence[Scale], run: Callable[[Compass], T], most: int = MOST_CONES) -> tuple[Cell[T], ...]:
     """``run`` along directions until the cones in which its results hold cover all of them.
 
     Raises DeriveError where they are too many, and what ``run`` raises.
@@ -59,10 +60,10 @@ def fan(scales: Sequence[Scale], run: Callable[[Compass], T]) -> tuple[Cell[T], 
             continue
         walls = next((cell.walls for cell in cells if _holds(cell.walls, inside)), None)
         if walls is None:
-            if len(cells) >= MOST_CONES:
+            if len(cells) >= most:
                 names = ", ".join(scale.name for scale in scales)
                 raise DeriveError(
-                    f"the exponents take more than {MOST_CONES} different forms as {names} grow beside one another; "
+                    f"the exponents take more than {most} different forms as {names} grow beside one another; "
                     f"derive them for fewer scales at once"
                 )
             cells.append(_run(scales, run, region, count))
@@ -82,8 +83,18 @@ def _run(scales: Sequence[Scale], run: Callable[[Compass], T], region: Walls, co
             found = run(compass)
         except Level:
             continue
-        return Cell(tuple(sorted(compass.walls)), found)
+        return Cell(facets(sorted(compass.walls), count), found)
     raise DeriveError("no direction could be found along which all orders differ; derive for fewer scales at once")
+
+
+def facets(walls: Sequence[Vector], count: int) -> Walls:
+    """The walls that bound their cone; the others hold wherever those do."""
+    kept = list(walls)
+    for wall in walls:
+        rest = [other for other in kept if other is not wall]
+        if not possible((*rest, tuple(-x for x in wall)), count):
+            kept = rest
+    return tuple(kept)
 
 
 def _holds(walls: Walls, x: Sequence[Fraction]) -> bool:
@@ -122,10 +133,15 @@ def point(walls: Walls, count: int, shift: int = 0) -> Optional[tuple[Fraction, 
 
 def _unique(walls: Sequence[Vector]) -> Optional[tuple[Vector, ...]]:
     """Each inequality once; None where one can't hold."""
-    found = dict.fromkeys(vector(map(Fraction, wall)) for wall in walls)
+    found = dict.fromkeys(map(_smallest, walls))
     if any(all(x <= 0 for x in wall) for wall in found):  # every scale grows
         return None
-    return tuple(wall for wall in found if sum(x > 0 for x in wall) == 1 == len([x for x in wall if x]) or min(wall) < 0)
+    return tuple(wall for wall in found if min(wall) < 0 or sum(x != 0 for x in wall) == 1)
+
+
+def _smallest(wall: Vector) -> Vector:
+    common = gcd(*wall) or 1
+    return tuple(x // common for x in wall)
 
 
 def _eliminated(walls: Sequence[Vector], index: int) -> Optional[tuple[Vector, ...]]:
@@ -150,4 +166,4 @@ def directions(count: int, number: int, seed: int = 0) -> Iterator[tuple[Fractio
         yield tuple(Fraction(source.randint(1, 10**6), 10**5) for _ in range(count))
 
 
-__all__ = ["Cell", "Walls", "directions", "fan", "generic", "point", "possible"]
+__all__ = ["Cell", "Walls", "directions", "facets", "fan", "generic", "point", "possible"]

@@ -7,8 +7,8 @@ out otherwise along another: its *walls*.  A derivation that was run along it ho
 as there every comparison has the same outcome.  So one run gives exponents as forms, and the cone in which they
 hold: a certificate, not an interpolation (:mod:`tpcalc.algebra.fan` puts the cones together).
 
-Scales that count repeated blocks (*depths*) grow last: any power of a width outweighs any power of a depth.  That is the
-limit of infinite width at a depth that is taken to infinity afterwards, so they put up no walls against widths.
+Scales that count repeated blocks (*depths*) grow last: any power of a width outweighs any power of a depth.  That is
+the limit of infinite width at a depth that is taken to infinity afterwards, so they put up no walls against widths.
 """
 
 from __future__ import annotations
@@ -212,9 +212,17 @@ def _plain(value: Any) -> Optional[Fraction]:
     return Fraction(value) if isinstance(value, (Fraction, int)) else None
 
 
-def coordinates(order: Order, count: int) -> tuple[Fraction, ...]:
+def exact(order: Exact) -> Any:
+    """A finite order as users get it: of one scale a plain number, of several a form.
+
+    Raises TypeError for that of zero.
+    """
+    return order if isinstance(order, Form) else fraction(order)
+
+
+def coordinates(order: Exact, count: int) -> tuple[Fraction, ...]:
     """The exponents of an order of ``count`` scales, 0 of which all but a form has."""
     return order.coordinates if isinstance(order, Form) else (Fraction(0),) * count
 
 
-__all__ = ["Compass", "Form", "Level", "Vector", "coordinates", "vector"]
+__all__ = ["Compass", "Form", "Level", "Vector", "coordinates", "exact", "vector"]

@@ -9,8 +9,9 @@ from typing import Any, Optional, Union
 from tpcalc.derive.gauge import WRITTEN_IN
 from tpcalc.derive.parametrizations import named_solution
 from tpcalc.derive.parametrize import parametrize
-from tpcalc.derive.result import Parametrization
+from tpcalc.derive.several import in_every_direction
 from tpcalc.derive.solve import solve
+from tpcalc.errors import DeriveError
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Program
 
@@ -22,7 +23,7 @@ def derive(
     alignment: str = "full",
     gauge: Optional[str] = None,
     parametrization: str = "derived",
-) -> Parametrization:
+) -> Any:
     """Derive how init, learning rate, weight decay and epsilon of every weight must scale with width.
 
     ``optimizer``: the name of an update law (``adamw``, ``sgd``, ``lion``, ...), a recipe (``muon+adamw``: the first
@@ -34,12 +35,20 @@ def derive(
     multipliers), ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.derive.gauge`); by default that in which the
     parametrization is written, ``init`` for ``derived``.
 
-    Returns a mapping from parameter name to Rule; exponents follow the conventions of :mod:`tpcalc.derive.result`.
+    Returns a :class:`~tpcalc.derive.result.Parametrization`, a mapping from parameter name to Rule; exponents follow
+    the conventions of :mod:`tpcalc.derive.result`.  Of a program of several scales it is a
+    :class:`~tpcalc.derive.several.ScaledParametrization`, whose rules are formulas.
 
     Raises UnsupportedOpError for an op without a rule, DeriveError for an unknown name or where the uses of a weight
     have no common solution.
     """
     how = recipe(optimizer)
+    if program.compass is not None:
+        if parametrization != "derived":
+            raise DeriveError(
+                f"the parametrization {parametrization} is one of the width alone; derive it for one scale"
+            )
+        return in_every_direction(program, lambda p: parametrize(solve(p, alignment), how, gauge or "init"))
     if parametrization == "derived":
         return parametrize(solve(program, alignment), how, gauge or "init")
     solution = named_solution(program, parametrization, alignment)

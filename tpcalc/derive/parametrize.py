@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Union
 
-from tpcalc.algebra.order import ZERO, Order, fraction, max_order, order
+from tpcalc.algebra.form import exact
+from tpcalc.algebra.order import ZERO, Order, max_order, order
 from tpcalc.calculus.weights import gradient_order, growths, trained, weight_view
 from tpcalc.derive.clipping import clipping
 from tpcalc.derive.gauge import check_gauge, multiplier_exponent
@@ -87,13 +88,13 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
         name=weight.name,
         shape=weight.shape,
         role=role,
-        a=fraction(a),
-        b=fraction(A - a),
-        c=fraction(c),
-        weight_decay=fraction(decay),
-        eps=None if eps is None else fraction(eps),
-        A=fraction(A),
-        C=fraction(C),
+        a=exact(a),
+        b=exact(A - a),
+        c=exact(c),
+        weight_decay=exact(decay),
+        eps=None if eps is None else exact(eps),
+        A=exact(A),
+        C=exact(C),
         gradient=gradient_order(weight.grad, solution.applied, trained) - a,
         reason=reason(solution, need, role) + ("" if weight.trainable else "; frozen"),
         init_bound=init_bound(solution, need) if need is not None else None,
@@ -112,6 +113,6 @@ def _slices(solution: Solution, weight: Weight, law: UpdateLaw, a: Order) -> tup
         if leaf.dim is None or leaf.start is None or leaf.length is None:
             return ()  # it is whole
         c = law.c(need.C, weight_view(solution.lowered, leaf, solution.facts, need.A).at(a), a)
-        A, C, b = fraction(need.A), fraction(need.C), fraction(need.A - a)
-        result.append(SliceRule(leaf.dim, leaf.start, leaf.length, A, C, need.role(leaf), b, fraction(c)))
+        A, C, b = exact(need.A), exact(need.C), exact(need.A - a)
+        result.append(SliceRule(leaf.dim, leaf.start, leaf.length, A, C, need.role(leaf), b, exact(c)))
     return tuple(result) if len({(block.A, block.C, block.c) for block in result}) > 1 else ()

@@ -53,6 +53,12 @@ class SliceRule:
     b: Optional[Fraction] = None
     c: Optional[Fraction] = None
 
+    @property
+    def formulas(self) -> dict[str, Fraction]:
+        """What the block needs as x in "quantity ~ n^x": ``lr``, or where that is not known ``effective_update``."""
+        init = {"init_std": -(self.A if self.b is None else self.b)}
+        return {**init, **({"effective_update": -self.C} if self.c is None else {"lr": -self.c})}
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -85,6 +91,19 @@ class Rule:
     slices: tuple[SliceRule, ...] = ()
     trainable: bool = True
     optimizer: str = ""
+
+    @property
+    def formulas(self) -> dict[str, Optional[Fraction]]:
+        """Each column of the table as x in "quantity ~ n^x"."""
+        return {
+            "multiplier": -self.a,
+            "init_std": -self.b,
+            "lr": -self.c,
+            "weight_decay": self.weight_decay,
+            "eps": self.eps,
+            "effective_init": -self.A,
+            "effective_update": -self.C,
+        }
 
     @property
     def shape_text(self) -> str:

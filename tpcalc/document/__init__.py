@@ -13,6 +13,7 @@ from typing import Any
 #: Documents that have a schema -> their models.
 DOCUMENTS = {
     "table": "tpcalc.document.table:TableDocument",
+    "scales": "tpcalc.document.scaled:ScaledTableDocument",
     "multipliers": "tpcalc.document.multipliers:MultipliersDocument",
     "verify": "tpcalc.document.verify:VerifyDocument",
     "check": "tpcalc.document.check:CheckDocument",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tpcalc.algebra.scales import Point
 from tpcalc.algebra.size import Scalar, Size
 from tpcalc.program.ir import InitLaw, Node, Program, Ref, Value, Weight
 
@@ -20,7 +21,7 @@ def program_json(program: Program) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "symbol": program.symbol,
-        "widths": list(program.widths),
+        "widths": [_place(place) for place in program.widths],
         "weights": [_weight(weight) for weight in program.weights],
         "values": [_value(program, value) for value in program.values.values()],
         "nodes": [_node(node) for node in program.nodes],
@@ -31,6 +32,11 @@ def program_json(program: Program) -> dict[str, Any]:
         "loss": program.loss,
         "assumptions": list(program.assumptions),
     }
+
+
+def _place(place: Any) -> Any:
+    """A width, or the values of several scales by name."""
+    return place.by_name if isinstance(place, Point) else place
 
 
 def _value(program: Program, value: Value) -> dict[str, Any]:
@@ -55,7 +61,7 @@ def _weight(weight: Weight) -> dict[str, Any]:
         "shape": [str(size) for size in weight.shape],
         "trainable": weight.trainable,
         "module_type": weight.module_type,
-        "init": [{"width": width, **_init(law)} for width, law in weight.init],
+        "init": [{"width": _place(width), **_init(law)} for width, law in weight.init],
     }
 
 

@@ -23,6 +23,13 @@ FORMATS = {
         "csv": "tpcalc.report.table.csv:table_csv",
         "json": "tpcalc.document.table:table_json",
     },
+    "scales": {
+        "text": "tpcalc.report.table.text:table_text",
+        "markdown": "tpcalc.report.table.markdown:table_markdown",
+        "latex": "tpcalc.report.table.latex:table_latex",
+        "csv": "tpcalc.report.table.csv:scaled_csv",
+        "json": "tpcalc.document.scaled:scaled_json",
+    },
     "config": {"text": "tpcalc.report.config:config_text"},
     "program": {
         "text": "tpcalc.report.program.text:program_text",
@@ -42,6 +49,7 @@ FORMATS = {
 #: Module of a result -> its kind.
 _KINDS = {
     "tpcalc.derive.result": "table",
+    "tpcalc.derive.several": "scales",
     "tpcalc.program.ir": "program",
     "tpcalc.derive.explain": "explain",
     "tpcalc.scaling.result": "scaling",

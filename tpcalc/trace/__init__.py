@@ -22,8 +22,8 @@ def trace(
     """Trace ``factory(width)`` at each of ``widths`` under fake tensors and return its Program.
 
     ``scales``: several at once by name, each with its values, the base first: ``{"width": (64, 128, 256), "ffn": (256,
-    512, 1024)}``.  The factory takes them by name, and is traced at the base, with each scale alone at its other values,
-    and where all have moved.
+    512, 1024)}``.  The factory takes them by name, and is traced at the base, with each scale alone at its other
+    values, and where all have moved.
 
     ``factory`` returns ``model`` or ``(model, inputs)``; text is a target of the command line (``"file.py:callable"``,
     ``"hf:llama"``).  ``loss(output)``, if given, is the scalar the backward
@@ -41,6 +41,8 @@ def trace(
     from tpcalc.trace.record import record
     from tpcalc.trace.target import call_factory, factory_of, parse_scales, parse_widths
 
+    if scales is not None and set(scales) == {"width"}:
+        widths, scales = scales["width"], None
     compass, places = None, tuple[Place, ...]()
     if scales is None:
         places = parse_widths(widths)

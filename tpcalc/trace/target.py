@@ -79,10 +79,12 @@ def parse_scales(scales: "Mapping[str, str | Sequence[int]]") -> dict[str, tuple
     found = {}
     for name, values in scales.items():
         if not name.isidentifier():
-            raise TargetError(f"scale {name!r} is no name of an argument; write it as the factory does, as in width=64,128,256")
-        few = 2 if name.endswith("depth") else 3
+            raise TargetError(
+                f"scale {name!r} is no name of an argument; write one that the factory has, as width=64,128,256"
+            )
+        few, example = (2, "2,3") if name.endswith("depth") else (3, "64,128,256")
         try:
-            found[name] = _parse_numbers(values, few, f"{name}={','.join(map(str, range(2, 2 + few)))}" if few == 2 else f"{name}=64,128,256")
+            found[name] = _parse_numbers(values, few, f"{name}={example}")
         except TargetError as error:
             raise TargetError(f"scale {name}: {error}") from None
     return found
@@ -187,8 +189,8 @@ def _check_takes(factory: Callable[..., Any], names: Sequence[str]) -> None:
         signature.bind(**dict.fromkeys(names))
     except TypeError as error:
         raise TargetError(
-            f"{name_of(factory)} is to be called with {', '.join(f'{name}=...' for name in names)}, and {error}; give it "
-            f"an argument of the name of each scale"
+            f"{name_of(factory)} is to be called with {', '.join(f'{name}=...' for name in names)}, and {error}; "
+            f"give it an argument of the name of each scale"
         ) from None
     except ValueError:
         return  # it has no signature that can be read

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tpcalc.algebra.text import power_text
-from tpcalc.derive.result import Parametrization
-from tpcalc.report.table.rows import Cell, Code, Power, table_of
+from tpcalc.report.table.rows import AnyParametrization, Cell, Code, Power, table_of
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -19,7 +17,7 @@ _SPECIAL = {
 }
 
 
-def table_latex(parametrization: Parametrization) -> str:
+def table_latex(parametrization: AnyParametrization) -> str:
     """A ``tabular`` with booktabs rules, and an ``itemize`` for each thing noted under it."""
     table = table_of(parametrization)
     lines = [
@@ -52,7 +50,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _power(power: Power) -> str:
-    return f"${power_text(power.exponent, power.symbol, 'latex')}$"
+    return f"${power.text('latex')}$"
 
 
 def escape(text: str) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tpcalc.derive.result import Parametrization
-from tpcalc.report.table.rows import Cell, Code, table_of
+from tpcalc.report.table.rows import AnyParametrization, Cell, Code, table_of
 
 
-def table_markdown(parametrization: Parametrization) -> str:
+def table_markdown(parametrization: AnyParametrization) -> str:
     """A title, a pipe table and a list for each thing noted under it."""
     table = table_of(parametrization)
     lines = [f"**{escape(table.title)}**", "", _row(table.columns), _row("---" for _ in table.columns)]

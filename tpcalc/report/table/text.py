@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Optional
 
-from tpcalc.derive.result import Parametrization
 from tpcalc.report.grid import fitted, itemized, wrapped
-from tpcalc.report.table.rows import Cell, Code, table_of
+from tpcalc.report.table.rows import AnyParametrization, Cell, Code, table_of
 
 
-def table_text(parametrization: Parametrization, width: Optional[int] = None) -> str:
+def table_text(parametrization: AnyParametrization, width: Optional[int] = None) -> str:
     """The table; no number is ever cut.  ``width`` (a terminal's) is kept to; None: a line for each row."""
     table = table_of(parametrization)
     rows = [[_plain(cell) for cell in row] for row in table.rows]

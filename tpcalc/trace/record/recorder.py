@@ -32,7 +32,7 @@ __all__ = ["Observation", "build", "observe", "record", "record_real"]
 
 def record(
     call: Callable[[], Any],
-    width: int,
+    width: Any,
     *,
     loss: Optional[Loss] = None,
     backward: bool = True,
@@ -68,7 +68,7 @@ def record(
 
 
 def record_real(
-    model: torch.nn.Module, inputs: Any, width: int, *, loss: Optional[Loss] = None, sources: bool = True
+    model: torch.nn.Module, inputs: Any, width: Any, *, loss: Optional[Loss] = None, sources: bool = True
 ) -> RawTrace:
     """The trace of a real model, as :func:`record` gives it; its parameters and buffers keep their numbers.
 
@@ -128,7 +128,7 @@ def _numbers(leaf: Any) -> Any:
     return leaf.shadow if isinstance(leaf, Phantom) else leaf
 
 
-def _unpack(result: Any, width: int) -> tuple[torch.nn.Module, Any, list[str]]:
+def _unpack(result: Any, width: Any) -> tuple[torch.nn.Module, Any, list[str]]:
     """The model, its inputs and what was assumed about them."""
     model, inputs = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not isinstance(model, torch.nn.Module):

@@ -1,0 +1,156 @@
+"""The scaling table of several scales as JSON.
+
+Each exponent is an object, symbol of a scale -> exact exponent as text, or null where it is no single product of
+powers; ``formulas`` holds every quantity as text that sympy reads (with the symbols as ``locals``: to sympy, ``E`` is
+a number).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Optional
+
+from pydantic import Field
+
+from tpcalc.algebra.formula import Formula
+from tpcalc.derive.several import ScaledParametrization, ScaledRule
+from tpcalc.document.model import Count, Exponent, Row, Several, SizeText
+
+SCHEMA = "tpcalc/2"
+
+#: Symbol -> exponent; null where a formula is no single product of powers.
+Exponents = Optional[dict[str, Exponent]]
+
+
+class ScaleOf(Row):
+    name: str
+    """what the factory calls it"""
+    symbol: str
+    """what formulas call it"""
+    depth: bool
+    """whether it counts repeated blocks"""
+
+
+class Formulas(Row):
+    """each as x in "quantity ~ x", for sympy"""
+
+    multiplier: str
+    init_std: str
+    lr: str
+    weight_decay: str
+    eps: Optional[str]
+    """null where the optimizer has none"""
+
+
+class SliceFormulas(Row):
+    init_std: str
+    lr: str
+
+
+class SliceOf(Row):
+    """start <= index < start + length along axis dim"""
+
+    dim: Count
+    start: SizeText
+    length: SizeText
+    role: str
+    formulas: SliceFormulas
+
+
+class WeightOf(Row):
+    name: str
+    """fully-qualified parameter name"""
+    shape: Several[SizeText]
+    """sizes as text, e.g. h*d"""
+    role: Literal["input", "hidden", "output", "vector", "scalar", "frozen", "unused"]
+    a: Exponents
+    """forward multiplier ~ product of symbol^-a"""
+    b: Exponents
+    """init std likewise"""
+    c: Exponents
+    """learning rate likewise"""
+    weight_decay: Exponents
+    """weight decay ~ product of symbol^x"""
+    eps: Exponents
+    """epsilon ~ product of symbol^x; null also where the optimizer has none"""
+    A: Exponents
+    """effective init order, as b"""
+    C: Exponents
+    """effective update order, as b"""
+    formulas: Formulas
+    trainable: bool
+    tied_to: Optional[str]
+    """first name of the weight this one is tied to"""
+    aliases: Several[str]
+    reason: str
+    slices: Several[SliceOf]
+    optimizer: Optional[str]
+
+
+class SiteOf(Row):
+    """a place that needs a forward multiplier because no weight can absorb the excess"""
+
+    op: str
+    module: str
+    source: str
+    multiplier: str
+    message: str
+
+
+class ScaledTableDocument(Row):
+    """Printed by `tpcalc table --scale ... --scale ... --format json`."""
+
+    version: Literal["tpcalc/2"] = Field(alias="schema")
+    optimizer: str
+    gauge: str
+    alignment: str
+    scales: Several[ScaleOf]
+    points: list[dict[str, Count]]
+    """where the model was traced, the base first"""
+    cones: list[list[list[int]]]
+    """walls v (v . log scales > 0) of each cone in which the derivation was run; together they are all directions"""
+    weights: list[WeightOf]
+    clipping: Optional[str]
+    """global gradient norm ~ this; null where it may be zero"""
+    sites: Several[SiteOf]
+    assumptions: Several[str]
+    notes: Several[str]
+    conventions: Several[str]
+
+
+def scaled_json(rules: ScaledParametrization) -> dict[str, Any]:
+    """The document."""
+    return ScaledTableDocument.of(
+        rules,
+        schema=SCHEMA,
+        points=[point.by_name for point in rules.points],
+        cones=[[list(wall) for wall in walls] for walls in rules.cones],
+        weights=[scaled_row(name, rule) for name, rule in rules.items()],
+        clipping=None if rules.clipping is None else sympy_text(rules.clipping),
+        scales=[ScaleOf(name=s.name, symbol=s.symbol, depth=s.depth) for s in rules.scales],
+        sites=[SiteOf.of(site, multiplier=sympy_text(site.multiplier)) for site in rules.sites],
+    ).data()
+
+
+def scaled_row(name: str, rule: ScaledRule) -> WeightOf:
+    """The entry of one parameter; ``name`` may be an alias of a tied weight."""
+    found = rule.formulas
+    powers = {key: None if (own := found[key]) is None else own.monomial for key in ("weight_decay", "eps")}
+    return WeightOf.of(
+        rule,
+        **{key: getattr(rule, key) for key in "abcAC"},
+        **powers,
+        name=name,
+        tied_to=None if name == rule.name else rule.name,
+        aliases=[other for other in (rule.name, *rule.aliases) if other != name],
+        optimizer=rule.optimizer or None,
+        formulas={key: None if (own := found[key]) is None else sympy_text(own) for key in Formulas.model_fields},
+        slices=[
+            SliceOf.of(piece, formulas={key: sympy_text(own) for key, own in piece.formulas.items()})
+            for piece in rule.slices
+        ],
+    )
+
+
+def sympy_text(formula: Formula) -> str:
+    """A formula as text that sympy reads."""
+    return str(formula.expr)
