@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 import tpcalc
 from tests.support.models import example
 from tests.support.once import once
+from tests.support.quick import quick
 from tpcalc.check import Result
 from tpcalc.check.optimizers import BUILT
 from tpcalc.check.slopes import fit
@@ -37,12 +37,10 @@ TOLERANCE = 0.15
 
 
 @pytest.fixture(autouse=True, scope="module")
-def traced_once() -> Iterator[None]:
-    """Dozens of checks of the same few models: each is traced once."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(tpcalc.trace, "trace", lru_cache(maxsize=None)(tpcalc.trace.trace))
-    yield
-    patch.undo()
+def quickly() -> Iterator[None]:
+    """Dozens of checks of the same few models: each is traced and solved once."""
+    with quick():
+        yield
 
 
 # -- models ------------------------------------------------------------------------------------------
