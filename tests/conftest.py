@@ -24,12 +24,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Every trace looks into all files of the user's that are loaded, and test files are such: of those that were
     collected, only the one whose tests run stays.
 
-    What collection has made lives as long as the tests do, so that the garbage collector need not walk it.
+    What collection has made lives as long as the tests do, so that the garbage collector need not walk it.  Programs
+    are made of many small objects that do live: it looks for garbage less often than it would.
     """
     for module in {_module(item) for item in session.items}:
         sys.modules.pop(module.__name__, None)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(wrapper=True)
