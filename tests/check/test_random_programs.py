@@ -29,6 +29,7 @@ from tests.support.networks import (
     flat,
     still_above,
 )
+from tests.support.sampled import kept
 from tpcalc.algebra.order import ZERO
 from tpcalc.check import predict
 from tpcalc.check.result import Entry
@@ -42,14 +43,15 @@ from tpcalc.optimizers import LAWS
 EXAMPLES = int(os.environ.get("TPCALC_RANDOM", "20"))
 
 
-def test_no_predicted_order_is_exceeded(capsys, record_property):
-    tally = campaign(EXAMPLES, 1, lambda tally, program: None)
+@pytest.mark.parametrize("count", [pytest.param(EXAMPLES // 4), pytest.param(EXAMPLES, marks=pytest.mark.slow)])
+def test_no_predicted_order_is_exceeded(capsys, record_property, count):
+    tally = campaign(count, 1, lambda tally, program: None)
     new = {program: found[:5] for program, found in tally.failed.items()}
     assert not new, new
     record_property("random programs", str(tally))
     with capsys.disabled():
         print(f"\n{tally}")
-    assert tally.drawn == EXAMPLES and len(tally.held) >= 0.6 * tally.drawn, str(tally)
+    assert tally.drawn == count and len(tally.held) >= 0.6 * tally.drawn, str(tally)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,12 @@ def test_a_program_that_exceeds_is_told(monkeypatch):
     tally = Tally()
     assert not tally.run((("linear", True), ("relu",)), "adamw")
     assert str(tally).startswith("1 random programs: 0 trained") and len(tally.failed) == 1
+
+
+def twin(case: tuple) -> bool:
+    """Whether this is the second run of a program, under SGD."""
+    steps, optimizer = case
+    return optimizer == "sgd" and (steps, "adamw") in REGRESSIONS
 
 
 #: Programs that a change of a law breaks, or that once failed.
@@ -202,7 +210,12 @@ REGRESSIONS: list[tuple[tuple, str]] = [
 ]
 
 
-@pytest.mark.parametrize("steps, optimizer", REGRESSIONS)
+#: What a norm leaves of a constant is run under both optimizers by make slow, and so are the two largest programs.
+LARGE = (27, 28)
+ALWAYS = [case for place, case in enumerate(REGRESSIONS) if place not in LARGE and not twin(case)]
+
+
+@pytest.mark.parametrize("steps, optimizer", kept(REGRESSIONS, lambda case: case in ALWAYS))
 def test_regressions(steps, optimizer):
     found = exceeded(steps, optimizer)
     assert not found, found[:5]

@@ -162,7 +162,10 @@ def test_hugging_face(model_type):
     """gemma ties its embedding behind a norm of gain 1 + w, which no weight can make up for: one site."""
     pytest.importorskip("transformers")
     options = SHALLOW.get(model_type, {"num_hidden_layers": "1"})
-    solution = solve(tpcalc.trace(hf_factory(model_type, overrides=options), (128, 256, 512)))
+    program = tpcalc.trace(hf_factory(model_type, overrides=options), (128, 256, 512))
+    assert all(weight.init and all(law.kind != "unknown" for _, law in weight.init) for weight in program.weights)
+    assert any(weight.trainable for weight in program.weights)
+    solution = solve(program)
     sites = [(site.op, site.found, site.needed) for site in solution.sites]
     assert sites == ([("aten.mm.default", Fraction(1, 2), 0)] if model_type.startswith("gemma") else [])
     check(solution, HUGGING_FACE[model_type])

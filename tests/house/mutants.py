@@ -41,16 +41,19 @@ class Subject:
     module: ModuleType
     skip: Mapping[str, str] = field(default_factory=dict)
 
-    def mutants(self) -> list[Mutant]:
-        """All of them, each with words of its own."""
+    def mutants(self, only: str = "") -> list[Mutant]:
+        """All of them, or those of laws whose name contains ``only``; each with words of its own."""
+        functions = {name: f for name, f in self.functions().items() if only in f"{self.short}.{name}"}
         found = [
-            *(mutant for name, function in self.functions().items() for mutant in self.of_function(name, function)),
+            *(mutant for name, function in functions.items() for mutant in self.of_function(name, function)),
             *(mutant for name, instance in self.instances().items() for mutant in self.of_instance(name, instance)),
             *(mutant for holders in self.closures() for mutant in self.of_closure(holders)),
         ]
         counts: dict[str, int] = {}
         result = []
         for mutant in found:
+            if only not in mutant.of:
+                continue
             counts[str(mutant)] = count = counts.get(str(mutant), 0) + 1
             result.append(mutant if count == 1 else mutant._replace(words=f"{mutant.words} #{count}"))
         return result
@@ -487,7 +490,7 @@ def brief(node: ast.AST) -> str:
         return f"if {ast.unparse(node.test)}"
     if isinstance(node, ast.comprehension):
         return " ".join(["for", *(f"if {ast.unparse(test)}" for test in node.ifs)])
-    text = ast.unparse(ast.fix_missing_locations(node)).split("\n")[0]
+    text = ast.unparse(node).split("\n")[0]
     return text if len(text) <= 130 else text[:60] + " ... " + text[-60:]
 
 
@@ -499,11 +502,12 @@ def variants(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     seen = {ast.unparse(tree)}
     around = {path: node for path, node in places(tree)}
     for path, node in around.items():
-        parent = around.get(path[:-1])
-        where = f"   in {brief(parent)}" if isinstance(node, SMALL) and isinstance(parent, (ast.expr, ast.stmt)) else ""
-        for new in replacements(node):
-            mutant = ast.fix_missing_locations(put(tree, path, new))
+        for new in map(ast.fix_missing_locations, replacements(node)):
+            mutant = put(tree, path, new)
             text = ast.unparse(mutant)
             if text not in seen:
                 seen.add(text)
+                parent = around.get(path[:-1])
+                small = isinstance(node, SMALL) and isinstance(parent, (ast.expr, ast.stmt))
+                where = f"   in {brief(parent)}" if small else ""
                 yield f"{brief(node)}  ->  {brief(new)}{where}", mutant

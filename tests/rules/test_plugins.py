@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import torch
 from torch import nn
 
 import tpcalc
+from tests.support.forked import forked
 from tpcalc import cli
 from tpcalc.algebra.size import Size
 from tpcalc.errors import UnsupportedOpError
@@ -42,9 +41,7 @@ def registered():
 
 def spawn(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     """A process of its own: a custom op is registered once in a process."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tpcalc", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return forked(lambda: cli.main(arguments), cwd).wait()
 
 
 def test_the_documented_example_runs(tmp_path):

@@ -218,8 +218,9 @@ def measure(index: int, n: int, seed: int, orders, backward: bool) -> dict[tuple
 
     def second(vid: int, tensor: Tensor) -> None:
         if vid in before and before[vid].shape == tensor.shape:
-            difference = tensor - before[vid]
-            sizes["change", vid] = rms(difference) if rms(difference) > 3e-6 * rms(tensor) else 0.0
+            moved = rms(tensor - before[vid])
+            rounding = 3e-6 * rms(tensor) if moved else 0.0
+            sizes["change", vid] = moved if moved > rounding else 0.0
 
     torch.manual_seed(seed)
     observe(model, (data(),), first, backward=backward, seed=seeded, files=KEPT)

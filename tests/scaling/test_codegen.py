@@ -200,7 +200,7 @@ def small_document() -> dict:
     return tpcalc.scale(factory, BASE, TARGET).document
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(names, min_size=1, max_size=8, unique=True), st.lists(part, max_size=3))
 def test_any_names_are_safe(small_document, new_names, sentences):
     """Whatever the names, the file parses, holds exactly these names, and its code is the same code."""

@@ -1,24 +1,26 @@
 """DistributedDataParallel and FSDP2 on two gloo processes train as one process does.
 
-This file is also the script that the processes run: ``torchrun --nproc_per_node 2 test_distributed.py FOLDER``.
+The processes are forks of this one, which find each other as those of torchrun do.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 from gpt import GPT, Config  # noqa: E402
+
+from tests.support.forked import ranks  # noqa: E402
+from tpcalc.scaling import Scaling  # noqa: E402
 
 BASE, TARGET = 32, 64
 STEPS, MAX_NORM = 3, 0.2
@@ -79,8 +81,6 @@ def worker(folder: Path) -> None:
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
 
-    from tpcalc.scaling import Scaling
-
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     rank, ranks = dist.get_rank(), dist.get_world_size()
@@ -130,9 +130,6 @@ def worker(folder: Path) -> None:
         torch.save(results, folder / "results.pt")
     dist.barrier()
     time.sleep(0.5)  # the other process leaves the barrier too
-    os._exit(
-        0
-    )  # all is written; gloo's threads are at times still alive when the interpreter takes them down, which aborts
 
 
 def from_scratch(scaling, fully_shard, mesh) -> dict:
@@ -161,67 +158,64 @@ def run_workers(folder: Path) -> dict:
     scaling.save(folder / "multipliers.json")
     tpcalc.scale(build, BASE, TARGET, gauge="symmetric").save(folder / "symmetric.json")
     (folder / "generated_scaling.py").write_text(codegen(scaling))
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    result = subprocess.run([*command, __file__, str(folder)], capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-6000:]
+    for result in ranks(lambda: worker(folder), 2, folder):
+        assert result.returncode == 0, result.stderr[-6000:]
     return torch.load(folder / "results.pt")
 
 
-if __name__ == "__main__":
-    worker(Path(sys.argv[1]))
-else:
-    import pytest
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distributed")
+    results = run_workers(folder)
+    scaling = Scaling.load(folder / "multipliers.json")
+    model = fresh()
+    scaling.init_(model)
+    return results, train(model, scaling, 0, 1), folder
 
-    from tpcalc.scaling import Scaling
 
-    @pytest.fixture(scope="module")
-    def outcome(tmp_path_factory):
-        folder = tmp_path_factory.mktemp("distributed")
-        results = run_workers(folder)
-        scaling = Scaling.load(folder / "multipliers.json")
-        model = fresh()
-        scaling.init_(model)
-        return results, train(model, scaling, 0, 1), folder
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_as_one(outcome, case):
+    results, single, _ = outcome
+    assert results[case]["groups"] == single["groups"]
+    assert results[case]["norms"] == pytest.approx(single["norms"], rel=1e-9)
+    assert min(single["norms"]) > MAX_NORM, "the threshold should bite"
+    names = [name.removeprefix("module.").removeprefix("_orig_mod.") for name in results[case]["values"]]
+    assert names == list(single["values"])
+    for name, value in zip(names, results[case]["values"].values(), strict=True):
+        torch.testing.assert_close(value, single["values"][name], rtol=1e-8, atol=1e-10)
 
-    @pytest.mark.parametrize("case", CASES)
-    def test_two_processes_train_as_one(outcome, case):
-        results, single, _ = outcome
-        assert results[case]["groups"] == single["groups"]
-        assert results[case]["norms"] == pytest.approx(single["norms"], rel=1e-9)
-        assert min(single["norms"]) > MAX_NORM, "the threshold should bite"
-        names = [name.removeprefix("module.").removeprefix("_orig_mod.") for name in results[case]["values"]]
-        assert names == list(single["values"])
-        for name, value in zip(names, results[case]["values"].values(), strict=True):
-            torch.testing.assert_close(value, single["values"][name], rtol=1e-8, atol=1e-10)
 
-    @pytest.mark.parametrize("case", IN_A_GAUGE)
-    def test_multipliers_in_the_forward_pass_train_as_one(outcome, case):
-        results, single, _ = outcome
-        found = results[f"{case} in a gauge"]
-        assert found["norms"] == pytest.approx(single["norms"], rel=1e-9)
-        assert list(found["values"]) == list(single["values"])
-        for name, value in found["values"].items():
-            torch.testing.assert_close(value, single["values"][name], rtol=1e-8, atol=1e-10)
+@pytest.mark.parametrize("case", IN_A_GAUGE)
+def test_multipliers_in_the_forward_pass_train_as_one(outcome, case):
+    results, single, _ = outcome
+    found = results[f"{case} in a gauge"]
+    assert found["norms"] == pytest.approx(single["norms"], rel=1e-9)
+    assert list(found["values"]) == list(single["values"])
+    for name, value in found["values"].items():
+        torch.testing.assert_close(value, single["values"][name], rtol=1e-8, atol=1e-10)
 
-    def test_multipliers_come_first(outcome):
-        results, _, _ = outcome
-        assert results["ddp first"] == "call forward_ before the model is wrapped in DDP"
-        assert results["fsdp first"] == "token.weight is sharded already; call forward_ before fully_shard"
 
-    @pytest.mark.parametrize("gauge", ["init", "symmetric"])
-    def test_from_scratch_on_shards(outcome, gauge):
-        results, _, folder = outcome
-        scaling = Scaling.load(folder / ("multipliers.json" if gauge == "init" else "symmetric.json"))
-        case = "from scratch" if gauge == "init" else "from scratch in a gauge"
-        assert list(results[case]["values"]) == [name for name in scaling if name != "head.weight"]
-        for name, value in results[case]["values"].items():
-            law, mean, std = scaling[name].draw
-            noise = 8 * std / value.numel() ** 0.5
-            noise += 1e-6 * abs(mean)  # a constant and its mean are rounded to float32
-            assert value.mean().item() == pytest.approx(mean, abs=noise + 1e-12), name
-            assert value.std().item() == pytest.approx(std, abs=noise + 1e-12), name
-            rows = value[: len(value) // 2], value[len(value) // 2 :]
-            assert law == "constant" or not torch.equal(*rows), f"the shards of {name} hold the same draw"
+def test_multipliers_come_first(outcome):
+    results, _, _ = outcome
+    assert results["ddp first"] == "call forward_ before the model is wrapped in DDP"
+    assert results["fsdp first"] == "token.weight is sharded already; call forward_ before fully_shard"
 
-    def test_the_document_is_json(outcome):
-        assert json.dumps(Scaling.load(outcome[2] / "multipliers.json").document)
+
+@pytest.mark.parametrize("gauge", ["init", "symmetric"])
+def test_from_scratch_on_shards(outcome, gauge):
+    results, _, folder = outcome
+    scaling = Scaling.load(folder / ("multipliers.json" if gauge == "init" else "symmetric.json"))
+    case = "from scratch" if gauge == "init" else "from scratch in a gauge"
+    assert list(results[case]["values"]) == [name for name in scaling if name != "head.weight"]
+    for name, value in results[case]["values"].items():
+        law, mean, std = scaling[name].draw
+        noise = 8 * std / value.numel() ** 0.5
+        noise += 1e-6 * abs(mean)  # a constant and its mean are rounded to float32
+        assert value.mean().item() == pytest.approx(mean, abs=noise + 1e-12), name
+        assert value.std().item() == pytest.approx(std, abs=noise + 1e-12), name
+        rows = value[: len(value) // 2], value[len(value) // 2 :]
+        assert law == "constant" or not torch.equal(*rows), f"the shards of {name} hold the same draw"
+
+
+def test_the_document_is_json(outcome):
+    assert json.dumps(Scaling.load(outcome[2] / "multipliers.json").document)

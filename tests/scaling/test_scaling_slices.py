@@ -1,14 +1,10 @@
-"""Packed weights whose blocks need different rules: an init for each block, one learning rate for all.
-
-This file is also the script that two processes run: ``torchrun --nproc_per_node 2 test_scaling_slices.py FOLDER``.
-"""
+"""Packed weights whose blocks need different rules: an init for each block, one learning rate for all."""
 
 from __future__ import annotations
 
 import copy
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -102,20 +98,14 @@ def worker(folder: Path) -> None:
         torch.save(results, folder / "results.pt")
     dist.barrier()
     time.sleep(0.5)  # the other process leaves the barrier too
-    os._exit(
-        0
-    )  # all is written; gloo's threads are at times still alive when the interpreter takes them down, which aborts
 
-
-if __name__ == "__main__":
-    worker(Path(sys.argv[1]))
-    sys.exit()
 
 import jsonschema  # noqa: E402
 import pytest  # noqa: E402
 
 import tpcalc  # noqa: E402
 from tests.scaling.test_codegen import run  # noqa: E402
+from tests.support.forked import ranks  # noqa: E402
 from tpcalc.document import schema  # noqa: E402
 from tpcalc.document.table import table_json  # noqa: E402
 from tpcalc.scaling import Scaling, ScalingError  # noqa: E402
@@ -492,9 +482,8 @@ def test_the_indices_of_a_shard():
 
 def test_two_processes(split, tmp_path):
     split.save(tmp_path / "multipliers.json")
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    result = subprocess.run([*command, __file__, str(tmp_path)], capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-6000:]
+    for result in ranks(lambda: worker(tmp_path), 2, tmp_path):
+        assert result.returncode == 0, result.stderr[-6000:]
     results = torch.load(tmp_path / "results.pt")
     model = fresh("split")
     split.init_(model)

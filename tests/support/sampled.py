@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+
+
+def kept(cases: Iterable[Any], keep: Callable[[Any], bool]) -> list[Any]:
+    """Parameters of a test; those that ``keep`` refuses are slow."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=() if keep(case) else pytest.mark.slow)
+        for case in cases
+    ]
 
 
 def sampled(cases: Iterable[Any], every: int) -> list[Any]:

@@ -13,6 +13,7 @@ import tpcalc
 from tests.optimizers.test_optimizer_families import small_gpt
 from tests.support.models import MODELS, program
 from tests.support.once import once
+from tests.support.sampled import kept
 from tests.support.verify_setups import BASE, LR, MLP, mup_init, x_inputs
 from tpcalc.calculus.weights import weight_view
 from tpcalc.check import reference
@@ -83,8 +84,14 @@ def test_what_the_rules_say_passes(how):
     assert report.findings == () and report.regime == "maximal", report
 
 
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("off", [HALF, -HALF], ids=["faster", "slower"])
+#: Every optimizer in one of the two directions, a few in both.
+WRONG = kept(
+    [(how, off) for how in HOWS for off in (HALF, -HALF)],
+    lambda case: case[0] in ("sgd", "adamw", "muon") or (case[1] > 0) == (HOWS.index(case[0]) % 2 == 0),
+)
+
+
+@pytest.mark.parametrize("how, off", WRONG)
 def test_a_wrong_hidden_rate_is_named(how, off):
     report = tpcalc.verify(by_rules(how, off), WIDTHS)
     rates = [f for f in report.findings if f.quantity == "lr"]

@@ -66,7 +66,7 @@ def test_more_of_the_wild(setup):
 def test_what_tpcalc_exports_passes(name, optimizer):
     """Multipliers of tpcalc.scale, applied: a tied readout, heads that grow under 1/sqrt(d), experts."""
     factory = example("gpt.py", name)
-    scalings = {width: tpcalc.scale(factory, base=64, target=width, optimizer=optimizer) for width in (128, 256, 512)}
+    scalings = {width: tpcalc.scale(factory, base=32, target=width, optimizer=optimizer) for width in (64, 128, 256)}
     classes = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
     def setup(width):
@@ -74,7 +74,7 @@ def test_what_tpcalc_exports_passes(name, optimizer):
         scalings[width].init_(model)
         return model, classes[optimizer](scalings[width].param_groups(model, lr=LR, weight_decay=0.1)), inputs
 
-    report = tpcalc.verify(setup, (128, 256, 512))
+    report = tpcalc.verify(setup, WIDTHS)
     assert report.findings == () and report.regime == "maximal"
 
 

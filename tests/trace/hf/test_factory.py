@@ -9,6 +9,7 @@ pytest.importorskip("transformers")
 
 import torch
 
+from tests.derive.test_zoo import HUGGING_FACE
 from tpcalc.derive import derive
 from tpcalc.errors import TargetError, TraceError
 from tpcalc.trace import trace
@@ -46,7 +47,8 @@ def fields(model_type, *names, widths=WIDTHS, **options):
     return {name: [getattr(config, name) for config in configs] for name in names}
 
 
-@pytest.mark.parametrize("model_type", SHALLOW)
+#: The others are traced, asked the same and derived in tests/derive/test_zoo.py.
+@pytest.mark.parametrize("model_type", [name for name in SHALLOW if name not in HUGGING_FACE])
 def test_every_family_traces(model_type):
     program = trace(hf_factory(model_type, overrides=SHALLOW[model_type]), WIDTHS)
     assert any(weight.trainable for weight in program.weights)

@@ -53,8 +53,10 @@ def test_only_the_taken_branch_of_a_condition_runs():
 TRACED = """
 import sys
 import tpcalc
-from examples.{file} import {target}
-tpcalc.trace.trace({target}, (64, 128, 256))
+from examples.gpt import gpt
+from examples.mlp import mlp
+for target in (mlp, gpt):
+    tpcalc.trace.trace(target, (64, 128, 256))
 assert "torch._dynamo" not in sys.modules
 import torch, torch._refs
 f = torch.compile(lambda x: torch._refs.add(x, 1).sum(), backend="eager")
@@ -64,9 +66,6 @@ assert torch._dynamo.__file__ and torch._dynamo.config is not None
 """
 
 
-@pytest.mark.parametrize("file, target", [("mlp", "mlp"), ("gpt", "gpt")])
-def test_a_trace_does_not_import_the_compiler_which_works_after_it(file, target):
-    found = subprocess.run(
-        [sys.executable, "-c", TRACED.format(file=file, target=target)], capture_output=True, text=True, timeout=300
-    )
+def test_a_trace_does_not_import_the_compiler_which_works_after_it():
+    found = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=300)
     assert found.returncode == 0, found.stderr

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from operator import is_
 from types import FunctionType, ModuleType
-from typing import Any, Optional
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple, Optional
+from weakref import ref
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -26,8 +27,17 @@ _CACHED = type(lru_cache(lambda: None))
 MOST_KEPT = 1000
 """Containers with more items than this are not looked into."""
 
-_seen: WeakKeyDictionary[ModuleType, tuple[int, list[Any]]] = WeakKeyDictionary()
-"""Of modules of libraries: how many names they had when they were searched, and their cached functions."""
+
+class _Searched(NamedTuple):
+    """A module of a library that was searched: how many names it had, and its cached functions."""
+
+    module: ref[ModuleType]
+    names: int
+    found: list[Any]
+
+
+_seen: dict[int, _Searched] = {}
+"""By the id of the module: there are thousands of them, and a weak key is slow to look up."""
 
 
 @contextmanager
@@ -67,31 +77,44 @@ class _Kept:
     def __init__(self, roots: Iterable[Any]) -> None:
         self.roots = list(roots)
         self._seen: set[int] = set()
+        self._kinds: dict[type, int] = {}
+        """What was found of each type, as thousands of values are of few."""
         self._objects: list[tuple[Any, dict[str, Any]]] = []
         self._containers: list[tuple[Any, Any]] = []
+        self._bare: list[Any] = []
         for root in self.roots:
-            self._attributes(root)
+            self.add(root)
 
-    def _attributes(self, owner: Any) -> None:
-        if id(owner) not in self._seen:
-            self._seen.add(id(owner))
-            held = {name: value for name, value in vars(owner).items() if name not in _TABLES}
-            self._objects.append((owner, held))
-            for name, value in held.items():
-                if not name.startswith("__"):
-                    self.look(value)
+    def add(self, owner: Any) -> None:
+        """Hold what an object holds, and what that holds in turn."""
+        if id(owner) in self._seen:
+            return
+        self._seen.add(id(owner))
+        held = dict(vars(owner))
+        if not held:  # as most functions
+            self._bare.append(owner)
+            return
+        self._objects.append((owner, held))
+        kinds = self._kinds
+        for name, value in held.items():
+            kind = kinds.get(type(value))
+            if kind != _PLAIN and name not in _TABLES and not name.startswith("__"):
+                self._look(value)
 
-    def look(self, value: Any) -> None:
-        kind = type(value)
-        if kind in (dict, list, set):
-            if id(value) not in self._seen and len(value) < MOST_KEPT:
-                self._seen.add(id(value))
-                self._containers.append((value, kind(value)))
-                if kind is not set:
-                    for item in value.values() if kind is dict else value:
-                        self.look(item)
-        elif _is_own(sys.modules.get(kind.__module__)) and hasattr(value, "__dict__"):
-            self._attributes(value)
+    def _look(self, value: Any) -> None:
+        kinds, kind = self._kinds, type(value)
+        if kind not in kinds:
+            kinds[kind] = _kind_of(kind)
+        if kinds[kind] == _OBJECT:
+            if hasattr(value, "__dict__"):
+                self.add(value)
+        elif kinds[kind] == _CONTAINER and id(value) not in self._seen and len(value) < MOST_KEPT:
+            self._seen.add(id(value))
+            self._containers.append((value, kind(value)))
+            if kind is not set:
+                for item in value.values() if kind is dict else value:
+                    if kinds.get(type(item)) != _PLAIN:
+                        self._look(item)
 
     def put_back(self, kind: type[torch.Tensor]) -> None:
         """Give what holds a tensor of this kind, or held one, what it held before."""
@@ -99,8 +122,10 @@ class _Kept:
             if _differ(container, before) and (_holds(container, kind) or _holds(before, kind)):
                 container.clear()
                 (container.extend if isinstance(container, list) else container.update)(before)
-        for owner, before in self._objects:
+        for owner, before in [*self._objects, *((owner, {}) for owner in self._bare if vars(owner))]:
             now = vars(owner)
+            if _same(now, before):
+                continue
             for name in [*now, *(name for name in before if name not in now)]:
                 changed = name not in _TABLES and (name not in now or now[name] is not before.get(name, _ABSENT))
                 if not changed or not (_holds(now.get(name), kind) or _holds(before.get(name), kind)):
@@ -111,6 +136,13 @@ class _Kept:
                     delattr(owner, name)
                 else:
                     del now[name]
+
+
+def _kind_of(kind: type) -> int:
+    """What to do with a value of this type: look at what it contains, at its attributes, or nothing."""
+    if kind in (dict, list, set):
+        return _CONTAINER
+    return _OBJECT if _is_own(sys.modules.get(kind.__module__)) else _PLAIN
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
@@ -134,13 +166,15 @@ class Files:
         for module in list(sys.modules.values()) if modules is None else modules:
             if not isinstance(module, ModuleType):
                 continue
-            names, found = _seen.get(module, (None, ()))
-            if names is None and _is_own(module):
-                self._add(module, module.__name__)
-                continue
-            if names != len(vars(module)):
-                found = _searched(module)
-            for cached in found:
+            searched = _seen.get(id(module))
+            if searched is None or searched.module() is not module:
+                if _is_own(module):
+                    self._add(module, module.__name__)
+                    continue
+                searched = None
+            if searched is None or searched.names != len(vars(module)):
+                searched = _seen[id(module)] = _searched(module)
+            for cached in searched.found:
                 self._functions.append((cached, cached.cache_info().misses))
 
     def add_those_of(self, model: torch.nn.Module) -> None:
@@ -152,12 +186,13 @@ class Files:
 
     def _add(self, module: Any, name: str) -> None:
         self._own.add(id(vars(module)))
-        self._kept._attributes(module)
+        self._kept.add(module)
         self._functions_of(module)
         for value in list(vars(module).values()):
             if issubclass(type(value), (type, FunctionType)) and value.__module__ == name:
-                self._kept._attributes(value)
-                self._functions_of(value)
+                self._kept.add(value)
+                if vars(value):
+                    self._functions_of(value)
 
     def _functions_of(self, owner: Any) -> None:
         for cached in _cached(vars(owner)):
@@ -199,15 +234,14 @@ def _is_file_of_own(path: Any) -> bool:
     return bool(path and is_users(path) and "site-packages" not in path)
 
 
-def _searched(module: ModuleType) -> list[Any]:
-    """Cached functions of a module of a library, remembered."""
+def _searched(module: ModuleType) -> _Searched:
+    """A module of a library, with its cached functions."""
     names, found = vars(module), []
     if is_users(getattr(module, "__file__", None) or "<"):
         kinds = [value for value in list(names.values()) if issubclass(type(value), type)]
         owners = [module, *(kind for kind in kinds if kind.__module__ == module.__name__)]
         found = [cached for owner in owners for cached in _cached(vars(owner))]
-    _seen[module] = len(names), found
-    return found
+    return _Searched(ref(module), len(names), found)
 
 
 def _cached(names: Any) -> list[Any]:
@@ -226,8 +260,17 @@ def _differ(container: Any, before: Any) -> bool:
     if len(container) != len(before) or isinstance(container, set):
         return len(container) != len(before) or container != before
     if isinstance(container, list):
-        return any(a is not b for a, b in zip(container, before))
-    return any(key not in before or before[key] is not value for key, value in container.items())
+        return not all(map(is_, container, before))
+    return not _same(container, before) and any(
+        key not in before or before[key] is not value for key, value in container.items()
+    )
+
+
+def _same(now: Any, before: dict[str, Any]) -> bool:
+    """Whether names hold the same objects, in the same order: quickly, as that is so nearly always."""
+    return (
+        len(now) == len(before) and all(map(is_, now.values(), before.values())) and all(map(is_, now.keys(), before))
+    )
 
 
 def _holds(kept: Any, kind: type[torch.Tensor]) -> bool:
@@ -241,3 +284,4 @@ def _holds(kept: Any, kind: type[torch.Tensor]) -> bool:
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 _ABSENT = object()
+_PLAIN, _CONTAINER, _OBJECT = range(3)

@@ -49,6 +49,8 @@ class Calls(Tape):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.inference = Inference(self)
+        self._own = object()
+        """Marks what is the same within this trace only."""
         self.results: list[Phantom] = []
         self.draws = 0
         self._all_known = True
@@ -186,7 +188,7 @@ class Calls(Tape):
             raise TraceError(f"{self.here()} passes a symbolic size to an op; build the model with plain integers")
         else:
             told.append(str(type(arg).__name__))
-            key.append(("object", id(arg)))
+            key.append(("object", id(arg), self._own))
 
     def _encode_kwargs(self, kwargs: dict, key: list[Any]) -> tuple:
         told: list[Any] = []

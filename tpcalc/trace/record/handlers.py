@@ -12,7 +12,7 @@ from tpcalc.errors import TraceError
 from tpcalc.trace.record.calls import Calls
 from tpcalc.trace.record.draws import decides
 from tpcalc.trace.record.ops import Op, op_of
-from tpcalc.trace.record.phantom import Memory, make_alias, make_phantom
+from tpcalc.trace.record.phantom import Memory, geometry, make_alias, make_phantom
 
 __all__ = ["Handler", "handler"]
 
@@ -159,7 +159,7 @@ def _nonzero(calls: Calls, op: Op, args: tuple, kwargs: dict) -> tuple[Any, Any]
     mask = calls.phantom(args[0])
     rows = _some_of(calls, mask.shape, "the number of nonzero entries")
     first = torch.stack(torch.unravel_index(torch.arange(rows), mask.shape), dim=0).t() if mask.dim() else None
-    return calls.geometry((rows, mask.dim()), (1, rows), 0, torch.int64), first
+    return geometry((rows, mask.dim()), (1, rows), 0, torch.int64), first
 
 
 @_nominal

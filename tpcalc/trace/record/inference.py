@@ -23,10 +23,15 @@ LARGEST_EXAMPLE = 2**22
 _BY_LENGTHS = frozenset(("aten._pack_padded_sequence.default", "aten._ctc_loss.Tensor", "aten._ctc_loss.default"))
 """Ops whose results depend on numbers only through lengths the user gives."""
 _unseen = object()
+_of_torch: dict[torch.dtype, dict[tuple, Any]] = {}
+"""Geometries of calls of torch's own ops, under each default dtype."""
 
 
 class Inference:
-    """Infers geometries for the calls of one tape, once for each distinct call: by PyTorch's own fake tensors."""
+    """Infers geometries for the calls of one tape, once for each distinct call: by PyTorch's own fake tensors.
+
+    What torch's own ops return stays known, as the next trace asks mostly the same; others' ops may be registered anew.
+    """
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
@@ -40,9 +45,10 @@ class Inference:
 
     def recall(self, op: Op, args: tuple, kwargs: dict, key: tuple) -> Any:
         """Geometry of the results of a call, remembered for calls alike, which have the same ``key``."""
-        inferred = self._known.get(key, _unseen)
+        known = _of_torch.setdefault(torch.get_default_dtype(), {}) if op.name.startswith("aten.") else self._known
+        inferred = known.get(key, _unseen)
         if inferred is _unseen:
-            inferred = self._known[key] = self.on_meta(op, args, kwargs) or self.on_fake(op.func, args, kwargs)
+            inferred = known[key] = self.on_meta(op, args, kwargs) or self.on_fake(op.func, args, kwargs)
         return inferred
 
     def on_meta(self, op: Op, args: tuple, kwargs: dict) -> Any:

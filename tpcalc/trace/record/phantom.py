@@ -20,7 +20,10 @@ from tpcalc.program.raw import RawValue, Ref
 from tpcalc.trace.record.draws import Drawn, Range, decides
 from tpcalc.trace.record.where import SourceLines
 
-__all__ = ["CPU", "REAL", "Geometry", "Memory", "Phantom", "make_alias", "make_phantom", "unwritten_numbers"]
+__all__ = [
+    "CPU", "REAL", "Geometry", "Memory", "Phantom", "geometry", "make_alias", "make_phantom",
+    "unwritten_numbers",
+]  # fmt: skip
 
 CPU = torch.device("cpu")
 #: Key in the memo of a deep copy: a function from a phantom to the real tensor that stands for it in the copy.
@@ -30,7 +33,7 @@ _data: Any = torch._C.TensorBase.data
 
 
 class Geometry:
-    """Size, strides, offset and dtype of a tensor.  Interned by the recorder, so compared by identity."""
+    """Size, strides, offset and dtype of a tensor.  Interned (:func:`geometry`), so compared by identity."""
 
     __slots__ = ("size", "stride", "offset", "dtype", "numel", "value", "differentiable")
 
@@ -42,6 +45,18 @@ class Geometry:
         self.differentiable = dtype.is_floating_point or dtype.is_complex
         self.value = RawValue(size, str(dtype))
         """The RawValue of an op result of this geometry: immutable, so every such result shares it."""
+
+
+_geometries: dict[tuple, Geometry] = {}
+
+
+def geometry(size: tuple[int, ...], stride: tuple[int, ...], offset: int, dtype: torch.dtype) -> Geometry:
+    """The one Geometry with these properties, the same in all traces."""
+    key = (size, stride, offset, dtype)
+    found = _geometries.get(key)
+    if found is None:
+        found = _geometries[key] = Geometry(*key)
+    return found
 
 
 class Memory:

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import InitLaw, RawNode, RawValue, Ref
 from tpcalc.trace.record.numbers import filled, measured
-from tpcalc.trace.record.phantom import Geometry, Memory, Phantom, make_phantom
+from tpcalc.trace.record.phantom import Geometry, Memory, Phantom, geometry, make_phantom
 from tpcalc.trace.record.supports import drawn, supposed_of
 from tpcalc.trace.record.where import SourceLines
 
@@ -61,24 +61,15 @@ class Tape:
         """How the code made a tensor while the model was built, where that was recorded."""
         self._callback = callback
         self._sources = SourceLines() if sources else None
-        self._geometries: dict[tuple, Geometry] = {}
         self._adopted: dict[int, tuple[torch.Tensor, Phantom]] = {}
         self._memories: dict[int, Memory] = {}
         self._origins: dict[int, tuple[str, str]] = {}
 
     # -- tensors -----------------------------------------------------------------------------------
 
-    def geometry(self, size: tuple, stride: tuple, offset: int, dtype: torch.dtype) -> Geometry:
-        """The one Geometry with these properties."""
-        key = (size, stride, offset, dtype)
-        found = self._geometries.get(key)
-        if found is None:
-            found = self._geometries[key] = Geometry(*key)
-        return found
-
     def contiguous(self, size: Sequence[int], dtype: torch.dtype) -> Geometry:
         """The Geometry of a new tensor."""
-        return self.geometry(tuple(size), torch.empty(size, device="meta").stride(), 0, dtype)
+        return geometry(tuple(size), torch.empty(size, device="meta").stride(), 0, dtype)
 
     def geometry_of(self, tensor: Any) -> Any:
         """The Geometry of a tensor; anything else as it is."""
@@ -86,7 +77,7 @@ class Tape:
             return tensor
         if tensor.layout != torch.strided:
             raise SparseError(f"{self.here()} makes {_unusual(tensor)}")
-        return self.geometry(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
+        return geometry(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
 
     def phantom(self, tensor: torch.Tensor) -> Phantom:
         """``tensor`` itself, or the phantom that stands for a real tensor made outside the trace."""
