@@ -126,13 +126,13 @@ GOLDEN: dict[str, dict[str, tuple]] = {
     # features that never move meet the readout as the independent values they are at init: law 1
     "random_features": {"basis": FIN, "o.weight": (H, 1, 1)},
     "hf_conv1d": {"0.w": IN, "2.w": HID, "4.w": HID, "6.w": OUT, "b": IN, "6.b": FIN},
-    # the contraction runs over n^2 entries
+    # the contraction runs over n^2 entries, of which one factor changes at a time
     "bilinear": {
         "j.weight": IN,
         "j.bias": IN,
-        "b.weight": ("3/2", 2, 1),
+        "b.weight": (1, 2, 1),
         "b.bias": IN,
-        "last.weight": (2, 2, 2),
+        "last.weight": ("3/2", 2, 2),
         "last.bias": FIN,
     },
     "lora": {"A": OUT, "B": IN, "base.weight": (H, 1, 1), "base.bias": FIN},

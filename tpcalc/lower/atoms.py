@@ -10,6 +10,8 @@ from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.lower.factors import regrouped
 from tpcalc.lower.few import Few
+from tpcalc.lower.outer import Outer
+from tpcalc.lower.picks import Picks
 from tpcalc.lower.recognise import Recogniser
 from tpcalc.program.ir import Program, Value
 from tpcalc.rules.structures import (
@@ -31,7 +33,7 @@ from tpcalc.rules.structures import (
 class Writer:
     """Writes atoms, and makes values for what no op of the program gives.  Mutable while a program is lowered."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, picks: Picks) -> None:
         self.program = program
         self.atoms: list[Atom] = []
         self.fresh = max(program.values, default=0) + 1
@@ -41,6 +43,8 @@ class Writer:
         self.known: set[int] = set()  # values that follow from known ones alone
         self.recogniser = Recogniser(program, self.values)
         self.few = Few(self.growths, self.recogniser)
+        self.picks = picks
+        self.outer = Outer(self.growths, picks.from_inputs)
 
     def new(self) -> int:
         self.fresh += 1
@@ -73,12 +77,13 @@ class Writer:
             flat = self.repeat(flat, self.growths[out], node)
         if isinstance(flat, Product):
             flat = regrouped(flat, self.recogniser, self.known, lambda part: self.emit(part, node, None))
-        whole, flat = flat, self.few.counted(flat)
+        whole, flat = flat, self.few.counted(self.outer.counted(self.picks.counted(flat, node)))
         homogeneity = self.recogniser.homogeneous(flat)
         if out is None:
             out = self.new()
-            self.growths[out] = self.growth_of(flat)
+            self.growths[out] = self.growth_of(whole)
         self.recogniser.note(out, flat, homogeneity)
+        self.outer.note(out, flat)
         self.few.note(out, whole)  # of a sum that is counted as few the axes are gone all the same
         if self.known.issuperset(operands(flat)):
             self.known.add(out)

@@ -21,6 +21,7 @@ from tpcalc.rules.structures import (
     Product,
     Reduce,
     Scale,
+    Softmax,
     Structure,
     Sum,
     View,
@@ -34,6 +35,7 @@ class Few:
     ``growths``: of the axes of values.  ``many``: value -> growth of the axes along which only few are not zero.
     ``alike``: those of which that is so along each axis that grows (a diagonal, a band).  ``rest``: what is zero
     exactly where few others are not.  ``picked``: values of which a mask picks few entries, in the forward pass.
+    ``below``: value -> few entries that it is a sum of, and by which order it is less than they are.
     """
 
     def __init__(self, growths: Mapping[int, Order], seen: Recogniser) -> None:
@@ -44,6 +46,7 @@ class Few:
         self.picked: set[Any] = set()
         self.largest: dict[Any, tuple[Any, Order]] = {}  # thresholds: of which, growth of what is below
         self.zero: set[Any] = set()
+        self.below: dict[Any, tuple[Any, Order]] = {}
 
     def counted(self, s: Structure) -> Structure:
         """A sum over such axes as one of few terms."""
@@ -56,6 +59,7 @@ class Few:
         """Remember what is zero, and what is but for few entries."""
         xs = operands(s)
         self._thresholds(out, s)
+        self._sums(out, s)
         if isinstance(s, Known):
             if s.order is MINUS_INFINITY:
                 self.zero.add(out)
@@ -76,7 +80,8 @@ class Few:
             hard = self._straight_through(s)
             if hard is not None:
                 return many(hard, ZERO)
-            return min((self._among(out, x, s) for x in s.xs if x not in self.zero), default=ZERO)
+            counted = (x for x in s.xs if x not in self.zero and not self._is_faint(x, s))
+            return min((self._among(out, x, s) for x in counted), default=ZERO)
         if isinstance(s, Product):
             sides = many(s.x, ZERO), many(s.y, ZERO)
             if min(sides) == 0 < max(sides):
@@ -99,6 +104,24 @@ class Few:
         if isinstance(s, (Contract, Reduce)):
             return max((found for x, found in self._sides(s) if self._kept(s, x, found)), default=ZERO)
         return ZERO
+
+    def _sums(self, out: int, s: Structure) -> None:
+        """Remember sums of few entries that are spread over the others: the ``p sum(dy)`` of a softmax's gradient."""
+        if isinstance(s, Product):
+            for x, y in ((s.x, s.y), (s.y, s.x)):
+                made = self.seen.made.get(self.seen.same.get(y, y))
+                if x in self.many and isinstance(made, Softmax) and not made.log:
+                    self.below[out] = x, made.growth
+        elif isinstance(s, Reduce) and s.x in self.many and self._summed(s, s.x, self.many[s.x]):
+            self.below[out] = self.below.get(s.x, (s.x, ZERO))
+        elif isinstance(s, (View, Scale)) and s.x in self.below:
+            x, by = self.below[s.x]
+            self.below[out] = x, by - (s.order if isinstance(s, Scale) else ZERO)
+
+    def _is_faint(self, x: Any, s: Sum) -> bool:
+        """Whether all that it adds to few entries comes to no more in a sum than they do."""
+        few, by = self.below.get(x, (None, ZERO))
+        return few in s.xs and few in self.many and by >= self.many[few]
 
     def _thresholds(self, out: int, s: Structure) -> None:
         """Remember the least of finitely many largest entries, and masks that leave them out."""

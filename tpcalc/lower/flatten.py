@@ -9,6 +9,7 @@ from tpcalc.algebra.order import ZERO
 from tpcalc.lower.atoms import Writer
 from tpcalc.lower.blocks import Blocks
 from tpcalc.lower.lowered import Lowered
+from tpcalc.lower.picks import Picks
 from tpcalc.lower.sizes import sized
 from tpcalc.lower.spectra import Spectra
 from tpcalc.lower.thin import Thin
@@ -54,7 +55,8 @@ def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
 
 def _lower(program: Program, registry: Registry, picked: Collection[int]) -> tuple[Lowered, Collection[int]]:
     """The program, and of which of its values masks leave few entries; those known already are ``picked``."""
-    writer, wiring = Writer(program), Wiring(program, registry)
+    wiring = Wiring(program, registry)
+    writer = Writer(program, Picks(wiring))
     blocks = Blocks(writer, wiring)
     blocks.cut_weights(picked)
     fixed = Fixed(program, sum(len(blocks.leaves(weight)) for weight in program.weights))

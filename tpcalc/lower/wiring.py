@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Optional
 
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules.axes import Axes
+from tpcalc.rules.call import Call
 from tpcalc.rules.layout import Layout
 from tpcalc.rules.registry import Registry
 
@@ -29,6 +31,11 @@ class Wiring:
         if node.op not in self._axes:
             self._axes[node.op] = self.registry.axes(node.op)
         return self._axes[node.op]
+
+    def picked(self, node: Node) -> Collection[int]:
+        """The axes of the first operand, from the right, of which a node takes some entries, or weighs them."""
+        axes = self.axes(node)
+        return () if axes is None else axes.picked(Call(node, self.program.values))
 
     def has_pieces(self, node: Node) -> bool:
         """Whether a node cuts an axis or joins one."""

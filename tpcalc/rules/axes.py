@@ -86,11 +86,17 @@ class PaddedAxes:
 @dataclass(frozen=True, kw_only=True)
 class Axes:
     """Base class.  ``same``: the result has each entry of the first operand and no others.  ``mean``: which result is a
-    mean of the first operand.  ``pieces``: whether results or operands are pieces of an axis."""
+    mean of the first operand.  ``pieces``: whether results or operands are pieces of an axis.  ``picks``: the axes of
+    the first operand of which it takes some entries (the largest, those that an index names) or weighs them."""
 
     same: bool = False
     mean: Optional[int] = None
+    picks: "At | Last | Before | None" = None
     pieces: ClassVar[bool] = False
+
+    def picked(self, call: Call) -> Collection[int]:
+        """The axes that ``picks`` names, from the right."""
+        return () if self.picks is None else self.picks.of(call, len(call.shape(0)))
 
     def layout(self, call: Call) -> Layout:
         raise NotImplementedError
@@ -129,6 +135,8 @@ class Kept(Axes):
 
 #: Positions change in ways that no block survives.
 MIXED = Kept(but=Before(0))
+#: The same, of ops that take the largest entry of all, or those that an index names.
+PICKED = Kept(but=Before(0), picks=Before(0))
 KEPT = Kept()
 SAME = Kept(same=True)
 
@@ -326,6 +334,11 @@ class Indexed(Axes):
     """``x[i, :, j]``: axes without an index stay.  ``values``: the argument put there instead (``index_put``)."""
 
     values: Optional[int] = None
+
+    def picked(self, call: Call) -> Collection[int]:
+        rank = len(call.shape(0))
+        indexed = (i for i, index in enumerate(call.arg(1)) if isinstance(index, Ref))
+        return [rank - i for i in indexed] if self.values is None else ()
 
     def layout(self, call: Call) -> Layout:
         shape = call.shape(0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from tpcalc.rules.axes import MIXED
+from dataclasses import replace
+
+from tpcalc.rules.axes import MIXED, At
 from tpcalc.rules.call import Call
 from tpcalc.rules.registry import rule
 from tpcalc.rules.structures import Discrete, Structure, Structures
 
 COMPARED = """ne logical_and logical_or logical_xor bitwise_and bitwise_or
 bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf signbit heaviside"""
-COUNTED = """bucketize searchsorted isin all any argmax argmin argsort equal is_nonzero _local_scalar_dense
+COUNTED = """bucketize searchsorted isin all any equal is_nonzero _local_scalar_dense
 bincount histc allclose count_nonzero"""
 
 
@@ -28,6 +30,8 @@ def negation(call: Call) -> Structure:
 
 @rule(*(f"aten.{name}" for name in COMPARED.split()))
 @rule(*(f"aten.{name}" for name in COUNTED.split()), axes=MIXED)
+@rule("aten.argmax", "aten.argmin", axes=replace(MIXED, picks=At(1)))
+@rule("aten.argsort", axes=replace(MIXED, picks=At(1, default=-1)))
 def discrete(call: Call) -> Structure:
     """Comparisons and indices."""
     return Discrete(call.tensors())

@@ -78,19 +78,18 @@ def grouped_mm(call: Call) -> Structure:
 def trilinear(call: Call) -> Structure:
     """The bilinear layer: x1[b, i] w[o, i, j] x2[b, j], summed over i and j; also the products of its backward."""
     sumdim = call.arg(6)
-    out = call.out_shape()
-    total = ZERO
     expanded = []
     for index, expand in ((0, call.arg(3)), (1, call.arg(4)), (2, call.arg(5))):
         sizes: list[Optional[Size]] = list(call.shape(index))
         for dim in expand:
             sizes.insert(dim, None)
         expanded.append(sizes)
-    for dim in sumdim:
-        total += max((size.growth for sizes in expanded if (size := sizes[dim]) is not None), default=ZERO)
-    rest = sum((size.growth for size in out), ZERO)
-    # the second operand is the layer's weight in the forward pass; the two others enter as a product of values
-    return Contract(Product(call[0], call[2]), call[1], total, ZERO, rest)
+    summed = [max(size.growth for sizes in expanded if (size := sizes[dim]) is not None) for dim in sumdim]
+    weight = [size.growth for dim, size in enumerate(expanded[1]) if size is not None and dim not in sumdim]
+    # the second operand is the layer's weight in the forward pass; the two others enter as an outer product of values,
+    # of which one factor changes at a time (tpcalc.lower.outer)
+    rest = sum(weight, ZERO) + (min(summed) if len(summed) > 1 else ZERO)
+    return Contract(Product(call[0], call[2]), call[1], sum(summed, ZERO), ZERO, rest)
 
 
 def _conv_growths(call: Call, i: int, transposed: bool, groups: Any) -> tuple[Order, Order]:

@@ -6,14 +6,16 @@ a product of total degree zero in one base value.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Optional
 
-from tpcalc.algebra.order import ONE, ZERO, Order
+from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.rules.axes import MIXED, At, Before, Channelwise, Kept, Last
 from tpcalc.rules.call import Call
 from tpcalc.rules.registry import rule
 from tpcalc.rules.structures import (
     Centre,
+    Discrete,
     Known,
     Normalise,
     Operand,
@@ -30,6 +32,8 @@ from tpcalc.rules.structures import (
 
 #: Groups of channels are normalised together; the second result is their mean.
 MEANT = Kept(but=Before(0), mean=1)
+#: Entries count by how large they are among those along an axis.
+WEIGHED = Kept(but=At(1), shared=True, picks=At(1))
 
 
 def _affine(x: Structure, gain: Optional[Operand], bias: Optional[Operand]) -> Structure:
@@ -37,12 +41,12 @@ def _affine(x: Structure, gain: Optional[Operand], bias: Optional[Operand]) -> S
     return y if bias is None else Sum((y, bias))
 
 
-@rule("aten._softmax", "aten.softmax", "aten._safe_softmax", axes=Kept(but=At(1), shared=True))
+@rule("aten._softmax", "aten.softmax", "aten._safe_softmax", axes=WEIGHED)
 def softmax(call: Call) -> Structure:
     return Softmax(call[0], call.growth(0, call.arg(1)))
 
 
-@rule("aten._log_softmax", "aten.log_softmax", axes=Kept(but=At(1), shared=True))
+@rule("aten._log_softmax", "aten.log_softmax", axes=WEIGHED)
 def log_softmax(call: Call) -> Structure:
     return Softmax(call[0], call.growth(0, call.arg(1)), log=True)
 
@@ -61,15 +65,25 @@ def log_softmax_backward(call: Call) -> Structure:
     return Sum((call[0], Scale(Reduce(call[0], growth), -growth)))
 
 
-@rule("aten.nll_loss_forward", "aten.nll_loss2d_forward", "aten.nll_loss", axes=MIXED)
+@rule("aten.nll_loss_forward", "aten.nll_loss", axes=replace(MIXED, picks=Last(1)))
+@rule("aten.nll_loss2d_forward", axes=MIXED)
 def nll_loss(call: Call) -> Structures:
     """Minus the entry of the target class, averaged over the batch."""
-    return (View(call[0]), Known(ZERO))[: len(call.node.outputs)]
+    growth = sum((size.growth for size in call.shape(1)), ZERO)
+    entry: Structure = View(call[0])
+    if call.arg(3, "reduction", 1) != 0 and growth > ZERO:
+        entry = Reduce(entry, growth)
+        entry = Scale(entry, -growth) if call.arg(3, "reduction", 1) == 1 else entry
+    return (entry, Known(growth))[: len(call.node.outputs)]
 
 
 @rule("aten.nll_loss_backward", "aten.nll_loss2d_backward", axes=MIXED)
 def nll_loss_backward(call: Call) -> Structure:
-    return View(call[0])
+    """(dy, x, target, weight, reduction): at the target of each sample, over their number when averaged; else zero."""
+    growth = sum((size.growth for size in call.shape(2)), ZERO)
+    each: Structure = Product(call[0], Discrete((call[2],)))
+    each = Scale(each, -growth) if call.arg(4, "reduction", 1) == 1 and growth > ZERO else each
+    return Sum((Known(MINUS_INFINITY, uniform=True), each), how="put")
 
 
 @rule("aten.native_layer_norm", axes=Kept(but=Last(listed=1), of=(0, 2, 3), mean=1, shared=True))

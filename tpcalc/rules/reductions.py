@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from tpcalc.algebra.order import HALF, ONE, ZERO, Order
 from tpcalc.errors import UnsupportedOpError
-from tpcalc.rules.axes import MIXED, At, Kept, Last, Reduced
+from tpcalc.rules.axes import MIXED, PICKED, At, Kept, Last, Reduced
 from tpcalc.rules.call import Call
 from tpcalc.rules.registry import rule
 from tpcalc.rules.structures import (
@@ -81,21 +82,24 @@ def vector_norm(call: Call) -> Structure:
     return Power(Reduce(Power(call[0], p, "even"), call.reduced(0, dims)), 1 / p)
 
 
-@rule("aten.amax", "aten.amin", axes=Reduced())
-@rule("aten.max.default", "aten.min.default", "aten.median.default", axes=MIXED)
+@rule("aten.amax", "aten.amin", axes=Reduced(picks=At(1)))
+@rule("aten.max.default", "aten.min.default", axes=PICKED)
+@rule("aten.median.default", axes=MIXED)
 def extremum(call: Call) -> Structure:
     """The extreme entry: of the order of the entries (up to logarithms)."""
     return Power(call[0], ONE)
 
 
-@rule("aten.max.dim", "aten.min.dim", "aten.median.dim", "aten.mode", axes=Reduced(At(1, default=-1)))
-@rule("aten.sort", "aten.cummax", "aten.cummin", axes=Kept(but=At(1, default=-1)))
-@rule("aten.kthvalue", "aten.msort", axes=MIXED)
+@rule("aten.max.dim", "aten.min.dim", axes=Reduced(At(1, default=-1), picks=At(1, default=-1)))
+@rule("aten.median.dim", "aten.mode", axes=Reduced(At(1, default=-1)))
+@rule("aten.sort", "aten.cummax", "aten.cummin", axes=Kept(but=At(1, default=-1), picks=At(1, default=-1)))
+@rule("aten.kthvalue", axes=replace(MIXED, picks=At(2, default=-1)))
+@rule("aten.msort", axes=replace(MIXED, picks=At(1, default=0)))
 def extremum_index(call: Call) -> Structures:
     return (Power(call[0], ONE), Discrete((call[0],)))[: len(call.node.outputs)]
 
 
-@rule("aten.topk", axes=MIXED)
+@rule("aten.topk", axes=replace(MIXED, picks=At(2, default=-1)))
 def topk(call: Call) -> Structures:
     """The largest entries, or the smallest, and where they stand."""
     return Power(call[0], ONE, largest=call.arg(3, "largest", True) is not False), Discrete((call[0],))
@@ -209,6 +213,6 @@ def ctc_loss_backward(call: Call) -> Structure:
     return Product(call[0], Discrete((call[1],)))
 
 
-@rule("aten.aminmax", axes=MIXED)
+@rule("aten.aminmax", axes=PICKED)
 def aminmax(call: Call) -> Structures:
     return (Power(call[0], ONE), Power(call[0], ONE))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.program.nodes import references
-from tpcalc.rules.axes import KEPT, MIXED, SAME, At, Axes, Before, Indexed, Kept, Last, Moved, Permuted, Viewed
+from tpcalc.rules.axes import KEPT, MIXED, PICKED, SAME, At, Axes, Before, Indexed, Kept, Last, Moved, Permuted, Viewed
 from tpcalc.rules.call import Call, number_order
 from tpcalc.rules.parts import Joined, Padded, Picked, PutBack
 from tpcalc.rules.registry import rule
@@ -111,12 +112,12 @@ def gather(call: Call) -> Structure:
 #: Rows of a table; indices along one axis; indices along some.
 LAST = Kept(but=Before(1), of=(0,))
 ALONG = Kept(but=At(1), of=(0,))
-rule("aten.embedding", axes=LAST)(gather)
-rule("aten.index_select", axes=ALONG)(gather)
-rule("aten.gather", axes=Kept(but=At(1), of=(0, 2)))(gather)
-rule("aten.take_along_dim", axes=Kept(but=At(2), of=(0,)))(gather)
+rule("aten.embedding", axes=replace(LAST, picks=Before(1)))(gather)
+rule("aten.index_select", axes=replace(ALONG, picks=At(1)))(gather)
+rule("aten.gather", axes=Kept(but=At(1), of=(0, 2), picks=At(1)))(gather)
+rule("aten.take_along_dim", axes=Kept(but=At(2), of=(0,), picks=At(2)))(gather)
 rule("aten.index", "aten._unsafe_index", axes=Indexed())(gather)
-rule("aten.take", axes=MIXED)(gather)
+rule("aten.take", axes=PICKED)(gather)
 
 
 @rule("aten.masked_select", axes=MIXED)

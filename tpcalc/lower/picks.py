@@ -1,0 +1,204 @@
+"""Picked outputs: where law 2 asks for the largest of a contraction's results and not for their rms.
+
+Cross-entropy reads the row of the target, a top-k or an argmax the largest entries, a softmax weighs by them, a gather
+takes those that an index names, and what reads an output is not known.  The row that is read then is the row that its
+gradient wrote into the features: it counts with all of ``K``, however many other rows there are
+(Yang, Simon & Bernstein 2023 bound the rms over all; measured in ``docs/theory.md``).  So axes along which one of these
+runs do not count in ``R``, on the way from the contraction through views, biases, scales and what acts entry by entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+
+from tpcalc.algebra.order import ZERO, Order
+from tpcalc.lower.wiring import Wiring
+from tpcalc.program.ir import Node, Program
+from tpcalc.rules.inference import ENTRYWISE
+from tpcalc.rules.layout import Labels, Layout, Shape
+from tpcalc.rules.structures import (
+    Contract,
+    Discrete,
+    Gather,
+    Guard,
+    Operand,
+    Power,
+    Reduce,
+    Structure,
+    View,
+    leaves,
+    operands,
+)
+
+#: Axis of a value, from the right -> growth of those of its entries along it that do not count.
+Marks = dict[int, Order]
+
+
+class Picks:
+    """Which axes of the results of contractions are picked from.  Mutable while it walks.
+
+    ``found``: node of a contraction -> growth of the picked axes that are its first operand's alone, its second's.
+    """
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.wiring, self.program = wiring, wiring.program
+        self.forward = _live(self.program)
+        self.marks: dict[int, Marks] = {}
+        self.found: dict[int, tuple[Order, Order]] = {}
+        self.walk(alone=False)
+        # what leaves and goes on as well is a value of the model: what it goes on into says how it counts
+        for vid in self.program.results:
+            if vid not in self.readers:
+                for axis, size in enumerate(reversed(self.shape(vid)), start=1):
+                    self.mark(vid, axis, size.growth)
+        self.walk(alone=True)
+
+    def counted(self, s: Structure, node: int) -> Structure:
+        """A contraction of a node, its weight's rows that are picked from no longer counted."""
+        if not isinstance(s, Contract) or node not in self.found:
+            return s
+        x, y = (min(by, rest) for by, rest in zip(self.found[node], (s.rest_x, s.rest_y)))
+        sizes = s.sizes
+        if sizes is not None:
+            sizes = replace(sizes, rest_x=() if x > 0 else sizes.rest_x, rest_y=() if y > 0 else sizes.rest_y)
+        whole = x in (ZERO, s.rest_x) and y in (ZERO, s.rest_y)
+        return replace(s, rest_x=s.rest_x - x, rest_y=s.rest_y - y, sizes=sizes if whole else None)
+
+    def shape(self, vid: int) -> Shape:
+        return self.program.values[vid].shape
+
+    def mark(self, vid: int, axis: int, growth: Order) -> None:
+        if growth > 0:
+            marks = self.marks.setdefault(vid, {})
+            marks[axis] = max(growth, marks.get(axis, ZERO))
+
+    @cached_property
+    def readers(self) -> dict[int, list[Node]]:
+        """Value -> the nodes that read it."""
+        found: dict[int, list[Node]] = {}
+        for node in self.forward:
+            for ref in set(node.refs):
+                found.setdefault(ref, []).append(node)
+        return found
+
+    @cached_property
+    def from_inputs(self) -> frozenset[int]:
+        found = set(self.program.inputs)
+        for node in self.forward:
+            if not found.isdisjoint(node.refs):
+                found.update(out for out in node.outputs if out is not None)
+        return frozenset(found)
+
+    def walk(self, alone: bool) -> None:
+        """From what is picked back to contractions; ``alone``: not into values that something else reads as well."""
+        for node in reversed(self.forward):
+            refs = tuple(node.refs)
+            if not alone and self.picks(node, refs):
+                for axis in self.wiring.picked(node):
+                    self.mark(refs[0], axis, self.shape(refs[0])[-axis].growth)
+            for index, out in enumerate(node.outputs):
+                marks = self.marks.get(out) if out is not None else None
+                structure = self.wiring.registry.structure(node, self.program.values)[index] if marks else None
+                if marks and structure is not None:
+                    self.step(node, refs, structure, index, marks, alone)
+
+    def picks(self, node: Node, refs: tuple[int, ...]) -> bool:
+        """Whether a node takes few entries, or weighs them.
+
+        A share of all entries is like all; rows that a constant names have their own blocks or are held as few
+        (:mod:`tpcalc.lower.cuts`); what others are divided by or compared with only measures them.
+        """
+        outs = [out for out in node.outputs if out is not None]
+        axes = self.wiring.picked(node)
+        if not axes or not outs or all(self.shape(refs[0])[-axis].growth == 0 for axis in axes):
+            return False
+        if self.wiring.layout(node).shared:
+            return True
+        few = self.program.values[outs[0]].growth < self.program.values[refs[0]].growth
+        named = len(refs) == 1 or not self.from_inputs.isdisjoint(refs[1:])
+        return few and named and not self.measures(outs[0])
+
+    def measures(self, vid: int) -> bool:
+        """Whether others are only divided by a value or compared with it."""
+        if vid in self.program.results:
+            return False
+        for node in self.readers.get(vid, ()):
+            (s, *more), out = self.wiring.registry.structure(node, self.program.values), node.outputs[0]
+            through = isinstance(s, (View, Guard)) and out is not None and self.measures(out)
+            if more or s is None or not (through or isinstance(s, Discrete) or _divided_by(s, vid)):
+                return False
+        return True
+
+    def step(self, node: Node, refs: tuple[int, ...], s: Structure, result: int, marks: Marks, alone: bool) -> None:
+        layout, sums = self.wiring.layout(node), _contractions(s)
+        if not sums and _passes(s):
+            for slot, ref in enumerate(refs):
+                if ref in leaves(s) and not (alone and len(self.readers[ref]) > 1):
+                    for axis, growth in self.back(layout, result, slot, marks).items():
+                        self.mark(ref, axis, growth)
+        elif len(sums) == 1 and sums[0].x in refs and sums[0].y in refs:
+            x, y = refs.index(sums[0].x), refs.index(sums[0].y)
+            by = self.own(layout, result, x, y, refs, marks), self.own(layout, result, y, x, refs, marks)
+            if any(by):
+                self.found[node.index] = by
+
+    def own(self, layout: Layout, result: int, slot: int, other: int, refs: tuple[int, ...], marks: Marks) -> Order:
+        """Growth of the marked axes that only one operand of a contraction has, where it is made of no inputs."""
+        if refs[slot] in self.from_inputs:
+            return ZERO
+        found = self.back(layout, result, slot, marks).items()
+        shared = layout.operands[other]
+        return sum((growth for axis, growth in found if layout.label(slot, axis) not in shared), ZERO)
+
+    def back(self, layout: Layout, result: int, slot: int, marks: Marks) -> Marks:
+        """The marks of an operand, from those of a result."""
+        labels, names, found = layout.operands[slot], layout.results[result], Marks()
+        pieces = layout.takes or layout.puts
+        for axis, growth in marks.items():
+            if names[-axis] is not None and names[-axis] in labels:
+                found[len(labels) - labels.index(names[-axis])] = growth
+            elif pieces is not None and pieces.axis == axis and len(labels) == len(names):
+                found[axis] = growth
+        if layout.regrouped is not None and slot == 0:
+            before, after = (_regrouped(shape, side) for shape, side in zip(layout.regrouped, (labels, names)))
+            lost = sum((marks.get(axis, ZERO) for axis in after), ZERO)
+            if lost > 0 and (len(before) == 1 or lost == sum(after.values(), ZERO)):
+                found |= before if lost == sum(after.values(), ZERO) else dict.fromkeys(before, lost)
+        return found
+
+
+def _live(program: Program) -> list[Node]:
+    """The forward nodes that something in the forward pass comes of (not what is kept for the backward pass)."""
+    live, found = {*program.results, *program.ends}, []
+    for node in reversed(program.nodes):
+        if node.phase == "forward" and not live.isdisjoint(node.outputs):
+            live.update(node.refs)
+            found.append(node)
+    return found[::-1]
+
+
+def _regrouped(shape: Shape, labels: Labels) -> Marks:
+    """The growing axes that a reshape merges or splits."""
+    axes = range(1, len(shape) + 1)
+    return {axis: shape[-axis].growth for axis in axes if labels[-axis] is None and shape[-axis].growth > 0}
+
+
+def _contractions(x: Operand) -> list[Contract]:
+    if isinstance(x, int):
+        return []
+    return [*([x] if isinstance(x, Contract) and x.K > 0 else []), *(s for y in operands(x) for s in _contractions(y))]
+
+
+def _divided_by(x: Operand, vid: int) -> bool:
+    if isinstance(x, int):
+        return False
+    return (isinstance(x, Power) and x.k < 0 and vid in leaves(x)) or any(_divided_by(y, vid) for y in operands(x))
+
+
+def _passes(x: Operand) -> bool:
+    """Whether a structure keeps entries apart along the axes that it keeps; a norm and a softmax do not."""
+    return isinstance(x, int) or (isinstance(x, (*ENTRYWISE, Gather, Reduce)) and all(map(_passes, operands(x))))
+
+
+__all__ = ["Picks"]
