@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, Given, given_operand, mixes, on_change, roles, spread
+from tpcalc.calculus.facts import Facts, Given, flips, given_operand, mixes, on_change, roles, spread
 from tpcalc.calculus.freedom import ABSORBING, Freedom
 from tpcalc.calculus.limits import DERIVATIVE, LIMITS, NORM, OUTPUT, WEIGHT
 from tpcalc.calculus.reading import Id, Reading, back
@@ -34,7 +34,8 @@ class Demand(NamedTuple):
     on, and ``excess_at`` the atom of that product.  ``meets_weight``: only constants stand between the value and a
     weight, which makes up for them itself.  ``statistic``: asked of a weight through a mean of its entries (a norm),
     which bounds its orders and is no use of it.  ``carried``: of a weight, what its init may change by along with
-    coarse numbers (:class:`~tpcalc.calculus.facts.Fact`); None: as any change.
+    coarse numbers (:class:`~tpcalc.calculus.facts.Fact`); None: as any change.  ``depth``: what a sum over the depth has
+    asked for.
     """
 
     init: Order
@@ -49,6 +50,7 @@ class Demand(NamedTuple):
     meets_weight: bool = False
     statistic: bool = False
     carried: Optional[Order] = None
+    depth: Order = ZERO
 
     def shifted(self, by: Order, **changes: Any) -> "Demand":
         carried = None if self.carried is None else self.carried - by
@@ -157,7 +159,7 @@ CONSTANTS: Reading[Callable[[Any, Demand, Walk], Demand]] = Reading(
 )
 
 
-@CONSTANTS.law(st.View, st.Centre, st.Guard, st.Gather, st.Scale, st.Reduce)
+@CONSTANTS.law(st.View, st.Centre, st.Guard, st.Gather, st.Scale, st.Reduce, st.Repeat)
 def constants(s: Any, demand: Demand, walk: Walk) -> Demand:
     """What the 1/n of a readout multiplier multiplies keeps budget 0: the weight makes up for it."""
     return demand
@@ -300,6 +302,24 @@ def total(s: st.Sum, demand: Demand, walk: Walk, atom: Atom) -> None:
 def reduce(s: st.Reduce, demand: Demand, walk: Walk, atom: Atom) -> None:
     asked = capped(demand.shifted(s.K), "is summed over a growing axis" if s.K else demand.law)
     walk.ask(s.x, asked._replace(statistic=True) if walk.facts[atom.out].is_weight else asked)
+
+
+@DEMANDS.law(st.Repeat)
+def repeat(s: st.Repeat, demand: Demand, walk: Walk, atom: Atom) -> None:
+    """Budgets of a term of a sum over the depth: what its last weights take.
+
+    L^-alpha at init where its signs are its own, else L^-1.  Its change may be L^-1: where alpha is less than 1 the
+    solver takes the rest from every weight of the branch (:mod:`tpcalc.derive.depth`), and here only alpha is asked.
+    """
+    if s.K == 0:
+        walk.ask(s.x, demand)
+        return
+    by = s.K * (s.alpha if flips(s, walk.facts[s.x]) and not s.factor else ONE)
+    law = "multiplies a stream in every period" if s.factor else "is summed over the depth"
+    asked = capped(demand, law)
+    asked = asked._replace(init=asked.init - (ZERO if s.factor else by), change=asked.change - by, depth=by)
+    carried = None if asked.carried is None else asked.carried - by
+    walk.ask(s.x, asked._replace(carried=carried))
 
 
 @DEMANDS.law(st.Power)

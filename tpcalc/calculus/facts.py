@@ -25,7 +25,7 @@ from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Value
-from tpcalc.rules.structures import Contract
+from tpcalc.rules.structures import Contract, Repeat
 
 
 class Fact(NamedTuple):
@@ -44,7 +44,9 @@ class Fact(NamedTuple):
     initial entries, which adds up in a sum whatever meets it; minus infinity where their signs cancel.  ``coarse``: one
     number for all entries along some growing axis (broadcast), or without growing axes.  ``own``: order of that part of
     the change of a weight which laws 3 and 4 are about; the rest is what it is at init times a change of ``coarse``
-    numbers (a gain of its rows, the numbers by which matrices are mixed).  None: all of it.
+    numbers (a gain of its rows, the numbers by which matrices are mixed).  None: all of it.  ``fresh``: in a stack of
+    growing depth, order of that part of the change which the updates of one period's weights make; the rest is what
+    their init makes of what the stream has changed.  None: all of it.
     """
 
     init: Order
@@ -62,6 +64,12 @@ class Fact(NamedTuple):
     mean: Order = MINUS_INFINITY
     coarse: bool = False
     own: Optional[Order] = None
+    fresh: Optional[Order] = None
+
+    @property
+    def made_here(self) -> Order:
+        """The part of the change that this period's own updates make."""
+        return self.change if self.fresh is None else min(self.fresh, self.change)
 
     @property
     def update(self) -> Order:
@@ -93,6 +101,7 @@ class Fact(NamedTuple):
             deviation=deviation,
             mean=self.mean + by,
             own=None if self.own is None else self.own + by,
+            fresh=None if self.fresh is None else self.fresh + by,
         )
 
 
@@ -124,6 +133,21 @@ def relative_deviation(x: Fact) -> Order:
 def deviating(fact: Fact, by: Order, apart: int = 0) -> Fact:
     """A value that is one number but for a part of order ``by``; None stands for what is as large as the value."""
     return fact._replace(deviation=by if by < fact.init else None, apart=apart)
+
+
+def made_here(*parts: tuple[Fact, Order]) -> Optional[Order]:
+    """The fresh part of a result, of operands and what each of them adds to its own; None where no depth grows."""
+    if all(x.fresh is None for x, _ in parts):
+        return None
+    return max_order(*(x.made_here + adds for x, adds in parts))
+
+
+def flips(s: Repeat, x: Fact) -> bool:
+    """Whether the terms of a sum over the depth have signs of their own: each flips with a weight of its own period.
+
+    Given what came before, such a term has mean zero, so that the sum is one of martingale differences.
+    """
+    return bool(s.zero or x.odd & s.own or (x.cover and not x.cover & ~s.own))
 
 
 def repeated(x: Fact) -> Fact:

@@ -26,7 +26,9 @@ from tpcalc.calculus.facts import (
     deviating,
     deviation,
     fixed,
+    flips,
     leaf_facts,
+    made_here,
     mixes,
     of_value,
     on_change,
@@ -55,6 +57,8 @@ def _function_of(
     odd = x.odd if parity == "odd" else 0
     mixed = x.mixed if parity != "none" else x.mixed | x.odd
     fact = deviating(Fact(init, trained, change, x.depends, odd, mixed, data=x.data, coarse=x.coarse), left, x.apart)
+    if x.fresh is not None and x.change is not MINUS_INFINITY:
+        fact = fact._replace(fresh=min(x.fresh + (change - x.change), change))
     if x.data:
         return fact
     own = x.own if x.own is None or x.change is MINUS_INFINITY else x.own + (change - x.change)
@@ -137,6 +141,7 @@ def total(s: st.Sum, facts: Facts, alignment: Alignment) -> Fact:
         cover if all(x.cancels for x in alive) else 0,
         mean=max_order(*(x.mean for x in xs)),
         own=None if all(x.own is None for x in xs) else max_order(*(x.update for x in xs)),
+        fresh=made_here(*((x, ZERO) for x in xs)),
     )
     return deviating(fact, max_order(*(deviation(x) for x in xs)), apart)
 
@@ -162,6 +167,7 @@ def product(s: st.Product, facts: Facts, alignment: Alignment) -> Fact:
         mean=_mean_of_product(x, y, bool(odd or cover)) if weight or not depends else MINUS_INFINITY,
         coarse=x.coarse and y.coarse,
         own=None if not weight or x.coarse == y.coarse and x.own is y.own is None else _own_of_product(x, y),
+        fresh=made_here((x, y.trained), (y, x.trained)),
     )
     return deviating(fact, product_deviation(x, y), x.apart | y.apart)
 
@@ -205,6 +211,7 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     x_adds, y_adds = (K_update(alignment, K, rest, w, is_weight) for rest, w, is_weight in sides)
     moved_x = max_order(x.update + y_adds, _carried(alignment, K, s.rest_x, x, x_weight) + y.trained)
     moved_y = max_order(y.update + x_adds, _carried(alignment, K, s.rest_y, y, y_weight) + x.trained)
+    here = ((x, moved_x, y_adds), (y, moved_y, x_adds))
     change = max_order(moved_x, moved_y)
     trained = max_order(init, change)
     if not (x_weight and y_weight):
@@ -231,6 +238,9 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     depends, odd, mixed, cover = product_parity(x_seen, y_seen)
     data = x.data or y.data
     fact = Fact(init, trained, change, depends, odd, mixed, weight, gathered and data, data, cover, mean=mean, own=own)
+    if x.fresh is not None or y.fresh is not None:
+        of_x, of_y = (moved if w.fresh is None else w.made_here + adds for w, moved, adds in here)
+        fact = fact._replace(fresh=min(max_order(of_x, of_y), change))
     if x.deviation is None or y.deviation is None or x_weight or y_weight:
         return fact
     # two values close to one number each (an average with even weights): like the law of Reduce
@@ -265,7 +275,46 @@ def reduce(s: st.Reduce, facts: Facts, alignment: Alignment) -> Fact:
     # the signs of deviations may cancel: the smaller order, which makes what a norm divides by it larger
     left = None if x.deviation is None else x.deviation + s.K / 2
     gathered = x.gathered and s.K == 0
-    return x._replace(init=init, change=change, trained=trained, gathered=gathered, deviation=left, mean=x.mean + s.K)
+    fresh = None if x.fresh is None else x.fresh + alignment.values(s.K)
+    mean = x.mean + s.K
+    return x._replace(
+        init=init, change=change, trained=trained, gathered=gathered, deviation=left, mean=mean, fresh=fresh
+    )
+
+
+@LAWS.law(st.Repeat)
+def repeat(s: st.Repeat, facts: Facts, alignment: Alignment) -> Fact:
+    """A sum over the depth, or the product of a gain in every period.
+
+    At init terms whose signs their own period's weights decide add K/2 (martingale differences), others K.  What a
+    period's own updates change adds K: all of them push along one gradient of the stream, which varies slowly over the
+    depth.  What the initial weights of a period make of the change of the stream has mixed signs again, and adds K/2.
+    Of the sum any one period's weights are a vanishing part: they leave, and ``loop`` stands for all of them.
+    """
+    x = facts[s.x]
+    aligned = alignment.values(s.K)
+    signed = flips(s, x)
+    grows = ZERO if s.factor else s.K / 2 if signed else s.K
+    carried = x.change + (s.K / 2 if signed else aligned)
+    change = max_order(x.made_here + aligned, x.change + aligned if s.factor else carried)
+    init = x.init + grows
+    fact = x._replace(
+        init=init,
+        trained=max_order(init, change),
+        change=change,
+        deviation=None if x.deviation is None else x.deviation + grows,
+        mean=x.mean + grows,
+        own=None if x.own is None else x.own + aligned,
+        fresh=MINUS_INFINITY,
+    )
+    if not s.own & (x.depends | x.odd | x.mixed | x.cover):
+        return fact
+    return fact._replace(
+        depends=x.depends & ~s.own | s.loop,
+        odd=x.odd & ~s.own,
+        mixed=x.mixed & ~s.own | s.loop,
+        cover=s.loop if signed else 0,
+    )
 
 
 def _power(order: Order, k: Order) -> Order:

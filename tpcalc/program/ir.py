@@ -20,6 +20,7 @@ import networkx as nx
 
 from tpcalc.program.checker import check
 from tpcalc.program.nodes import InitLaw, Node, Ref, Value, Weight, references
+from tpcalc.program.repeat import Repeats
 from tpcalc.show import Shown
 
 __all__ = ["InitLaw", "Node", "Program", "Ref", "Value", "Weight", "references"]
@@ -40,6 +41,7 @@ class Program(Shown):
     loss: Optional[int] = None
     assumptions: tuple[str, ...] = ()
     symbol: str = "n"
+    repeats: Repeats = Repeats()
 
     def __post_init__(self) -> None:
         check(self.nodes, self.values, self.weights, self.outputs)

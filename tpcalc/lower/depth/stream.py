@@ -1,0 +1,197 @@
+"""The residual stream of a loop: what every period adds to, found by where it comes from a period earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+from tpcalc.errors import DeriveError
+from tpcalc.lower.depth.graph import Graph
+from tpcalc.program.repeat import Loop
+from tpcalc.rules.structures import Atom, Product, Sum, operands
+
+#: How deep two expressions are compared to be the same one of two periods.
+LEVELS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """A place where a period adds something to the stream (or multiplies it: ``factor``).
+
+    ``joining``: what it adds.  ``place``: which node of a period it is, ``turn`` in which period, from 0.
+    """
+
+    atom: Atom
+    joining: tuple[int, ...]
+    factor: bool
+    place: int
+    turn: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """All junctions of one loop, in order; ``values``: the stream itself, ``enters``: what it starts from."""
+
+    loop: Loop
+    junctions: tuple[Junction, ...]
+    values: frozenset[int]
+    enters: tuple[int, ...]
+
+
+def stream(graph: Graph, loop: Loop) -> Stream:
+    """The stream of a loop.  Raises DeriveError where nothing is carried from one period to the next."""
+    carried: dict[int, set[int]] = {}
+    for norms in (False, True):
+        carried = _carried(graph, loop, norms)
+        if carried:
+            break
+    else:
+        raise DeriveError(_no_stream(graph, loop))
+    values = set(carried)
+    # what is one period earlier in the first period is the stream as well
+    for vid in sorted(carried, key=lambda vid: graph.maker[vid].node, reverse=True):
+        atom: Optional[Atom] = graph.maker[vid]
+        while atom is not None and loop.covers(atom.node - loop.period):
+            twin = graph.moved(atom, -loop.period)
+            if twin is not None and twin.out not in values:
+                here, there = operands(atom.structure), operands(twin.structure)
+                on = {y for x, y in zip(here, there) if x in carried[atom.out]}
+                carried[twin.out] = on
+                values.add(twin.out)
+            atom = twin
+    _first_period(graph, loop, carried, norms)
+    junctions = []
+    for vid, on in carried.items():
+        atom = graph.maker[vid]
+        s = atom.structure
+        others = tuple(x for x in operands(s) if x not in on and not graph.is_known(x))
+        if others and isinstance(s, (Sum, Product)):
+            factor = isinstance(s, Product)
+            junctions.append(Junction(atom, others, factor, loop.place(atom.node), loop.turn(atom.node)))
+    _only_carried(graph, loop, carried)
+    enters = sorted({x for on in carried.values() for x in on if x not in carried})
+    junctions.sort(key=lambda j: (j.atom.node, graph.rank[j.atom.out]))
+    return Stream(loop, tuple(junctions), frozenset(carried) | frozenset(enters), tuple(enters))
+
+
+def _carried(graph: Graph, loop: Loop, norms: bool) -> dict[int, set[int]]:
+    """Values on the way from a sum of the loop back to the same sum a period earlier -> the operands on that way.
+
+    A sum of which everything leads there is no residual sum.
+    """
+    found: dict[int, set[int]] = {}
+    for atom in graph.sums(loop):
+        target = graph.moved(atom, -loop.period) if loop.covers(atom.node - loop.period) else None
+        if target is None:
+            continue
+        way = _way(graph, atom, target, norms)
+        for vid, on in way.items():
+            found.setdefault(vid, set()).update(on)
+    # where all operands lead back nothing is added
+    return found
+
+
+def _way(graph: Graph, start: Atom, target: Atom, norms: bool) -> dict[int, set[int]]:
+    leads: dict[int, bool] = {target.out: True}
+    way: dict[int, set[int]] = {}
+
+    def reaches(vid: int) -> bool:
+        if vid in leads:
+            return leads[vid]
+        leads[vid] = False
+        atom = graph.forward(vid)
+        if atom is None or atom.node < target.node:
+            return False
+        on = {x for x in graph.carried(atom.structure, norms) if reaches(x)}
+        if on:
+            way[vid] = on
+        leads[vid] = bool(on)
+        return leads[vid]
+
+    reaches(start.out)
+    return way if start.out in way else {}
+
+
+def _first_period(graph: Graph, loop: Loop, carried: dict[int, set[int]], norms: bool) -> None:
+    """Follow the stream on, in front of the loop: a first block may differ a little from the others, and its last ops
+    not."""
+    sums = sorted(
+        (graph.maker[vid] for vid in carried if isinstance(graph.maker[vid].structure, Sum)), key=lambda a: a.node
+    )
+    while sums:
+        first = sums[0]
+        before = [atom for atom in sums if loop.place(atom.node) != loop.place(first.node)]
+        # of one period later, the sum that comes before it
+        later = [atom for atom in sums if atom.node < first.node + loop.period]
+        previous = later[-1] if before else first
+        found = _earlier(graph, first, carried, norms)
+        if found is None:
+            return
+        atom, way = found
+        on = {x for x in operands(atom.structure) if x in graph.data}
+        match = _same_sum(graph, atom, previous, carried)
+        if match is None or atom.out in carried:
+            return
+        carried.update(way)
+        carried[atom.out] = match & on
+        sums.insert(0, atom)
+
+
+def _earlier(
+    graph: Graph, first: Atom, carried: Mapping[int, set[int]], norms: bool
+) -> Optional[tuple[Atom, dict[int, set[int]]]]:
+    """The sum from which the stream comes to ``first``, and the values between."""
+    way: dict[int, set[int]] = {}
+    (vid,) = carried[first.out] if len(carried[first.out]) == 1 else (None,)
+    while vid is not None:
+        atom = graph.forward(vid)
+        if atom is None or vid in carried:
+            return None
+        if isinstance(atom.structure, Sum) and len([x for x in operands(atom.structure) if x in graph.data]) > 1:
+            return atom, way
+        on = graph.carried(atom.structure, norms)
+        if len(on) != 1:
+            return None
+        way[vid] = set(on)
+        vid = on[0]
+    return None
+
+
+def _same_sum(graph: Graph, atom: Atom, other: Atom, carried: Mapping[int, set[int]]) -> Optional[set[int]]:
+    """The operands of ``atom`` that carry the stream, where what it adds is the same expression as in ``other``."""
+    here, there = operands(atom.structure), operands(other.structure)
+    if len(here) != len(there):
+        return None
+    on = carried[other.out]
+    pairs = list(zip(here, there))
+    if all(graph.signature(x, LEVELS) == graph.signature(y, LEVELS) for x, y in pairs if y not in on):
+        return {x for x, y in pairs if y in on}
+    return None
+
+
+def _only_carried(graph: Graph, loop: Loop, carried: Mapping[int, set[int]]) -> None:
+    """Refuse a stream that is multiplied by a number other than 1 in every period."""
+    for vid, on in carried.items():
+        node = graph.lowered.node(graph.maker[vid])
+        for x in on:
+            number = graph.factor(vid, x)
+            if number is None:
+                continue
+            raise DeriveError(
+                f"what the blocks share is multiplied by {number} in every one of them ({node.where or node.op}): it "
+                f"decays or grows exponentially with {loop.scale}, and no power of it scales; carry it by the identity "
+                f"(x + f(x)), up to norms"
+            )
+
+
+def _no_stream(graph: Graph, loop: Loop) -> str:
+    first = graph.lowered.program.nodes[loop.start]
+    return (
+        f"the blocks along {loop.scale} (from {first.where or first.op} on) have no residual stream: what goes through "
+        f"them is not carried by the identity, so sizes depend on {loop.scale} exponentially, and no power of it scales; "
+        f"write a block as x + f(x), or keep {loop.scale} fixed"
+    )
+
+
+__all__ = ["Junction", "Stream", "stream"]
