@@ -308,7 +308,8 @@ def reduce(s: st.Reduce, demand: Demand, walk: Walk, atom: Atom) -> None:
 def repeat(s: st.Repeat, demand: Demand, walk: Walk, atom: Atom) -> None:
     """Budgets of a term of a sum over the depth: what its last weights take.
 
-    L^-alpha at init where its signs are its own, else L^-1.  Its change may be L^-1: where alpha is less than 1 the
+    L^-alpha at init where its signs are its own, else L^-1: also where a norm of the sum follows, for it is the sum that
+    must not be made of branches alone.  Its change may be L^-1: where alpha is less than 1 the
     solver takes the rest from every weight of the branch (:mod:`tpcalc.derive.depth`), and here only alpha is asked.
     """
     if s.K == 0:
@@ -317,7 +318,7 @@ def repeat(s: st.Repeat, demand: Demand, walk: Walk, atom: Atom) -> None:
     by = s.K * (s.alpha if flips(s, walk.facts[s.x]) and not s.factor else ONE)
     law = "multiplies a stream in every period" if s.factor else "is summed over the depth"
     asked = capped(demand, law)
-    asked = asked._replace(init=asked.init - (ZERO if s.factor else by), change=asked.change - by, depth=by)
+    asked = asked._replace(init=asked.init - (ZERO if s.factor else by), change=asked.change - by, depth=by, tight=True)
     carried = None if asked.carried is None else asked.carried - by
     walk.ask(s.x, asked._replace(carried=carried))
 

@@ -145,9 +145,10 @@ def made_here(*parts: tuple[Fact, Order]) -> Optional[Order]:
 def flips(s: Repeat, x: Fact) -> bool:
     """Whether the terms of a sum over the depth have signs of their own: each flips with a weight of its own period.
 
-    Given what came before, such a term has mean zero, so that the sum is one of martingale differences.
+    Given what came before, such a term has mean zero, so that the sum is one of martingale differences.  On the way
+    back a matrix acts as one that is independent of the forward pass (gradient independence: Yang 2020, TP2).
     """
-    return bool(s.zero or x.odd & s.own or (x.cover and not x.cover & ~s.own))
+    return bool(s.signed or x.odd & s.own or (x.cover and not x.cover & ~s.own))
 
 
 def repeated(x: Fact) -> Fact:

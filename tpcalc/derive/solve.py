@@ -161,9 +161,10 @@ class _Solver:
             known = set(self.sites.multipliers)
             self.sites.add_conflicts(walked)
             self.sites.add_violations(walked, facts)
-            if not self.read_by_weights(self.sites.multipliers.keys() - known):
+            new = self.sites.multipliers.keys() - known
+            if not self.read_by_weights(new) and self.sites.deep.isdisjoint(new):
                 break
-            # what reads them must not make up for them as well
+            # what reads them must not make up for them as well, nor what a branch is made of
             self.fixed.multipliers.update({x: self.sites.multipliers[x] for x in self.sites.multipliers.keys() - known})
             self.free = freedom(self.lowered, self.blank, self.alignment, self.fixed.multipliers)
             found_so_far, multipliers = dict(self.sites.found), dict(self.sites.multipliers)
@@ -323,7 +324,7 @@ def solve(
     blocks have no residual stream, or where those that were traced do not agree.
     """
     solution = solve_lowered(lower(program, depth=depth), alignment_called(alignment))
-    check_periods(solution)
+    check_periods(solution.lowered, solution.orders, solution.facts)
     return solution
 
 

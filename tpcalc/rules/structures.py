@@ -149,8 +149,9 @@ class Repeat(Structure):
 
     ``x`` is the term of a traced period, which stands for all.  ``K``: growth of the number of periods; 0 marks what
     enters the stack.  ``own``: bit set of the weights that each period has for itself; ``loop``: the bit that stands for
-    them in what is summed.  ``zero``: a weight that starts at zero.  ``factor``: it multiplies the stream instead (a
-    gain).  ``alpha``: what the residual branches are asked for at init is L^-alpha.  Set by :mod:`tpcalc.lower.depth`;
+    them in what is summed.  ``signed``: the terms have signs of their own, whatever is known of ``x``: a weight that
+    starts at zero, a gradient that came back through a matrix of its own period.  ``factor``: it multiplies the stream
+    instead (a gain).  ``alpha``: what the residual branches are asked for at init is L^-alpha.  Set by :mod:`tpcalc.lower.depth`;
     no rule has it.
     """
 
@@ -158,7 +159,7 @@ class Repeat(Structure):
     K: Order
     own: int = 0
     loop: int = 0
-    zero: bool = False
+    signed: bool = False
     factor: bool = False
     alpha: Order = ONE
 

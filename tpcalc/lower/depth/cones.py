@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tpcalc.lower.depth.graph import Graph
 from tpcalc.lower.depth.stream import Stream
 from tpcalc.program.queries import reach
+from tpcalc.program.repeat import Loop
 from tpcalc.rules.structures import operands
 
 
@@ -59,4 +60,19 @@ def cones(graph: Graph, stream: Stream, streams: Collection[int]) -> Cones:
     return Cones(inside, tied, invariant, {vid: min(periods[vid]) for vid in inside})
 
 
-__all__ = ["Cones", "cone", "cones"]
+def twins(graph: Graph, loop: Loop, values: Collection[int]) -> tuple[tuple[str, ...], ...]:
+    """Names of the leaves among ``values`` that stand at the same place of each period, one tuple a place, in the order
+    of the periods."""
+    names = {leaf.value: leaf.name for leaf in graph.lowered.leaves if leaf.value in values}
+    at: dict[tuple[int, int, int], dict[int, str]] = {}
+    placed: set[int] = set()
+    for atom in graph.lowered.atoms[: graph.lowered.forward]:
+        for position, x in enumerate(operands(atom.structure)):
+            if x in names and x not in placed:
+                placed.add(x)
+                key = loop.place(atom.node), graph.rank[atom.out], position
+                at.setdefault(key, {})[loop.turn(atom.node)] = names[x]
+    return tuple(tuple(name for _, name in sorted(found.items())) for found in at.values())
+
+
+__all__ = ["Cones", "cone", "cones", "twins"]

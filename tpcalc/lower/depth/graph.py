@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Optional
 
+from tpcalc.algebra.order import ONE
 from tpcalc.lower.depth.numbers import factor
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.repeat import Loop
 from tpcalc.rules.registry import Registry
-from tpcalc.rules.structures import Atom, Centre, Guard, Known, Normalise, Product, Scale, Structure, Sum, View, operands
+from tpcalc.rules.structures import Atom, Centre, Guard, Known, Normalise, Power, Product, Scale, Structure, Sum, View, operands
 
 
 class Graph:
@@ -56,11 +57,15 @@ class Graph:
     def weights(self) -> frozenset[int]:
         return frozenset(leaf.value for leaf in self.lowered.leaves)
 
-    def carried(self, s: Structure, norms: bool) -> tuple[int, ...]:
-        """The operands of which a structure passes the value on: views, sums and masks do, with ``norms`` norms, their
-        gains and biases as well."""
+    def carried(self, s: Structure, through: int) -> tuple[int, ...]:
+        """The operands of which a structure passes the value on.
+
+        ``through`` 0: views, sums and masks do; 1: norms, their gains and biases as well; 2: relu too, which leaves
+        alone what it has made.
+        """
+        norms = through > 0
         kinds: tuple[type[Structure], ...] = (View, Scale, Sum, *((Normalise, Centre, Guard) if norms else ()))
-        if isinstance(s, kinds):
+        if isinstance(s, kinds) or (through > 1 and isinstance(s, Power) and s.k == ONE):
             return tuple(x for x in operands(s) if x in self.data)
         if isinstance(s, Product):
             x, y = s.x, s.y

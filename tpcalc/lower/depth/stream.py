@@ -42,25 +42,25 @@ class Stream:
 def stream(graph: Graph, loop: Loop) -> Stream:
     """The stream of a loop.  Raises DeriveError where nothing is carried from one period to the next."""
     carried: dict[int, set[int]] = {}
-    for norms in (False, True):
-        carried = _carried(graph, loop, norms)
+    for through in range(3):
+        carried = _carried(graph, loop, through)
         if carried:
             break
     else:
         raise DeriveError(_no_stream(graph, loop))
-    values = set(carried)
     # what is one period earlier in the first period is the stream as well
     for vid in sorted(carried, key=lambda vid: graph.maker[vid].node, reverse=True):
-        atom: Optional[Atom] = graph.maker[vid]
-        while atom is not None and loop.covers(atom.node - loop.period):
+        atom = graph.maker[vid]
+        while loop.covers(atom.node - loop.period):
             twin = graph.moved(atom, -loop.period)
-            if twin is not None and twin.out not in values:
-                here, there = operands(atom.structure), operands(twin.structure)
-                on = {y for x, y in zip(here, there) if x in carried[atom.out]}
-                carried[twin.out] = on
-                values.add(twin.out)
+            if twin is None or twin.out in carried:
+                break
+            on = _same(graph, twin, atom, carried)
+            if on is None:  # what precedes the loop may end as a period does
+                break
+            carried[twin.out] = on
             atom = twin
-    _first_period(graph, loop, carried, norms)
+    _first_period(graph, loop, carried, through)
     junctions = []
     for vid, on in carried.items():
         atom = graph.maker[vid]
@@ -75,7 +75,7 @@ def stream(graph: Graph, loop: Loop) -> Stream:
     return Stream(loop, tuple(junctions), frozenset(carried) | frozenset(enters), tuple(enters))
 
 
-def _carried(graph: Graph, loop: Loop, norms: bool) -> dict[int, set[int]]:
+def _carried(graph: Graph, loop: Loop, through: int) -> dict[int, set[int]]:
     """Values on the way from a sum of the loop back to the same sum a period earlier -> the operands on that way.
 
     A sum of which everything leads there is no residual sum.
@@ -85,14 +85,14 @@ def _carried(graph: Graph, loop: Loop, norms: bool) -> dict[int, set[int]]:
         target = graph.moved(atom, -loop.period) if loop.covers(atom.node - loop.period) else None
         if target is None:
             continue
-        way = _way(graph, atom, target, norms)
+        way = _way(graph, atom, target, through)
         for vid, on in way.items():
             found.setdefault(vid, set()).update(on)
     # where all operands lead back nothing is added
     return found
 
 
-def _way(graph: Graph, start: Atom, target: Atom, norms: bool) -> dict[int, set[int]]:
+def _way(graph: Graph, start: Atom, target: Atom, through: int) -> dict[int, set[int]]:
     leads: dict[int, bool] = {target.out: True}
     way: dict[int, set[int]] = {}
 
@@ -103,7 +103,7 @@ def _way(graph: Graph, start: Atom, target: Atom, norms: bool) -> dict[int, set[
         atom = graph.forward(vid)
         if atom is None or atom.node < target.node:
             return False
-        on = {x for x in graph.carried(atom.structure, norms) if reaches(x)}
+        on = {x for x in graph.carried(atom.structure, through) if reaches(x)}
         if on:
             way[vid] = on
         leads[vid] = bool(on)
@@ -113,7 +113,7 @@ def _way(graph: Graph, start: Atom, target: Atom, norms: bool) -> dict[int, set[
     return way if start.out in way else {}
 
 
-def _first_period(graph: Graph, loop: Loop, carried: dict[int, set[int]], norms: bool) -> None:
+def _first_period(graph: Graph, loop: Loop, carried: dict[int, set[int]], through: int) -> None:
     """Follow the stream on, in front of the loop: a first block may differ a little from the others, and its last ops
     not."""
     sums = sorted(
@@ -125,21 +125,20 @@ def _first_period(graph: Graph, loop: Loop, carried: dict[int, set[int]], norms:
         # of one period later, the sum that comes before it
         later = [atom for atom in sums if atom.node < first.node + loop.period]
         previous = later[-1] if before else first
-        found = _earlier(graph, first, carried, norms)
+        found = _earlier(graph, first, carried, through)
         if found is None:
             return
         atom, way = found
-        on = {x for x in operands(atom.structure) if x in graph.data}
-        match = _same_sum(graph, atom, previous, carried)
-        if match is None or atom.out in carried:
+        on = _same(graph, atom, previous, carried)
+        if on is None:
             return
         carried.update(way)
-        carried[atom.out] = match & on
+        carried[atom.out] = on
         sums.insert(0, atom)
 
 
 def _earlier(
-    graph: Graph, first: Atom, carried: Mapping[int, set[int]], norms: bool
+    graph: Graph, first: Atom, carried: Mapping[int, set[int]], through: int
 ) -> Optional[tuple[Atom, dict[int, set[int]]]]:
     """The sum from which the stream comes to ``first``, and the values between."""
     way: dict[int, set[int]] = {}
@@ -150,7 +149,7 @@ def _earlier(
             return None
         if isinstance(atom.structure, Sum) and len([x for x in operands(atom.structure) if x in graph.data]) > 1:
             return atom, way
-        on = graph.carried(atom.structure, norms)
+        on = graph.carried(atom.structure, through)
         if len(on) != 1:
             return None
         way[vid] = set(on)
@@ -158,16 +157,16 @@ def _earlier(
     return None
 
 
-def _same_sum(graph: Graph, atom: Atom, other: Atom, carried: Mapping[int, set[int]]) -> Optional[set[int]]:
-    """The operands of ``atom`` that carry the stream, where what it adds is the same expression as in ``other``."""
-    here, there = operands(atom.structure), operands(other.structure)
-    if len(here) != len(there):
+def _same(graph: Graph, atom: Atom, later: Atom, carried: Mapping[int, set[int]]) -> Optional[set[int]]:
+    """The operands of ``atom`` that carry the stream, where what joins it is the same expression as in ``later``."""
+    here, there = operands(atom.structure), operands(later.structure)
+    on = carried[later.out]
+    if len(here) != len(there) or type(atom.structure) is not type(later.structure):
         return None
-    on = carried[other.out]
-    pairs = list(zip(here, there))
-    if all(graph.signature(x, LEVELS) == graph.signature(y, LEVELS) for x, y in pairs if y not in on):
-        return {x for x, y in pairs if y in on}
-    return None
+    joining = [(x, y) for x, y in zip(here, there) if y not in on]
+    if any(graph.signature(x, LEVELS) != graph.signature(y, LEVELS) for x, y in joining):
+        return None
+    return {x for x, y in zip(here, there) if y in on}
 
 
 def _only_carried(graph: Graph, loop: Loop, carried: Mapping[int, set[int]]) -> None:

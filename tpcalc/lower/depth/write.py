@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.lower.depth.back import Back
-from tpcalc.lower.depth.cones import Cones, cone, cones
+from tpcalc.lower.depth.cones import Cones, cone, cones, twins
 from tpcalc.lower.depth.graph import Graph
 from tpcalc.lower.depth.stream import Stream, stream
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -26,10 +26,17 @@ class Depth:
 
 @dataclass(frozen=True)
 class Stack:
-    """A loop with its stream, and what its branches are made of."""
+    """A loop with its stream, and what its branches are made of.
+
+    ``twins``: weights of one period and the same ones of the next, by name (blocks of packed weights each by itself).
+    ``K``, ``alpha``: of its :class:`Repeat` s.
+    """
 
     stream: Stream
     cones: Cones
+    twins: tuple[tuple[str, ...], ...] = ()
+    K: Order = ZERO
+    alpha: Order = ONE
 
     @property
     def scale(self) -> str:
@@ -41,12 +48,19 @@ def stacks(lowered: Lowered, registry: Registry) -> tuple[Stack, ...]:
     graph = Graph(lowered, registry)
     streams = [stream(graph, loop) for loop in lowered.program.repeats.loops]
     values = frozenset().union(*(each.values for each in streams))
-    return tuple(Stack(each, cones(graph, each, values)) for each in streams)
+    found = []
+    for each in streams:
+        made = cones(graph, each, values)
+        on_stream = {x for junction in each.junctions for x in junction.joining}
+        found.append(Stack(each, made, twins(graph, each.loop, made.inside | on_stream)))
+    return tuple(found)
 
 
 def repeated(lowered: Lowered, depth: Depth, registry: Registry) -> Lowered:
     """``lowered`` with a :class:`Repeat` at everything that a period adds to what all of them share."""
-    found = stacks(lowered, registry)
+    found = tuple(
+        replace(stack, K=depth.growths[stack.scale], alpha=depth.alpha) for stack in stacks(lowered, registry)
+    )
     return _Writer(lowered, depth, found, registry).written()
 
 
@@ -59,6 +73,8 @@ class _Writer:
         self.swaps: dict[int, dict[int, int]] = {}  # of the atom that makes a value: operands replaced
         self.marked: dict[int, int] = {}  # value -> itself as it enters a stack
         self.gains: dict[int, int] = {}  # gain on a stream -> what stands for it in every period
+        self.grads: dict[int, int] = {}  # last value of a branch -> its own gradient
+        self.matrices: set[int] = set()  # those that each period of the stack at hand has for itself
         self.zeros = {leaf.value for leaf in lowered.leaves if _starts_at_zero(leaf)}
         self.bits = {leaf.value: 1 << index for index, leaf in enumerate(lowered.leaves)}
         self.streams = frozenset().union(*(stack.stream.values for stack in found))
@@ -67,8 +83,10 @@ class _Writer:
         top = max(self.lowered.fixed, 1 << len(self.lowered.leaves)).bit_length()
         for place, stack in enumerate(self.found):
             own = sum(self.bits[vid] for vid in stack.cones.inside if vid in self.bits)
-            K = self.depth.growths[stack.scale]
-            self.stack(stack, Repeat(0, K, own, 1 << (top + place), alpha=self.depth.alpha))
+            self.matrices = {
+                leaf.value for leaf in self.lowered.leaves if leaf.value in stack.cones.inside and len(leaf.shape) > 1
+            }
+            self.stack(stack, Repeat(0, stack.K, own, 1 << (top + place), alpha=stack.alpha))
         atoms: list[Atom] = []
         forward = 0
         names: dict[int, int] = {}
@@ -84,7 +102,7 @@ class _Writer:
                 names[atom.out] = atoms[-1].out
             if index + 1 == self.lowered.forward:
                 forward = len(atoms)
-        return replace(self.lowered, atoms=tuple(atoms), forward=forward, stacks=self.found)
+        return replace(self.lowered, atoms=tuple(atoms), forward=forward, stacks=self.found, grads=self.grads)
 
     def mark(self, vid: int, node: int) -> Atom:
         return Atom(self.marked[vid], Repeat(vid, ZERO), node)
@@ -116,9 +134,33 @@ class _Writer:
         for gradient in dict.fromkeys(shared):
             for total, term in dict.fromkeys(back.terms(gradient)):
                 self.swap_term(back, total, term, like)
+        self.part_gradients(stack, back)
         for vid in sorted(entering | set(back.from_behind())):
             if vid in self.lowered.maker:
                 self.marked[vid] = self.new()
+
+    def part_gradients(self, stack: Stack, back: Back) -> None:
+        """Give what each branch adds a gradient of its own: all terms of a sum share one, and a multiplier behind one of
+        them is none of the others."""
+        grads = self.lowered.program.grads
+        owners: dict[int, int] = {}
+        inner: dict[int, frozenset[int]] = {}
+        for place, junction in enumerate(stack.stream.junctions):
+            inner[place] = cone(self.graph, junction.joining, self.streams) & stack.cones.inside
+            for vid in inner[place]:
+                own = [grads.get(vid)] if vid not in self.bits else []
+                own += [leaf.grad for leaf in self.lowered.leaves if leaf.value == vid]
+                owners.update({g: place for g in own if g is not None and g not in back.stream})
+        own_gradients: dict[tuple[int, int], int] = {}
+        for reader, gradient, place in back.entries(owners):
+            if (gradient, place) not in own_gradients:
+                own_gradients[gradient, place] = out = self.new()
+                node = back.made[reader].node
+                self.before.setdefault(reader, []).append(Atom(out, View(gradient), node))
+                for vid in inner[place]:
+                    if grads.get(vid) == gradient:
+                        self.grads[vid] = out
+            self.swap(back.made[reader], gradient, own_gradients[gradient, place])
 
     def swap(self, atom: Atom, x: int, by: int) -> None:
         self.swaps.setdefault(atom.out, {})[x] = by
@@ -127,7 +169,8 @@ class _Writer:
         if term in self.swaps.get(total, {}):
             return
         out = self.new()
-        self.before.setdefault(total, []).append(Atom(out, replace(like, x=term), back.made[total].node))
+        made = replace(like, x=term, signed=back.signed(term, self.matrices, self.graph))
+        self.before.setdefault(total, []).append(Atom(out, made, back.made[total].node))
         self.swap(back.made[total], term, out)
 
     def repeat(self, x: int, like: Repeat, at: Atom) -> int:
@@ -149,7 +192,7 @@ class _Writer:
             parts = {y: self.repeat(y, like, at) for y in split if not self.graph.is_known(y)}
             made = Atom(out, with_operands(s, tuple(parts.get(y, y) for y in operands(s))), node)
         else:
-            made = Atom(out, replace(like, x=x, zero=x in self.zeros), node)
+            made = Atom(out, replace(like, x=x, signed=x in self.zeros), node)
         self.before.setdefault(at.out, []).append(made)
         return out
 
