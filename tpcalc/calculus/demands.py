@@ -317,10 +317,10 @@ def repeat(s: st.Repeat, demand: Demand, walk: Walk, atom: Atom) -> None:
         return
     by = s.K * (s.alpha if flips(s, walk.facts[s.x]) and not s.factor else ONE)
     law = "multiplies a stream in every period" if s.factor else "is summed over the depth"
-    asked = capped(demand, law)
-    asked = asked._replace(init=asked.init - (ZERO if s.factor else by), change=asked.change - by, depth=by, tight=True)
-    carried = None if asked.carried is None else asked.carried - by
-    walk.ask(s.x, asked._replace(carried=carried))
+    carried = None if demand.carried is None else demand.carried - by
+    init = demand.init - (ZERO if s.factor else by)
+    asked = demand._replace(init=init, change=demand.change - by, carried=carried, law=law, depth=by, tight=True)
+    walk.ask(s.x, asked)
 
 
 @DEMANDS.law(st.Power)

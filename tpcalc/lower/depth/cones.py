@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from tpcalc.lower.depth.graph import Graph
-from tpcalc.lower.depth.stream import Stream
+from tpcalc.lower.depth.stream import Junction, Place, Stream
 from tpcalc.program.queries import reach
-from tpcalc.program.repeat import Loop
 from tpcalc.rules.structures import operands
 
 
@@ -40,7 +39,7 @@ def cone(graph: Graph, start: Iterable[int], streams: Collection[int]) -> frozen
 def cones(graph: Graph, stream: Stream, streams: Collection[int]) -> Cones:
     """The cones of all branches of a stream.  ``streams``: the values of every stream, at which they end."""
     periods: dict[int, set[int]] = defaultdict(set)
-    order: dict[int, int] = defaultdict(int)
+    order: dict[Place, int] = defaultdict(int)
     for junction in stream.junctions:
         turn = order[junction.place]
         order[junction.place] += 1
@@ -60,19 +59,37 @@ def cones(graph: Graph, stream: Stream, streams: Collection[int]) -> Cones:
     return Cones(inside, tied, invariant, {vid: min(periods[vid]) for vid in inside})
 
 
-def twins(graph: Graph, loop: Loop, values: Collection[int]) -> tuple[tuple[str, ...], ...]:
-    """Names of the leaves among ``values`` that stand at the same place of each period, one tuple a place, in the order
-    of the periods."""
-    names = {leaf.value: leaf.name for leaf in graph.lowered.leaves if leaf.value in values}
-    at: dict[tuple[int, int, int], dict[int, str]] = {}
-    placed: set[int] = set()
-    for atom in graph.lowered.atoms[: graph.lowered.forward]:
-        for position, x in enumerate(operands(atom.structure)):
-            if x in names and x not in placed:
-                placed.add(x)
-                key = loop.place(atom.node), graph.rank[atom.out], position
-                at.setdefault(key, {})[loop.turn(atom.node)] = names[x]
-    return tuple(tuple(name for _, name in sorted(found.items())) for found in at.values())
+def twins(graph: Graph, stream: Stream, streams: Collection[int]) -> tuple[tuple[str, ...], ...]:
+    """Names of the leaves at the same place of each period, one tuple a place, in the order of the periods.
+
+    Found by walking what joins the stream at one place of two periods side by side.
+    """
+    names = {leaf.value: leaf.name for leaf in graph.lowered.leaves}
+    rows: dict[Place, list[Junction]] = defaultdict(list)
+    for junction in stream.junctions:
+        rows[junction.place].append(junction)
+    following: dict[int, int] = {}
+    for row in rows.values():
+        for here, there in zip(row, row[1:]):
+            stack = list(zip(here.joining, there.joining))
+            seen: set[tuple[int, int]] = set()
+            while stack:
+                pair = x, y = stack.pop()
+                if pair in seen or x == y or x in streams or y in streams:
+                    continue
+                seen.add(pair)
+                if x in names and y in names:
+                    following.setdefault(x, y)
+                one, other = graph.forward(x), graph.forward(y)
+                if one is not None and other is not None and type(one.structure) is type(other.structure):
+                    stack += zip(operands(one.structure), operands(other.structure))
+    found = []
+    for vid in following.keys() - set(following.values()):
+        line = [vid]
+        while line[-1] in following:
+            line.append(following[line[-1]])
+        found.append(tuple(line))
+    return tuple(tuple(names[vid] for vid in line) for line in sorted(found))
 
 
 __all__ = ["Cones", "cone", "cones", "twins"]

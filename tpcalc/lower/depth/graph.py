@@ -68,7 +68,7 @@ class Graph:
         if isinstance(s, kinds) or (through > 1 and isinstance(s, Power) and s.k == ONE):
             return tuple(x for x in operands(s) if x in self.data)
         if isinstance(s, Product):
-            x, y = s.x, s.y
+            x, y = operands(s)
             for value, other in ((x, y), (y, x)):
                 if value in self.data and other not in self.data and (norms or self.is_known(other)):
                     return (value,)

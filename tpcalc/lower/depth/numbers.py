@@ -41,18 +41,25 @@ def _with_number(node: Node, by: Order) -> Node:
 
 
 def factor(node: Node, out: int, carried: int, program: Program, registry: Registry) -> Optional[str]:
-    """The number other than 1 by which a node multiplies its operand ``carried``, as text; None without one."""
+    """The number other than 1 by which a node multiplies its operand ``carried``, as text; None without one.
+
+    1 less what vanishes with the depth is as good as 1.
+    """
     which = node.outputs.index(out)
     numbers = [arg for arg in node.args if _is_number(arg) and arg != 1]
     named = [value for _, value in node.kwargs if _is_number(value) and value != 1]
+    made = registry.structure(node, program.values)[which]
+    if made is not None and _power(made, carried):
+        return ", ".join(str(number) for number in (*numbers, *named))
+    numbers, named = ([n for n in some if not isinstance(n, Scalar) or n.order >= 0] for some in (numbers, named))
     for number in (*numbers, *named):
         grown = replace(
             node,
             args=tuple(_one(arg) if arg is number else arg for arg in node.args),
             kwargs=tuple((key, _one(value) if value is number else value) for key, value in node.kwargs),
         )
-        before, after = (registry.structure(each, program.values)[which] for each in (node, grown))
-        if before is not None and after is not None and _power(after, carried) != _power(before, carried):
+        after = registry.structure(grown, program.values)[which]
+        if after is not None and _power(after, carried):
             return str(number)
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
@@ -15,18 +15,21 @@ from tpcalc.rules.structures import Atom, Product, Sum, operands
 LEVELS = 3
 
 
+#: An atom of a period: its node in it, and which atom of the node it is.
+Place = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Junction:
     """A place where a period adds something to the stream (or multiplies it: ``factor``).
 
-    ``joining``: what it adds.  ``place``: which node of a period it is, ``turn`` in which period, from 0.
+    ``joining``: what it adds.  ``place``: which atom of a period it is, the same in each.
     """
 
     atom: Atom
     joining: tuple[int, ...]
     factor: bool
-    place: int
-    turn: int
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,14 @@ class Stream:
     enters: tuple[int, ...]
 
 
-def stream(graph: Graph, loop: Loop) -> Stream:
-    """The stream of a loop.  Raises DeriveError where nothing is carried from one period to the next."""
+def stream(graph: Graph, loop: Loop, taken: Collection[int]) -> Stream:
+    """The stream of a loop; values that are ``taken`` belong to that of another.
+
+    Raises DeriveError where nothing is carried from one period to the next, or not by the identity.
+    """
     carried: dict[int, set[int]] = {}
     for through in range(3):
-        carried = _carried(graph, loop, through)
+        carried = _carried(graph, loop, through, taken)
         if carried:
             break
     else:
@@ -53,14 +59,17 @@ def stream(graph: Graph, loop: Loop) -> Stream:
         atom = graph.maker[vid]
         while loop.covers(atom.node - loop.period):
             twin = graph.moved(atom, -loop.period)
-            if twin is None or twin.out in carried:
+            if twin is None or twin.out in carried or twin.out in taken:
                 break
             on = _same(graph, twin, atom, carried)
             if on is None:  # what precedes the loop may end as a period does
                 break
             carried[twin.out] = on
             atom = twin
-    _first_period(graph, loop, carried, through)
+    places = {
+        vid: (loop.place(graph.maker[vid].node), graph.rank[vid]) for vid in carried if loop.covers(graph.maker[vid].node)
+    }
+    _first_period(graph, places, carried, through, taken)
     junctions = []
     for vid, on in carried.items():
         atom = graph.maker[vid]
@@ -68,32 +77,29 @@ def stream(graph: Graph, loop: Loop) -> Stream:
         others = tuple(x for x in operands(s) if x not in on and not graph.is_known(x))
         if others and isinstance(s, (Sum, Product)):
             factor = isinstance(s, Product)
-            junctions.append(Junction(atom, others, factor, loop.place(atom.node), loop.turn(atom.node)))
+            place = places.get(vid, (loop.place(atom.node), graph.rank[vid]))
+            junctions.append(Junction(atom, others, factor, place))
     _only_carried(graph, loop, carried)
     enters = sorted({x for on in carried.values() for x in on if x not in carried})
     junctions.sort(key=lambda j: (j.atom.node, graph.rank[j.atom.out]))
     return Stream(loop, tuple(junctions), frozenset(carried) | frozenset(enters), tuple(enters))
 
 
-def _carried(graph: Graph, loop: Loop, through: int) -> dict[int, set[int]]:
-    """Values on the way from a sum of the loop back to the same sum a period earlier -> the operands on that way.
-
-    A sum of which everything leads there is no residual sum.
-    """
+def _carried(graph: Graph, loop: Loop, through: int, taken: Collection[int]) -> dict[int, set[int]]:
+    """Values on the way from a sum of the loop back to the same sum a period earlier -> the operands on that way."""
     found: dict[int, set[int]] = {}
     for atom in graph.sums(loop):
         target = graph.moved(atom, -loop.period) if loop.covers(atom.node - loop.period) else None
         if target is None:
             continue
-        way = _way(graph, atom, target, through)
+        way = {} if atom.out in taken else _way(graph, atom, target, through, taken)
         for vid, on in way.items():
             found.setdefault(vid, set()).update(on)
-    # where all operands lead back nothing is added
     return found
 
 
-def _way(graph: Graph, start: Atom, target: Atom, through: int) -> dict[int, set[int]]:
-    leads: dict[int, bool] = {target.out: True}
+def _way(graph: Graph, start: Atom, target: Atom, through: int, taken: Collection[int]) -> dict[int, set[int]]:
+    leads: dict[int, bool] = {target.out: target.out not in taken}
     way: dict[int, set[int]] = {}
 
     def reaches(vid: int) -> bool:
@@ -101,7 +107,7 @@ def _way(graph: Graph, start: Atom, target: Atom, through: int) -> dict[int, set
             return leads[vid]
         leads[vid] = False
         atom = graph.forward(vid)
-        if atom is None or atom.node < target.node:
+        if atom is None or atom.node < target.node or vid in taken:
             return False
         on = {x for x in graph.carried(atom.structure, through) if reaches(x)}
         if on:
@@ -113,7 +119,9 @@ def _way(graph: Graph, start: Atom, target: Atom, through: int) -> dict[int, set
     return way if start.out in way else {}
 
 
-def _first_period(graph: Graph, loop: Loop, carried: dict[int, set[int]], through: int) -> None:
+def _first_period(
+    graph: Graph, places: dict[int, Place], carried: dict[int, set[int]], through: int, taken: Collection[int]
+) -> None:
     """Follow the stream on, in front of the loop: a first block may differ a little from the others, and its last ops
     not."""
     sums = sorted(
@@ -121,12 +129,13 @@ def _first_period(graph: Graph, loop: Loop, carried: dict[int, set[int]], throug
     )
     while sums:
         first = sums[0]
-        before = [atom for atom in sums if loop.place(atom.node) != loop.place(first.node)]
         # of one period later, the sum that comes before it
-        later = [atom for atom in sums if atom.node < first.node + loop.period]
-        previous = later[-1] if before else first
+        again = next((i for i, atom in enumerate(sums[1:], 1) if places[atom.out] == places[first.out]), None)
+        if again is None:
+            return
+        previous = sums[again - 1]
         found = _earlier(graph, first, carried, through)
-        if found is None:
+        if found is None or found[0].out in taken:
             return
         atom, way = found
         on = _same(graph, atom, previous, carried)
@@ -134,6 +143,7 @@ def _first_period(graph: Graph, loop: Loop, carried: dict[int, set[int]], throug
             return
         carried.update(way)
         carried[atom.out] = on
+        places[atom.out] = places[previous.out]
         sums.insert(0, atom)
 
 
@@ -178,7 +188,7 @@ def _only_carried(graph: Graph, loop: Loop, carried: Mapping[int, set[int]]) -> 
             if number is None:
                 continue
             raise DeriveError(
-                f"what the blocks share is multiplied by {number} in every one of them ({node.where or node.op}): it "
+                f"what the blocks share is multiplied by a number ({number}) in each of them ({node.where or node.op}): it "
                 f"decays or grows exponentially with {loop.scale}, and no power of it scales; carry it by the identity "
                 f"(x + f(x)), up to norms"
             )

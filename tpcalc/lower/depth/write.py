@@ -46,13 +46,15 @@ class Stack:
 def stacks(lowered: Lowered, registry: Registry) -> tuple[Stack, ...]:
     """The stacks of all loops of a program.  Raises DeriveError for blocks without a stream."""
     graph = Graph(lowered, registry)
-    streams = [stream(graph, loop) for loop in lowered.program.repeats.loops]
+    streams: list[Stream] = []
+    taken: set[int] = set()
+    for loop in lowered.program.repeats.loops:
+        streams.append(stream(graph, loop, taken))
+        taken |= streams[-1].values - set(streams[-1].enters)
     values = frozenset().union(*(each.values for each in streams))
     found = []
     for each in streams:
-        made = cones(graph, each, values)
-        on_stream = {x for junction in each.junctions for x in junction.joining}
-        found.append(Stack(each, made, twins(graph, each.loop, made.inside | on_stream)))
+        found.append(Stack(each, cones(graph, each, values), twins(graph, each, values)))
     return tuple(found)
 
 
@@ -115,6 +117,8 @@ class _Writer:
         """Note what is to be written for one stack."""
         for junction in stack.stream.junctions:
             for x in junction.joining:
+                if x in self.streams:  # a stream itself, which no weight of a branch makes smaller
+                    continue
                 each = replace(like, factor=junction.factor)
                 out = self.repeat(x, each, junction.atom)
                 self.swap(junction.atom, x, out)

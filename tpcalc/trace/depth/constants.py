@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
 from tpcalc.algebra.fit import fit_scalar
 from tpcalc.algebra.order import fraction
-from tpcalc.errors import AlignError
+from tpcalc.errors import AlignError, FitError
 from tpcalc.program.raw import RawNode, RawTrace
-from tpcalc.trace.depth.insertion import Stretch
+from tpcalc.trace.depth.insertion import Stretch, inserted, tokens
 
 __all__ = ["powers"]
 
@@ -23,30 +23,46 @@ def powers(
     ``others``: the model with one period less and one more in each of ``loops``; ``depths`` are those of ``base`` and
     of them.  Raises AlignError for a number that is no power of the depth.
     """
-    lines = [_forward(base), *(_forward(trace) for trace in others)]
-    found = []
+    found = list(_powers(base, others, loops, scale, depths, "forward"))
+    if not found:
+        return []
+    # the way back has the same numbers once more, and loops of its own
+    back = inserted(*(tokens(trace, "backward") for trace in (others[0], base)))
+    more = inserted(*(tokens(trace, "backward") for trace in (base, others[1])))
+    if back is None or more is None:
+        raise AlignError(
+            f"numbers in the code depend on {scale}, and the backward pass does not repeat itself along with the "
+            f"blocks; leave them out: the rules have them"
+        )
+    return found + list(_powers(base, others, back, scale, depths, "backward"))
+
+
+def _powers(
+    base: RawTrace,
+    others: Sequence[RawTrace],
+    loops: Sequence[Stretch],
+    scale: str,
+    depths: Sequence[int],
+    phase: str,
+) -> Iterator[tuple[int, str, Fraction]]:
+    start = next((i for i, node in enumerate(base.nodes) if node.phase == phase), 0)
+    lines = [[node for node in trace.nodes if node.phase == phase] for trace in (base, *others)]
     for index, node in enumerate(lines[0]):
         twins = [line[_moved(index, loops, by)] for line, by in zip(lines[1:], (-1, 1))]
-        numbers = [_floats(each) for each in (node, *twins)]
-        for values in zip(*numbers):
+        for values in zip(*(_floats(each) for each in (node, *twins))):
             if len(set(values)) == 1:
                 continue
             what = f"a number of {node.op} ({node.where})"
             samples = tuple(sorted(zip(depths, values)))
             try:
                 power = fraction(fit_scalar(samples, what).order)
-            except Exception as error:
+            except FitError as error:
                 shown = ", ".join(f"{value:.6g} at {scale} {depth}" for depth, value in samples)
                 raise AlignError(
                     f"{what} is no power of {scale}: {shown}; write it as k * {scale}**p, or as a weight"
                 ) from error
             if power:
-                found.append((index, scale, power))
-    return found
-
-
-def _forward(trace: RawTrace) -> list[RawNode]:
-    return [node for node in trace.nodes if node.phase == "forward"]
+                yield start + index, scale, power
 
 
 def _moved(index: int, loops: Sequence[Stretch], by: int) -> int:

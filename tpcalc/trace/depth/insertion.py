@@ -12,15 +12,15 @@ from typing import Any, Optional
 
 from tpcalc.program.raw import RawNode, RawTrace, Ref
 
-__all__ = ["Stretch", "inserted", "tokens"]
+__all__ = ["Stretch", "grown", "inserted", "tokens"]
 
 #: Of a loop: its first node, the length of a period, and what is behind its last node.
 Stretch = tuple[int, int, int]
 
 
-def tokens(trace: RawTrace) -> list[Any]:
-    """What each op of the forward pass is, whatever it acts on: name, numbers but for floats, shapes of results."""
-    return [_token(node, trace) for node in trace.nodes if node.phase == "forward"]
+def tokens(trace: RawTrace, phase: str = "forward") -> list[Any]:
+    """What each op of a pass is, whatever it acts on: name, numbers but for floats, shapes of results."""
+    return [_token(node, trace) for node in trace.nodes if node.phase == phase]
 
 
 def _token(node: RawNode, trace: RawTrace) -> Any:
@@ -47,6 +47,14 @@ def inserted(shallow: Sequence[Any], deep: Sequence[Any]) -> Optional[tuple[Stre
     if pieces is None:
         return None
     return tuple(_stretch(deep, start, length) for start, length in pieces)
+
+
+def grown(deep: Sequence[Any], loops: Sequence[Stretch], times: int) -> list[Any]:
+    """The tokens with so many periods more in each loop."""
+    longer = list(deep)
+    for _, period, end in sorted(loops, key=lambda loop: -loop[2]):
+        longer[end:end] = longer[end - period : end] * times
+    return longer
 
 
 def _pieces(shallow: list[Any], deep: list[Any], offset: int) -> Optional[list[tuple[int, int]]]:
