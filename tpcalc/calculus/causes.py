@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Fact, Facts, flips, given_operand, on_change, roles, spread
+from tpcalc.calculus.facts import Fact, Facts, given_operand, on_change, over_depth, roles, spread
 from tpcalc.calculus.limits import base, passes, weighs
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -335,11 +335,9 @@ def reduce(s: st.Reduce, large: TooLarge, search: Search, atom: Atom) -> Back:
 @CAUSES.law(st.Repeat)
 def repeat(s: st.Repeat, large: TooLarge, search: Search, atom: Atom) -> Back:
     """What it adds up to at init and what it changes are each term's to bear."""
-    before = large._replace(value=s.x)
     if not large.change:
-        adds = ZERO if s.factor else s.K / 2 if flips(s, search.facts[s.x]) else s.K
-        yield before._replace(allowed=large.allowed - adds)
-    yield before._replace(allowed=large.allowed - search.alignment.values(s.K), change=True)
+        yield large._replace(value=s.x, allowed=large.allowed - over_depth(s, search.facts[s.x]))
+    yield large._replace(value=s.x, allowed=large.allowed - search.alignment.values(s.K), change=True)
 
 
 CAUSES.complete()

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, flips, on_change, roles
+from tpcalc.calculus.facts import Facts, flips, on_change, over_depth, roles
 from tpcalc.calculus.reading import Reading
 from tpcalc.lower.lowered import Lowered
 from tpcalc.rules import structures as st
@@ -75,10 +75,10 @@ def repeat(s: st.Repeat, facts: Facts, alignment: Alignment) -> str:
     if s.factor:
         return f"a gain on what all periods share, over a depth of growth {s.K}: changes add {alignment.values(s.K)}"
     x, signs = facts[s.x], flips(s, facts[s.x])
-    by_init = x.init + (s.K / 2 if signs else s.K)
+    by_init = x.init + over_depth(s, x)
     if by_init >= x.made_here + alignment.values(s.K):
         why = "whose own weights decide the signs" if signs else "that have a mean in common"
-        return f"a sum of terms {why} over a depth of growth {s.K}: + {s.K / 2 if signs else s.K}"
+        return f"a sum of terms {why} over a depth of growth {s.K}: + {over_depth(s, x)}"
     return f"a sum of updates over a depth of growth {s.K}, all along one gradient: + {alignment.values(s.K)}"
 
 

@@ -314,9 +314,7 @@ def alignment_called(alignment: Union[str, Alignment]) -> Alignment:
     return ALIGNMENTS[alignment]
 
 
-def solve(
-    program: Program, alignment: Union[str, Alignment] = "full", *, depth: Optional[Depth] = None
-) -> Solution:
+def solve(program: Program, alignment: Union[str, Alignment] = "full", *, depth: Optional[Depth] = None) -> Solution:
     """The effective orders (A, C) of every weight of ``program``.
 
     ``depth``: growths of the scales along which the program repeats itself (``program.repeats``), which stay fixed

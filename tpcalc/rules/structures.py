@@ -148,11 +148,11 @@ class Repeat(Structure):
     """What each period of a stack of growing depth adds to what all of them share: a sum over the depth.
 
     ``x`` is the term of a traced period, which stands for all.  ``K``: growth of the number of periods; 0 marks what
-    enters the stack.  ``own``: bit set of the weights that each period has for itself; ``loop``: the bit that stands for
-    them in what is summed.  ``signed``: the terms have signs of their own, whatever is known of ``x``: a weight that
-    starts at zero, a gradient that came back through a matrix of its own period.  ``factor``: it multiplies the stream
-    instead (a gain).  ``alpha``: what the residual branches are asked for at init is L^-alpha.  Set by :mod:`tpcalc.lower.depth`;
-    no rule has it.
+    enters the stack.  ``own``: bit set of the weights that each period has for itself; ``loop``: the bit that stands
+    for them in what is summed.  ``signed``: the terms have signs of their own, whatever is known of ``x``: a weight
+    that starts at zero, a gradient that came back through a matrix of its own period.  ``factor``: it multiplies the
+    stream instead (a gain).  ``alpha``: what residual branches are asked for at init is L^-alpha.  Set by
+    :mod:`tpcalc.lower.depth`; no rule has it.
     """
 
     x: Operand

@@ -11,7 +11,20 @@ from tpcalc.lower.depth.numbers import factor
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.repeat import Loop
 from tpcalc.rules.registry import Registry
-from tpcalc.rules.structures import Atom, Centre, Guard, Known, Normalise, Power, Product, Scale, Structure, Sum, View, operands
+from tpcalc.rules.structures import (
+    Atom,
+    Centre,
+    Guard,
+    Known,
+    Normalise,
+    Power,
+    Product,
+    Scale,
+    Structure,
+    Sum,
+    View,
+    operands,
+)
 
 
 class Graph:

@@ -67,7 +67,9 @@ def stream(graph: Graph, loop: Loop, taken: Collection[int]) -> Stream:
             carried[twin.out] = on
             atom = twin
     places = {
-        vid: (loop.place(graph.maker[vid].node), graph.rank[vid]) for vid in carried if loop.covers(graph.maker[vid].node)
+        vid: (loop.place(graph.maker[vid].node), graph.rank[vid])
+        for vid in carried
+        if loop.covers(graph.maker[vid].node)
     }
     _first_period(graph, places, carried, through, taken)
     junctions = []
@@ -188,8 +190,8 @@ def _only_carried(graph: Graph, loop: Loop, carried: Mapping[int, set[int]]) -> 
             if number is None:
                 continue
             raise DeriveError(
-                f"what the blocks share is multiplied by a number ({number}) in each of them ({node.where or node.op}): it "
-                f"decays or grows exponentially with {loop.scale}, and no power of it scales; carry it by the identity "
+                f"what the blocks share is multiplied by a number ({number}) in each of them "
+                f"({node.where or node.op}): it decays or grows exponentially with {loop.scale}, and no power of it scales; carry it by the identity "
                 f"(x + f(x)), up to norms"
             )
 
@@ -198,8 +200,8 @@ def _no_stream(graph: Graph, loop: Loop) -> str:
     first = graph.lowered.program.nodes[loop.start]
     return (
         f"the blocks along {loop.scale} (from {first.where or first.op} on) have no residual stream: what goes through "
-        f"them is not carried by the identity, so sizes depend on {loop.scale} exponentially, and no power of it scales; "
-        f"write a block as x + f(x), or keep {loop.scale} fixed"
+        f"them is not carried by the identity, so sizes depend on {loop.scale} exponentially, and no power of it "
+        f"scales; write a block as x + f(x), or keep {loop.scale} fixed"
     )
 
 

@@ -134,7 +134,9 @@ class _Writer:
             for total, term in dict.fromkeys(back.branch_terms(gradient)):
                 self.swap_term(back, total, term, like)
         shared = [grads[vid] for vid in stack.cones.invariant if vid in grads]
-        shared += [leaf.grad for leaf in self.lowered.leaves if leaf.grad is not None and leaf.value in stack.cones.tied]
+        shared += [
+            leaf.grad for leaf in self.lowered.leaves if leaf.grad is not None and leaf.value in stack.cones.tied
+        ]
         for gradient in dict.fromkeys(shared):
             for total, term in dict.fromkeys(back.terms(gradient)):
                 self.swap_term(back, total, term, like)
@@ -144,8 +146,10 @@ class _Writer:
                 self.marked[vid] = self.new()
 
     def part_gradients(self, stack: Stack, back: Back) -> None:
-        """Give what each branch adds a gradient of its own: all terms of a sum share one, and a multiplier behind one of
-        them is none of the others."""
+        """Give what each branch adds a gradient of its own.
+
+        All terms of a sum share one, and a multiplier behind one of them is none of the others.
+        """
         grads = self.lowered.program.grads
         owners: dict[int, int] = {}
         inner: dict[int, frozenset[int]] = {}

@@ -18,7 +18,7 @@ from tpcalc.trace.init import InitRecorder
 from tpcalc.trace.record import record
 from tpcalc.trace.target import call_factory
 
-#: The depth up to which a model has to repeat itself: gemma3 has one global layer in six, jamba one of attention in eight.
+#: The depth up to which a model has to repeat itself: jamba has one layer of attention in eight.
 MOST = 16
 
 __all__ = ["MOST", "trace_depths"]
@@ -45,7 +45,9 @@ def trace_depths(
 class _Deep:
     """Traces by their sizes, each recorded once."""
 
-    def __init__(self, factory: Callable[..., Any], widths: tuple[int, ...], depths: tuple[str, ...], loss: Any) -> None:
+    def __init__(
+        self, factory: Callable[..., Any], widths: tuple[int, ...], depths: tuple[str, ...], loss: Any
+    ) -> None:
         self.factory, self.widths, self.depths, self.loss = factory, widths, depths, loss
         self.traces: dict[tuple[int, ...], RawTrace] = {}
         self.seen: dict[tuple[int, ...], list[Any]] = {}
