@@ -146,6 +146,21 @@ def positive(width: int, depth: int):
     return Stack(width, [Positive(width) for _ in range(depth)]), points()
 
 
+class Single(nn.Module):
+    """A branch of one matrix."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.layer = nn.Linear(n, n)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layer(F.relu(x))
+
+
+def single(width: int, depth: int):
+    return Stack(width, [Single(width) for _ in range(depth)]), points()
+
+
 class Ladder(nn.Module):
     """A U-Net of blocks: what the way down leaves is added on the way up."""
 
@@ -170,4 +185,4 @@ def ladder(width: int, depth: int):
     return Ladder(width, depth), points()
 
 
-__all__ = ["REFUSED", "injected", "ladder", "logarithmic", "multiplied", "positive", "pyramid", "turns"]
+__all__ = ["REFUSED", "injected", "ladder", "logarithmic", "multiplied", "positive", "pyramid", "single", "turns"]

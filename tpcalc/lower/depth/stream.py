@@ -191,8 +191,8 @@ def _only_carried(graph: Graph, loop: Loop, carried: Mapping[int, set[int]]) -> 
                 continue
             raise DeriveError(
                 f"what the blocks share is multiplied by a number ({number}) in each of them "
-                f"({node.where or node.op}): it decays or grows exponentially with {loop.scale}, and no power of it scales; carry it by the identity "
-                f"(x + f(x)), up to norms"
+                f"({node.where or node.op}): it decays or grows exponentially with {loop.scale}, and no power of it "
+                f"scales; carry it by the identity (x + f(x)), up to norms"
             )
 
 
