@@ -40,7 +40,15 @@ def expected(row: str, a: Fraction) -> dict[str, Fraction]:
     """A, C, g and the rates of a row, for alpha = ``a``."""
     A, C = {"outside": (0, 0), "last": (a, ONE), "inner": (0, 1 - a), "gain": (0, ONE), "bias": (a, ONE)}[row]
     g = -a if row == "inner" else Fraction(0)
-    return {"A": Fraction(A), "C": Fraction(C), "gradient": g, "adamw": Fraction(C), "eps": g, "sgd": C + g, "muon": Fraction(C)}
+    return {
+        "A": Fraction(A),
+        "C": Fraction(C),
+        "gradient": g,
+        "adamw": Fraction(C),
+        "eps": g,
+        "sgd": C + g,
+        "muon": Fraction(C),
+    }
 
 
 PAIRS = ("two.weight", "two.bias")
@@ -98,7 +106,9 @@ def test_weights_that_all_periods_share(a):
     assert of_depth(sgd, "c") == {weight: 2 * power for weight, power in last.items()}
 
 
-@pytest.mark.parametrize("scales, factory", [(("encoder", "decoder"), stacks.two_depths), (("first", "second"), stacks.stages)])
+@pytest.mark.parametrize(
+    "scales, factory", [(("encoder", "decoder"), stacks.two_depths), (("first", "second"), stacks.stages)]
+)
 def test_each_stack_has_its_own_depth(scales, factory):
     found = powers(traced(factory, scales), H, "sgd", scales=scales)
     prefixes = ("encoder.", "decoder.") if factory is stacks.two_depths else ("stages.0.", "stages.1.")

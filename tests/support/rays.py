@@ -45,9 +45,7 @@ def powers(
     """Weight -> its exponents; raises AssertionError where they are not linear in the growth of a depth."""
     base = {scale: Fraction(1, 13 + 4 * place) for place, scale in enumerate(scales)}
     at = rules(program, base, alpha, optimizer, gauge)
-    along = {
-        scale: [rules(program, {**base, scale: ray}, alpha, optimizer, gauge) for ray in RAYS] for scale in scales
-    }
+    along = {scale: [rules(program, {**base, scale: ray}, alpha, optimizer, gauge) for ray in RAYS] for scale in scales}
 
     def apart(name: str, field: str) -> Optional[tuple[Fraction, ...]]:
         value = getattr(at[name], field)

@@ -149,6 +149,27 @@ class Layer(nn.Module):
         return x + self.mlp(self.ln2(x))
 
 
+class Normed(nn.Module):
+    """Attention whose queries and keys are normed, by gains that all heads share."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.norm, self.attn = nn.LayerNorm(n), Attention(n)
+        self.q_norm, self.k_norm = nn.LayerNorm(8, bias=False), nn.LayerNorm(8, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        at = self.attn
+        h = self.norm(x)
+        q, k, v = (layer(h).unflatten(-1, (-1, 8)).transpose(-2, -3) for layer in (at.q, at.k, at.v))
+        weights = (self.q_norm(q) @ self.k_norm(k).transpose(-1, -2) / 8).softmax(-1)
+        return x + at.o((weights @ v).transpose(-2, -3).flatten(-2))
+
+
+def qk_norms(width: int, depth: int):
+    model = Stack(width, [Normed(width) for _ in range(depth)])
+    return model, torch.linspace(-1, 1, 2 * 5 * FEATURES).reshape(2, 5, FEATURES)
+
+
 class Language(nn.Module):
     def __init__(self, n: int, depth: int, **layer):
         super().__init__()
@@ -242,4 +263,4 @@ def stages(width: int, first: int, second: int):
     return Stages(width, (first, second)), torch.linspace(-1, 1, 2 * 3 * 64).reshape(2, 3, 8, 8)
 
 
-__all__ = ["STACKS", "Block", "Stack", "points", "stages", "tokens", "two_depths"]
+__all__ = ["STACKS", "Block", "Stack", "points", "qk_norms", "stages", "tokens", "two_depths"]

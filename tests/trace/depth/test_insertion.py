@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.support.stacks import pre
@@ -50,7 +52,7 @@ def test_more_periods_are_put_at_the_end_of_each_loop():
 
 
 def test_tokens_hold_ops_sizes_and_whole_numbers():
-    traces = {(n, d): record(lambda: pre(n, d), n) for n, d in ((16, 1), (16, 2), (32, 2))}
+    traces = {(n, d): record(partial(pre, n, d), n) for n, d in ((16, 1), (16, 2), (32, 2))}
     one, two, wider = (tokens(traces[key]) for key in ((16, 1), (16, 2), (32, 2)))
     assert [token[0] for token in two] == [token[0] for token in wider] and two != wider
     ((start, period, end),) = inserted(one, two)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.support.stacks import pre, stages, translator, two_depths
 from tests.support.rays import WIDTHS, traced
+from tests.support.stacks import pre, stages, translator, two_depths
 from tests.support.unusual import pyramid, turns
 from tpcalc import trace
 from tpcalc.errors import AlignError, TargetError
