@@ -19,7 +19,7 @@ from tpcalc import __version__
 from tpcalc.calculus.alignment import ALIGNMENTS
 from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.console import columns, emit, fail, library
-from tpcalc.derive.gauge import GAUGES, WRITTEN_IN
+from tpcalc.derive.gauge import GAUGES, OF_DEPTH, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable
@@ -141,7 +141,7 @@ def table(
     optimizer: Optimizer = "adamw",
     gauge: Annotated[
         Optional[str],
-        _choice(GAUGES, "--gauge", "Where sizes stand [default: init, or that of --parametrization]."),
+        _choice((*GAUGES, OF_DEPTH), "--gauge", "Where sizes stand [default: init, or that of --parametrization]."),
     ] = None,
     parametrization: Annotated[
         str,
@@ -152,6 +152,10 @@ def table(
         ),
     ] = "derived",
     alignment: Alignment = "full",
+    depth_alpha: Annotated[
+        str,
+        typer.Option("--depth-alpha", help="Along a scale depth, branches start at L^-alpha: 1 (CompleteP) to 1/2."),
+    ] = "1",
     explain_config: Annotated[
         bool, typer.Option("--explain-config", help="Print instead how each size of an hf: config follows the width.")
     ] = False,
@@ -173,7 +177,8 @@ def table(
         else:
             kind, how = "table", recipe(optimizer)  # before anything slow
             program = _trace(target, widths, overrides, scale, loss)
-            result = derive(program, how, alignment=alignment, gauge=gauge, parametrization=parametrization)
+            options: Any = {"alignment": alignment, "gauge": gauge, "parametrization": parametrization}
+            result = derive(program, how, **options, depth_alpha=depth_alpha)
             kind = "table" if program.compass is None else "scales"
     emit(render(kind, format, result, **columns(format, output)), output)
 
@@ -384,7 +389,8 @@ def _trace(
             raise TpcalcError(f"--scale {growing} beside other scales says nothing; write --scale {growing}=VALUES")
         if widths is not None:
             scales = {"width": parse_widths(widths), **scales}
-        return trace(factory_of(target, None, _parse_overrides(overrides or ())), scales=scales, loss=_load(loss))
+        factory = factory_of(target, None, _parse_overrides(overrides or ()))
+        return trace(factory, scales=scales, loss=_load(loss))
     factory, parsed = _factory(target, widths, overrides, scale)
     return trace(factory, parsed, loss=_load(loss))
 

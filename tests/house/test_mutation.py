@@ -37,7 +37,7 @@ MORE = {"laws.contract": 60, "laws.total": 30, "laws.product": 20, "demands.weig
 SHARED = (
     "facts.product_parity facts.product_deviation facts.roles facts.Fact.shifted facts.deviation "
     "facts.relative_deviation facts.deviating facts.leaf_fact facts.weight_fact alignment.Alignment.initial_on_change "
-    "laws._function_of laws.K_update laws._power laws._at_most_zero laws._relative laws._settled "
+    "facts.function_of laws.K_update laws._power laws._at_most_zero laws._relative laws._settled "
     "demands.Walk.asked_of demands.Walk.settle demands.Walk.ask demands.capped freedom.freedom freedom.absorbers "
     "allowed.Allowance.limit allowed.Allowance.past allowed.Allowance.relative causes.of_two_values "
     "causes.Search.step causes.Search.of_weight causes.Search.suspect limits.limits "

@@ -13,7 +13,10 @@ PACKAGE = ROOT / "tpcalc" / "trace"
 
 #: The packages and modules of the tracer that others may import from, by their ``__all__``.
 PUBLIC = frozenset(
-    ("tpcalc.trace", *(f"tpcalc.trace.{name}" for name in ("align", "hf", "init", "inputs", "record", "target")))
+    (
+        "tpcalc.trace",
+        *(f"tpcalc.trace.{name}" for name in ("align", "depth", "hf", "init", "inputs", "record", "target")),
+    )
 )
 
 

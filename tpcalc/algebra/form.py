@@ -52,6 +52,11 @@ class Compass:
         """The order of scale number ``index`` itself."""
         return self.form(int(i == index) for i in range(len(self.scales)))
 
+    @property
+    def depths(self) -> dict[str, Order]:
+        """The scales that count repeated blocks, with their orders."""
+        return {scale.name: self.unit(index) for index, scale in enumerate(self.scales) if scale.depth}
+
     def sign(self, coordinates: Sequence[Fraction]) -> int:
         """Whether a form is positive (1), negative (-1) or zero along the direction; a wall where that may differ."""
         for wanted in (True, False):  # widths first, then depths

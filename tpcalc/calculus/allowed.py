@@ -100,6 +100,11 @@ def reduce(s: st.Reduce, most: Order, state: Allowance, atom: Atom) -> None:
     state.limit(s.x, most - state.alignment.values(s.K))
 
 
+@ALLOWED.law(st.Repeat)
+def repeat(s: st.Repeat, most: Order, state: Allowance, atom: Atom) -> None:
+    state.limit(s.x, most - state.alignment.values(s.K))
+
+
 @ALLOWED.law(st.Power)
 def power(s: st.Power, most: Order, state: Allowance, atom: Atom) -> None:
     """The mean-value law; what starts at zero changes by as much as it becomes."""

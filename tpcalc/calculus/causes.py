@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Fact, Facts, given_operand, on_change, roles, spread
+from tpcalc.calculus.facts import Fact, Facts, given_operand, on_change, over_depth, roles, spread
 from tpcalc.calculus.limits import base, passes, weighs
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -332,6 +332,14 @@ def reduce(s: st.Reduce, large: TooLarge, search: Search, atom: Atom) -> Back:
     yield before._replace(allowed=large.allowed - search.alignment.values(s.K), change=True)
 
 
+@CAUSES.law(st.Repeat)
+def repeat(s: st.Repeat, large: TooLarge, search: Search, atom: Atom) -> Back:
+    """What it adds up to at init and what it changes are each term's to bear."""
+    if not large.change:
+        yield large._replace(value=s.x, allowed=large.allowed - over_depth(s, search.facts[s.x]))
+    yield large._replace(value=s.x, allowed=large.allowed - search.alignment.values(s.K), change=True)
+
+
 CAUSES.complete()
 
 # -- from a merged weight to its factors -----------------------------------------------------------
@@ -344,7 +352,7 @@ MERGED.silent(st.Known, why="it has no operand")
 MERGED.silent(st.Slope, why="there is none in a forward pass")
 
 
-@MERGED.law(st.View, st.Centre, st.Guard, st.Gather, st.Scale, st.Reduce)
+@MERGED.law(st.View, st.Centre, st.Guard, st.Gather, st.Scale, st.Reduce, st.Repeat)
 def same_weight(s: Any, share: Share, search: Search) -> Iterator[Share]:
     yield share._replace(operand=s.x)
 

@@ -12,64 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, Given, given_operand, mixes, on_change, roles, spread
+from tpcalc.calculus.demand import Budgets, Conflict, Demand
+from tpcalc.calculus.facts import Facts, Given, flips, given_operand, mixes, on_change, roles, spread
 from tpcalc.calculus.freedom import ABSORBING, Freedom
 from tpcalc.calculus.limits import DERIVATIVE, LIMITS, NORM, OUTPUT, WEIGHT
 from tpcalc.calculus.reading import Id, Reading, back
 from tpcalc.lower.lowered import Lowered
 from tpcalc.rules import structures as st
 from tpcalc.rules.structures import Atom, linear_at_zero, operands
-
-
-class Demand(NamedTuple):
-    """What one consumer allows a value: an initial part of order ``init`` at most, a change of order ``change``.
-
-    ``tight``: the consumer is not invariant to the scale of the value, so less than the budget is a loss.
-    ``origin`` is the atom where the budget of 0 stands (None: an output), ``use`` the atom at which a weight meets this
-    demand, ``partner`` the value it meets there; ``excess`` tells how much of a value-value product's excess is passed
-    on, and ``excess_at`` the atom of that product.  ``meets_weight``: only constants stand between the value and a
-    weight, which makes up for them itself.  ``statistic``: asked of a weight through a mean of its entries (a norm),
-    which bounds its orders and is no use of it.  ``carried``: of a weight, what its init may change by along with
-    coarse numbers (:class:`~tpcalc.calculus.facts.Fact`); None: as any change.
-    """
-
-    init: Order
-    change: Order
-    tight: bool
-    law: str
-    origin: Optional[Atom] = None
-    use: Optional[Atom] = None
-    partner: Optional[int] = None
-    excess: Order = ZERO
-    excess_at: Optional[Atom] = None
-    meets_weight: bool = False
-    statistic: bool = False
-    carried: Optional[Order] = None
-
-    def shifted(self, by: Order, **changes: Any) -> "Demand":
-        carried = None if self.carried is None else self.carried - by
-        return self._replace(init=self.init - by, change=self.change - by, carried=carried, **changes)
-
-
-class Conflict(NamedTuple):
-    """A consumer that would need a value smaller than another consumer can bear."""
-
-    value: int
-    demand: Demand
-    needed: Order
-    allowed: Order
-
-
-class Budgets(NamedTuple):
-    """``of``: value -> the demand that binds it.  ``weights``: leaf value -> all demands, one for each use."""
-
-    of: dict[int, Demand]
-    weights: dict[int, list[Demand]]
-    conflicts: list[Conflict]
 
 
 class Walk:
@@ -157,7 +111,7 @@ CONSTANTS: Reading[Callable[[Any, Demand, Walk], Demand]] = Reading(
 )
 
 
-@CONSTANTS.law(st.View, st.Centre, st.Guard, st.Gather, st.Scale, st.Reduce)
+@CONSTANTS.law(st.View, st.Centre, st.Guard, st.Gather, st.Scale, st.Reduce, st.Repeat)
 def constants(s: Any, demand: Demand, walk: Walk) -> Demand:
     """What the 1/n of a readout multiplier multiplies keeps budget 0: the weight makes up for it."""
     return demand
@@ -300,6 +254,27 @@ def total(s: st.Sum, demand: Demand, walk: Walk, atom: Atom) -> None:
 def reduce(s: st.Reduce, demand: Demand, walk: Walk, atom: Atom) -> None:
     asked = capped(demand.shifted(s.K), "is summed over a growing axis" if s.K else demand.law)
     walk.ask(s.x, asked._replace(statistic=True) if walk.facts[atom.out].is_weight else asked)
+
+
+@DEMANDS.law(st.Repeat)
+def repeat(s: st.Repeat, demand: Demand, walk: Walk, atom: Atom) -> None:
+    """Budgets of a term of a sum over the depth: what its last weights take.
+
+    L^-alpha at init where its signs are its own, else L^-1: also where a norm of the sum follows, for it is the
+    sum that must not be made of branches alone.  Its change may be L^-1: where alpha is less than 1 the
+    solver takes the rest from every weight of the branch (:mod:`tpcalc.derive.depth`), and here only alpha is asked.
+    """
+    if s.K == 0:
+        walk.ask(s.x, demand)
+        return
+    by = s.K * (s.alpha if flips(s, walk.facts[s.x]) and not s.factor else ONE)
+    law = "multiplies a stream in every period" if s.factor else "is summed over the depth"
+    carried = None if demand.carried is None else demand.carried - by
+    init = demand.init - (ZERO if s.factor else by)
+    asked = demand._replace(
+        init=init, change=demand.change - by, carried=carried, law=law, depth=ZERO if s.factor else by, tight=True
+    )
+    walk.ask(s.x, asked)
 
 
 @DEMANDS.law(st.Power)

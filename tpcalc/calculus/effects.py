@@ -47,6 +47,12 @@ def scale(s: st.Scale, vid: Id, change: Order, facts: Facts, alignment: Alignmen
     return change + s.order
 
 
+@EFFECTS.law(st.Repeat)
+def repeat(s: st.Repeat, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
+    """The updates of all periods together."""
+    return change + alignment.values(s.K)
+
+
 @EFFECTS.law(st.Product)
 def product(s: st.Product, vid: Id, change: Order, facts: Facts, alignment: Alignment) -> Order:
     return change + facts[s.y if s.x == vid else s.x].trained

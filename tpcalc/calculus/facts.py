@@ -26,7 +26,7 @@ from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Value
-from tpcalc.rules.structures import Contract, Powers
+from tpcalc.rules.structures import Contract, Powers, Repeat
 
 
 class Fact(NamedTuple):
@@ -45,7 +45,9 @@ class Fact(NamedTuple):
     initial entries, which adds up in a sum whatever meets it; minus infinity where their signs cancel.  ``coarse``: one
     number for all entries along some growing axis (broadcast), or without growing axes.  ``own``: order of that part of
     the change of a weight which laws 3 and 4 are about; the rest is what it is at init times a change of ``coarse``
-    numbers (a gain of its rows, the numbers by which matrices are mixed).  None: all of it.
+    numbers (a gain of its rows, the numbers by which matrices are mixed).  None: all of it.  ``fresh``: in a stack of
+    growing depth, order of that part of the change which the updates of one period's weights make; the rest is what
+    their init makes of what the stream has changed.  None: all of it.
     """
 
     init: Order
@@ -63,6 +65,12 @@ class Fact(NamedTuple):
     mean: Order = MINUS_INFINITY
     coarse: bool = False
     own: Optional[Order] = None
+    fresh: Optional[Order] = None
+
+    @property
+    def made_here(self) -> Order:
+        """The part of the change that this period's own updates make."""
+        return self.change if self.fresh is None else min(self.fresh, self.change)
 
     @property
     def update(self) -> Order:
@@ -94,6 +102,7 @@ class Fact(NamedTuple):
             deviation=deviation,
             mean=self.mean + by,
             own=None if self.own is None else self.own + by,
+            fresh=None if self.fresh is None else self.fresh + by,
         )
 
 
@@ -127,6 +136,27 @@ def deviating(fact: Fact, by: Order, apart: int = 0) -> Fact:
     return fact._replace(deviation=by if by < fact.init else None, apart=apart)
 
 
+def made_here(*parts: tuple[Fact, Order]) -> Optional[Order]:
+    """The fresh part of a result, of operands and what each of them adds to its own; None where no depth grows."""
+    if all(x.fresh is None for x, _ in parts):
+        return None
+    return max_order(*(x.made_here + adds for x, adds in parts))
+
+
+def flips(s: Repeat, x: Fact) -> bool:
+    """Whether the terms of a sum over the depth have signs of their own: each flips with a weight of its own period.
+
+    Given what came before, such a term has mean zero, so that the sum is one of martingale differences.  On the way
+    back a matrix acts as one that is independent of the forward pass (gradient independence: Yang 2020, TP2).
+    """
+    return bool(s.signed or x.odd & s.own or (x.cover and not x.cover & ~s.own))
+
+
+def over_depth(s: Repeat, x: Fact) -> Order:
+    """What a sum over the depth adds to its terms at init: K/2 where signs are mixed, else K."""
+    return ZERO if s.factor else s.K / 2 if flips(s, x) else s.K
+
+
 def repeated(x: Fact) -> Fact:
     """``x`` along growing axes that it does not have: what shares a sign does not cancel."""
     return x._replace(odd=0, mixed=x.mixed | x.odd, cover=0, coarse=True)
@@ -151,6 +181,52 @@ def product_parity(x: Fact, y: Fact) -> Parity:
 def product_deviation(x: Fact, y: Fact) -> Order:
     """(c + d)(e + f) - c e = d (e + f) + c f."""
     return max_order(deviation(x) + y.init, x.init + deviation(y))
+
+
+def function_of(
+    x: Fact, init: Order, trained: Order, change: Order, parity: str, left: Order, smooth: bool = False
+) -> Fact:
+    """A function of one value: parity ``odd`` keeps odd weights odd, ``even`` makes them even, ``none`` mixes them.
+
+    ``left``: its deviation.  ``smooth``: f(x) = x + O(x^2) near zero.  A function of the entries of a weight is one.
+    """
+    odd = x.odd if parity == "odd" else 0
+    mixed = x.mixed if parity != "none" else x.mixed | x.odd
+    fact = deviating(Fact(init, trained, change, x.depends, odd, mixed, data=x.data, coarse=x.coarse), left, x.apart)
+    if x.fresh is not None and x.change is not MINUS_INFINITY:
+        fact = fact._replace(fresh=min(x.fresh + (change - x.change), change))
+    if x.data:
+        return fact
+    own = x.own if x.own is None or x.change is MINUS_INFINITY else x.own + (change - x.change)
+    return fact._replace(weight=x.weight, mean=_mean_of(x, init, parity, smooth), own=own)
+
+
+def _mean_of(x: Fact, init: Order, parity: str, smooth: bool) -> Order:
+    """Of the entries of a function, of order ``init``, of a weight: an odd one passes the mean on."""
+    if x.init is MINUS_INFINITY or init is MINUS_INFINITY:
+        return init
+    if parity == "odd":
+        return x.mean + (init - x.init)
+    return min(max_order(x.mean, 2 * x.init), init) if smooth and x.init < ZERO else init
+
+
+def modulated(weight: Fact, by: Fact) -> int:
+    """The weights in a weight that is multiplied, along some axes only, by what the inputs say: still random."""
+    return weight.weight if weight.is_weight and not weight.coarse and by.data and not by.weight and by.coarse else 0
+
+
+def own_of_product(x: Fact, y: Fact) -> Order:
+    """A change of one number for many entries carries their init along."""
+    return max_order(*(a.update + b.trained for a, b in ((x, y), (y, x)) if b.coarse or not a.coarse), MINUS_INFINITY)
+
+
+def mean_of_product(x: Fact, y: Fact, cancels: bool) -> Order:
+    """The product of the means, where the factors are independent; of a number for many entries its size."""
+    if cancels:
+        return MINUS_INFINITY
+    if x.depends & y.depends and x.coarse == y.coarse:
+        return x.init + y.init
+    return sum((f.init if f.coarse or f.data else f.mean for f in (x, y)), ZERO)
 
 
 def roles(s: Contract, x: Fact, y: Fact) -> tuple[bool, bool]:

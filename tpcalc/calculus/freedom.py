@@ -49,7 +49,7 @@ def reduce(s: st.Reduce, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
     return Follows(hops[s.x], shift.get(s.x, ZERO) + (s.K if x.is_weight and not x.cancels else ZERO))
 
 
-@FREEDOM.law(st.View, st.Centre, st.Guard, st.Gather)
+@FREEDOM.law(st.View, st.Centre, st.Guard, st.Gather, st.Repeat)
 def passes(s: Any, hops: Hops, shift: Shifts, facts: Facts) -> Follows:
     return Follows(hops[s.x], shift.get(s.x, ZERO))
 
@@ -171,7 +171,17 @@ ABSORBING.silent(*FREEDOM.silent_on, why="pinned: less of an operand is not less
 
 
 @ABSORBING.law(
-    st.View, st.Centre, st.Guard, st.Gather, st.Reduce, st.Scale, st.Power, st.Sum, st.LinearLike, st.Bounded
+    st.View,
+    st.Centre,
+    st.Guard,
+    st.Gather,
+    st.Reduce,
+    st.Repeat,
+    st.Scale,
+    st.Power,
+    st.Sum,
+    st.LinearLike,
+    st.Bounded,
 )
 def all_of_it(s: Any, hops: Hops) -> tuple[Id, ...]:
     return operands(s)

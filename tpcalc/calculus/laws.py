@@ -26,10 +26,17 @@ from tpcalc.calculus.facts import (
     deviating,
     deviation,
     fixed,
+    flips,
+    function_of,
     leaf_facts,
+    made_here,
+    mean_of_product,
     mixes,
+    modulated,
     of_value,
     on_change,
+    over_depth,
+    own_of_product,
     product_deviation,
     product_parity,
     relative_deviation,
@@ -43,31 +50,6 @@ from tpcalc.rules import structures as st
 from tpcalc.rules.structures import Atom
 
 LAWS: Reading[Callable[[Any, Facts, Alignment], Fact]] = Reading("laws", "what comes out?")
-
-
-def _function_of(
-    x: Fact, init: Order, trained: Order, change: Order, parity: str, left: Order, smooth: bool = False
-) -> Fact:
-    """A function of one value: parity ``odd`` keeps odd weights odd, ``even`` makes them even, ``none`` mixes them.
-
-    ``left``: its deviation.  ``smooth``: f(x) = x + O(x^2) near zero.  A function of the entries of a weight is one.
-    """
-    odd = x.odd if parity == "odd" else 0
-    mixed = x.mixed if parity != "none" else x.mixed | x.odd
-    fact = deviating(Fact(init, trained, change, x.depends, odd, mixed, data=x.data, coarse=x.coarse), left, x.apart)
-    if x.data:
-        return fact
-    own = x.own if x.own is None or x.change is MINUS_INFINITY else x.own + (change - x.change)
-    return fact._replace(weight=x.weight, mean=_mean_of(x, init, parity, smooth), own=own)
-
-
-def _mean_of(x: Fact, init: Order, parity: str, smooth: bool) -> Order:
-    """Of the entries of a function, of order ``init``, of a weight: an odd one passes the mean on."""
-    if x.init is MINUS_INFINITY or init is MINUS_INFINITY:
-        return init
-    if parity == "odd":
-        return x.mean + (init - x.init)
-    return min(max_order(x.mean, 2 * x.init), init) if smooth and x.init < ZERO else init
 
 
 @LAWS.law(st.Known)
@@ -137,6 +119,7 @@ def total(s: st.Sum, facts: Facts, alignment: Alignment) -> Fact:
         cover if all(x.cancels for x in alive) else 0,
         mean=max_order(*(x.mean for x in xs)),
         own=None if all(x.own is None for x in xs) else max_order(*(x.update for x in xs)),
+        fresh=made_here(*((x, ZERO) for x in xs)),
     )
     return deviating(fact, max_order(*(deviation(x) for x in xs)), apart)
 
@@ -146,8 +129,8 @@ def product(s: st.Product, facts: Facts, alignment: Alignment) -> Fact:
     x, y = facts[s.x], facts[s.y]
     depends, odd, mixed, cover = product_parity(x, y)
     # a weight times a mask or a constant is still a random weight; times data it is a value
-    modulated = _modulated(x, y) or _modulated(y, x)
-    weight = modulated if (x.data or y.data) else x.weight | y.weight
+    mixed_in = modulated(x, y) or modulated(y, x)
+    weight = mixed_in if (x.data or y.data) else x.weight | y.weight
     fact = Fact(
         x.init + y.init,
         x.trained + y.trained,
@@ -156,33 +139,15 @@ def product(s: st.Product, facts: Facts, alignment: Alignment) -> Fact:
         odd,
         mixed,
         weight,
-        modulated != 0,
+        mixed_in != 0,
         x.data or y.data,
         cover,
-        mean=_mean_of_product(x, y, bool(odd or cover)) if weight or not depends else MINUS_INFINITY,
+        mean=mean_of_product(x, y, bool(odd or cover)) if weight or not depends else MINUS_INFINITY,
         coarse=x.coarse and y.coarse,
-        own=None if not weight or x.coarse == y.coarse and x.own is y.own is None else _own_of_product(x, y),
+        own=None if not weight or x.coarse == y.coarse and x.own is y.own is None else own_of_product(x, y),
+        fresh=made_here((x, y.trained), (y, x.trained)),
     )
     return deviating(fact, product_deviation(x, y), x.apart | y.apart)
-
-
-def _modulated(weight: Fact, by: Fact) -> int:
-    """The weights in a weight that is multiplied, along some axes only, by what the inputs say: still random."""
-    return weight.weight if weight.is_weight and not weight.coarse and by.data and not by.weight and by.coarse else 0
-
-
-def _own_of_product(x: Fact, y: Fact) -> Order:
-    """A change of one number for many entries carries their init along."""
-    return max_order(*(a.update + b.trained for a, b in ((x, y), (y, x)) if b.coarse or not a.coarse), MINUS_INFINITY)
-
-
-def _mean_of_product(x: Fact, y: Fact, cancels: bool) -> Order:
-    """The product of the means, where the factors are independent; of a number for many entries its size."""
-    if cancels:
-        return MINUS_INFINITY
-    if x.depends & y.depends and x.coarse == y.coarse:
-        return x.init + y.init
-    return sum((f.init if f.coarse or f.data else f.mean for f in (x, y)), ZERO)
 
 
 @LAWS.law(st.Contract)
@@ -194,7 +159,7 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     sides = ((s.rest_x, x, x_weight), (s.rest_y, y, y_weight))
     mean = MINUS_INFINITY
     if x_weight and y_weight:
-        mean = _mean_of_product(x, y, bool(terms.odd or terms.cover)) + K
+        mean = mean_of_product(x, y, bool(terms.odd or terms.cover)) + K
         grows = K if x.weight & y.weight else K / 2
         grows = grows if mean is MINUS_INFINITY else max_order(grows, mean - x.init - y.init)
     elif x_weight or y_weight:
@@ -205,6 +170,7 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     x_adds, y_adds = (K_update(alignment, K, rest, w, is_weight) for rest, w, is_weight in sides)
     moved_x = max_order(x.update + y_adds, _carried(alignment, K, s.rest_x, x, x_weight) + y.trained)
     moved_y = max_order(y.update + x_adds, _carried(alignment, K, s.rest_y, y, y_weight) + x.trained)
+    here = ((x, moved_x, y_adds), (y, moved_y, x_adds))
     change = max_order(moved_x, moved_y)
     trained = max_order(init, change)
     if not (x_weight and y_weight):
@@ -231,6 +197,9 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     depends, odd, mixed, cover = product_parity(x_seen, y_seen)
     data = x.data or y.data
     fact = Fact(init, trained, change, depends, odd, mixed, weight, gathered and data, data, cover, mean=mean, own=own)
+    if x.fresh is not None or y.fresh is not None:
+        of_x, of_y = (moved if w.fresh is None else w.made_here + adds for w, moved, adds in here)
+        fact = fact._replace(fresh=min(max_order(of_x, of_y), change))
     if x.deviation is None or y.deviation is None or x_weight or y_weight:
         return fact
     # two values close to one number each (an average with even weights): like the law of Reduce
@@ -265,7 +234,38 @@ def reduce(s: st.Reduce, facts: Facts, alignment: Alignment) -> Fact:
     # the signs of deviations may cancel: the smaller order, which makes what a norm divides by it larger
     left = None if x.deviation is None else x.deviation + s.K / 2
     gathered = x.gathered and s.K == 0
-    return x._replace(init=init, change=change, trained=trained, gathered=gathered, deviation=left, mean=x.mean + s.K)
+    fact = x._replace(init=init, change=change, trained=trained, gathered=gathered, deviation=left, mean=x.mean + s.K)
+    return fact if x.fresh is None else fact._replace(fresh=x.fresh + alignment.values(s.K))
+
+
+@LAWS.law(st.Repeat)
+def repeat(s: st.Repeat, facts: Facts, alignment: Alignment) -> Fact:
+    """A sum over the depth, or the product of a gain in every period.
+
+    At init terms whose signs their own period's weights decide add K/2 (martingale differences), others K.  What a
+    period's own updates change adds K: all of them push along one gradient of the stream, which varies slowly over the
+    depth.  What the initial weights of a period make of the change of the stream has mixed signs again, and adds K/2.
+    Of the sum any one period's weights are a vanishing part: they leave, and ``loop`` stands for all of them.
+    """
+    x = facts[s.x]
+    aligned = alignment.values(s.K)
+    signed = flips(s, x)
+    grows = over_depth(s, x)
+    change = max_order(x.made_here + aligned, x.change + (s.K / 2 if signed and not s.factor else aligned))
+    init = x.init + grows
+    fact = x._replace(
+        init=init,
+        trained=max_order(init, change),
+        change=change,
+        deviation=None if x.deviation is None else x.deviation + grows,
+        mean=x.mean + grows,
+        own=None if x.own is None else x.own + aligned,
+        fresh=MINUS_INFINITY,
+    )
+    if not s.own & (x.depends | x.odd | x.mixed | x.cover):
+        return fact
+    depends, odd, mixed = (bits & ~s.own for bits in (x.depends, x.odd, x.mixed))
+    return fact._replace(depends=depends | s.loop, odd=odd, mixed=mixed | s.loop, cover=s.loop if signed else 0)
 
 
 def _power(order: Order, k: Order) -> Order:
@@ -288,15 +288,15 @@ def power(s: st.Power, facts: Facts, alignment: Alignment) -> Fact:
         change = max_order(init, trained)
     else:
         change = (s.k - 1) * x.init + x.change
-    return _function_of(x, init, trained, change, s.parity, init + relative_deviation(x))
+    return function_of(x, init, trained, change, s.parity, init + relative_deviation(x))
 
 
 @LAWS.law(st.LinearLike)
 def linear_like(s: st.LinearLike, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     if s.offset:
-        return _function_of(x, max_order(x.init, ZERO), max_order(x.trained, ZERO), x.change, "none", deviation(x))
-    return _function_of(x, x.init, x.trained, x.change, "none", deviation(x), smooth=True)
+        return function_of(x, max_order(x.init, ZERO), max_order(x.trained, ZERO), x.change, "none", deviation(x))
+    return function_of(x, x.init, x.trained, x.change, "none", deviation(x), smooth=True)
 
 
 def _at_most_zero(order: Order) -> Order:
@@ -326,18 +326,18 @@ def bounded(s: st.Bounded, facts: Facts, alignment: Alignment) -> Fact:
     change, left = _at_most_zero(x.change), deviation(x)
     if s.zero:
         init, trained = _at_most_zero(x.init), _at_most_zero(x.trained)
-        return _function_of(x, init, trained, change, s.parity, left, smooth=True)
+        return function_of(x, init, trained, change, s.parity, left, smooth=True)
     if s.parity == "even":
         change = change + _at_most_zero(max_order(x.init, x.change))
         left = left + _at_most_zero(x.init)
-    return _settled(x, _function_of(x, ZERO, ZERO, change, s.parity, left))
+    return _settled(x, function_of(x, ZERO, ZERO, change, s.parity, left))
 
 
 @LAWS.law(st.Exp, st.Slope)
 def exponential(s: Any, facts: Facts, alignment: Alignment) -> Fact:
     """Of order 0, and a constant to leading order for small x."""
     x = facts[s.x]
-    fact = _settled(x, _function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
+    fact = _settled(x, function_of(x, ZERO, ZERO, _at_most_zero(x.change), "none", deviation(x)))
     return fact._replace(weight=0, mean=MINUS_INFINITY, own=None) if isinstance(s, st.Slope) else fact
 
 
@@ -345,17 +345,17 @@ def exponential(s: Any, facts: Facts, alignment: Alignment) -> Fact:
 def logarithm(s: st.Log, facts: Facts, alignment: Alignment) -> Fact:
     """log of n^e is e log n, order 0; the change is relative."""
     x = facts[s.x]
-    return _function_of(x, ZERO, ZERO, _relative(x), "none", relative_deviation(x))
+    return function_of(x, ZERO, ZERO, _relative(x), "none", relative_deviation(x))
 
 
 @LAWS.law(st.Softmax)
 def softmax(s: st.Softmax, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     if s.log:
-        fact = _function_of(x, max_order(ZERO, x.init), max_order(ZERO, x.trained), x.change, "none", deviation(x))
+        fact = function_of(x, max_order(ZERO, x.init), max_order(ZERO, x.trained), x.change, "none", deviation(x))
     else:
         change = _at_most_zero(x.change) - s.growth
-        fact = _function_of(x, -s.growth, -s.growth, change, "none", deviation(x) - s.growth)
+        fact = function_of(x, -s.growth, -s.growth, change, "none", deviation(x) - s.growth)
     return _settled(x, fact)
 
 
@@ -365,7 +365,7 @@ def normalise(s: st.Normalise, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     init: Order = MINUS_INFINITY if x.init is MINUS_INFINITY else s.shift
     trained: Order = MINUS_INFINITY if x.trained is MINUS_INFINITY else s.shift
-    fact = _function_of(x, init, trained, _relative(x) + s.shift, "odd", relative_deviation(x) + s.shift)
+    fact = function_of(x, init, trained, _relative(x) + s.shift, "odd", relative_deviation(x) + s.shift)
     return fact._replace(cover=x.cover)
 
 
@@ -396,7 +396,7 @@ def discrete(s: st.Discrete, facts: Facts, alignment: Alignment) -> Fact:
     """Flips for a fraction of its entries when an input moves as much as it is large."""
     xs = [facts[vid] for vid in s.xs]
     if len(xs) == 1:
-        return _function_of(xs[0], ZERO, ZERO, _relative(xs[0]), s.parity, ZERO)._replace(apart=0)
+        return function_of(xs[0], ZERO, ZERO, _relative(xs[0]), s.parity, ZERO)._replace(apart=0)
     depends = mixed = weight = 0
     for x in xs:
         depends |= x.depends

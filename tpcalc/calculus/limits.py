@@ -58,6 +58,7 @@ LIMITS.silent(
     st.Scale,
     st.Product,
     st.Reduce,
+    st.Repeat,
     st.Power,
     why="homogeneous: its result may be limited",
 )

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Facts, on_change, roles
+from tpcalc.calculus.facts import Facts, flips, on_change, over_depth, roles
 from tpcalc.calculus.reading import Reading
 from tpcalc.lower.lowered import Lowered
 from tpcalc.rules import structures as st
@@ -66,6 +66,20 @@ def reduce(s: st.Reduce, facts: Facts, alignment: Alignment) -> str:
     if s.K == 0:
         return "a sum over axes that do not grow"
     return f"a sum over growth {s.K}: + {alignment.values(s.K)} when aligned"
+
+
+@WORDS.law(st.Repeat)
+def repeat(s: st.Repeat, facts: Facts, alignment: Alignment) -> str:
+    if s.K == 0:
+        return "enters every period of a stack: the order passes through"
+    if s.factor:
+        return f"a gain on what all periods share, over a depth of growth {s.K}: changes add {alignment.values(s.K)}"
+    x, signs = facts[s.x], flips(s, facts[s.x])
+    by_init = x.init + over_depth(s, x)
+    if by_init >= x.made_here + alignment.values(s.K):
+        why = "whose own weights decide the signs" if signs else "that have a mean in common"
+        return f"a sum of terms {why} over a depth of growth {s.K}: + {over_depth(s, x)}"
+    return f"a sum of updates over a depth of growth {s.K}, all along one gradient: + {alignment.values(s.K)}"
 
 
 @WORDS.law(st.Contract)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any, Optional, Union
+
+from tpcalc.algebra.order import HALF, ONE, Order
 
 from tpcalc.derive.gauge import WRITTEN_IN
 from tpcalc.derive.parametrizations import named_solution
 from tpcalc.derive.parametrize import parametrize
+from tpcalc.derive.result import Parametrization
 from tpcalc.derive.several import in_every_direction
 from tpcalc.derive.solve import solve
 from tpcalc.errors import DeriveError
+from tpcalc.lower.depth import Depth
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Program
 
@@ -23,6 +28,7 @@ def derive(
     alignment: str = "full",
     gauge: Optional[str] = None,
     parametrization: str = "derived",
+    depth_alpha: Union[str, Fraction, int] = 1,
 ) -> Any:
     """Derive how init, learning rate, weight decay and epsilon of every weight must scale with width.
 
@@ -34,6 +40,9 @@ def derive(
     or ``mup`` (:mod:`tpcalc.derive.parametrizations`).  ``gauge``: where the sizes stand, ``init`` (no forward
     multipliers), ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.derive.gauge`); by default that in which the
     parametrization is written, ``init`` for ``derived``.
+
+    ``depth_alpha``: along a depth L, residual branches start at L^-alpha: 1 (CompleteP, Dey et al. 2025), at which all
+    weights keep learning features, down to 1/2 (Depth-muP, Yang et al. 2023).
 
     Returns a :class:`~tpcalc.derive.result.Parametrization`, a mapping from parameter name to Rule; exponents follow
     the conventions of :mod:`tpcalc.derive.result`.  Of a program of several scales it is a
@@ -48,9 +57,31 @@ def derive(
             raise DeriveError(
                 f"the parametrization {parametrization} is one of the width alone; derive it for one scale"
             )
-        return in_every_direction(program, lambda p: parametrize(solve(p, alignment), how, gauge or "init"))
+        alpha = depth_exponent(depth_alpha)
+
+        def derived(p: Program) -> Parametrization:
+            depth = None if p.compass is None else Depth(p.compass.depths, alpha)
+            return parametrize(solve(p, alignment, depth=depth), how, gauge or "init")
+
+        return in_every_direction(program, derived)
+    if depth_exponent(depth_alpha) != 1:
+        raise DeriveError("depth_alpha is about residual branches along a depth; trace the model along a scale depth")
     if parametrization == "derived":
         return parametrize(solve(program, alignment), how, gauge or "init")
     solution = named_solution(program, parametrization, alignment)
     rules = parametrize(solution, how, gauge or WRITTEN_IN[parametrization])
     return replace(rules, parametrization=parametrization)
+
+
+def depth_exponent(alpha: Union[str, Fraction, int]) -> Order:
+    """``alpha`` as an exact exponent; raises DeriveError unless it is a rational from 1/2 to 1."""
+    try:
+        found = Order(alpha)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise DeriveError(f"depth_alpha {alpha!r} is no exact rational; write 1, 1/2 or 3/4") from error
+    if not HALF <= found <= ONE:
+        raise DeriveError(
+            f"depth_alpha {alpha} is not between 1/2 and 1: below, the sum of all branches grows with the depth, above, "
+            f"they vanish from it"
+        )
+    return found

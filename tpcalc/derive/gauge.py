@@ -8,6 +8,8 @@ gauge makes that choice for every weight:
   multiplier does the rest: the readout is multiplied by 1/n, queries by what attention lacks.
 * ``symmetric``: TP5 Table 9 and TP4 Table 1.  ``b = 1/2`` for every weight with a growing axis.
 * ``ntk``: ``b = 0``, all sizes are in the multipliers (Jacot, Gabriel & Hongler 2018).
+* ``completep``: a multiplier L^-alpha behind the last weights of a residual branch, where the depth L is a scale; else
+  as ``init``.  All weights of a branch then have one learning rate and one epsilon (Dey et al. 2025, table 1).
 """
 
 from __future__ import annotations
@@ -16,24 +18,29 @@ from tpcalc.algebra.order import HALF, ZERO, Order
 from tpcalc.errors import DeriveError
 
 GAUGES = ("init", "mup", "symmetric", "ntk")
+#: That of a depth; without one it is ``init``.
+OF_DEPTH = "completep"
 #: Parametrization (:mod:`tpcalc.derive.parametrizations`) -> the gauge in which it is written.
 WRITTEN_IN = {"sp": "init", "ntp": "ntk", "mfp": "ntk", "mup": "symmetric"}
 
 
 def check_gauge(gauge: str) -> str:
     """``gauge`` if there is one of this name; raises DeriveError otherwise."""
-    if gauge not in GAUGES:
+    if gauge not in (*GAUGES, OF_DEPTH):
         raise DeriveError(f"gauge {gauge!r} is unknown; choose one of {', '.join(GAUGES)}")
     return gauge
 
 
-def multiplier_exponent(gauge: str, A: Order, role: str, K: Order, grows: bool) -> Order:
+def multiplier_exponent(gauge: str, A: Order, role: str, K: Order, grows: bool, depth: Order = ZERO) -> Order:
     """``a`` of a weight (its forward multiplier ~ n^-a) of effective init order ``A``.
 
-    ``K``: growth that it contracts where its rule binds; ``grows``: whether any of its axes does.
+    ``K``: growth that it contracts where its rule binds; ``grows``: whether any of its axes does; ``depth``: what a sum
+    over the depth asks of it.
     """
     if gauge == "init" or role == "unused":
         return ZERO
+    if gauge == OF_DEPTH:
+        return depth
     if gauge == "mup":
         return A - (K / 2 if role == "hidden" else ZERO)
     if gauge == "symmetric":

@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, max_order, order
 from tpcalc.algebra.text import power_text
+from tpcalc.derive.depth import depth_notes
 from tpcalc.derive.rates import Needs, views
 from tpcalc.derive.result import Rule
 from tpcalc.derive.solve import Solution
@@ -50,6 +51,7 @@ def notes(solution: Solution, rules: Mapping[str, Rule], laws: Sequence[UpdateLa
             if w.trainable and w.grad is None and w.name not in solution.unused and solution.lowered.program.grads
         ),
         *_vanishing(solution),
+        *depth_notes(solution.lowered, solution.facts),
         *(law.note for law in laws if law.note),
     )
 

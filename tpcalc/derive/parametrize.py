@@ -82,7 +82,8 @@ def _rule(solution: Solution, weight: Weight, how: Recipe, gauge: str) -> Rule:
     if law.relative:  # an update larger than the weight would make it, and so the next update, grow without end
         C = max(C, A)
     contracted = need.contracted if need is not None else ZERO
-    a = multiplier_exponent(gauge, A, role, contracted, any(growth > 0 for growth in axes))
+    depth = need.demand.depth if need is not None else ZERO
+    a = multiplier_exponent(gauge, A, role, contracted, any(growth > 0 for growth in axes), depth)
     c, decay, eps = rates(solution, weight, law, a)
     return Rule(
         name=weight.name,

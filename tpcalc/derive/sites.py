@@ -11,6 +11,7 @@ from tpcalc.calculus.demands import Budgets
 from tpcalc.calculus.facts import Fact, WeightOrders
 from tpcalc.calculus.laws import propagate
 from tpcalc.calculus.limits import NORM, STREAM, WEIGHT, base, limits
+from tpcalc.derive.depth import depth_power
 from tpcalc.derive.result import Site
 from tpcalc.lower.lowered import Lowered
 from tpcalc.rules.structures import Atom, Contract, operands
@@ -63,28 +64,42 @@ class FixedSizes:
 
 
 class Sites:
-    """Collects the sites of one program, each once.  ``multipliers``: value -> exponent of what its site asks for."""
+    """Collects the sites of one program, each once.  ``multipliers``: value -> exponent of what its site asks for.
+
+    ``deep``: those that a sum over the depth asks for.
+    """
 
     def __init__(self, lowered: Lowered) -> None:
         self.lowered = lowered
         self.found: dict[tuple[int, str, str], Site] = {}
         self.multipliers: dict[int, Order] = {}
+        self.deep: set[int] = set()
 
     def clear(self) -> None:
         self.found.clear()
         self.multipliers.clear()
+        self.deep.clear()
 
-    def add(self, atom: Atom, found: Order, needed: Order, why: str) -> None:
+    def add(self, atom: Atom, found: Order, needed: Order, why: str, depth: Order = ZERO) -> None:
+        """``depth``: what a sum over the depth asks for, where that is why."""
         node, program = self.lowered.node(atom), self.lowered.program
         factor = needed - found
+        place = f"{node.short_op} in {node.module or '(top)'} ({node.source or 'line unknown'})"
         message = (
-            f"{node.short_op} in {node.module or '(top)'} ({node.source or 'line unknown'}) gives order "
-            f"{order_text(found)} where {order_text(needed)} is needed: multiply it by n^({order_text(factor)}) in the "
-            f"forward pass; {why}"
+            f"{place} gives order {order_text(found)} where {order_text(needed)} is needed: multiply it by "
+            f"n^({order_text(factor)}) in the forward pass; {why}"
         )
+        power = depth_power(self.lowered, -factor) if depth else None
+        if power is not None:
+            message = (
+                f"{place} ends a branch that every period adds, and none of its weights can absorb {power}: multiply "
+                f"it by {power} in the forward pass"
+            )
+        if depth:
+            self.deep.add(atom.out)
         self.multipliers[atom.out] = factor
         value = atom.out if atom.out in program.values else next(out for out in node.outputs if out is not None)
-        grad = program.grads.get(value, dict(program.seeds).get(value))
+        grad = self.lowered.grads.get(value, program.grads.get(value, dict(program.seeds).get(value)))
         if grad is not None:
             self.multipliers[grad] = factor
         key = (node.index, str(found), str(needed))
@@ -118,4 +133,4 @@ class Sites:
                 above.add(atom.out)
                 if not any(x in above for x in operands(atom.structure)):
                     why = f"no weight upstream can absorb it, and its result {demand.law}"
-                    self.add(atom, max_order(fact.trained, fact.init), demand.change, why)
+                    self.add(atom, max_order(fact.trained, fact.init), demand.change, why, demand.depth)

@@ -24,9 +24,11 @@ from tpcalc.calculus.facts import Fact, WeightOrders
 from tpcalc.calculus.freedom import absorbers, freedom
 from tpcalc.calculus.laws import propagate
 from tpcalc.calculus.weights import entries, gradient_order, is_random, trained, weight_orders
+from tpcalc.derive.depth import check_periods, slowed
 from tpcalc.derive.result import Site
 from tpcalc.derive.sites import FixedSizes, Sites
 from tpcalc.errors import DeriveError
+from tpcalc.lower.depth import Depth
 from tpcalc.lower.flatten import lower
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Program, Weight
@@ -132,6 +134,7 @@ class _Solver:
         self.blank = {w.name: WeightOrders(ZERO, ZERO, is_random(w)) for w in lowered.program.weights}
         self.fixed = FixedSizes(lowered, alignment)
         self.free = freedom(lowered, self.blank, alignment)
+        self.slowed = slowed(lowered, self.free.facts)
         self.sites = Sites(lowered)
         self.caps: dict[int, Order] = {}
         self.capped_in: dict[int, int] = {}
@@ -158,9 +161,10 @@ class _Solver:
             known = set(self.sites.multipliers)
             self.sites.add_conflicts(walked)
             self.sites.add_violations(walked, facts)
-            if not self.read_by_weights(self.sites.multipliers.keys() - known):
+            new = self.sites.multipliers.keys() - known
+            if not self.read_by_weights(new) and self.sites.deep.isdisjoint(new):
                 break
-            # what reads them must not make up for them as well
+            # what reads them must not make up for them as well, nor what a branch is made of
             self.fixed.multipliers.update({x: self.sites.multipliers[x] for x in self.sites.multipliers.keys() - known})
             self.free = freedom(self.lowered, self.blank, self.alignment, self.fixed.multipliers)
             found_so_far, multipliers = dict(self.sites.found), dict(self.sites.multipliers)
@@ -238,7 +242,7 @@ class _Solver:
             binding = min(equal, key=lambda d: d.init)
             init = min([binding.init, *(bound.init for bound in bounds)])
             change = min([most, *(bound.change for bound in bounds)])
-            result[leaf.name] = Need(-init, -change, binding)
+            result[leaf.name] = Need(-init, -change + self.slowed.get(leaf.value, ZERO), binding)
         return result, pushed
 
     def derivative(self, demand: Demand) -> bool:
@@ -310,12 +314,16 @@ def alignment_called(alignment: Union[str, Alignment]) -> Alignment:
     return ALIGNMENTS[alignment]
 
 
-def solve(program: Program, alignment: Union[str, Alignment] = "full") -> Solution:
+def solve(program: Program, alignment: Union[str, Alignment] = "full", *, depth: Optional[Depth] = None) -> Solution:
     """The effective orders (A, C) of every weight of ``program``.
 
-    Raises UnsupportedOpError for an op without a rule, DeriveError where no fixed point exists.
+    ``depth``: growths of the scales along which the program repeats itself (``program.repeats``), which stay fixed
+    without it.  Raises UnsupportedOpError for an op without a rule, DeriveError where no fixed point exists, where
+    blocks have no residual stream, or where those that were traced do not agree.
     """
-    return solve_lowered(lower(program), alignment_called(alignment))
+    solution = solve_lowered(lower(program, depth=depth), alignment_called(alignment))
+    check_periods(solution.lowered, solution.orders, solution.facts)
+    return solution
 
 
 def solve_lowered(lowered: Lowered, alignment: Alignment) -> Solution:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Optional
 
 from tpcalc.algebra.order import ZERO
 from tpcalc.lower.atoms import Writer
 from tpcalc.lower.blocks import Blocks
+from tpcalc.lower.depth import Depth, repeated, with_powers
 from tpcalc.lower.lowered import Lowered
 from tpcalc.lower.picks import Picks
 from tpcalc.lower.sizes import sized
@@ -44,13 +46,16 @@ class Fixed:
         return bits
 
 
-def lower(program: Program, registry: Registry = REGISTRY) -> Lowered:
-    """Flatten every op of ``program`` into atoms.
+def lower(program: Program, registry: Registry = REGISTRY, depth: Optional[Depth] = None) -> Lowered:
+    """Flatten every op of ``program`` into atoms; with a ``depth`` its loops stand for any number of periods.
 
-    Raises UnsupportedOpError for an op without a rule.
+    Raises UnsupportedOpError for an op without a rule, DeriveError for blocks that no power of the depth scales.
     """
+    if depth is not None:
+        program = with_powers(program, depth.growths)
     lowered, picked = _lower(program, registry, ())
-    return _lower(program, registry, picked)[0] if picked else lowered
+    lowered = _lower(program, registry, picked)[0] if picked else lowered
+    return lowered if depth is None or not program.repeats else repeated(lowered, depth, registry)
 
 
 def _lower(program: Program, registry: Registry, picked: Collection[int]) -> tuple[Lowered, Collection[int]]:

@@ -42,7 +42,8 @@ class Lowered:
     ``leaves`` are its weights, packed ones in blocks.  ``finite``: values without a growing axis.  ``means``: mean ->
     the value whose entries it averages.  ``few``: values of which finitely many entries are not zero -> growth of the
     axes along which that is so.  ``given``: bits of buffers and constants that act as weights do, above those of the
-    leaves; ``fixed``: all such bits.
+    leaves; ``fixed``: all such bits.  ``stacks``: those of growing depth (:mod:`tpcalc.lower.depth`).
+    ``grads``: of values that share their gradient with others, a gradient of their own.
     """
 
     program: Program
@@ -54,6 +55,8 @@ class Lowered:
     few: Mapping[int, Order] = field(default_factory=dict)
     given: Mapping[int, int] = field(default_factory=dict)
     fixed: int = 0
+    stacks: tuple[Any, ...] = ()
+    grads: Mapping[int, int] = field(default_factory=dict)
 
     def is_given(self, weight: int) -> bool:
         """Whether this bit set of weights is one of fixed numbers alone, which nothing can scale."""

@@ -18,8 +18,8 @@ def multiplied(lowered: Lowered, by: Mapping[int, Order]) -> Lowered:
     that several values share, as the terms of a sum do, is left as it is: the others are not multiplied.
     """
     program = lowered.program
-    gradients = {**program.grads, **dict(program.seeds)}
-    shared = Counter(program.grads.values())
+    gradients = {**program.grads, **dict(program.seeds), **lowered.grads}
+    shared = Counter(gradients.values())
     fresh = iter(range(max(*program.values, *(atom.out for atom in lowered.atoms)) + 1, 2**62))
     atoms: list[Atom] = []
     for atom in lowered.atoms[: lowered.forward]:

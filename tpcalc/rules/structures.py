@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
-from tpcalc.algebra.order import ZERO, Order
+from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.algebra.size import Size
 
 #: A value id, or a structure still to be flattened.
@@ -141,6 +141,27 @@ class Reduce(Structure):
     x: Operand
     K: Order
     sizes: Optional[Sizes] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat(Structure):
+    """What each period of a stack of growing depth adds to what all of them share: a sum over the depth.
+
+    ``x`` is the term of a traced period, which stands for all.  ``K``: growth of the number of periods; 0 marks what
+    enters the stack.  ``own``: bit set of the weights that each period has for itself; ``loop``: the bit that stands
+    for them in what is summed.  ``signed``: the terms have signs of their own, whatever is known of ``x``: a weight
+    that starts at zero, a gradient that came back through a matrix of its own period.  ``factor``: it multiplies the
+    stream instead (a gain).  ``alpha``: what residual branches are asked for at init is L^-alpha.  Set by
+    :mod:`tpcalc.lower.depth`; no rule has it.
+    """
+
+    x: Operand
+    K: Order
+    own: int = 0
+    loop: int = 0
+    signed: bool = False
+    factor: bool = False
+    alpha: Order = ONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,9 +247,13 @@ def reread(call: Call) -> Structure:
 
 @rule("aten.lerp")
 def lerp(call: Call) -> Structure:
-    """a + w * (b - a); a number for w changes nothing."""
+    """a + w * (b - a); a number for w changes nothing, unless it grows or vanishes."""
     if not call.is_tensor(2):
-        return Sum((call[0], call[1]))
+        w = number_order(call.arg(2))
+        if w is MINUS_INFINITY or w == 0:
+            return Sum((call[0], call[1]))
+        a = Scale(call[0], w) if w > 0 else call[0]
+        return Sum((a, Scale(call[1], w)))
     return Sum((call[0], Product(call[2], Sum((call[1], call[0]), how="difference"))))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Optional, Union
 
@@ -23,7 +24,8 @@ def trace(
 
     ``scales``: several at once by name, each with its values, the base first: ``{"width": (64, 128, 256), "ffn": (256,
     512, 1024)}``.  The factory takes them by name, and is traced at the base, with each scale alone at its other
-    values, and where all have moved.
+    values, and where all have moved.  A scale that is called depth (or ends in it) counts repeated blocks: how many are
+    traced is found by itself, and its values say nothing.  Beside depths alone, ``widths`` are those of a scale width.
 
     ``factory`` returns ``model`` or ``(model, inputs)``; text is a target of the command line (``"file.py:callable"``,
     ``"hf:llama"``).  ``loss(output)``, if given, is the scalar the backward
@@ -37,6 +39,7 @@ def trace(
     from tpcalc.algebra.form import Compass
     from tpcalc.algebra.scales import Place, Scale, star
     from tpcalc.trace.align import align
+    from tpcalc.trace.depth import trace_depths
     from tpcalc.trace.init import InitRecorder
     from tpcalc.trace.record import record
     from tpcalc.trace.target import call_factory, factory_of, parse_scales, parse_widths
@@ -49,6 +52,12 @@ def trace(
         factory = factory_of(factory, places)
     else:
         parsed = parse_scales(scales)
+        depths = [name for name in parsed if name.endswith("depth")]
+        if depths:
+            sizes = {name: values for name, values in parsed.items() if name not in depths}
+            called = factory_of(factory)
+            program = trace_depths(called, sizes or {"width": parse_widths(widths)}, depths, loss=loss)
+            return replace(program, assumptions=(*getattr(called, "assumptions", ()), *program.assumptions))
         compass = Compass([Scale(name) for name in parsed], generic(len(parsed)))
         places = star(parsed)
         factory = factory_of(factory)

@@ -1,0 +1,86 @@
+"""Depth of Hugging Face models: their streams are found, and their weights have the rows of the table."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import partial
+
+import pytest
+
+import tpcalc
+from tests.support.rays import rules, traced
+from tpcalc.trace.hf import hf_factory
+
+pytest.importorskip("transformers")
+
+WIDTHS = (64, 128, 256)
+FIELDS = {"t5": ("num_layers", "num_decoder_layers"), "whisper": ("encoder_layers", "decoder_layers")}
+K = Fraction(1, 7)
+
+
+def model(name: str, width: int, depth: int):
+    fields = {field: str(depth) for field in FIELDS.get(name, ("num_hidden_layers",))}
+    return hf_factory(name, overrides=fields, widths=WIDTHS)(width)
+
+
+#: Ends of the names of the weights that take L^-1, and of gains on the stream; sites for a period.
+CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...], int]] = {
+    "llama": (("o_proj.weight", "down_proj.weight"), (), 0),
+    "gpt2": (("attn.c_proj.weight", "attn.c_proj.bias", "mlp.c_proj.weight", "mlp.c_proj.bias"), (), 0),
+}
+SLOW: dict[str, tuple[tuple[str, ...], tuple[str, ...], int]] = {
+    "gpt_neox": (("attention.dense.weight", "attention.dense.bias", "4h_to_h.weight", "4h_to_h.bias"), (), 0),
+    "gemma2": ((), (), 2),
+    "bert": (
+        ("layer.*.output.dense.weight", "layer.*.output.dense.bias", "layer.*.output.LayerNorm.bias"),
+        ("layer.*.output.LayerNorm.weight",),
+        0,
+    ),
+    "albert": (
+        (
+            "attention.dense.weight",
+            "attention.dense.bias",
+            "attention.LayerNorm.bias",
+            "ffn_output.weight",
+            "ffn_output.bias",
+            "full_layer_layer_norm.bias",
+        ),
+        ("attention.LayerNorm.weight", "full_layer_layer_norm.weight"),
+        0,
+    ),
+    "t5": (("SelfAttention.o.weight", "EncDecAttention.o.weight", "DenseReluDense.wo.weight"), (), 0),
+    "whisper": (("out_proj.weight", "out_proj.bias", "fc2.weight", "fc2.bias"), (), 0),
+    "mixtral": (("o_proj.weight", "experts.down_proj"), (), 0),
+    "deepseek_v3": (("o_proj.weight", "experts.down_proj", "down_proj.weight"), (), 0),
+    "mamba": (("mixer.out_proj.weight",), (), 0),
+    "vit": (("o_proj.weight", "o_proj.bias", "fc2.weight", "fc2.bias"), (), 0),
+    "qwen3": (("o_proj.weight", "down_proj.weight"), (), 0),
+    "falcon": (("self_attention.dense.weight", "mlp.dense_4h_to_h.weight"), (), 0),
+    "olmo2": (("post_attention_layernorm.weight", "post_feedforward_layernorm.weight"), (), 0),
+    "granite": (("o_proj.weight", "down_proj.weight"), (), 0),
+}
+
+
+def ends(name: str, some: tuple[str, ...]) -> bool:
+    """Whether a name ends so; ``layer.*`` stands for a module anywhere before."""
+    return any(name.endswith(end.rpartition("*.")[2]) and end.partition(".*")[0] in name for end in some)
+
+
+@pytest.mark.parametrize("name", [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_rows(name):
+    last, gains, sites = {**CASES, **SLOW}[name]
+    program = traced(partial(model, name), widths=WIDTHS)
+    found = rules(program, {"depth": K}, 1, "adamw", "init")
+    plain = tpcalc.derive(program)
+    seen = set()
+    for weight, rule in found.items():
+        # dense layers of deepseek do not repeat, and the readouts of bert and albert end as blocks do
+        outside = "predictions" in weight or (name == "deepseek_v3" and weight.split(".")[2] in ("0", "1", "2"))
+        row = "" if outside else "last" if ends(weight, last) else "gain" if ends(weight, gains) else ""
+        seen.add(row)
+        powers = (rule.A - plain[weight].A) / K, (rule.C - plain[weight].C) / K
+        assert powers == {"last": (1, 1), "gain": (0, 1), "": (0, 0)}[row], weight
+    assert seen == {"", *(["last"] if last else []), *(["gain"] if gains else [])}
+    deep = [site for site in found.sites if "multiply it by depth^-1" in site.message]
+    periods = max(loop.count for loop in program.repeats.loops)
+    assert len(deep) == sites * periods and len(found.sites) - len(deep) == len(plain.sites)
