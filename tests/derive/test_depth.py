@@ -1,7 +1,6 @@
 """Depth as a scale: the table of exponents in L, gauges, sites, refusals and notes.
 
-Exponents in the width are those that the same program has without a depth; those in the depth are told apart from them
-along three rays (:mod:`tests.support.rays`).
+Exponents in the width are those that the same program has without a depth.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from fractions import Fraction
 
 import pytest
 
-import tpcalc
 from tests.support import stacks, unusual
-from tests.support.rays import of_depth, powers, rules, traced
-from tpcalc.algebra.order import MINUS_INFINITY, Order
+from tests.support.depths import depth_of, of_depth, powers, rules, traced
+from tpcalc.algebra.form import coordinates
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
 from tpcalc.derive.depth import check_periods, depth_power
 from tpcalc.derive.gauge import check_gauge
+from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.solve import solve
 from tpcalc.errors import DeriveError
-from tpcalc.lower.depth import Depth
 
 H, ONE = Fraction(1, 2), Fraction(1)
 ALPHAS = (ONE, H, Fraction(3, 4))
@@ -77,10 +76,10 @@ def test_the_table(name, a):
     for field, of in (("A", "A"), ("C", "C"), ("gradient", "gradient"), ("c", "adamw"), ("eps", "eps")):
         assert of_depth(found, field) == {weight: row[of] for weight, row in rows.items()}, field
     # the width is as it was
-    plain = tpcalc.derive(program)
+    plain = parametrize(solve(program), "adamw", "init")
     for field in ("A", "C", "c", "eps", "weight_decay"):
-        assert {w: each[field] and each[field][0] for w, each in found.items()} == {
-            w: getattr(rule, field) for w, rule in plain.items()
+        assert {w: each[field] and (each[field][0], 0) for w, each in found.items()} == {
+            w: coordinates(getattr(rule, field), 2) for w, rule in plain.items()
         }, field
 
 
@@ -110,7 +109,7 @@ def test_weights_that_all_periods_share(a):
     "scales, factory", [(("encoder", "decoder"), stacks.two_depths), (("first", "second"), stacks.stages)]
 )
 def test_each_stack_has_its_own_depth(scales, factory):
-    found = powers(traced(factory, scales), H, "sgd", scales=scales)
+    found = powers(traced(factory, scales), H, "sgd")
     prefixes = ("encoder.", "decoder.") if factory is stacks.two_depths else ("stages.0.", "stages.1.")
     for weight, each in found.items():
         for place, prefix in enumerate(prefixes, 1):
@@ -136,7 +135,7 @@ def test_all_weights_of_a_branch_are_one_row_behind_a_multiplier():
         sgd = of_depth(powers(program, a, "sgd", gauge="completep"), "c")
         assert sgd == {weight: 0 if role(weight, PAIRS) == "outside" else 1 - 2 * a for weight in sgd}
     assert check_gauge("completep") == "completep"
-    plain = tpcalc.derive(program, gauge="completep")
+    plain = parametrize(solve(program), "adamw", "completep")
     assert all(rule.a == 0 for rule in plain.values())
 
 
@@ -154,7 +153,7 @@ def test_a_branch_without_a_sign_of_its_own_is_asked_for_1_whatever_alpha():
     for a in (ONE, H):
         found = powers(traced(unusual.positive), a)
         assert of_depth(found, "A") == of_depth(found, "C") == {w: role(w, last) == "last" for w in found}
-    notes = rules(traced(unusual.positive), {"depth": Fraction(1, 7)}, H, "adamw", "init").notes
+    notes = rules(traced(unusual.positive), H).notes
     assert any("has a mean that all periods share" in note and "unusual.py" in note for note in notes)
 
 
@@ -170,7 +169,7 @@ def test_a_learned_injection():
 def test_a_branch_that_nothing_absorbs_is_a_site(a, text):
     """Its norm's gain is written 1 + w.  All weights are derived with the multiplier in its place."""
     program = traced(stacks.plus_one)
-    found = rules(program, {"depth": Fraction(1, 7)}, a, "adamw", "init")
+    found = rules(program, a)
     assert len(found.sites) == 2
     for place, site in enumerate(found.sites):
         assert f"mul in blocks.{place}.behind (stacks.py:" in site.message
@@ -185,13 +184,13 @@ def test_a_branch_that_nothing_absorbs_is_a_site(a, text):
 def test_what_no_power_of_the_depth_scales_is_refused(name):
     factory, words = unusual.REFUSED[name]
     with pytest.raises(DeriveError, match=words) as error:
-        solve(traced(factory), depth=Depth({"depth": Order("1/7")}))
+        solve(traced(factory), depth=depth_of(traced(factory)))
     assert "exponentially with depth" in str(error.value) or "depend on depth exponentially" in str(error.value)
     solve(traced(factory))  # the width alone
 
 
 def noted(factory: Callable, alpha: Fraction = ONE) -> tuple[str, ...]:
-    return rules(traced(factory), {"depth": Fraction(1, 7)}, alpha, "adamw", "init").notes
+    return rules(traced(factory), alpha).notes
 
 
 def test_notes():
@@ -202,7 +201,7 @@ def test_notes():
     (single,) = [note for note in noted(unusual.single) if "branches of one matrix" in note]
     assert single.startswith("blocks.0, unusual.py:")
     assert not any("depth" in note for note in noted(stacks.gpt))
-    assert not any("depth" in note for note in tpcalc.derive(traced(unusual.ladder)).notes)
+    assert not any("depth" in note for note in parametrize(solve(traced(unusual.ladder)), "adamw", "init").notes)
 
 
 def test_skips_leave_other_weights_as_they_are():
@@ -211,17 +210,20 @@ def test_skips_leave_other_weights_as_they_are():
 
 
 def test_periods_that_do_not_agree_are_refused():
-    solution = solve(traced(stacks.pre), depth=Depth({"depth": Order("1/7")}))
+    solution = solve(traced(stacks.pre), depth=depth_of(traced(stacks.pre)))
     check_periods(solution.lowered, solution.orders, solution.facts)
     leaf = next(leaf for leaf in solution.lowered.leaves if leaf.name == "blocks.1.one.weight")
-    facts = {**solution.facts, leaf.grad: solution.facts[leaf.grad]._replace(init=Order(3), trained=Order(3))}
+    facts = {**solution.facts, leaf.grad: solution.facts[leaf.grad]._replace(init=ZERO, trained=ZERO)}
     words = r"blocks.0.one.weight and blocks.1.one.weight stand at the same place of two blocks along depth"
     with pytest.raises(DeriveError, match=words):
         check_periods(solution.lowered, solution.orders, facts)
 
 
 def test_powers_in_words():
-    lowered = solve(traced(stacks.pre), depth=Depth({"depth": Order("1/7")}, Order("3/4"))).lowered
-    assert depth_power(lowered, Order("1/7")) == "depth^-1"
-    assert depth_power(lowered, Order("3/28")) == "depth^(-3/4)"
-    assert depth_power(lowered, Order("1/2")) is None is depth_power(lowered, MINUS_INFINITY)
+    program = traced(stacks.pre)
+    assert program.compass is not None
+    lowered = solve(program, depth=depth_of(program, "3/4")).lowered
+    width, depth = program.compass.unit(0), program.compass.unit(1)
+    assert depth_power(lowered, depth) == "depth^-1"
+    assert depth_power(lowered, depth * Order("3/4")) == "depth^(-3/4)"
+    assert depth_power(lowered, width) is None is depth_power(lowered, MINUS_INFINITY)

@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import HALF, ONE, Order
-
 from tpcalc.derive.gauge import WRITTEN_IN
 from tpcalc.derive.parametrizations import named_solution
 from tpcalc.derive.parametrize import parametrize
@@ -81,7 +80,7 @@ def depth_exponent(alpha: Union[str, Fraction, int]) -> Order:
         raise DeriveError(f"depth_alpha {alpha!r} is no exact rational; write 1, 1/2 or 3/4") from error
     if not HALF <= found <= ONE:
         raise DeriveError(
-            f"depth_alpha {alpha} is not between 1/2 and 1: below, the sum of all branches grows with the depth, above, "
-            f"they vanish from it"
+            f"depth_alpha {alpha} is not between 1/2 and 1: below, the sum of all branches grows with the depth, "
+            f"above, they vanish from it"
         )
     return found

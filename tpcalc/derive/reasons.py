@@ -36,6 +36,8 @@ def reason(solution: Solution, need: Optional[Need], role: str) -> str:
         where = f" ({node.source})" if node.source else ""
         power = power_text(need.shift, style="full")
         return f"{text}; absorbs {power} for {node.short_op} in {node.module or '(top)'}{where}"
+    if need.demand.depth:
+        return f"{text}; one of the terms that a residual stream sums over the depth"
     if need.shift == 0:
         return text
     return f"{text}; a constant {power_text(-need.shift, style='full')} follows in the code"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Optional
+from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order
 from tpcalc.algebra.size import Size
@@ -93,8 +93,8 @@ class Rule:
     optimizer: str = ""
 
     @property
-    def formulas(self) -> dict[str, Optional[Fraction]]:
-        """Each column of the table as x in "quantity ~ n^x"."""
+    def formulas(self) -> dict[str, Any]:
+        """Each column of the table, and what stands behind it, as x in "quantity ~ n^x"; None where there is none."""
         return {
             "multiplier": -self.a,
             "init_std": -self.b,
@@ -103,6 +103,7 @@ class Rule:
             "eps": self.eps,
             "effective_init": -self.A,
             "effective_update": -self.C,
+            "gradient": None if self.gradient is MINUS_INFINITY else self.gradient,
         }
 
     @property

@@ -240,14 +240,12 @@ def _sites(program: Program, cells: Found) -> tuple[ScaledSite, ...]:
 
 def _clipping(program: Program, cells: Found) -> Optional[Formula]:
     norms = [(cell.walls, cell.found.clipping.norm) for cell in cells]
-    if any(norm is MINUS_INFINITY for _, norm in norms):
-        return None
     return _formula(program, norms, "the global norm of the gradient")
 
 
 def _formula(program: Program, orders: Sequence[tuple[Walls, Any]], what: str) -> Optional[Formula]:
     """One formula of orders along the compass of each cone; None where there are none."""
-    if any(order is None for _, order in orders):
+    if any(order is None or order is MINUS_INFINITY for _, order in orders):
         return None
     count = len(program.scales)
     return formula(program.scales, [(walls, coordinates(order, count)) for walls, order in orders], what)

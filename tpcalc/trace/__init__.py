@@ -39,7 +39,7 @@ def trace(
     from tpcalc.algebra.form import Compass
     from tpcalc.algebra.scales import Place, Scale, star
     from tpcalc.trace.align import align
-    from tpcalc.trace.depth import trace_depths
+    from tpcalc.trace.depth import depths_of, trace_depths
     from tpcalc.trace.init import InitRecorder
     from tpcalc.trace.record import record
     from tpcalc.trace.target import call_factory, factory_of, parse_scales, parse_widths
@@ -52,15 +52,15 @@ def trace(
         factory = factory_of(factory, places)
     else:
         parsed = parse_scales(scales)
-        depths = [name for name in parsed if name.endswith("depth")]
+        called = factory_of(factory)
+        depths = depths_of(called, parsed)
         if depths:
             sizes = {name: values for name, values in parsed.items() if name not in depths}
-            called = factory_of(factory)
             program = trace_depths(called, sizes or {"width": parse_widths(widths)}, depths, loss=loss)
             return replace(program, assumptions=(*getattr(called, "assumptions", ()), *program.assumptions))
         compass = Compass([Scale(name) for name in parsed], generic(len(parsed)))
         places = star(parsed)
-        factory = factory_of(factory)
+        factory = called
     traces: list[RawTrace] = []
     for place in places:
         # Source lines are the same at every width, and walking the stack for them is the slow part.

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from tests.support.rays import traced
+from tests.support.depths import traced
 from tests.support.unusual import logarithmic, multiplied
 from tpcalc.errors import AlignError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.support.rays import WIDTHS, traced
+from tests.support.depths import WIDTHS, traced
 from tests.support.stacks import pre, stages, translator, two_depths
 from tests.support.unusual import pyramid, turns
 from tpcalc import trace
@@ -46,14 +46,14 @@ def restless(width: int, depth: int):
 @pytest.mark.parametrize("factory", [pyramid, restless], ids=lambda factory: factory.__name__)
 def test_what_does_not_repeat_itself_is_refused(factory):
     with pytest.raises(AlignError, match="the model does not repeat itself along depth: .*depend on their index"):
-        trace_depths(factory, WIDTHS)
+        trace_depths(factory, {"width": WIDTHS})
 
 
 def test_a_depth_that_changes_nothing_is_refused():
     with pytest.raises(AlignError, match="depth changes nothing: the model has the same ops at depth 1 and 2"):
-        trace_depths(lambda width, depth: pre(width, 2), WIDTHS)
+        trace_depths(lambda width, depth: pre(width, 2), {"width": WIDTHS})
 
 
 def test_a_factory_that_takes_no_depth_is_refused():
     with pytest.raises((AlignError, TargetError), match="depth"):
-        trace_depths(lambda width: pre(width, 2), WIDTHS)
+        trace_depths(lambda width: pre(width, 2), {"width": WIDTHS})

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from tpcalc.algebra.fan import generic
 from tpcalc.algebra.form import Compass
-from tpcalc.algebra.scales import Point, Scale, star
+from tpcalc.algebra.scales import SYMBOLS, Point, Scale, star
 from tpcalc.errors import AlignError, TargetError
 from tpcalc.program.ir import Program
 from tpcalc.program.raw import RawTrace
@@ -24,7 +24,7 @@ from tpcalc.trace.target import call_factory
 #: The depth up to which a model has to repeat itself: jamba has one layer of attention in eight.
 MOST = 16
 
-__all__ = ["MOST", "trace_depths"]
+__all__ = ["MOST", "depths_of", "trace_depths"]
 
 
 def trace_depths(
@@ -37,12 +37,25 @@ def trace_depths(
     """Trace ``factory(width=..., depth=...)`` with two periods of each stack, which stand for any number.
 
     ``scales``: those of sizes, by name, with their values, the base first.  ``depths``: names of the scales along which
-    there are more nodes.  All are arguments of the factory.  How many layers make a period (layers may take turns) and how many stand alone at the ends is found: the least that explain the
-    model up to depth MOST.
+    there are more nodes.  All are arguments of the factory.  How many layers make a period (layers may take turns) and
+    how many stand alone at the ends is found: the least that explain the model up to depth MOST.
 
     Raises AlignError where a deeper model is not the same one with whole periods more.
     """
     return _Deep(factory, scales, tuple(depths), loss).program()
+
+
+def depths_of(factory: Callable[..., Any], scales: Mapping[str, Sequence[int]]) -> list[str]:
+    """The scales that count blocks: those along which there are more ops, whatever they are called."""
+    base = Point(tuple(scales), (values[0] for values in scales.values()))
+
+    def ops(place: Point) -> int:
+        return len(record(partial(call_factory, factory, place), place, backward=False, sources=False).nodes)
+
+    unnamed = [name for name in scales if name not in SYMBOLS]
+    at_base = ops(base) if unnamed else 0
+    more = [name for name in unnamed if ops(base.with_(**{name: scales[name][1]})) != at_base]
+    return [name for name in scales if name.endswith("depth") or name in more]
 
 
 class _Deep:
