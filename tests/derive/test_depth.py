@@ -15,11 +15,16 @@ import tpcalc
 from tests.support import stacks, unusual
 from tests.support.rays import of_depth, powers, rules, traced
 from tpcalc.algebra.order import MINUS_INFINITY, Order
+from tpcalc.derive.certificate import certify
 from tpcalc.derive.depth import check_periods, depth_power
 from tpcalc.derive.gauge import check_gauge
+from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.solve import solve
+from tpcalc.dynamics.regime import LEARNING, MAXIMAL, regime
+from tpcalc.dynamics.training import Given, analyse
 from tpcalc.errors import DeriveError
 from tpcalc.lower.depth import Depth
+from tpcalc.optimizers import LAWS
 
 H, ONE = Fraction(1, 2), Fraction(1)
 ALPHAS = (ONE, H, Fraction(3, 4))
@@ -218,6 +223,43 @@ def test_periods_that_do_not_agree_are_refused():
     words = r"blocks.0.one.weight and blocks.1.one.weight stand at the same place of two blocks along depth"
     with pytest.raises(DeriveError, match=words):
         check_periods(solution.lowered, solution.orders, facts)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ["pre", "post", "sandwich", "without_norm", "tied", "gpt"])
+def test_training_along_the_depth_is_maximal_at_alpha_1_alone(name, optimizer):
+    """The other road: given the exponents, the same updates are found, stable, and certified as the largest.
+
+    For alpha < 1 a block is linear in its weights in the limit; what all blocks share has no alpha.
+    """
+    program = traced(stacks.STACKS[name])
+    for a in (ONE, H):
+        solution = solve(program, depth=Depth({"depth": Order("1/7")}, Order(a)))
+        found = parametrize(solution, optimizer)
+        given = {weight: Given(Order(rule.a), Order(rule.b), Order(rule.c)) for weight, rule in found.items()}
+        analysis = analyse(solution.lowered, given, LAWS[optimizer])
+        assert analysis.trail[-1].C == {leaf: orders.C for leaf, orders in solution.orders.items()}
+        limit = regime(analysis)
+        assert limit.name == (MAXIMAL if a == 1 or name == "tied" else LEARNING)
+        assert set(limit.per_weight.values()) == ({"maximal"} if limit.name == MAXIMAL else {"maximal", "lazy"})
+        assert all(each.holds for weight in program.weights for each in certify(solution, weight))
+
+
+def test_what_a_depth_may_be():
+    program = traced(stacks.pre)
+    for alpha in ("1/4", "2"):
+        with pytest.raises(DeriveError, match="alpha is .*; give a rational between 1/2 and 1"):
+            Depth({"depth": Order("1/7")}, Order(alpha))
+    with pytest.raises(DeriveError, match="the program has no blocks along layers; trace it with its depth"):
+        solve(program, depth=Depth({"layers": Order("1/7"), "depth": Order("1/7")}))
+    with pytest.raises(DeriveError, match="how depth grows is not said"):
+        solve(program, depth=Depth({}))
+    with pytest.raises(DeriveError, match="the program has no blocks along depth"):
+        solve(tpcalc.trace(lambda n: stacks.pre(n, 2), (16, 32, 64)), depth=Depth({"depth": Order("1/7")}))
+    found = tpcalc.derive(program, depth=Depth({"depth": Order("1/7")}))
+    assert found["blocks.0.two.weight"].A == H + Fraction(1, 7)
+    with pytest.raises(DeriveError, match="mup is a parametrization of the width alone"):
+        tpcalc.derive(program, parametrization="mup", depth=Depth({"depth": Order("1/7")}))
 
 
 def test_powers_in_words():

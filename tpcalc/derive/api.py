@@ -11,6 +11,8 @@ from tpcalc.derive.parametrizations import named_solution
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization
 from tpcalc.derive.solve import solve
+from tpcalc.errors import DeriveError
+from tpcalc.lower.depth import Depth
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Program
 
@@ -22,6 +24,7 @@ def derive(
     alignment: str = "full",
     gauge: Optional[str] = None,
     parametrization: str = "derived",
+    depth: Optional[Depth] = None,
 ) -> Parametrization:
     """Derive how init, learning rate, weight decay and epsilon of every weight must scale with width.
 
@@ -32,7 +35,8 @@ def derive(
     whose init is given, with the largest learning rates that stay stable under that alignment: ``sp``, ``ntp``, ``mfp``
     or ``mup`` (:mod:`tpcalc.derive.parametrizations`).  ``gauge``: where the sizes stand, ``init`` (no forward
     multipliers), ``mup``, ``symmetric`` or ``ntk`` (:mod:`tpcalc.derive.gauge`); by default that in which the
-    parametrization is written, ``init`` for ``derived``.
+    parametrization is written, ``init`` for ``derived``.  ``depth``: orders of the depths along which the program was
+    traced (:class:`tpcalc.lower.depth.Depth`), which stay fixed without it.
 
     Returns a mapping from parameter name to Rule; exponents follow the conventions of :mod:`tpcalc.derive.result`.
 
@@ -41,7 +45,9 @@ def derive(
     """
     how = recipe(optimizer)
     if parametrization == "derived":
-        return parametrize(solve(program, alignment), how, gauge or "init")
+        return parametrize(solve(program, alignment, depth=depth), how, gauge or "init")
+    if depth is not None:
+        raise DeriveError(f"{parametrization} is a parametrization of the width alone; with a depth, derive the rules")
     solution = named_solution(program, parametrization, alignment)
     rules = parametrize(solution, how, gauge or WRITTEN_IN[parametrization])
     return replace(rules, parametrization=parametrization)
