@@ -115,7 +115,7 @@ def asked(structure: Repeat, x: Fact, demand: Demand) -> Demand:
 
 @pytest.mark.parametrize("alpha", [ONE, HALF, HALF * 3 / 2])
 def test_budgets_of_branches(alpha):
-    """L^-alpha where signs are mixed, L^-1 where terms have a mean; a gain only changes less.  Never for a norm to mend."""
+    """L^-alpha where signs are mixed, L^-1 where terms have a mean; a gain only changes less.  No norm mends it."""
     loose = Demand(ZERO, ZERO, False, "enters a norm")
     found = asked(repeat(alpha=alpha), term(), loose)
     assert (found.init, found.change, found.depth) == (-alpha * K, -alpha * K, alpha * K)
