@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -23,11 +23,12 @@ from tpcalc.derive.gauge import GAUGES, OF_DEPTH, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable
+from tpcalc.given import factory, loaded, traced
 from tpcalc.optimizers import recipe
 from tpcalc.report import FORMATS, render
 
 if TYPE_CHECKING:
-    from tpcalc.program.ir import Program
+    pass
 
 EXIT_FINDINGS = 1
 
@@ -173,10 +174,10 @@ def table(
         result: Any
         if explain_config:
             kind, format = "config", "text"
-            result, _ = _factory(target, widths, overrides, scale)
+            result, _ = factory(target, widths, overrides, scale)
         else:
             kind, how = "table", recipe(optimizer)  # before anything slow
-            program = _trace(target, widths, overrides, scale, loss)
+            program = traced(target, widths, overrides, scale, loss)
             options: Any = {"alignment": alignment, "gauge": gauge, "parametrization": parametrization}
             result = derive(program, how, **options, depth_alpha=depth_alpha)
             kind = "table" if program.compass is None else "scales"
@@ -196,7 +197,7 @@ def trace(
 ) -> None:
     """Print the tensor program of a model: one line for each operation, forward and backward."""
     with library(output):
-        program = _trace(target, widths, overrides, scale, loss)
+        program = traced(target, widths, overrides, scale, loss)
     emit(render("program", format, program), output)
 
 
@@ -217,11 +218,11 @@ def explain(
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
     with library(output):
         from tpcalc.derive.explain import explain as explained
-        from tpcalc.trace import trace as traced
+        from tpcalc.trace import trace as at_widths
 
         how = recipe(optimizer)
-        factory, parsed = _factory(target, widths, overrides, scale)
-        program = traced(factory, parsed, loss=_load(loss))
+        made, parsed = factory(target, widths, overrides, scale)
+        program = at_widths(made, parsed, loss=loaded(loss))
         explanation = explained(program, weight, how, alignment=alignment, gauge=gauge)
     emit(render("explain", "text", explanation, **columns("text", output)), output)
 
@@ -259,9 +260,9 @@ def export(
         base = saved_base(target) if base is None else base
         if base is None:
             raise TpcalcError("--base is missing: give the width at which the hyperparameters were tuned")
-        traced = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
-        factory, _ = _factory(target, traced, overrides, scale)
-        result = scaled(factory, base, target_width, how, traced, gauge=gauge, loss=_load(loss))
+        places = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
+        made, _ = factory(target, places, overrides, scale)
+        result = scaled(made, base, target_width, how, places, gauge=gauge, loss=loaded(loss))
     emit(json_text(result.document), output, result.sites)
 
 
@@ -320,9 +321,9 @@ def check(
         if plot is not None:
             check_writable(plot)
             require_matplotlib()
-        factory, parsed = _factory(target, widths, overrides, scale)
-        run = partial(checked, factory, parsed, optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
-        run = partial(run, batch=_load(batch), loss=_load(loss), progress=True)
+        made, parsed = factory(target, widths, overrides, scale)
+        run = partial(checked, made, parsed, optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
+        run = partial(run, batch=loaded(batch), loss=loaded(loss), progress=True)
         result = run(parametrization=parametrization)
         if result.own:
             result = replace(result, name=target.rpartition(":")[2])
@@ -357,7 +358,7 @@ def verify(
         from tpcalc.trace.target import DEFAULT_WIDTHS, parse_widths
         from tpcalc.verify import verify as verified
 
-        report = verified(_load(target), DEFAULT_WIDTHS if widths is None else parse_widths(widths), loss=_load(loss))
+        report = verified(loaded(target), DEFAULT_WIDTHS if widths is None else parse_widths(widths), loss=loaded(loss))
         report = replace(report, name=target.rpartition(":")[2], strict=strict)
     options: dict[str, Any] = {"file": target.rpartition(":")[0]} if format == "github" else columns(format, output)
     emit(render("verify", format, report, **options), output)
@@ -374,76 +375,6 @@ def print_schema(
 ) -> None:
     """Print the JSON Schema of a document that --format json prints or export writes."""
     emit(json_text(schema(document)), output)
-
-
-def _trace(
-    target: str, widths: Optional[str], overrides: Optional[list[str]], scale: Optional[list[str]], loss: Optional[str]
-) -> Program:
-    """The program of a target given on the command line."""
-    from tpcalc.trace import trace
-    from tpcalc.trace.target import factory_of, parse_widths
-
-    scales, growing = _parse_scales(scale or ())
-    if scales:
-        if growing is not None:
-            raise TpcalcError(f"--scale {growing} beside other scales says nothing; write --scale {growing}=VALUES")
-        if widths is not None:
-            scales = {"width": parse_widths(widths), **scales}
-        factory = factory_of(target, None, _parse_overrides(overrides or ()))
-        return trace(factory, scales=scales, loss=_load(loss))
-    factory, parsed = _factory(target, widths, overrides, scale)
-    return trace(factory, parsed, loss=_load(loss))
-
-
-def _parse_scales(given: Sequence[str]) -> tuple[dict[str, Any], Optional[str]]:
-    """``["ffn=256,512,1024"]`` as scales by name, and the word ``heads`` or ``head-dim``."""
-    scales: dict[str, Any] = {}
-    word = None
-    for text in given:
-        name, equals, values = text.partition("=")
-        if not equals and name in ("heads", "head-dim") and word is None:
-            word = name
-        elif not equals or not values:
-            raise TpcalcError(f"--scale {text} gives no values; write --scale {name or 'ffn'}=64,128,256")
-        elif name in scales:
-            raise TpcalcError(f"--scale {name} is given twice; give all its values at once")
-        else:
-            scales[name] = values
-    return scales, word
-
-
-def _load(target: Optional[str]) -> Any:
-    """The callable of a target, None of none."""
-    from tpcalc.trace.target import load_target
-
-    return None if target is None else load_target(target)
-
-
-def _factory(
-    target: str, widths: Union[str, Sequence[int], None], overrides: Optional[list[str]], scale: Optional[list[str]]
-) -> tuple[Callable[[int], Any], tuple[int, ...]]:
-    """The factory of a target and the widths to trace it at."""
-    from tpcalc.trace.target import DEFAULT_WIDTHS, factory_of, parse_widths
-
-    parsed = None if widths is None else parse_widths(widths)
-    scales, word = _parse_scales(scale or ())
-    if scales:
-        raise TpcalcError(
-            f"--scale {next(iter(scales))}=... is understood by table and trace; this command takes one scale, the "
-            f"width: give --widths"
-        )
-    growing = None if word is None else word.replace("-", "_")
-    factory = factory_of(target, parsed, _parse_overrides(overrides or ()), growing)
-    chosen: Any = getattr(factory, "widths", None) if target.startswith("hf:") else None
-    return factory, parsed or chosen or DEFAULT_WIDTHS
-
-
-def _parse_overrides(assignments: Sequence[str]) -> dict[str, str]:
-    """``["num_layers=2", "act=relu"]`` -> ``{"num_layers": "2", "act": "relu"}``."""
-    for assignment in assignments:
-        if assignment.find("=") < 1:
-            raise TpcalcError(f"--set {assignment} is no assignment; write --set field=value")
-    return dict(assignment.split("=", 1) for assignment in assignments)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:

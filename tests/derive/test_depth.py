@@ -10,15 +10,21 @@ from fractions import Fraction
 
 import pytest
 
+import tpcalc
 from tests.support import stacks, unusual
 from tests.support.depths import depth_of, of_depth, powers, rules, traced
 from tpcalc.algebra.form import coordinates
-from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
+from tpcalc.algebra.order import MINUS_INFINITY, ZERO, order
+from tpcalc.derive.certificate import certify
 from tpcalc.derive.depth import check_periods, depth_power
 from tpcalc.derive.gauge import check_gauge
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.solve import solve
+from tpcalc.dynamics.regime import LEARNING, MAXIMAL, regime
+from tpcalc.dynamics.training import Given, analyse
 from tpcalc.errors import DeriveError
+from tpcalc.lower.depth import Depth
+from tpcalc.optimizers import LAWS
 
 H, ONE = Fraction(1, 2), Fraction(1)
 ALPHAS = (ONE, H, Fraction(3, 4))
@@ -219,11 +225,51 @@ def test_periods_that_do_not_agree_are_refused():
         check_periods(solution.lowered, solution.orders, facts)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ["pre", "post", "sandwich", "without_norm", "tied", "gpt"])
+def test_training_along_the_depth_is_maximal_at_alpha_1_alone(name, optimizer):
+    """The other road: given the exponents, the same updates are found, stable, and certified as the largest.
+
+    For alpha < 1 a block is linear in its weights in the limit; what all blocks share has no alpha.
+    """
+    program = traced(stacks.STACKS[name])
+    for a in (ONE, H):
+        solution = solve(program, depth=depth_of(program, a))
+        found = parametrize(solution, optimizer)
+        given = {weight: Given(order(rule.a), order(rule.b), order(rule.c)) for weight, rule in found.items()}
+        analysis = analyse(solution.lowered, given, LAWS[optimizer])
+        assert analysis.trail[-1].C == {leaf: orders.C for leaf, orders in solution.orders.items()}
+        limit = regime(analysis)
+        assert limit.name == (MAXIMAL if a == 1 or name == "tied" else LEARNING)
+        assert set(limit.per_weight.values()) == ({"maximal"} if limit.name == MAXIMAL else {"maximal", "lazy"})
+        assert all(each.holds for weight in program.weights for each in certify(solution, weight))
+
+
+def test_what_a_depth_may_be():
+    program = traced(stacks.pre)
+    for alpha in ("1/4", "2"):
+        with pytest.raises(DeriveError, match="alpha is .*; give a rational between 1/2 and 1"):
+            tpcalc.derive(program, depth_alpha=alpha)
+    for alpha in (0.5, "half"):
+        with pytest.raises(DeriveError, match="depth_alpha .* is no exact rational; write 1, 1/2 or 3/4"):
+            tpcalc.derive(program, depth_alpha=alpha)
+    grown = depth_of(program).growths
+    with pytest.raises(DeriveError, match="the program has no blocks along layers; trace it with its depth"):
+        solve(program, depth=Depth({**grown, "layers": grown["depth"]}))
+    with pytest.raises(DeriveError, match="how depth grows is not said"):
+        solve(program, depth=Depth({}))
+    plain = tpcalc.trace(lambda n: stacks.pre(n, 2), (16, 32, 64))
+    with pytest.raises(DeriveError, match="depth_alpha is about residual branches along a depth"):
+        tpcalc.derive(plain, depth_alpha="1/2")
+    with pytest.raises(DeriveError, match="mup is one of the width alone"):
+        tpcalc.derive(program, parametrization="mup")
+
+
 def test_powers_in_words():
     program = traced(stacks.pre)
     assert program.compass is not None
     lowered = solve(program, depth=depth_of(program, "3/4")).lowered
     width, depth = program.compass.unit(0), program.compass.unit(1)
     assert depth_power(lowered, depth) == "depth^-1"
-    assert depth_power(lowered, depth * Order("3/4")) == "depth^(-3/4)"
+    assert depth_power(lowered, depth * Fraction(3, 4)) == "depth^(-3/4)"
     assert depth_power(lowered, width) is None is depth_power(lowered, MINUS_INFINITY)

@@ -40,6 +40,7 @@ LAYERS = (
     "check",
     "report",
     "console",
+    "given",
     "cli",
     "__main__",
     "__init__",

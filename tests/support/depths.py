@@ -47,7 +47,7 @@ FIELDS = {
     "C": ("effective_update", -1),
     "eps": ("eps", 1),
     "weight_decay": ("weight_decay", 1),
-    "gradient": ("gradient", 1),
+    "gradient": ("of_gradient", 1),
 }
 
 

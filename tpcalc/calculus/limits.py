@@ -99,7 +99,8 @@ def normalise(s: st.Normalise, atom: Atom, facts: Facts, lowered: Lowered) -> It
 @LIMITS.law(st.Sum)
 def total(s: st.Sum, atom: Atom, facts: Facts, lowered: Lowered) -> Iterator[Limit]:
     """Where it adds two values of the program: blocks of a packed value are joined by sums too, and biases added."""
-    added = [x for x in s.xs if facts[x].data and x in lowered.program.values]
+    whole = (lowered.program.values, lowered.summed)
+    added = [x for x in s.xs if facts[x].data and any(x in some for some in whole)]
     if len(added) > 1 and s.how not in ("choice", "put"):
         yield Limit(atom.out, STREAM, atom)
 

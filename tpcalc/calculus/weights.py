@@ -60,10 +60,10 @@ def gradient_order(grad: Optional[int], facts: Mapping[int, Fact], moment: Momen
 
 
 def on_outputs(leaf: Leaf, facts: Mapping[int, Fact], change: Order) -> Order:
-    """What an update of order ``change`` does to the outputs, to first order: <gradient, update> over all entries,
-    aligned."""
+    """What an update of order ``change`` does to the outputs, to first order: <gradient, update> over all entries, of
+    all periods of a stack, aligned."""
     slope = leaf.grad if leaf.weight.slope is None else leaf.weight.slope
-    return gradient_order(slope, facts) + change + entries(leaf)
+    return gradient_order(slope, facts) + change + entries(leaf) + leaf.copies
 
 
 def weight_view(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Optional, Union
 
-from tpcalc.algebra.order import HALF, ONE, Order
+from tpcalc.algebra.order import Order
 from tpcalc.derive.gauge import WRITTEN_IN
 from tpcalc.derive.parametrizations import named_solution
 from tpcalc.derive.parametrize import parametrize
@@ -50,21 +50,21 @@ def derive(
     Raises UnsupportedOpError for an op without a rule, DeriveError for an unknown name or where the uses of a weight
     have no common solution.
     """
-    how = recipe(optimizer)
+    how, alpha = recipe(optimizer), depth_exponent(depth_alpha)
+    if alpha != 1 and not (program.compass and program.compass.depths):
+        raise DeriveError("depth_alpha is about residual branches along a depth; trace the model along a scale depth")
     if program.compass is not None:
         if parametrization != "derived":
             raise DeriveError(
                 f"the parametrization {parametrization} is one of the width alone; derive it for one scale"
             )
-        alpha = depth_exponent(depth_alpha)
 
         def derived(p: Program) -> Parametrization:
-            depth = None if p.compass is None else Depth(p.compass.depths, alpha)
+            assert p.compass is not None
+            depth = Depth(p.compass.depths, alpha) if p.compass.depths else None
             return parametrize(solve(p, alignment, depth=depth), how, gauge or "init")
 
         return in_every_direction(program, derived)
-    if depth_exponent(depth_alpha) != 1:
-        raise DeriveError("depth_alpha is about residual branches along a depth; trace the model along a scale depth")
     if parametrization == "derived":
         return parametrize(solve(program, alignment), how, gauge or "init")
     solution = named_solution(program, parametrization, alignment)
@@ -73,14 +73,8 @@ def derive(
 
 
 def depth_exponent(alpha: Union[str, Fraction, int]) -> Order:
-    """``alpha`` as an exact exponent; raises DeriveError unless it is a rational from 1/2 to 1."""
+    """``alpha`` as an exact exponent; raises DeriveError for anything but a rational."""
     try:
-        found = Order(alpha)
+        return Order(alpha)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise DeriveError(f"depth_alpha {alpha!r} is no exact rational; write 1, 1/2 or 3/4") from error
-    if not HALF <= found <= ONE:
-        raise DeriveError(
-            f"depth_alpha {alpha} is not between 1/2 and 1: below, the sum of all branches grows with the depth, "
-            f"above, they vanish from it"
-        )
-    return found

@@ -103,7 +103,7 @@ class Rule:
             "eps": self.eps,
             "effective_init": -self.A,
             "effective_update": -self.C,
-            "gradient": None if self.gradient is MINUS_INFINITY else self.gradient,
+            "of_gradient": None if self.gradient is MINUS_INFINITY else self.gradient,
         }
 
     @property

@@ -52,10 +52,11 @@ def lower(program: Program, registry: Registry = REGISTRY, depth: Optional[Depth
     Raises UnsupportedOpError for an op without a rule, DeriveError for blocks that no power of the depth scales.
     """
     if depth is not None:
+        depth.check(program)
         program = with_powers(program, depth.growths)
     lowered, picked = _lower(program, registry, ())
     lowered = _lower(program, registry, picked)[0] if picked else lowered
-    return lowered if depth is None or not program.repeats else repeated(lowered, depth, registry)
+    return lowered if depth is None else repeated(lowered, depth, registry)
 
 
 def _lower(program: Program, registry: Registry, picked: Collection[int]) -> tuple[Lowered, Collection[int]]:

@@ -21,7 +21,8 @@ class Leaf:
     """A weight as the calculus sees it: whole, or one block of a packed one (``start``, ``length`` along axis ``dim``).
 
     ``value`` is its value id, ``grad`` that of its gradient (None without one), ``bulk`` that of the gradient of most
-    entries, where a few, nobody knows which, have larger ones.
+    entries, where a few, nobody knows which, have larger ones.  ``copies``: growth of the number of weights that it
+    stands for, one in each period of a stack.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Leaf:
     start: Optional[Size] = None
     length: Optional[Size] = None
     bulk: Optional[int] = None
+    copies: Order = ZERO
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Lowered:
     the value whose entries it averages.  ``few``: values of which finitely many entries are not zero -> growth of the
     axes along which that is so.  ``given``: bits of buffers and constants that act as weights do, above those of the
     leaves; ``fixed``: all such bits.  ``stacks``: those of growing depth (:mod:`tpcalc.lower.depth`).
-    ``grads``: of values that share their gradient with others, a gradient of their own.
+    ``grads``: of values that share their gradient with others, a gradient of their own.  ``summed``: what stands for a
+    value of each period where all are added.
     """
 
     program: Program
@@ -57,6 +60,7 @@ class Lowered:
     fixed: int = 0
     stacks: tuple[Any, ...] = ()
     grads: Mapping[int, int] = field(default_factory=dict)
+    summed: frozenset[int] = frozenset()
 
     def is_given(self, weight: int) -> bool:
         """Whether this bit set of weights is one of fixed numbers alone, which nothing can scale."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from tpcalc.algebra.order import ONE, ZERO, Order
+from tpcalc.algebra.order import HALF, ONE, ZERO, Order
+from tpcalc.errors import DeriveError
 from tpcalc.lower.depth.back import Back
 from tpcalc.lower.depth.cones import Cones, cone, cones, twins
 from tpcalc.lower.depth.graph import Graph
 from tpcalc.lower.depth.stream import Stream, stream
 from tpcalc.lower.lowered import Leaf, Lowered
+from tpcalc.program.ir import Program
 from tpcalc.rules.registry import Registry
 from tpcalc.rules.structures import Atom, Product, Repeat, Scale, Sum, View, operands, renamed, with_operands
 
@@ -22,6 +24,26 @@ class Depth:
 
     growths: Mapping[str, Order]
     alpha: Order = ONE
+
+    def __post_init__(self) -> None:
+        if not HALF <= self.alpha <= ONE:
+            raise DeriveError(
+                f"alpha is {self.alpha}: with less than 1/2 the sum of all blocks grows with the depth at init, with "
+                f"more than 1 it does not learn; give a rational between 1/2 and 1"
+            )
+
+    def check(self, program: Program) -> None:
+        """Raise DeriveError where the loops of ``program`` are not those of these scales."""
+        scales = dict.fromkeys(loop.scale for loop in program.repeats.loops)
+        missing = [scale for scale in self.growths if scale not in scales]
+        if missing:
+            raise DeriveError(
+                f"the program has no blocks along {', '.join(missing)}; trace it with its depth as an argument of the "
+                f"factory (tpcalc.trace.depth)"
+            )
+        unsaid = [scale for scale in scales if scale not in self.growths]
+        if unsaid:
+            raise DeriveError(f"how {', '.join(unsaid)} grows is not said; give each depth an order")
 
 
 @dataclass(frozen=True)
@@ -77,6 +99,7 @@ class _Writer:
         self.gains: dict[int, int] = {}  # gain on a stream -> what stands for it in every period
         self.grads: dict[int, int] = {}  # last value of a branch -> its own gradient
         self.matrices: set[int] = set()  # those that each period of the stack at hand has for itself
+        self.summed: set[int] = set()
         self.zeros = {leaf.value for leaf in lowered.leaves if _starts_at_zero(leaf)}
         self.bits = {leaf.value: 1 << index for index, leaf in enumerate(lowered.leaves)}
         self.streams = frozenset().union(*(stack.stream.values for stack in found))
@@ -104,7 +127,23 @@ class _Writer:
                 names[atom.out] = atoms[-1].out
             if index + 1 == self.lowered.forward:
                 forward = len(atoms)
-        return replace(self.lowered, atoms=tuple(atoms), forward=forward, stacks=self.found, grads=self.grads)
+        return replace(
+            self.lowered,
+            atoms=tuple(atoms),
+            forward=forward,
+            stacks=self.found,
+            grads=self.grads,
+            summed=frozenset(self.summed),
+            leaves=self.leaves(),
+        )
+
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Those of a period stand for the same ones of all."""
+        copies = {}
+        for stack in self.found:
+            on_stream = {x for junction in stack.stream.junctions for x in junction.joining}
+            copies.update(dict.fromkeys((on_stream | stack.cones.inside) - stack.cones.tied, stack.K))
+        return tuple(replace(leaf, copies=copies.get(leaf.value, ZERO)) for leaf in self.lowered.leaves)
 
     def mark(self, vid: int, node: int) -> Atom:
         return Atom(self.marked[vid], Repeat(vid, ZERO), node)
@@ -122,6 +161,7 @@ class _Writer:
                 each = replace(like, factor=junction.factor)
                 out = self.repeat(x, each, junction.atom)
                 self.swap(junction.atom, x, out)
+                self.summed.add(out)
                 if junction.factor:  # gradients of the stream are multiplied by it as well
                     self.gains[x] = out
         entering = set(stack.stream.enters) | stack.cones.invariant
