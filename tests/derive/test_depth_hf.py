@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from functools import partial
 
 import pytest
 
-import tpcalc
-from tests.support.rays import rules, traced
+from tests.support.depths import rules, traced
+from tpcalc.algebra.form import coordinates
+from tpcalc.derive.parametrize import parametrize
+from tpcalc.derive.solve import solve
 from tpcalc.trace.hf import hf_factory
 
 pytest.importorskip("transformers")
 
 WIDTHS = (64, 128, 256)
 FIELDS = {"t5": ("num_layers", "num_decoder_layers"), "whisper": ("encoder_layers", "decoder_layers")}
-K = Fraction(1, 7)
 
 
 def model(name: str, width: int, depth: int):
@@ -70,15 +70,17 @@ def ends(name: str, some: tuple[str, ...]) -> bool:
 def test_rows(name):
     last, gains, sites = {**CASES, **SLOW}[name]
     program = traced(partial(model, name), widths=WIDTHS)
-    found = rules(program, {"depth": K}, 1, "adamw", "init")
-    plain = tpcalc.derive(program)
+    found = rules(program)
+    plain = parametrize(solve(program), "adamw", "init")
     seen = set()
     for weight, rule in found.items():
         # dense layers of deepseek do not repeat, and the readouts of bert and albert end as blocks do
         outside = "predictions" in weight or (name == "deepseek_v3" and weight.split(".")[2] in ("0", "1", "2"))
         row = "" if outside else "last" if ends(weight, last) else "gain" if ends(weight, gains) else ""
         seen.add(row)
-        powers = (rule.A - plain[weight].A) / K, (rule.C - plain[weight].C) / K
+        assert rule.A is not None and rule.C is not None
+        powers = rule.A["L"], rule.C["L"]
+        assert (rule.A["n"], rule.C["n"]) == tuple(coordinates(x, 2)[0] for x in (plain[weight].A, plain[weight].C))
         assert powers == {"last": (1, 1), "gain": (0, 1), "": (0, 0)}[row], weight
     assert seen == {"", *(["last"] if last else []), *(["gain"] if gains else [])}
     deep = [site for site in found.sites if "multiply it by depth^-1" in site.message]

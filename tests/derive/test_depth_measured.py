@@ -16,7 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.support.rays import Powers, powers, traced
+from tests.support.depths import Powers, powers, traced
 from tests.support.stacks import CLASSES, FEATURES, Stack, pre
 
 pytestmark = pytest.mark.slow

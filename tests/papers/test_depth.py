@@ -17,8 +17,8 @@ from typing import Any, Optional
 import pytest
 
 from tests.support import stacks, unusual
+from tests.support.depths import Powers, powers, traced
 from tests.support.once import once
-from tests.support.rays import Powers, powers, traced
 
 ROOT = Path(__file__).parents[2]
 ROWS: list[dict[str, Any]] = json.loads((ROOT / "tests" / "papers" / "papers_depth.json").read_text(encoding="utf-8"))

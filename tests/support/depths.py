@@ -19,11 +19,11 @@ WIDTHS = (16, 32, 64)
 #: Of a weight: exponents in the width and in each depth, by the field of its rule.
 Powers = dict[str, Optional[tuple[Fraction, ...]]]
 
-_traced = once(lambda factory, scales: trace_depths(factory, {"width": WIDTHS}, scales))
+_traced = once(lambda factory, scales, widths: trace_depths(factory, {"width": widths}, scales))
 
 
-def traced(factory: Callable[..., Any], scales: Sequence[str] = ("depth",)) -> Program:
-    return _traced(factory, tuple(scales))
+def traced(factory: Callable[..., Any], scales: Sequence[str] = ("depth",), widths: Sequence[int] = WIDTHS) -> Program:
+    return _traced(factory, tuple(scales), tuple(widths))
 
 
 def depth_of(program: Program, alpha: Any = 1) -> Depth:

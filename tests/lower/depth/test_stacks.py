@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.support import stacks, unusual
-from tests.support.rays import traced
-from tpcalc.algebra.order import HALF, ONE, ZERO, Order
-from tpcalc.lower.depth import Depth, branches
+from tests.support.depths import depth_of, traced
+from tpcalc.algebra.order import HALF, ONE, ZERO
+from tpcalc.lower.depth import branches
 from tpcalc.lower.depth import stacks as stacks_of
 from tpcalc.lower.flatten import lower
 from tpcalc.rules import REGISTRY
 from tpcalc.rules.structures import Repeat, operands
-
-K = Order("1/7")
 
 
 def found(factory, scales=("depth",)):
@@ -88,7 +86,9 @@ def repeats(lowered, atoms):
 
 def test_what_is_written():
     program = traced(stacks.pre)
-    plain, deep = lower(program), lower(program, depth=Depth({"depth": K}, HALF))
+    assert program.compass is not None
+    K = program.compass.unit(1)
+    plain, deep = lower(program), lower(program, depth=depth_of(program, HALF))
     assert plain.stacks == () and lower(program).atoms == plain.atoms
     forward, back = (
         repeats(deep, deep.atoms[: deep.forward]),
@@ -112,7 +112,7 @@ def test_what_is_written():
 
 
 def test_a_gain_multiplies_the_stream_and_its_gradients():
-    deep = lower(traced(stacks.post), depth=Depth({"depth": K}))
+    deep = lower(traced(stacks.post), depth=depth_of(traced(stacks.post)))
     gains = {
         atom.structure.x: atom.out
         for atom in deep.atoms
@@ -127,16 +127,16 @@ def test_a_gain_multiplies_the_stream_and_its_gradients():
 
 def test_each_branch_has_a_gradient_of_its_own():
     """The terms of a sum share one: a multiplier behind one is none of the others."""
-    deep = lower(traced(stacks.parallel), depth=Depth({"depth": K}))
+    deep = lower(traced(stacks.parallel), depth=depth_of(traced(stacks.parallel)))
     shared = {deep.program.grads[vid] for vid in deep.grads}
     assert deep.grads and len(set(deep.grads.values())) == 2 * len(shared)
 
 
 def test_zero_biases_have_no_mean():
-    deep = lower(traced(stacks.pre), depth=Depth({"depth": K}, HALF))
+    deep = lower(traced(stacks.pre), depth=depth_of(traced(stacks.pre), HALF))
     signed = {s.x for s in repeats(deep, deep.atoms[: deep.forward]) if s.signed}
     assert not names(deep, signed)  # torch draws them
-    deep = lower(traced(stacks.post), depth=Depth({"depth": K}, HALF))
+    deep = lower(traced(stacks.post), depth=depth_of(traced(stacks.post), HALF))
     signed = {s.x for s in repeats(deep, deep.atoms[: deep.forward]) if s.signed}
     assert names(deep, signed) == {"blocks.0.behind.bias", "blocks.1.behind.bias"}
     assert {s.alpha for s in repeats(deep, deep.atoms)} == {ONE, HALF}
