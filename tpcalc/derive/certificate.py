@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tpcalc.algebra.form import Compass
 from tpcalc.algebra.order import MINUS_INFINITY, Order
 from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.laws import interpret
@@ -17,7 +18,7 @@ from tpcalc.lower.lowered import Leaf
 from tpcalc.program.ir import Weight
 from tpcalc.rules.structures import Atom, operands
 
-#: How much smaller the exponent is made.
+#: How much smaller the exponent is made; of several scales, the power of a size.
 STEP = Fraction(1, 8)
 
 
@@ -64,9 +65,10 @@ def _has_size(solution: Solution, leaf: Leaf, use: Atom) -> bool:
 def _smaller(solution: Solution, leaf: Leaf, exponent: str) -> dict[int, Fact]:
     """Facts with a smaller exponent of a weight, as far as they are of what is made of it."""
     facts, lowered = dict(solution.facts), solution.lowered
-    fact = facts[leaf.value]
-    init = fact.init + STEP if exponent == "A" else fact.init
-    change = fact.change + STEP if exponent == "C" else fact.change
+    fact, compass = facts[leaf.value], lowered.program.compass
+    step = Order(STEP) if compass is None else compass.unit(_size(compass)) * STEP
+    init = fact.init + step if exponent == "A" else fact.init
+    change = fact.change + step if exponent == "C" else fact.change
     facts[leaf.value] = fact._replace(init=init, change=change, trained=max(init, change))
     moved = {leaf.value}
     for atom in lowered.atoms[: lowered.forward]:
@@ -74,6 +76,11 @@ def _smaller(solution: Solution, leaf: Leaf, exponent: str) -> dict[int, Fact]:
             facts[atom.out] = interpret(lowered, atom, facts, solution.alignment)
             moved.add(atom.out)
     return facts
+
+
+def _size(compass: Compass) -> int:
+    """The place of a scale that is no depth: its powers outweigh those of depths, by which some weights are slowed."""
+    return next(index for index, scale in enumerate(compass.scales) if not scale.depth)
 
 
 def _certify(solution: Solution, leaf: Leaf, atom: Atom, exponent: str) -> Certificate:
