@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 
 WIDTHS = (64, 128, 256)
 FIELDS = {"t5": ("num_layers", "num_decoder_layers"), "whisper": ("encoder_layers", "decoder_layers")}
-K = Fraction(1, 7)
+K, HALF = Fraction(1, 7), Fraction(1, 2)
 
 
 def model(name: str, width: int, depth: int):
@@ -70,7 +70,7 @@ def ends(name: str, some: tuple[str, ...]) -> bool:
 def test_rows(name):
     last, gains, sites = {**CASES, **SLOW}[name]
     program = traced(partial(model, name), widths=WIDTHS)
-    found = rules(program, {"depth": K}, 1, "adamw", "init")
+    found, half = (rules(program, {"depth": K}, alpha, "adamw", "init") for alpha in (1, HALF))
     plain = tpcalc.derive(program)
     seen = set()
     for weight, rule in found.items():
@@ -80,6 +80,9 @@ def test_rows(name):
         seen.add(row)
         powers = (rule.A - plain[weight].A) / K, (rule.C - plain[weight].C) / K
         assert powers == {"last": (1, 1), "gain": (0, 1), "": (0, 0)}[row], weight
+        powers = (half[weight].A - plain[weight].A) / K, (half[weight].C - plain[weight].C) / K
+        alpha = 1 if name == "albert" else HALF
+        assert powers in {"last": [(alpha, 1)], "gain": [(0, 1)], "": [(0, 0), (0, 1 - alpha)]}[row], weight
     assert seen == {"", *(["last"] if last else []), *(["gain"] if gains else [])}
     deep = [site for site in found.sites if "multiply it by depth^-1" in site.message]
     periods = max(loop.count for loop in program.repeats.loops)
