@@ -75,7 +75,8 @@ def test_rows(name):
     seen = set()
     for weight, rule in found.items():
         # dense layers of deepseek do not repeat, and the readouts of bert and albert end as blocks do
-        outside = "predictions" in weight or (name == "deepseek_v3" and weight.split(".")[2] in ("0", "1", "2"))
+        alone = tuple(f"model.layers.{i}." for i in range(3)) if name == "deepseek_v3" else ()
+        outside = "predictions" in weight or weight.startswith(alone)
         row = "" if outside else "last" if ends(weight, last) else "gain" if ends(weight, gains) else ""
         seen.add(row)
         powers = (rule.A - plain[weight].A) / K, (rule.C - plain[weight].C) / K
