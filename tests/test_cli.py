@@ -98,7 +98,11 @@ REFUSALS = [
     ("unknown command", ("tabel", GPT), "No such command 'tabel'. Did you mean 'table'"),
     ("unknown option", ("table", GPT, "--width", "1"), "No such option: --width"),
     ("unknown format", ("table", GPT, "--format", "html"), "'html' is not one of 'text', 'markdown', 'latex'"),
-    ("unknown schema", ("schema", "tabel"), "'tabel' is not one of 'table', 'multipliers', 'verify', 'check'"),
+    (
+        "unknown schema",
+        ("schema", "tabel"),
+        "'tabel' is not one of 'table', 'scales', 'multipliers', 'verify', 'check'",
+    ),
     ("unknown gauge", ("table", GPT, "--gauge", "own"), "'own' is not one of 'init', 'mup', 'symmetric', 'ntk'"),
     ("schema in no directory", ("schema", "table", "-o", "no/such/s.json"), "the directory no/such does not exist"),
     ("dot is no table", ("table", GPT, "--format", "dot"), "'dot' is not one of"),

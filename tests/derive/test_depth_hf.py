@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import partial
 
 import pytest
@@ -16,6 +17,7 @@ pytest.importorskip("transformers")
 
 WIDTHS = (64, 128, 256)
 FIELDS = {"t5": ("num_layers", "num_decoder_layers"), "whisper": ("encoder_layers", "decoder_layers")}
+HALF = Fraction(1, 2)
 
 
 def model(name: str, width: int, depth: int):
@@ -70,18 +72,24 @@ def ends(name: str, some: tuple[str, ...]) -> bool:
 def test_rows(name):
     last, gains, sites = {**CASES, **SLOW}[name]
     program = traced(partial(model, name), widths=WIDTHS)
-    found = rules(program)
+    found, half = (rules(program, alpha) for alpha in (1, HALF))
     plain = parametrize(solve(program), "adamw", "init")
     seen = set()
     for weight, rule in found.items():
         # dense layers of deepseek do not repeat, and the readouts of bert and albert end as blocks do
-        outside = "predictions" in weight or (name == "deepseek_v3" and weight.split(".")[2] in ("0", "1", "2"))
+        alone = tuple(f"model.layers.{i}." for i in range(3)) if name == "deepseek_v3" else ()
+        outside = "predictions" in weight or weight.startswith(alone)
         row = "" if outside else "last" if ends(weight, last) else "gain" if ends(weight, gains) else ""
         seen.add(row)
         assert rule.A is not None and rule.C is not None
         powers = rule.A["L"], rule.C["L"]
         assert (rule.A["n"], rule.C["n"]) == tuple(coordinates(x, 2)[0] for x in (plain[weight].A, plain[weight].C))
         assert powers == {"last": (1, 1), "gain": (0, 1), "": (0, 0)}[row], weight
+        A, C = half[weight].A, half[weight].C
+        assert A is not None and C is not None
+        powers = A["L"], C["L"]
+        alpha = 1 if name == "albert" else HALF
+        assert powers in {"last": [(alpha, 1)], "gain": [(0, 1)], "": [(0, 0), (0, 1 - alpha)]}[row], weight
     assert seen == {"", *(["last"] if last else []), *(["gain"] if gains else [])}
     deep = [site for site in found.sites if "multiply it by depth^-1" in site.message]
     periods = max(loop.count for loop in program.repeats.loops)

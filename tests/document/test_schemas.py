@@ -11,8 +11,10 @@ import pytest
 
 import tpcalc
 from tests.report.made import checked, small_gpt, verified
+from tests.support import scaled
 from tests.support.models import MODELS
 from tpcalc.document import DOCUMENTS, json_text, schema
+from tpcalc.document.scaled import scaled_json
 from tpcalc.document.table import table_json
 
 SCHEMAS = Path(__file__).parents[2] / "tpcalc" / "document" / "schemas"
@@ -26,6 +28,11 @@ def made(name: str) -> list[dict]:
         tables = [tpcalc.derive(program, optimizer) for program in programs for optimizer in ("sgd", "muon+adamw")]
         named = tpcalc.derive(programs[0], parametrization="sp", alignment="omega")
         return [table_json(rules) for rules in (small_gpt(), named, *tables)]
+    if name == "scales":
+        programs = [tpcalc.trace(factory, scales=scales) for factory, scales in scaled.SCALES.items()]
+        return [
+            scaled_json(tpcalc.derive(program, optimizer)) for program in programs for optimizer in ("adamw", "sgd")
+        ]
     if name == "multipliers":
         return [
             tpcalc.scale(factory, 64, 256, gauge=gauge).document

@@ -108,8 +108,13 @@ def _alone(lowered: Lowered, graph: Graph) -> Iterator[str]:
         if not isinstance(atom.structure, Sum) or atom.node in within or atom.out in inside:
             continue
         added = [x for x in operands(atom.structure) if x in graph.data]
-        if any(x in cone(graph, [y], ()) - {y} for x in added for y in added):
+        if any(x != y and _makes(graph, x, y) for x in added for y in added):
             yield lowered.where(atom)
+
+
+def _makes(graph: Graph, x: int, y: int) -> bool:
+    """Whether ``y`` is made of ``x`` by weights of its own."""
+    return x in cone(graph, [y], ()) and not graph.weights.isdisjoint(cone(graph, [y], (x,)))
 
 
 def _some(places: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Optional
 
 from tpcalc.lower.depth.graph import Graph
 from tpcalc.lower.lowered import Lowered
-from tpcalc.rules.structures import Atom, Contract, Sum, View, operands
+from tpcalc.rules.structures import Atom, Contract, Gather, Scale, Sum, View, operands
 
 
 class Back:
@@ -47,10 +47,10 @@ class Back:
         return True
 
     def _meets(self, atom: Atom, matrices: Collection[int], graph: Graph) -> bool:
-        """Whether an operand is a view of one of ``matrices``."""
+        """Whether an operand is one of ``matrices``, or one that is picked of several."""
         for x in operands(atom.structure):
             vid: int = x
-            while (made := graph.maker.get(vid)) is not None and isinstance(made.structure, View):
+            while (made := graph.maker.get(vid)) is not None and isinstance(made.structure, (View, Gather, Scale)):
                 vid = made.structure.x  # type: ignore[assignment]
             if vid in matrices:
                 return True

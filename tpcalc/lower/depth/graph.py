@@ -59,12 +59,12 @@ class Graph:
         return found if found is not None and type(found.structure) is type(atom.structure) else None
 
     def is_known(self, vid: int) -> bool:
-        """Whether it is made of numbers alone (a mask, a constant)."""
+        """Whether it is made of numbers alone: a constant, a mask, though it may be drawn in the shape of a value."""
         atom = self.maker.get(vid)
         if atom is None:
             return vid not in self.weights and vid not in self.data
         s = atom.structure
-        return isinstance(s, Known) or (vid not in self.data and all(self.is_known(x) for x in operands(s)))
+        return not s.data if isinstance(s, Known) else all(self.is_known(x) for x in operands(s))
 
     @cached_property
     def weights(self) -> frozenset[int]:
@@ -83,7 +83,7 @@ class Graph:
         if isinstance(s, Product):
             x, y = operands(s)
             for value, other in ((x, y), (y, x)):
-                if value in self.data and other not in self.data and (norms or self.is_known(other)):
+                if value in self.data and (self.is_known(other) or (norms and other not in self.data)):
                     return (value,)
         return ()
 

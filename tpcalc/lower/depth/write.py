@@ -100,6 +100,7 @@ class _Writer:
         self.grads: dict[int, int] = {}  # last value of a branch -> its own gradient
         self.matrices: set[int] = set()  # those that each period of the stack at hand has for itself
         self.summed: set[int] = set()
+        self.tied = frozenset().union(*(stack.cones.tied for stack in found))
         self.zeros = {leaf.value for leaf in lowered.leaves if _starts_at_zero(leaf)}
         self.bits = {leaf.value: 1 << index for index, leaf in enumerate(lowered.leaves)}
         self.streams = frozenset().union(*(stack.stream.values for stack in found))
@@ -240,7 +241,7 @@ class _Writer:
             parts = {y: self.repeat(y, like, at) for y in split if not self.graph.is_known(y)}
             made = Atom(out, with_operands(s, tuple(parts.get(y, y) for y in operands(s))), node)
         else:
-            made = Atom(out, replace(like, x=x, signed=x in self.zeros), node)
+            made = Atom(out, replace(like, x=x, signed=x in self.zeros and x not in self.tied), node)
         self.before.setdefault(at.out, []).append(made)
         return out
 
