@@ -103,6 +103,13 @@ REFUSALS = [
         ("schema", "tabel"),
         "'tabel' is not one of 'table', 'scales', 'multipliers', 'verify', 'check'",
     ),
+    ("scale without values", ("table", GPT, "--scale", "ffn"), "--scale ffn gives no values; write --scale ffn="),
+    ("scale given twice", ("table", GPT, "--scale", "a=1,2,3", "--scale", "a=1,2,3"), "--scale a is given twice"),
+    ("few values of a scale", ("table", GPT, "--scale", "a=8,16"), "scale a: 2 widths are too few to fit exponents"),
+    ("no such scale", ("table", GPT, "--scale", "ffn=8,16,32"), "give it an argument of the name of each scale"),
+    ("scales of hf", ("table", "hf:llama", "--scale", "ffn=8,16,32"), "hf:llama grows with its width alone for now"),
+    ("one scale", ("check", GPT, "--scale", "ffn=8,16,32"), "this command takes one scale, the width: give --widths"),
+    ("alpha without depth", ("table", GPT, "--depth-alpha", "1/2"), "trace the model along a scale depth"),
     ("unknown gauge", ("table", GPT, "--gauge", "own"), "'own' is not one of 'init', 'mup', 'symmetric', 'ntk'"),
     ("schema in no directory", ("schema", "table", "-o", "no/such/s.json"), "the directory no/such does not exist"),
     ("dot is no table", ("table", GPT, "--format", "dot"), "'dot' is not one of"),
@@ -147,7 +154,7 @@ def test_a_bug_of_ours_is_one_sentence_too(run, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr(cli, "_trace", broken)
+    monkeypatch.setattr(cli, "traced", broken)
     code, out, err = run("trace", MLP)
     assert (code, out) == (2, "")
     assert err == "error: internal error: ZeroDivisionError: two lines (rerun with --debug to see where)\n"

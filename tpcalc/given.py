@@ -22,6 +22,11 @@ def traced(
     if scales:
         if growing is not None:
             raise TpcalcError(f"--scale {growing} beside other scales says nothing; write --scale {growing}=VALUES")
+        if target.startswith("hf:") and scales.keys() != {"width"}:
+            raise TpcalcError(
+                f"{target} grows with its width alone for now; write a factory that takes {' and '.join(scales)} by "
+                f"name and builds the model from its config"
+            )
         if widths is not None:
             scales = {"width": parse_widths(widths), **scales}
         made = factory_of(target, None, parse_overrides(overrides or ()))
