@@ -17,6 +17,7 @@ import pytest
 import tpcalc
 from tpcalc import cli
 from tpcalc.document import DOCUMENTS, schema
+from tpcalc.given import parse_overrides
 
 ROOT = Path(__file__).parents[1]
 GPT = f"{ROOT / 'examples' / 'gpt.py'}:gpt"
@@ -249,7 +250,7 @@ def test_scale_of_a_hugging_face_target(run):
 
 @pytest.mark.parametrize("text, value", [("2", "2"), ("", ""), ("a=b", "a=b"), ("[1, 2]", "[1, 2]")])
 def test_values_of_set(text, value):
-    assert cli._parse_overrides([f"field={text}"]) == {"field": value}
+    assert parse_overrides([f"field={text}"]) == {"field": value}
 
 
 def test_output_file_holds_what_would_be_printed(run, tmp_path):
