@@ -7,7 +7,8 @@ from itertools import product
 
 import pytest
 
-from tpcalc.algebra.fan import directions, fan, generic, point, possible
+from tests.support.scaled import directions
+from tpcalc.algebra.fan import fan, generic, point, possible
 from tpcalc.algebra.form import Compass, coordinates
 from tpcalc.algebra.order import Order, max_order
 from tpcalc.algebra.scales import Scale

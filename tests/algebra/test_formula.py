@@ -8,7 +8,8 @@ from fractions import Fraction
 import pytest
 import sympy
 
-from tpcalc.algebra.fan import directions, fan
+from tests.support.scaled import directions
+from tpcalc.algebra.fan import fan
 from tpcalc.algebra.form import Compass, coordinates
 from tpcalc.algebra.formula import Formula, formula
 from tpcalc.algebra.order import Order, max_order, min_order

@@ -12,7 +12,6 @@ import sympy
 import tpcalc
 from tests.support import scaled
 from tests.support.once import once
-from tpcalc.algebra.fan import directions
 from tpcalc.derive.several import ScaledParametrization
 from tpcalc.errors import DeriveError
 
@@ -70,7 +69,7 @@ def test_expressions_and_exact_exponents() -> None:
 @pytest.mark.parametrize("factory", scaled.SCALES)
 def test_cones_cover_random_directions(factory: Any) -> None:
     found = rules(factory)
-    for direction in directions(len(found.scales), 300):
+    for direction in scaled.directions(len(found.scales), 300):
         inside = [c for c in found.cones if all(sum(a * b for a, b in zip(wall, direction)) > 0 for wall in c)]
         assert inside
 

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from fractions import Fraction
+
 import torch
 from torch import nn
+
+
+def directions(count: int, number: int, seed: int = 0) -> Iterator[tuple[Fraction, ...]]:
+    """Random directions, to see that cones cover them."""
+    source = random.Random(seed)
+    for _ in range(number):
+        yield tuple(Fraction(source.randint(1, 10**6), 10**5) for _ in range(count))
+
 
 TOKENS = torch.zeros(2, 5, dtype=torch.long)
 

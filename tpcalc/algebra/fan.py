@@ -9,14 +9,13 @@ elimination (Schrijver, Theory of Linear and Integer Programming, 12.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd
 from typing import Generic, Optional, TypeVar
 
-from tpcalc.algebra.form import Compass, Level, Vector
+from tpcalc.algebra.form import Compass, Level, Vector, along, smallest
 from tpcalc.algebra.scales import Scale
 from tpcalc.errors import DeriveError
 
@@ -98,7 +97,7 @@ def facets(walls: Sequence[Vector], count: int) -> Walls:
 
 
 def _holds(walls: Walls, x: Sequence[Fraction]) -> bool:
-    return all(sum((a * b for a, b in zip(wall, x)), Fraction(0)) > 0 for wall in walls)
+    return all(along(wall, x) > 0 for wall in walls)
 
 
 @lru_cache(maxsize=4096)
@@ -121,7 +120,7 @@ def point(walls: Walls, count: int, shift: int = 0) -> Optional[tuple[Fraction, 
         assert bounds is not None
         low, high = Fraction(0), None
         for wall in bounds:
-            rest = sum((wall[j] * x[j] for j in range(index + 1, count)), Fraction(0))
+            rest = along(wall[index + 1 :], x[index + 1 :])
             if wall[index] > 0:
                 low = max(low, -rest / wall[index])
             elif wall[index] < 0:
@@ -133,15 +132,10 @@ def point(walls: Walls, count: int, shift: int = 0) -> Optional[tuple[Fraction, 
 
 def _unique(walls: Sequence[Vector]) -> Optional[tuple[Vector, ...]]:
     """Each inequality once; None where one can't hold."""
-    found = dict.fromkeys(map(_smallest, walls))
+    found = dict.fromkeys(map(smallest, walls))
     if any(all(x <= 0 for x in wall) for wall in found):  # every scale grows
         return None
     return tuple(wall for wall in found if min(wall) < 0 or sum(x != 0 for x in wall) == 1)
-
-
-def _smallest(wall: Vector) -> Vector:
-    common = gcd(*wall) or 1
-    return tuple(x // common for x in wall)
 
 
 def _eliminated(walls: Sequence[Vector], index: int) -> Optional[tuple[Vector, ...]]:
@@ -157,13 +151,4 @@ def possible(walls: Sequence[Vector], count: int) -> bool:
     return point(tuple(walls), count) is not None
 
 
-def directions(count: int, number: int, seed: int = 0) -> Iterator[tuple[Fraction, ...]]:
-    """Random directions, to see that cones cover them."""
-    import random
-
-    source = random.Random(seed)
-    for _ in range(number):
-        yield tuple(Fraction(source.randint(1, 10**6), 10**5) for _ in range(count))
-
-
-__all__ = ["Cell", "Walls", "directions", "facets", "fan", "generic", "point", "possible"]
+__all__ = ["Cell", "Walls", "facets", "fan", "generic", "point", "possible"]

@@ -22,13 +22,14 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
+from itertools import combinations
 from typing import Optional
 
 from tpcalc.algebra.order import HALF, ONE, ZERO, Order
 from tpcalc.algebra.size import Samples, Scalar, Size, rational_power
 from tpcalc.errors import FitError
 
-__all__ = ["fit_scalar", "fit_size", "gauss", "half_power", "slope", "slopes"]
+__all__ = ["fit_scalar", "fit_size", "half_power", "slope", "slopes", "solve"]
 
 TWO, THREE = Order(2), Order(3)
 
@@ -146,7 +147,7 @@ def _pure_power(samples: Samples) -> Optional[Size]:
 def _exact_sum(samples: Samples) -> Optional[Size]:
     """A sum of two powers (three from four widths on), solved exactly and checked at the other widths."""
     for powers in _families(len(samples)):
-        coefficients = _solve(samples, powers)
+        coefficients = solve(samples, powers)
         if coefficients is None or not all(coefficients):
             continue
         # The largest width must be on the branch the leading term leads to: a size stays positive.
@@ -164,24 +165,25 @@ def _families(points: int) -> Iterator[tuple[Order, ...]]:
         yield (TWO, ONE, ZERO)
 
 
-def _solve(samples: Samples, powers: tuple[Order, ...]) -> Optional[list[Fraction]]:
-    """Coefficients of ``sum k_i n^powers_i`` through all samples, or None."""
+def solve(samples: Samples, powers: Sequence[Order]) -> Optional[list[Fraction]]:
+    """Coefficients of ``sum k_i n^powers_i`` through all samples (of several scales: at points), or None."""
     rows: list[list[Fraction]] = []
     for width, value in samples:
         row = [power for p in powers if (power := rational_power(width, p)) is not None]
         if len(row) < len(powers):
             return None
         rows.append([*row, Fraction(value)])
-    coefficients = gauss(rows[: len(powers)])
+    # of one scale any rows tell the coefficients apart; along a star some do
+    coefficients = next((k for some in combinations(rows, len(powers)) if (k := _gauss(list(some))) is not None), None)
     if coefficients is None:
         return None
-    for *row, wanted in rows[len(powers) :]:
+    for *row, wanted in rows:
         if sum((k * entry for k, entry in zip(coefficients, row)), Fraction(0)) != wanted:
             return None
     return coefficients
 
 
-def gauss(rows: list[list[Fraction]]) -> Optional[list[Fraction]]:
+def _gauss(rows: list[list[Fraction]]) -> Optional[list[Fraction]]:
     """Solve a square system given as augmented rows; None if singular."""
     rows = [row[:] for row in rows]
     for i in range(len(rows)):

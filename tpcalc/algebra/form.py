@@ -70,10 +70,10 @@ class Compass:
             return 1
         if all(x <= 0 for x in coordinates):
             return -1
-        along = sum((x * y for x, y in zip(coordinates, self.direction)), Fraction(0))
-        if along == 0:
+        found = along(coordinates, self.direction)
+        if found == 0:
             raise Level(f"two orders are equal along {', '.join(map(str, self.direction))}")
-        sign = 1 if along > 0 else -1
+        sign = 1 if found > 0 else -1
         self.walls.add(vector(sign * x for x in coordinates))
         return sign
 
@@ -86,9 +86,18 @@ def vector(coordinates: Iterable[Fraction]) -> Vector:
     """The smallest whole multiple of a form that is positive where it is."""
     coordinates = tuple(coordinates)
     scale = math.lcm(*(x.denominator for x in coordinates))
-    whole = [int(x * scale) for x in coordinates]
+    return smallest([int(x * scale) for x in coordinates])
+
+
+def smallest(whole: Sequence[int]) -> Vector:
+    """A vector of whole numbers divided by what they have in common."""
     common = math.gcd(*whole) or 1
     return tuple(x // common for x in whole)
+
+
+def along(x: Sequence[Union[Fraction, int]], y: Sequence[Union[Fraction, int]]) -> Fraction:
+    """A form along a direction: the sum of products, exact."""
+    return sum((Fraction(a) * b for a, b in zip(x, y)), Fraction(0))
 
 
 class Form(FiniteOrder):
@@ -230,4 +239,4 @@ def coordinates(order: Exact, count: int) -> tuple[Fraction, ...]:
     return order.coordinates if isinstance(order, Form) else (Fraction(0),) * count
 
 
-__all__ = ["Compass", "Form", "Level", "Vector", "coordinates", "exact", "vector"]
+__all__ = ["Compass", "Form", "Level", "Vector", "along", "coordinates", "exact", "smallest", "vector"]

@@ -14,9 +14,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Optional
 
 from tpcalc.algebra.fan import Walls, possible
-from tpcalc.algebra.form import Vector, vector
+from tpcalc.algebra.form import Vector, along, vector
 from tpcalc.algebra.scales import Scale
-from tpcalc.algebra.text import Style, power_text
+from tpcalc.algebra.size import monomial
+from tpcalc.algebra.text import Style, product_text
 from tpcalc.errors import DeriveError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Formula:
 
     def along(self, direction: Sequence[Fraction]) -> Fraction:
         """The exponent of a number ``s`` as each scale grows like ``s^direction``."""
-        return max(min(_dot(form, direction) for form in way) for way in self.ways)
+        return max(min(along(form, direction) for form in way) for way in self.ways)
 
     def at(self, values: Mapping[str, float]) -> float:
         """The power where scales have these ``values``, by name."""
@@ -66,11 +67,7 @@ class Formula:
         common, ways = self._factored()
 
         def power(form: Exponents) -> sympy.Expr:
-            parts = (
-                sympy.Symbol(s.symbol, positive=True) ** sympy.Rational(x.numerator, x.denominator)
-                for s, x in zip(self.scales, form)
-            )
-            return sympy.Mul(*parts)
+            return monomial((s.symbol, x) for s, x in zip(self.scales, form))
 
         return power(common) * sympy.Max(*(sympy.Min(*map(power, way)) for way in ways))
 
@@ -80,8 +77,8 @@ class Formula:
         of_ways = [_call("Min", [_ratio(self.scales, form, style) for form in way], style) for way in ways]
         rest = _call("Max", of_ways, style)
         if rest == "1":
-            return _product(self.scales, common, style)
-        return rest if not any(common) else f"{_product(self.scales, common, style)} {rest}"
+            return product_text(self.scales, common, style)
+        return rest if not any(common) else f"{product_text(self.scales, common, style)} {rest}"
 
     def __str__(self) -> str:
         return self.text()
@@ -164,26 +161,17 @@ def _simplest(form: Exponents) -> tuple[int, list[Fraction]]:
     return sum(x != 0 for x in form), [-x for x in form]
 
 
-def _dot(form: Exponents, direction: Sequence[Fraction]) -> Fraction:
-    return sum((x * Fraction(y) for x, y in zip(form, direction)), Fraction(0))
-
-
 def _call(name: str, parts: Sequence[str], style: Style) -> str:
     if len(parts) == 1:
         return parts[0]
     return (rf"\{name.lower()}" if style == "latex" else name) + f"({', '.join(parts)})"
 
 
-def _product(scales: Sequence[Scale], form: Exponents, style: Style) -> str:
-    parts = [power_text(x, scale.symbol, style) for scale, x in zip(scales, form) if x]
-    return ("*" if style == "brackets" else " ").join(parts) or "1"
-
-
 def _ratio(scales: Sequence[Scale], form: Exponents, style: Style) -> str:
     """A product of powers: as ``f/n`` or ``sqrt(f/n)`` where all exponents are of one size."""
     sizes = {abs(x) for x in form if x}
     if style != "plain" or len(sizes) != 1 or not sizes <= {Fraction(1), Fraction(1, 2)}:
-        return _product(scales, form, style)
+        return product_text(scales, form, style)
     over = " ".join(scale.symbol for scale, x in zip(scales, form) if x > 0) or "1"
     under = " ".join(scale.symbol for scale, x in zip(scales, form) if x < 0)
     under = f"({under})" if " " in under else under

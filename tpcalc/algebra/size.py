@@ -257,14 +257,16 @@ def _expr(thing: Union[Size, Scalar]) -> sympy.Expr:
 
 def power_expr(power: Exact) -> sympy.Expr:
     """The power of n, or of several scales, as a sympy expression in positive symbols."""
+    if isinstance(power, Form):
+        return monomial((scale.symbol, x) for scale, x in zip(power.compass.scales, power.coordinates))
+    return monomial([("n", power)])
+
+
+def monomial(powers: Iterable[tuple[str, Exact]]) -> sympy.Expr:
+    """A product of powers of positive symbols."""
     import sympy
 
-    of = (
-        [(scale.symbol, x) for scale, x in zip(power.compass.scales, power.coordinates)]
-        if isinstance(power, Form)
-        else [("n", power)]
-    )
-    parts = (sympy.Symbol(s, positive=True) ** sympy.Rational(x.numerator, x.denominator) for s, x in of)
+    parts = (sympy.Symbol(name, positive=True) ** sympy.Rational(x.numerator, x.denominator) for name, x in powers)
     return sympy.Mul(*parts)
 
 

@@ -16,11 +16,11 @@ from itertools import combinations, product
 from typing import Any, Optional
 
 from tpcalc.algebra.exponents import SNAP, initial_size, snapped
-from tpcalc.algebra.fit import TOLERANCES, fit_scalar, fit_size, gauss, slope
+from tpcalc.algebra.fit import TOLERANCES, fit_scalar, fit_size, slope, solve
 from tpcalc.algebra.form import Compass
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order
 from tpcalc.algebra.scales import Place, Point, magnitude, ray
-from tpcalc.algebra.size import Scalar, Size, power_at, rational_power
+from tpcalc.algebra.size import Scalar, Size, power_at
 from tpcalc.errors import FitError
 
 Lengths = Sequence[tuple[Any, int]]
@@ -121,7 +121,8 @@ class StarFits(Fits):
         powers = [[*dict.fromkeys((*(p for p, _ in size.terms), ZERO))] for size in fits]
         candidates = [self.compass.form(p) for p in product(*powers)]
         for count in range(1, MOST_TERMS + 1):
-            found = [terms for some in combinations(candidates, count) if (terms := _solved(samples, some))]
+            solved = ((some, solve(samples, some)) for some in combinations(candidates, count))
+            found = [tuple(zip(some, k)) for some, k in solved if k is not None and all(k)]
             if found:
                 return Size(sorted(found[0], reverse=True)) if len(found) == 1 else None
         return None
@@ -131,11 +132,10 @@ class StarFits(Fits):
         if any(len(size.terms) != 1 for size in fits):
             return None
         form = self.compass.form(size.growth for size in fits)
-        base, length = samples[0]
-        for place, value in samples:
-            expected = length * power_at(place, form) / power_at(base, form)
-            if place == self.points[-1] and not 1 / ROUNDED_OFF < value / expected < ROUNDED_OFF:
-                return None
+        (base, length), (moved, value) = samples[0], samples[-1]
+        expected = length * power_at(moved, form) / power_at(base, form)
+        if not 1 / ROUNDED_OFF < value / expected < ROUNDED_OFF:
+            return None
         coefficient = Fraction(length / power_at(base, form)).limit_denominator(1000)
         return Size(((form, coefficient),), rounded=True, samples=samples)
 
@@ -204,25 +204,6 @@ class StarFits(Fits):
             f"{what} is {values}: no sum of a few products of powers of {names}; choose values (larger, or all "
             f"multiples of one number) at which it is one, or make it one in the model"
         )
-
-
-def _solved(samples: tuple[tuple[Point, int], ...], powers: Sequence[Order]) -> Optional[list[tuple[Order, Fraction]]]:
-    """Coefficients, none of them 0, of a sum of ``powers`` through all samples; None where there are none."""
-    rows: list[list[Fraction]] = []
-    for place, value in samples:
-        row = [x for p in powers if (x := rational_power(place, p)) is not None]
-        if len(row) < len(powers):
-            return None
-        rows.append([*row, Fraction(value)])
-    for some in combinations(rows, len(powers)):
-        found = gauss(list(some))
-        if found is not None:
-            break
-    else:
-        return None
-    if not all(found) or any(sum((k * x for k, x in zip(found, row)), Fraction(0)) != row[-1] for row in rows):
-        return None
-    return list(zip(powers, found))
 
 
 def steepest(norms: Sequence[tuple[Place, float]], fits: Fits) -> float:

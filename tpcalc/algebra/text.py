@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
 
 from tpcalc.algebra.form import Form
 from tpcalc.algebra.order import MINUS_INFINITY, Exact
+from tpcalc.algebra.scales import Scale
 
 #: ``plain``: ``n^-1/2`` (tables).  ``brackets``: ``n^(-1/2)`` (formulas).  ``full``: in brackets, and exponents 0 and 1
 #: are written, too: ``n^1`` (sentences).  ``latex``: ``n^{-1/2}``.
@@ -18,14 +20,19 @@ def power_text(exponent: Exact, symbol: str = "n", style: Style = "plain") -> st
     if exponent is MINUS_INFINITY:
         return "0"
     if isinstance(exponent, Form):
-        parts = [power_text(x, s.symbol, style) for s, x in zip(exponent.compass.scales, exponent.coordinates) if x]
-        return ("*" if style == "brackets" else " ").join(parts)
+        return product_text(exponent.compass.scales, exponent.coordinates, style)
     if style != "full" and exponent in (0, 1):
         return symbol if exponent else "1"
     text = str(exponent)
     if style == "latex":
         return f"{symbol}^{{{text}}}"
     return f"{symbol}^({text})" if style != "plain" and not text.isdecimal() else f"{symbol}^{text}"
+
+
+def product_text(scales: Sequence[Scale], exponents: Sequence[Fraction], style: Style = "plain") -> str:
+    """Powers of several scales, those to the power 0 left out; ``1`` where that is all."""
+    parts = [power_text(x, scale.symbol, style) for scale, x in zip(scales, exponents) if x]
+    return ("*" if style == "brackets" else " ").join(parts) or "1"
 
 
 def term_text(coefficient: Fraction, power: Exact) -> str:

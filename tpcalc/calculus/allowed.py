@@ -95,13 +95,8 @@ def total(s: st.Sum, most: Order, state: Allowance, atom: Atom) -> None:
         state.limit(x, most)
 
 
-@ALLOWED.law(st.Reduce)
-def reduce(s: st.Reduce, most: Order, state: Allowance, atom: Atom) -> None:
-    state.limit(s.x, most - state.alignment.values(s.K))
-
-
-@ALLOWED.law(st.Repeat)
-def repeat(s: st.Repeat, most: Order, state: Allowance, atom: Atom) -> None:
+@ALLOWED.law(st.Reduce, st.Repeat)
+def reduce(s: Any, most: Order, state: Allowance, atom: Atom) -> None:
     state.limit(s.x, most - state.alignment.values(s.K))
 
 

@@ -55,15 +55,13 @@ def _norm(solution: Solution, weight: Weight, rule: Rule) -> Order:
     for leaf in solution.lowered.leaves_of[weight.name]:
         own = growths(leaf)
         of_bulk = leaf.grad if leaf.bulk is None else leaf.bulk
-        found.append(
-            WeightView(gradient_order(of_bulk, solution.applied, trained) - a, ZERO, own).norm + leaf.copies / 2
-        )
+        parts = [(of_bulk, own)]
         if leaf.bulk is not None:
             packed = [size.is_mixed if leaf.dim is None else axis == leaf.dim for axis, size in enumerate(weight.shape)]
             own = tuple(growth for growth, few in zip(own, packed) if not few)
-            found.append(
-                WeightView(gradient_order(leaf.grad, solution.applied, trained) - a, ZERO, own).norm + leaf.copies / 2
-            )
+            parts.append((leaf.grad, own))
+        seen = (WeightView(gradient_order(grad, solution.applied, trained) - a, ZERO, axes) for grad, axes in parts)
+        found += [view.norm + leaf.copies / 2 for view in seen]
     return max_order(*found)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order
 from tpcalc.algebra.size import Size
@@ -123,12 +123,30 @@ class Site:
     message: str
 
 
+R = TypeVar("R")
+
+
 @dataclass(frozen=True, repr=False)
-class Parametrization(Shown, Mapping[str, Rule]):
+class Rules(Shown, Mapping[str, R]):
+    """Rules by the name of the parameter."""
+
+    rules: dict[str, R]
+
+    def __getitem__(self, name: str) -> R:
+        return self.rules[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rules)
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+
+@dataclass(frozen=True, repr=False)
+class Parametrization(Rules[Rule]):
     """A mapping from weight name to :class:`Rule`; every parameter stands under its own full name
     (aliases of a tied weight share one Rule).  ``print(rules)`` is the scaling table."""
 
-    rules: dict[str, Rule]
     optimizer: str
     widths: tuple[int, ...]
     sites: tuple[Site, ...] = ()
@@ -143,12 +161,3 @@ class Parametrization(Shown, Mapping[str, Rule]):
     """``derived``, or the name of a given one (:mod:`tpcalc.derive.parametrizations`)."""
     alignment: str = "full"
     clipping: Clipping = Clipping(MINUS_INFINITY, ())
-
-    def __getitem__(self, name: str) -> Rule:
-        return self.rules[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rules)
-
-    def __len__(self) -> int:
-        return len(self.rules)

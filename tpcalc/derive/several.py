@@ -7,7 +7,7 @@ cover all directions (:mod:`tpcalc.algebra.fan`), and each exponent becomes one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Optional
@@ -18,9 +18,8 @@ from tpcalc.algebra.formula import Formula, formula
 from tpcalc.algebra.order import MINUS_INFINITY, Exact
 from tpcalc.algebra.scales import Point, Scale
 from tpcalc.algebra.size import Size
-from tpcalc.derive.result import Parametrization, Rule
+from tpcalc.derive.result import Parametrization, Rule, Rules
 from tpcalc.program.ir import Program
-from tpcalc.show import Shown
 
 if TYPE_CHECKING:
     import sympy
@@ -125,14 +124,13 @@ class ScaledSite:
 
 
 @dataclass(frozen=True, repr=False)
-class ScaledParametrization(Shown, Mapping[str, ScaledRule]):
+class ScaledParametrization(Rules[ScaledRule]):
     """A mapping from weight name to :class:`ScaledRule`; every parameter stands under its own full name.
     ``print(rules)`` is the scaling table.
 
     ``cones``: walls ``v.log x > 0`` of the cones in which the derivation was run, which cover all directions.
     """
 
-    rules: dict[str, ScaledRule]
     scales: tuple[Scale, ...]
     optimizer: str
     points: tuple[Point, ...]
@@ -145,15 +143,6 @@ class ScaledParametrization(Shown, Mapping[str, ScaledRule]):
     alignment: str = "full"
     clipping: Optional[Formula] = None
     """The global norm of the gradient ~ this; None where it is zero in some cone."""
-
-    def __getitem__(self, name: str) -> ScaledRule:
-        return self.rules[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rules)
-
-    def __len__(self) -> int:
-        return len(self.rules)
 
 
 Found = Sequence[Cell[Parametrization]]

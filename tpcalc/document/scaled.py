@@ -14,6 +14,7 @@ from pydantic import Field
 from tpcalc.algebra.formula import Formula
 from tpcalc.derive.several import ScaledParametrization, ScaledRule
 from tpcalc.document.model import Count, Exponent, Row, Several, SizeText
+from tpcalc.document.table import identity
 
 SCHEMA = "tpcalc/2"
 
@@ -139,10 +140,7 @@ def scaled_row(name: str, rule: ScaledRule) -> WeightOf:
         rule,
         **{key: getattr(rule, key) for key in "abcAC"},
         **powers,
-        name=name,
-        tied_to=None if name == rule.name else rule.name,
-        aliases=[other for other in (rule.name, *rule.aliases) if other != name],
-        optimizer=rule.optimizer or None,
+        **identity(name, rule),
         formulas={key: None if (own := found[key]) is None else sympy_text(own) for key in Formulas.model_fields},
         slices=[
             SliceOf.of(piece, formulas={key: sympy_text(own) for key, own in piece.formulas.items()})

@@ -184,14 +184,21 @@ def table_json(parametrization: Parametrization) -> dict[str, Any]:
     return TableDocument.of(parametrization, schema=SCHEMA, scale=scale, weights=weights).data()
 
 
+def identity(name: str, rule: Any) -> dict[str, Any]:
+    """What says which parameter an entry is, of a rule in one scale or in several; ``name`` may be an alias."""
+    return {
+        "name": name,
+        "tied_to": None if name == rule.name else rule.name,
+        "aliases": [other for other in (rule.name, *rule.aliases) if other != name],
+        "optimizer": rule.optimizer or None,
+    }
+
+
 def weight_row(name: str, rule: Rule) -> WeightRow:
     """The entry of one parameter; ``name`` may be an alias of a tied weight."""
     return WeightRow.of(
         rule,
-        name=name,
-        tied_to=None if name == rule.name else rule.name,
-        aliases=[other for other in (rule.name, *rule.aliases) if other != name],
-        optimizer=rule.optimizer or None,
+        **identity(name, rule),
         shape_at={"base": None, "target": None},
         init_law=None,
         init_std=_NO_SIZE,

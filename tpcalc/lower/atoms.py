@@ -44,7 +44,7 @@ class Writer:
         self.recogniser = Recogniser(program, self.values)
         self.few = Few(self.growths, self.recogniser)
         self.picks = picks
-        self.outer = Outer(self.growths, picks.from_inputs)
+        self.outer = Outer(self.growths, program.from_inputs)
 
     def new(self) -> int:
         self.fresh += 1

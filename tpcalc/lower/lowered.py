@@ -117,10 +117,7 @@ class Lowered:
     @cached_property
     def from_inputs(self) -> frozenset[int]:
         """Values of the forward pass that depend on the inputs, also by an index."""
-        found = set(self.program.inputs)
-        for node in self.program.nodes:
-            if node.phase == "forward" and not found.isdisjoint(node.refs):
-                found.update(out for out in node.outputs if out is not None)
+        found = set(self.program.from_inputs)
         for atom in self.atoms[: self.forward]:
             if atom.out not in self.program.values and not found.isdisjoint(operands(atom.structure)):
                 found.add(atom.out)

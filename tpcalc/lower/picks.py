@@ -82,14 +82,6 @@ class Picks:
                 found.setdefault(ref, []).append(node)
         return found
 
-    @cached_property
-    def from_inputs(self) -> frozenset[int]:
-        found = set(self.program.inputs)
-        for node in self.forward:
-            if not found.isdisjoint(node.refs):
-                found.update(out for out in node.outputs if out is not None)
-        return frozenset(found)
-
     def walk(self, alone: bool) -> None:
         """From what is picked back to contractions; ``alone``: not into values that something else reads as well."""
         for node in reversed(self.forward):
@@ -116,7 +108,7 @@ class Picks:
         if self.wiring.layout(node).shared:
             return True
         few = self.program.values[outs[0]].growth < self.program.values[refs[0]].growth
-        named = len(refs) == 1 or not self.from_inputs.isdisjoint(refs[1:])
+        named = len(refs) == 1 or not self.program.from_inputs.isdisjoint(refs[1:])
         return few and named and not self.measures(outs[0])
 
     def measures(self, vid: int) -> bool:
@@ -145,7 +137,7 @@ class Picks:
 
     def own(self, layout: Layout, result: int, slot: int, other: int, refs: tuple[int, ...], marks: Marks) -> Order:
         """Growth of the marked axes that only one operand of a contraction has, where it is made of no inputs."""
-        if refs[slot] in self.from_inputs:
+        if refs[slot] in self.program.from_inputs:
             return ZERO
         found = self.back(layout, result, slot, marks).items()
         shared = layout.operands[other]

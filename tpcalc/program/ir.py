@@ -94,6 +94,15 @@ class Program(Shown):
                 table.setdefault(ref, []).append(node)
         return {vid: tuple(nodes) for vid, nodes in table.items()}
 
+    @cached_property
+    def from_inputs(self) -> frozenset[int]:
+        """Values of the forward pass that depend on the inputs, also by an index."""
+        found = set(self.inputs)
+        for node in self.nodes:
+            if node.phase == "forward" and not found.isdisjoint(node.refs):
+                found.update(out for out in node.outputs if out is not None)
+        return frozenset(found)
+
     def uses(self, weight: Weight) -> tuple[Node, ...]:
         """The forward nodes that read ``weight`` directly."""
         return tuple(node for node in self.consumers.get(weight.value, ()) if node.phase == "forward")

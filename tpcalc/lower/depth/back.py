@@ -7,6 +7,7 @@ from typing import Optional
 
 from tpcalc.lower.depth.graph import Graph
 from tpcalc.lower.lowered import Lowered
+from tpcalc.program.queries import reach
 from tpcalc.rules.structures import Atom, Contract, Gather, Scale, Sum, View, operands
 
 
@@ -32,19 +33,15 @@ class Back:
 
     def signed(self, term: int, matrices: Collection[int], graph: Graph) -> bool:
         """Whether all ways from gradients of the stream to a term lead through one of ``matrices``."""
-        stack, seen = [term], set()
-        while stack:
-            vid = stack.pop()
-            if vid in seen:
-                continue
-            seen.add(vid)
-            if vid in self.stream:
-                return False
+
+        def onward(vid: int) -> tuple[int, ...]:
             atom = self.made.get(vid)
             if atom is None or (isinstance(atom.structure, Contract) and self._meets(atom, matrices, graph)):
-                continue
-            stack.extend(operands(atom.structure))
-        return True
+                return ()
+            return operands(atom.structure)
+
+        met: Iterator[int] = reach([term], onward)
+        return not any(vid in self.stream for vid in met)
 
     def _meets(self, atom: Atom, matrices: Collection[int], graph: Graph) -> bool:
         """Whether an operand is one of ``matrices``, or one that is picked of several."""
@@ -74,19 +71,10 @@ class Back:
                 readers.setdefault(x, []).append(atom.out)
         for gradient in sorted(self.stream):
             for reader in readers.get(gradient, ()):
-                found: set[Optional[int]] = set()
-                stack, seen = [reader], {gradient}
-                while stack:
-                    vid = stack.pop()
-                    if vid in seen:
-                        continue
-                    seen.add(vid)
-                    if vid in self.stream:
-                        found.add(None)
-                    elif vid in owners:
-                        found.add(owners[vid])
-                    else:
-                        stack.extend(readers.get(vid, ()))
+                # as far as the next gradient of the stream, or one of what a branch makes
+                met = reach([reader], lambda vid: () if vid in self.stream or vid in owners else readers.get(vid, ()))
+                ends = {vid for vid in met if vid in self.stream or vid in owners} - {gradient}
+                found = {None if vid in self.stream else owners[vid] for vid in ends}
                 if len(found) == 1 and (owner := found.pop()) is not None:
                     yield reader, gradient, owner
 
@@ -109,20 +97,13 @@ class Back:
 
     def _comes_from(self, term: int, gradient: int) -> tuple[bool, bool]:
         """Whether a term comes from a later gradient of the stream as it is, and whether from a branch."""
-        carried = branch = False
-        stack, seen = [term], {gradient}
-        while stack:
-            vid = stack.pop()
-            if vid in seen:
-                continue
-            seen.add(vid)
-            if vid in self.stream:
-                carried = True
-            elif vid in self.inner:
-                branch = True
-            elif vid in self.made:
-                stack.extend(operands(self.made[vid].structure))
-        return carried, branch
+
+        def onward(vid: int) -> tuple[int, ...]:
+            made = None if vid in self.stream or vid in self.inner else self.made.get(vid)
+            return () if made is None else operands(made.structure)
+
+        met = set(reach([term], onward)) - {gradient}
+        return not met.isdisjoint(self.stream), not met.isdisjoint(self.inner)
 
 
 __all__ = ["Back"]
