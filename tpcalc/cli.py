@@ -105,6 +105,9 @@ Loss = Annotated[
     Optional[str],
     typer.Option("--loss", metavar="FILE.PY:CALLABLE", help="Loss of the model's output, behind the backward pass."),
 ]
+DepthAlpha = Annotated[
+    str, typer.Option("--depth-alpha", help="Along a scale depth, branches start at L^-alpha: 1 (CompleteP) to 1/2.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -153,10 +156,7 @@ def table(
         ),
     ] = "derived",
     alignment: Alignment = "full",
-    depth_alpha: Annotated[
-        str,
-        typer.Option("--depth-alpha", help="Along a scale depth, branches start at L^-alpha: 1 (CompleteP) to 1/2."),
-    ] = "1",
+    depth_alpha: DepthAlpha = "1",
     explain_config: Annotated[
         bool, typer.Option("--explain-config", help="Print instead how each size of an hf: config follows the width.")
     ] = False,
@@ -230,12 +230,21 @@ def explain(
 @app.command()
 def export(
     target: Target,
-    target_width: Annotated[int, typer.Option("--target", help="The width to train at.")],
+    target_place: Annotated[
+        str,
+        typer.Option(
+            "--target", metavar="PLACE", help="The width to train at, or several scales by name: width=256,depth=8."
+        ),
+    ],
     base: Annotated[
-        Optional[int],
+        Optional[str],
         typer.Option(
             "--base",
-            help="The width at which the hyperparameters were tuned [default: that of the file of hf:./config.json].",
+            metavar="PLACE",
+            help=(
+                "Where the hyperparameters were tuned, as --target [default: the width of the file of "
+                "hf:./config.json]."
+            ),
         ),
     ] = None,
     widths: Annotated[
@@ -243,26 +252,24 @@ def export(
         typer.Option("--widths", help="Widths to trace at besides --base and --target [default: 2 and 4 times base]."),
     ] = None,
     optimizer: Optimizer = "adamw",
-    gauge: Gauge = "init",
+    gauge: Annotated[
+        str,
+        _choice((*GAUGES, OF_DEPTH), "--gauge", "Where sizes stand: in the init alone, or partly in multipliers."),
+    ] = "init",
+    depth_alpha: DepthAlpha = "1",
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
     output: Output = None,
     debug: Debug = False,
 ) -> None:
-    """Write exact multipliers for training at another width, as JSON."""
+    """Write exact multipliers for training at another width, or another place of several scales, as JSON."""
     with library(output):
-        from tpcalc.scaling import scale as scaled
-        from tpcalc.scaling.compute import traced_widths
-        from tpcalc.trace.target import parse_widths, saved_base
+        from tpcalc.given import between
 
-        how = recipe(optimizer)
-        base = saved_base(target) if base is None else base
-        if base is None:
-            raise TpcalcError("--base is missing: give the width at which the hyperparameters were tuned")
-        places = traced_widths(base, target_width, None if widths is None else parse_widths(widths))
-        made, _ = factory(target, places, overrides, scale)
-        result = scaled(made, base, target_width, how, places, gauge=gauge, loss=loaded(loss))
+        result = between(target, base, target_place, widths, overrides, scale)(
+            optimizer=recipe(optimizer), gauge=gauge, depth_alpha=depth_alpha, loss=loaded(loss)
+        )
     emit(json_text(result.document), output, result.sites)
 
 

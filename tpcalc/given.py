@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from tpcalc.errors import TpcalcError
@@ -50,6 +51,52 @@ def parse_scales(given: Sequence[str]) -> tuple[dict[str, Any], Optional[str]]:
         else:
             scales[name] = values
     return scales, word
+
+
+def parse_place(text: str, option: str) -> Union[int, dict[str, int]]:
+    """``"256"`` as a width, ``"width=256,depth=8"`` as several scales by name."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if len(parts) == 1 and parts[0].isdecimal():
+        return int(parts[0])
+    found: dict[str, int] = {}
+    for part in parts:
+        name, _, value = (each.strip() for each in part.partition("="))
+        if not name.isidentifier() or not value.isdecimal():
+            raise TpcalcError(f"{option} {text} is no place; write a width, 256, or scales by name: width=256,depth=8")
+        if name in found:
+            raise TpcalcError(f"{option} gives {name} twice")
+        found[name] = int(value)
+    if not found:
+        raise TpcalcError(f"{option} is empty; write a width, 256, or scales by name: width=256,depth=8")
+    return found
+
+
+def between(
+    target: str,
+    base: Optional[str],
+    to: str,
+    widths: Optional[str],
+    overrides: Optional[list[str]],
+    scale: Optional[list[str]],
+) -> Callable[..., Any]:
+    """:func:`tpcalc.scale` of a target given on the command line, from one place to another."""
+    from tpcalc.scaling import scale as scaled
+    from tpcalc.scaling.compute import traced_widths
+    from tpcalc.trace.target import factory_of, parse_widths, saved_base
+
+    end = parse_place(to, "--target")
+    start = saved_base(target) if base is None else parse_place(base, "--base")
+    if start is None:
+        raise TpcalcError("--base is missing: give the width at which the hyperparameters were tuned")
+    scales, _ = parse_scales(scale or ())
+    if isinstance(start, int) and isinstance(end, int) and not scales:
+        places = traced_widths(start, end, None if widths is None else parse_widths(widths))
+        made, _ = factory(target, places, overrides, scale)
+        return partial(scaled, made, start, end, widths=places)
+    if widths is not None:
+        scales = {"width": parse_widths(widths), **scales}
+    made = factory_of(target, None, parse_overrides(overrides or ()))
+    return partial(scaled, made, start, end, scales=scales or None)
 
 
 def loaded(target: Optional[str]) -> Any:

@@ -96,7 +96,7 @@ def broken(document: dict, *keys_and_value) -> dict:
 
 
 BROKEN = [
-    (("schema", "tpcalc/2"), "has version tpcalc/2, this tpcalc reads tpcalc/1; upgrade"),
+    (("schema", "tpcalc/3"), "has version tpcalc/3, this tpcalc reads tpcalc/1 and tpcalc/2; upgrade"),
     (("schema", "mup/1"), "is not a multipliers file of tpcalc"),
     (("schema", KeyError), "is not a multipliers file of tpcalc"),
     (("schema", 1), "is not a multipliers file of tpcalc"),

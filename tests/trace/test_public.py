@@ -15,7 +15,7 @@ PACKAGE = ROOT / "tpcalc" / "trace"
 PUBLIC = frozenset(
     (
         "tpcalc.trace",
-        *(f"tpcalc.trace.{name}" for name in ("align", "depth", "hf", "init", "inputs", "record", "target")),
+        *(f"tpcalc.trace.{name}" for name in ("align", "built", "depth", "hf", "init", "inputs", "record", "target")),
     )
 )
 

@@ -234,9 +234,20 @@ def exact(order: Exact) -> Any:
     return order if isinstance(order, Form) else fraction(order)
 
 
+def quotient(x: Order, y: Order) -> Order:
+    """The plain number that ``x`` is times ``y``; raises ArithmeticError where two forms are not in proportion."""
+    if not isinstance(y, Form):
+        return x / y
+    own = coordinates(x, len(y.coordinates))
+    found = next(a / b for a, b in zip(own, y.coordinates) if b)
+    if any(a != found * b for a, b in zip(own, y.coordinates)):
+        raise ArithmeticError(f"{x} is no multiple of {y}")
+    return Order(found)
+
+
 def coordinates(order: Exact, count: int) -> tuple[Fraction, ...]:
     """The exponents of an order of ``count`` scales, 0 of which all but a form has."""
     return order.coordinates if isinstance(order, Form) else (Fraction(0),) * count
 
 
-__all__ = ["Compass", "Form", "Level", "Vector", "along", "coordinates", "exact", "smallest", "vector"]
+__all__ = ["Compass", "Form", "Level", "Vector", "along", "coordinates", "exact", "quotient", "smallest", "vector"]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Union
 
+from tpcalc.errors import TargetError
+
 #: The symbol of each scale that has a usual name; any other scale goes by its own name.
 SYMBOLS = {
     "width": "n",
@@ -75,9 +77,9 @@ class Point(tuple[int, ...]):
 Place = Union[int, Point]
 
 
-def star(scales: Mapping[str, Sequence[int]]) -> tuple[Point, ...]:
-    """The places at which sizes of several scales are told apart: the base, each scale alone at its other values, and
-    one where all of them have moved.
+def star(scales: Mapping[str, Sequence[int]], also: Iterable[Mapping[str, int]] = ()) -> tuple[Point, ...]:
+    """The places at which sizes of several scales are told apart: the base, each scale alone at its other values, those
+    asked for besides, and one where all of them have moved.
 
     ``scales``: name -> ascending values, of which the first is the base.  At the last place each scale has its second
     value, so that ``h + d`` is told from ``h d``.
@@ -86,7 +88,18 @@ def star(scales: Mapping[str, Sequence[int]]) -> tuple[Point, ...]:
     base = Point(names, (values[0] for values in scales.values()))
     alone = [base.with_(**{name: value}) for name, values in scales.items() for value in values[1:]]
     moved = Point(names, (values[min(1, len(values) - 1)] for values in scales.values()))
-    return tuple(dict.fromkeys((base, *alone, moved)))
+    besides = [_place(names, values) for values in also]
+    return tuple(dict.fromkeys((base, *alone, *(place for place in besides if place != moved), moved)))
+
+
+def _place(names: Sequence[str], values: Mapping[str, int]) -> Point:
+    lacking = [name for name in names if name not in values]
+    if lacking:
+        given = ", ".join(f"{name}={value}" for name, value in values.items())
+        raise TargetError(
+            f"{given} gives no {lacking[0]}, along which the model is traced too; give {lacking[0]} there"
+        )
+    return Point(names, (values[name] for name in names))
 
 
 def ray(points: Sequence[Point], name: str) -> tuple[tuple[int, Point], ...]:

@@ -12,8 +12,8 @@ from tpcalc.derive.gauge import WRITTEN_IN
 from tpcalc.derive.parametrizations import named_solution
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization
-from tpcalc.derive.several import in_every_direction
-from tpcalc.derive.solve import solve
+from tpcalc.derive.several import in_every_direction, together
+from tpcalc.derive.solve import Solution, solve
 from tpcalc.errors import DeriveError
 from tpcalc.lower.depth import Depth
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
@@ -60,16 +60,20 @@ def derive(
             )
 
         def derived(p: Program) -> Parametrization:
-            assert p.compass is not None
-            depth = Depth(p.compass.depths, alpha) if p.compass.depths else None
-            return parametrize(solve(p, alignment, depth=depth), how, gauge or "init")
+            return parametrize(solve_along(p, alignment, alpha), how, gauge or "init")
 
-        return in_every_direction(program, derived)
+        return together(program, in_every_direction(program, derived))
     if parametrization == "derived":
         return parametrize(solve(program, alignment), how, gauge or "init")
     solution = named_solution(program, parametrization, alignment)
     rules = parametrize(solution, how, gauge or WRITTEN_IN[parametrization])
     return replace(rules, parametrization=parametrization)
+
+
+def solve_along(program: Program, alignment: str, alpha: Order) -> Solution:
+    """The solution of a program of several scales along its compass; branches start at L^-alpha."""
+    depths = program.compass.depths if program.compass is not None else {}
+    return solve(program, alignment, depth=Depth(depths, alpha) if depths else None)
 
 
 def depth_exponent(alpha: Union[str, Fraction, int]) -> Order:

@@ -15,6 +15,7 @@ from tpcalc.derive.rates import rates
 from tpcalc.derive.reasons import init_bound, reason, update_bound
 from tpcalc.derive.result import Parametrization, Rule, SliceRule
 from tpcalc.derive.solve import Solution
+from tpcalc.errors import DeriveError
 from tpcalc.optimizers import Recipe, UpdateLaw, WeightView, recipe
 from tpcalc.program.ir import Weight
 
@@ -28,6 +29,8 @@ def parametrize(
     """
     how, gauge = recipe(optimizer), check_gauge(gauge)
     program = solution.lowered.program
+    if gauge == "symmetric" and program.compass is not None:
+        raise DeriveError("the gauge symmetric is written in powers of one width; choose init, mup, ntk or completep")
     rules: dict[str, Rule] = {}
     for weight in program.weights:
         rules.update(dict.fromkeys(weight.names, _rule(solution, weight, how, gauge)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from tpcalc.algebra.fan import Cell, Walls, fan
 from tpcalc.algebra.form import Compass, coordinates
@@ -148,16 +148,23 @@ class ScaledParametrization(Rules[ScaledRule]):
 Found = Sequence[Cell[Parametrization]]
 
 
-def in_every_direction(program: Program, derived: Callable[[Program], Parametrization]) -> ScaledParametrization:
-    """The rules of a program of several scales; ``derived`` gives those along one direction.
+T = TypeVar("T")
 
-    Raises DeriveError where exponents jump between cones, and what ``derived`` raises.
+
+def in_every_direction(program: Program, derived: Callable[[Program], T]) -> tuple[Cell[T], ...]:
+    """What ``derived`` gives of a program of several scales along one direction after another, until all are covered.
+
+    Raises DeriveError where that takes too many, and what ``derived`` raises.
     """
 
-    def run(compass: Compass) -> Parametrization:
+    def run(compass: Compass) -> T:
         return derived(program.along(compass))
 
-    cells = fan(program.scales, run)
+    return fan(program.scales, run)
+
+
+def together(program: Program, cells: Found) -> ScaledParametrization:
+    """The rules found in the cones of a fan, as formulas.  Raises DeriveError where exponents jump between cones."""
     first = cells[0].found
     return ScaledParametrization(
         rules={name: _rule(program, cells, name) for name in first},
@@ -240,4 +247,4 @@ def _formula(program: Program, orders: Sequence[tuple[Walls, Any]], what: str) -
     return formula(program.scales, [(walls, coordinates(order, count)) for walls, order in orders], what)
 
 
-__all__ = ["ScaledParametrization", "ScaledRule", "ScaledSite", "ScaledSlice", "in_every_direction"]
+__all__ = ["ScaledParametrization", "ScaledRule", "ScaledSite", "ScaledSlice", "in_every_direction", "together"]

@@ -15,6 +15,7 @@ DOCUMENTS = {
     "table": "tpcalc.document.table:TableDocument",
     "scales": "tpcalc.document.scaled:ScaledTableDocument",
     "multipliers": "tpcalc.document.multipliers:MultipliersDocument",
+    "scaled-multipliers": "tpcalc.document.multipliers:ScaledMultipliersDocument",
     "verify": "tpcalc.document.verify:VerifyDocument",
     "check": "tpcalc.document.check:CheckDocument",
 }

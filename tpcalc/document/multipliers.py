@@ -6,14 +6,17 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional, TypeVar, Union
 
 from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from tpcalc.document.table import SCHEMA, TableDocument, WeightRow
+from tpcalc.document.scaled import SCHEMA as SCALED
+from tpcalc.document.scaled import ScaledMultipliers
+from tpcalc.document.table import SCHEMA, TableDocument
 from tpcalc.errors import ScalingError
 
+Document = TypeVar("Document")
 _OPTIMIZER = re.compile(r"[a-z0-9_]{1,40}(\+[a-z0-9_]{1,40})?")
 _VERSION = re.compile(r"tpcalc/([0-9]{1,9})")
 #: A multiplier outside of these bounds is no multiplier of any training run.
@@ -27,10 +30,32 @@ class MultipliersDocument(TableDocument):
 
     @model_validator(mode="after")
     def _holds_multipliers(self) -> "MultipliersDocument":
-        problem = _problem(self)
-        if problem:
-            raise ValueError(problem)
-        return self
+        lacks = None in (self.scale.base, self.scale.target)
+        return _without_problem(self, "is a scaling table and holds no multipliers" if lacks else "")
+
+
+class ScaledMultipliersDocument(ScaledMultipliers):
+    """Written by `tpcalc export` where several scales change: a scaling table of the model at the target with all its
+    numbers.
+    """
+
+    @model_validator(mode="after")
+    def _holds_multipliers(self) -> "ScaledMultipliersDocument":
+        names = {scale.name for scale in self.scales}
+        return _without_problem(
+            self, "" if names == {*self.base} == {*self.target} else "gives other scales than it has"
+        )
+
+
+#: Version -> the model of what it holds.
+_VERSIONS: dict[str, Any] = {SCHEMA: MultipliersDocument, SCALED: ScaledMultipliersDocument}
+
+
+def _without_problem(document: Document, problem: str) -> Document:
+    problem = problem or _problem(document)
+    if problem:
+        raise ValueError(problem)
+    return document
 
 
 def read(path: Union[str, Path]) -> dict[str, Any]:
@@ -57,15 +82,18 @@ def check(document: Any, what: str = "the document") -> None:
     version = _VERSION.fullmatch(found) if isinstance(found, str) else None
     if version is None:
         raise ScalingError(f"{what} is not a multipliers file of tpcalc; write one with tpcalc export")
-    if found != SCHEMA:
-        raise ScalingError(f"{what} has version {found}, this tpcalc reads {SCHEMA}; upgrade tpcalc or export again")
+    if found not in _VERSIONS:
+        known = " and ".join(_VERSIONS)
+        raise ScalingError(f"{what} has version {found}, this tpcalc reads {known}; upgrade tpcalc or export again")
+    if found == SCALED and not {"base", "target"} <= document.keys():
+        raise ScalingError(f"{what} is a scaling table and holds no multipliers; write it again with tpcalc export")
     try:
-        MultipliersDocument.model_validate(document)
+        _VERSIONS[found].model_validate(document)
     except ValidationError as error:
-        raise ScalingError(f"{what} {_sentence(error.errors(include_url=False)[0])}") from error
+        raise ScalingError(f"{what} {_sentence(error.errors(include_url=False)[0], found)}") from error
 
 
-def _sentence(error: ErrorDetails) -> str:
+def _sentence(error: ErrorDetails, version: str) -> str:
     """What is wrong, where, and the remedy."""
     kind, place = error["type"], error["loc"]
     if kind == "value_error":  # of _holds_multipliers
@@ -79,13 +107,11 @@ def _sentence(error: ErrorDetails) -> str:
     else:
         message = error["msg"].replace("Input", shown, 1)
     path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).lstrip(".")
-    return f"breaks the schema {SCHEMA} at {path or 'top level'}: {message}; export it again"
+    return f"breaks the schema {version} at {path or 'top level'}: {message}; export it again"
 
 
-def _problem(document: MultipliersDocument) -> str:
+def _problem(document: Any) -> str:
     """What the schema can't say; empty if all is well."""
-    if None in (document.scale.base, document.scale.target):
-        return "is a scaling table and holds no multipliers"
     for optimizer in (document.optimizer, *(entry.optimizer for entry in document.weights)):
         if not _OPTIMIZER.fullmatch(optimizer or ""):
             return "names no optimizer"
@@ -121,7 +147,7 @@ def _positive(number: Optional[float]) -> bool:
     return number is not None and _SMALLEST < number < _LARGEST
 
 
-def _slices_problem(entry: WeightRow, shape: Sequence[int]) -> str:
+def _slices_problem(entry: Any, shape: Sequence[int]) -> str:
     """What is wrong with the blocks of one parameter; their numbers are optional."""
     pieces = [piece for piece in entry.slices if "multipliers" in piece.model_fields_set]
     if pieces and (len(pieces) < len(entry.slices) or len({piece.dim for piece in pieces}) > 1):

@@ -14,7 +14,7 @@ from pydantic import Field
 from tpcalc.algebra.formula import Formula
 from tpcalc.derive.several import ScaledParametrization, ScaledRule
 from tpcalc.document.model import Count, Exponent, Row, Several, SizeText
-from tpcalc.document.table import identity
+from tpcalc.document.table import Drawn, InitSize, Lengths, Numbers, Place, SliceNumbers, identity
 
 SCHEMA = "tpcalc/2"
 
@@ -116,6 +116,34 @@ class ScaledTableDocument(Row):
     assumptions: Several[str]
     notes: Several[str]
     conventions: Several[str]
+
+
+class NumbersOfSlice(SliceOf):
+    start_at: Place
+    length_at: Place
+    init_std: InitSize
+    init_mean: InitSize
+    multipliers: SliceNumbers
+
+
+class NumbersOfWeight(WeightOf):
+    slices: Several[NumbersOfSlice]  # type: ignore[assignment]
+    shape_at: Lengths
+    init_law: Drawn
+    """how the code draws it; other: by anything but one plain distribution"""
+    init_std: InitSize
+    init_mean: InitSize
+    multipliers: Numbers
+
+
+class ScaledMultipliers(ScaledTableDocument):
+    """A scaling table of several scales, each parameter of the target in a row, with its numbers between two places."""
+
+    base: dict[str, Count]
+    """the value of each scale at which the hyperparameters were tuned"""
+    target: dict[str, Count]
+    """that which the multipliers are for"""
+    weights: list[NumbersOfWeight]  # type: ignore[assignment]
 
 
 def scaled_json(rules: ScaledParametrization) -> dict[str, Any]:

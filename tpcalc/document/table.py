@@ -70,6 +70,9 @@ class Numbers(Row):
     """on the weight in the forward pass; 1 in the gauge init"""
 
 
+#: How the code draws a parameter; other: by anything but one plain distribution.
+Drawn = Literal["normal", "uniform", "constant", "other"]
+
 _NOWHERE = Place(base=None, target=None)
 _NO_SIZE = InitSize(base=None, target=None, code_at_target=None)
 
@@ -126,7 +129,7 @@ class WeightRow(Row):
     optimizer: Optional[str]
     """the update law that trains it"""
     shape_at: Lengths
-    init_law: Optional[Literal["normal", "uniform", "constant", "other"]]
+    init_law: Optional[Drawn]
     """how the code draws it; other: by anything but one plain distribution"""
     init_std: InitSize
     init_mean: InitSize

@@ -23,7 +23,7 @@ def scaling_text(scaling: Scaling) -> str:
             slices.append(f"{row.name}[{':, ' * dim}{start} : {start + length}]: {init:.6g}")
         rows.append((row.name, str(list(w.shape)), *((f"{w.forward:.6g}",) if multiplied else ()), *numbers))
     lines = [
-        f"Multipliers for {scaling.optimizer}, width {scaling.base} -> {scaling.target}",
+        f"Multipliers for {scaling.optimizer}, {scaling.way}",
         "",
         *aligned(rows, dashes=True),
         *itemized(

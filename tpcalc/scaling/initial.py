@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Any, Optional
 
 import torch
@@ -76,16 +77,17 @@ class Inits:
         found, unknown = {}, []
         for weight in self._program.weights:
             laws = dict(weight.init)
-            read = _read(weight, laws.get(base), laws.get(target), base, target)
-            if read is None:
+            own = read(weight.name, laws.get(base), laws.get(target), partial(_without_noise, weight, base, target))
+            if own is None:
                 unknown.append(weight)
             else:
-                found[weight.name] = read
+                found[weight.name] = own
         found.update((weight.name, _snapped(weight, self._measured(unknown), base, target)) for weight in unknown)
         for leaf in self._blocks:
             at_base, at_target = (self._laws_at(width)[leaf.name] for width in (base, target))
             named = replace(leaf.weight, name=leaf.name, shape=leaf.shape)
-            found[leaf.name] = _read(named, at_base, at_target, base, target) or found[leaf.weight.name]
+            own = read(leaf.name, at_base, at_target, partial(_without_noise, named, base, target))
+            found[leaf.name] = own or found[leaf.weight.name]
         return found
 
     def _laws_at(self, width: int) -> dict[str, InitLaw]:
@@ -118,28 +120,35 @@ def _rms(law: InitLaw) -> float:
     return math.hypot(law.std, law.mean) if law.mean else law.std
 
 
-def _read(
-    weight: Weight, base: Optional[InitLaw], target: Optional[InitLaw], base_width: int, target_width: int
+def read(
+    name: str,
+    base: Optional[InitLaw],
+    target: Optional[InitLaw],
+    without_noise: Optional[Callable[[float], Factor]] = None,
 ) -> Optional[Initial]:
-    """From what the init calls say at both widths; None where they say nothing."""
+    """From what the init calls say at both ends; None where they say nothing.
+
+    ``without_noise``: makes a factor of a ratio of entries that were drawn elsewhere, where that is possible.  Raises
+    ScalingError where the weight ``name`` starts at zero at one end alone.
+    """
     if base is None or target is None or "unknown" in (base.kind, target.kind):
         return None
     at_base, at_target = _rms(base), _rms(target)
     if at_base == at_target:
         return Initial(base, target)
     if at_base == 0 or at_target == 0:
-        zero, width = (base, "base") if at_base == 0 else (target, "target")
+        zero, end = (base, "base") if at_base == 0 else (target, "target")
         raise ScalingError(
-            f"{weight.name} is initialised to zero at the {width} width ({zero.call}) and not at the other, so no "
-            f"multiplier turns one into the other; make the init the same kind at all widths"
+            f"{name} is initialised to zero at the {end} ({zero.call}) and not at the other end, so no multiplier "
+            f"turns one into the other; make the init the same kind at all sizes"
         )
     ratio = at_base / at_target
     if "data" in base.call and "data" in target.call and "random" in (base.kind, target.kind):
-        return Initial(base, target, _without_noise(ratio, weight, base_width, target_width))
+        return None if without_noise is None else Initial(base, target, without_noise(ratio))
     return Initial(base, target, tidy(ratio))
 
 
-def _without_noise(ratio: float, weight: Weight, base: int, target: int) -> Factor:
+def _without_noise(weight: Weight, base: int, target: int, ratio: float) -> Factor:
     """Entries drawn elsewhere (numpy) and read as data: their std is a sample's, and within its noise a power of n."""
     width, power = Fraction(base, target), half_power((target, 1.0), (base, ratio))
     snapped = power_product([(width, power)])

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from tpcalc.algebra.order import ONE
+from tpcalc.algebra.scales import Place
 from tpcalc.algebra.size import Scalar
 from tpcalc.errors import ScalingError
 from tpcalc.program.ir import Node, references
@@ -22,18 +23,22 @@ from tpcalc.trace.record import record
 from tpcalc.trace.target import call_factory
 
 
-def check_reached(scaling: Scaling, factory: Callable[[int], Any], loss: Optional[Callable[..., Any]]) -> None:
-    """Raise ScalingError, naming the weight and the place, where the forward pass reads one past its multiplier."""
+def check_reached(
+    scaling: Scaling, factory: Callable[..., Any], place: Place, loss: Optional[Callable[..., Any]]
+) -> None:
+    """Of the model at ``place``, for which the multipliers are.
+
+    Raise ScalingError, naming the weight and the place, where the forward pass reads one past its multiplier."""
     multipliers = {name: weight.forward for name, weight in scaling.items() if weight.forward != 1.0}
     if not multipliers:
         return
 
     def call() -> tuple[Any, Any]:
-        model, inputs = call_factory(factory, scaling.target)
+        model, inputs = call_factory(factory, place)
         scaling.forward_(model)
         return model, inputs
 
-    trace = record(call, scaling.target, loss=loss, backward=False)
+    trace = record(call, place, loss=loss, backward=False)
     held = {weight.value: scaling.table_name(weight.names[0]) for weight in trace.weights}
     for node in trace.nodes:
         for value in references((node.args, node.kwargs)):

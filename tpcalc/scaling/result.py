@@ -42,12 +42,28 @@ class Scaling(Shown, Multipliers, Mapping[str, Weight]):
         return self.document.get("gauge", "init")
 
     @property
-    def base(self) -> int:
-        return self.document["scale"]["base"]
+    def base(self) -> Any:
+        """The width at which hyperparameters were tuned; of several scales the value of each, by name."""
+        return self._end("base")
 
     @property
-    def target(self) -> int:
-        return self.document["scale"]["target"]
+    def target(self) -> Any:
+        """That which the multipliers are for."""
+        return self._end("target")
+
+    def _end(self, which: str) -> Any:
+        return self.document["scale"][which] if "scale" in self.document else self.document[which]
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Both in words: ``width 64``, or ``width=64, depth=2``."""
+        return _words(self.base), _words(self.target)
+
+    @property
+    def way(self) -> str:
+        """``width 64 -> 256``, or ``width=64, depth=2 -> width=256, depth=8``."""
+        base, target = self.ends
+        return f"{base} -> {target.removeprefix('width ')}"
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -73,7 +89,11 @@ class Scaling(Shown, Multipliers, Mapping[str, Weight]):
         return cls(read(path))
 
     def __repr__(self) -> str:
-        return f"<Scaling {self.optimizer}, width {self.base} -> {self.target}, {len(self)} parameters>"
+        return f"<Scaling {self.optimizer}, {self.way}, {len(self)} parameters>"
+
+
+def _words(end: Any) -> str:
+    return ", ".join(f"{k}={v}" for k, v in end.items()) if isinstance(end, dict) else f"width {end}"
 
 
 class Unscaled(Multipliers):

@@ -18,6 +18,7 @@ def trace(
     widths: Sequence[int] = (128, 256, 512),
     *,
     scales: Optional[Mapping[str, Sequence[int]]] = None,
+    also: Sequence[Mapping[str, int]] = (),
     loss: Optional[Callable[..., Any]] = None,
 ) -> Program:
     """Trace ``factory(width)`` at each of ``widths`` under fake tensors and return its Program.
@@ -26,6 +27,7 @@ def trace(
     512, 1024)}``.  The factory takes them by name, and is traced at the base, with each scale alone at its other
     values, and where all have moved.  A scale that is called depth (or ends in it) counts repeated blocks: how many are
     traced is found by itself, and its values say nothing.  Beside depths alone, ``widths`` are those of a scale width.
+    ``also``: further places, by the name of each scale, at which sizes are to be exact.
 
     ``factory`` returns ``model`` or ``(model, inputs)``; text is a target of the command line (``"file.py:callable"``,
     ``"hf:llama"``).  ``loss(output)``, if given, is the scalar the backward
@@ -56,10 +58,10 @@ def trace(
         depths = depths_of(called, parsed)
         if depths:
             sizes = {name: values for name, values in parsed.items() if name not in depths}
-            program = trace_depths(called, sizes or {"width": parse_widths(widths)}, depths, loss=loss)
+            program = trace_depths(called, sizes or {"width": parse_widths(widths)}, depths, also, loss=loss)
             return replace(program, assumptions=(*getattr(called, "assumptions", ()), *program.assumptions))
         compass = Compass([Scale(name) for name in parsed], generic(len(parsed)))
-        places = star(parsed)
+        places = star(parsed, also)
         factory = called
     traces: list[RawTrace] = []
     for place in places:

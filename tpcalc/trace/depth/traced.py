@@ -31,18 +31,20 @@ def trace_depths(
     factory: Callable[..., Any],
     scales: Mapping[str, Sequence[int]],
     depths: Sequence[str] = ("depth",),
+    also: Sequence[Mapping[str, int]] = (),
     *,
     loss: Optional[Callable[..., Any]] = None,
 ) -> Program:
     """Trace ``factory(width=..., depth=...)`` with two periods of each stack, which stand for any number.
 
-    ``scales``: those of sizes, by name, with their values, the base first.  ``depths``: names of the scales along which
-    there are more nodes.  All are arguments of the factory.  How many layers make a period (layers may take turns) and
-    how many stand alone at the ends is found: the least that explain the model up to depth MOST.
+    ``scales``: those of sizes, by name, with their values, the base first; ``also``: further places at which sizes are
+    to be exact.  ``depths``: names of the scales along which there are more nodes.  All are arguments of the factory.
+    How many layers make a period (layers may take turns) and how many stand alone at the ends is found: the least that
+    explain the model up to depth MOST.
 
     Raises AlignError where a deeper model is not the same one with whole periods more.
     """
-    return _Deep(factory, scales, tuple(depths), loss).program()
+    return _Deep(factory, star(scales, also), tuple(depths), loss).program()
 
 
 def depths_of(factory: Callable[..., Any], scales: Mapping[str, Sequence[int]]) -> list[str]:
@@ -62,12 +64,11 @@ class _Deep:
     """Traces by their sizes, each recorded once."""
 
     def __init__(
-        self, factory: Callable[..., Any], scales: Mapping[str, Sequence[int]], depths: tuple[str, ...], loss: Any
+        self, factory: Callable[..., Any], sizes: tuple[Point, ...], depths: tuple[str, ...], loss: Any
     ) -> None:
         self.factory, self.depths, self.loss = factory, depths, loss
-        self.names = (*scales, *depths)
-        self.sizes = star(scales)
-        self.base = self.sizes[0]
+        self.sizes, self.base = sizes, sizes[0]
+        self.names = (*self.base.names, *depths)
         self.traces: dict[Point, RawTrace] = {}
         self.seen: dict[Point, list[Any]] = {}
 

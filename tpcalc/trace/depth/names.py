@@ -1,0 +1,101 @@
+"""Which parameter of a shallow model each parameter of a deeper one repeats.
+
+A model is traced with a few periods of each stack, and a rule found there is that of all periods.  Where they stand in
+the model of another depth follows from the order of its parameters, as loops follow from the order of ops
+(:mod:`tpcalc.trace.depth.insertion`): a name says which block it is of by whole numbers in its path, and but for these
+a deeper model has the same names with those of whole periods put in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tpcalc.algebra.scales import Point
+from tpcalc.errors import AlignError
+from tpcalc.program.ir import Program
+from tpcalc.program.names import starred
+from tpcalc.trace.built import Built
+from tpcalc.trace.depth.insertion import Stretch, inserted
+
+__all__ = ["Periods"]
+
+_NUMBER = re.compile(r"\d+")
+
+
+class Periods:
+    """The periods of parameters in the model of ``program`` as traced; ``loops``: by the scale they grow with."""
+
+    def __init__(self, factory: Callable[..., Any], program: Program) -> None:
+        self.traced: Point = program.widths[0]
+        self.steps = dict(program.repeats.periods)
+        here = Built.at(factory, self.traced)
+        self.names = list(here.parameters)
+        self._mask: Callable[[str], str] = starred
+        self.loops: dict[str, tuple[Stretch, ...]] = {}
+        for scale, step in self.steps.items():
+            by_name = self.traced.by_name
+            shallow = Built.at(factory, self.traced.with_(**{scale: by_name[scale] - step}))
+            self.loops[scale] = self._loops(shallow, here, scale)
+
+    def _loops(self, shallow: Built, deep: Built, scale: str) -> tuple[Stretch, ...]:
+        """First by whole numbers in paths (``layers.0``); where those tell nothing, by all digits (``block0``)."""
+        for mask in (starred, _without_digits):
+            found = inserted(
+                *([(mask(name), built.shape(name)) for name in built.parameters] for built in (shallow, deep))
+            )
+            if found is not None:
+                self._mask = mask if mask is _without_digits else self._mask
+                return found
+        raise AlignError(
+            f"the parameters of the model with one period more along {scale} are not those of the shallower one with "
+            f"whole blocks put in ({len(shallow.parameters)} and {len(deep.parameters)} of them); register blocks one "
+            f"behind the other, as nn.ModuleList does"
+        )
+
+    def sources(self, built: Built) -> dict[str, str]:
+        """Each name of the model at other depths -> that of the traced model whose rule it has.
+
+        Raises AlignError where the model there is not the traced one with whole periods more or less.
+        """
+        assert isinstance(built.place, Point)
+        found = list(range(len(self.names)))
+        stretches = []
+        for scale, step in self.steps.items():
+            more, rest = divmod(built.place.by_name[scale] - self.traced.by_name[scale], step)
+            if rest:
+                near = built.place.by_name[scale] - rest
+                raise AlignError(
+                    f"{scale}={built.place.by_name[scale]} is no whole number of periods: the model repeats itself "
+                    f"every {step} blocks; choose {scale}={near} or {near + step}"
+                )
+            stretches += [(*stretch, more) for stretch in self.loops[scale]]
+        for first, period, end, more in sorted(stretches, key=lambda stretch: -stretch[2]):
+            if more >= 0:
+                found[end:end] = found[end - period : end] * more
+            elif end + more * period - first >= period:
+                del found[end + more * period : end]
+            else:
+                raise AlignError(f"the model at {built.place} has less than one period of its blocks; go deeper")
+        expected = [self._mask(self.names[index]) for index in found]
+        if expected != [self._mask(name) for name in built.parameters]:
+            name = next((n for n, e in zip(built.parameters, expected) if self._mask(n) != e), "their number")
+            raise AlignError(
+                f"the model at {built.place} is not the one at {self.traced} with more of the same blocks ({name} "
+                f"differs); blocks must be alike at all depths"
+            )
+        return dict(zip(built.parameters, (self.names[index] for index in found)))
+
+    def alike(self) -> dict[str, str]:
+        """Each traced name -> the one at the same place of the first period."""
+        found = {name: name for name in self.names}
+        for stretches in self.loops.values():
+            for first, period, end in stretches:
+                for index in range(first, end):
+                    found[self.names[index]] = self.names[first + (index - first) % period]
+        return found
+
+
+def _without_digits(name: str) -> str:
+    return _NUMBER.sub("*", name)
