@@ -276,16 +276,24 @@ def export(
 @app.command()
 def codegen(
     multipliers: Annotated[str, typer.Argument(metavar="MULTIPLIERS", help="A file written by tpcalc export.")],
+    formulas: Annotated[
+        bool,
+        typer.Option(
+            "--formulas", help="Write formulas that serve every target, not the numbers of one (several scales)."
+        ),
+    ] = False,
     output: Output = None,
     debug: Debug = False,
 ) -> None:
     """Write a stand-alone Python file (torch only) that applies exported multipliers."""
     with library(output):
         from tpcalc.scaling import Scaling
-        from tpcalc.scaling.codegen import codegen as generated
+        from tpcalc.scaling.codegen import codegen as numbers
+        from tpcalc.scaling.everywhere import codegen_formulas
 
         result = Scaling.load(multipliers)
-    emit(generated(result), output, result.sites)
+        text = codegen_formulas(result) if formulas else numbers(result)
+    emit(text, output, result.sites)
 
 
 @app.command()

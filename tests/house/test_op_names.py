@@ -52,6 +52,7 @@ REASONS: dict[tuple[str, str], str] = {
     ("lower/", "sum put"): "how a Sum is one",
     ("calculus/limits.py", "put"): "how a Sum is one",
     ("trace/fixed.py", "random"): "a kind of init law",
+    ("scaling/everywhere.py", "max min range sqrt"): "functions of formulas, in Python",
     ("scaling/runtime.py", "max sum"): "kinds of reduction over devices",
     ("scaling/runtime.py", "dim uniform"): "fields of a Scaling",
     ("scaling/", "clip dim"): "fields of a Scaling",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -50,8 +50,8 @@ def fresh(tied: bool, growing: bool, width: int = 128, depth: int = 8) -> GPT:
     return GPT(config(width, depth, tied, growing))
 
 
-def ones(scaling: tpcalc.Scaling) -> bool:
-    return all(getattr(weight, field) in (1.0, None) for weight in scaling.values() for field in FIELDS)
+def ones(found: Mapping[str, Any]) -> bool:
+    return all(getattr(weight, field) in (1.0, None) for weight in found.values() for field in FIELDS)
 
 
 class HandEdited(nn.Module):

@@ -87,6 +87,52 @@ class WeightOf(Row):
     optimizer: Optional[str]
 
 
+class RangeOf(Row):
+    """whole numbers from start up to stop, in steps; as formulas in the depths"""
+
+    start: str
+    stop: str
+    step: Count
+
+
+class SlicePattern(Row):
+    """start <= index < start + length along axis dim, as formulas"""
+
+    dim: Count
+    start: str
+    length: str
+    init_std: str
+    code_init: str
+
+
+class PatternOf(Row):
+    """all parameters of one rule, at every place"""
+
+    name: str
+    """each * stands for the whole numbers in blocks"""
+    aliases: Several[str]
+    blocks: list[RangeOf]
+    shape: list[str]
+    optimizer: str
+    init_law: Drawn
+    init_std: float
+    """what the code gives at the base"""
+    init_mean: float
+    code_init: str
+    """how what the code gives follows the scales"""
+    clip: str
+    """on the gradient where the global norm is measured"""
+    formulas: Formulas
+    slices: list[SlicePattern]
+
+
+class PeriodOf(Row):
+    traced: Count
+    """a depth at which the model was traced"""
+    step: Count
+    """by how much it is deeper with one period more"""
+
+
 class SiteOf(Row):
     """a place that needs a forward multiplier because no weight can absorb the excess"""
 
@@ -143,6 +189,12 @@ class ScaledMultipliers(ScaledTableDocument):
     """the value of each scale at which the hyperparameters were tuned"""
     target: dict[str, Count]
     """that which the multipliers are for"""
+    periods: dict[str, PeriodOf]
+    """by the name of each depth"""
+    patterns: Optional[list[PatternOf]]
+    """the parameters of the model at every place; null where no formulas give exact numbers"""
+    no_patterns: str
+    """why there are none"""
     weights: list[NumbersOfWeight]  # type: ignore[assignment]
 
 
@@ -169,11 +221,18 @@ def scaled_row(name: str, rule: ScaledRule) -> WeightOf:
         **{key: getattr(rule, key) for key in "abcAC"},
         **powers,
         **identity(name, rule),
-        formulas={key: None if (own := found[key]) is None else sympy_text(own) for key in Formulas.model_fields},
+        formulas=formulas_of(rule),
         slices=[
             SliceOf.of(piece, formulas={key: sympy_text(own) for key, own in piece.formulas.items()})
             for piece in rule.slices
         ],
+    )
+
+
+def formulas_of(rule: ScaledRule) -> Formulas:
+    found = rule.formulas
+    return Formulas(
+        **{key: None if (own := found[key]) is None else sympy_text(own) for key in Formulas.model_fields}  # type: ignore[arg-type]
     )
 
 

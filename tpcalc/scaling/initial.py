@@ -14,6 +14,7 @@ import torch
 
 from tpcalc.algebra.fit import half_power
 from tpcalc.algebra.roots import Factor, power_product, tidy
+from tpcalc.document.table import Drawn
 from tpcalc.errors import ScalingError
 from tpcalc.lower.lowered import Leaf
 from tpcalc.program.ir import InitLaw, Program, Weight
@@ -45,7 +46,7 @@ class Initial:
         return _rms(self.base) == 0
 
     @property
-    def draw(self) -> str:
+    def draw(self) -> Drawn:
         """``normal``, ``uniform`` or ``constant``; ``other`` for anything that a draw would not reproduce."""
         if self.target.kind == "constant":
             return "constant"

@@ -1,0 +1,157 @@
+"""A stand-alone Python file that holds formulas and not numbers: ``multipliers(width=..., depth=...)`` of any target.
+
+Formulas come from a file, so nothing of them is ever executed here: they are read as syntax trees of a few kinds
+(:func:`expression`) and written as Python.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from keyword import iskeyword
+from typing import Any
+
+from tpcalc.errors import ScalingError
+from tpcalc.scaling.codegen import MARKER, header, literal, runtime, tuple_of
+from tpcalc.scaling.result import Scaling
+
+__all__ = ["codegen_formulas", "expression"]
+
+_FOOTER = '''
+
+def multipliers(*, {arguments}) -> Multipliers:
+    """Those that carry hyperparameters from BASE to this place."""
+    check_place({place}, PERIODS)
+    base, target = _weights(**BASE), _weights({passed})
+    return Multipliers(between(base, target))
+'''
+
+#: What the helpers import besides.
+_MORE = {"import Callable, Iterable, Sequence": "import Callable, Iterable, Mapping, Sequence"}
+_MORE["import dataclass\n"] = "import dataclass, replace\n"
+
+#: Names of functions that formulas call.
+_TAKEN = frozenset({"max", "min", "range", "sqrt", "whole", "Weight"})
+_FUNCTIONS = {"Max": "max", "Min": "min", "sqrt": "sqrt"}
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
+
+
+def codegen_formulas(scaling: Scaling) -> str:
+    """The text of the file.  The same multipliers give the same bytes.
+
+    Raises ScalingError where the multipliers are of one scale, or no formulas give exact numbers at every place.
+    """
+    document = scaling.document
+    if "patterns" not in document:
+        raise ScalingError(
+            "these multipliers are of the width alone; formulas need scales by name: "
+            "tpcalc export TARGET --base width=64,depth=2 --target width=256,depth=8"
+        )
+    if document["patterns"] is None:
+        raise ScalingError(
+            f"no formulas give these multipliers everywhere: {document['no_patterns']}; export them for each target"
+        )
+    helpers = files("tpcalc.scaling").joinpath("relative.py").read_text(encoding="utf-8").partition(MARKER)[2]
+    start = header(scaling, _usage(scaling), "scaling.", "any other place") + "\nfrom __future__ import annotations\n\n"
+    imports = runtime()
+    for plain, more in _MORE.items():
+        imports = imports.replace(plain, more, 1)
+    names = list(document["base"])
+    footer = _FOOTER.format(
+        arguments=", ".join(f"{name}: int" for name in names),
+        place="{" + ", ".join(f'"{name}": {name}' for name in names) + "}",
+        passed=", ".join(f"{name}={name}" for name in names),
+    )
+    return "".join((start, imports, "\n\n", helpers, "\n\n", _body(document), footer))
+
+
+def _usage(scaling: Scaling) -> str:
+    names = ", ".join(f"{name}={value}" for name, value in scaling.target.items())
+    return f"scaling = multipliers({names})  # or any other\n    "
+
+
+def _body(document: Mapping[str, Any]) -> str:
+    symbols = {scale["symbol"]: scale["name"] for scale in document["scales"]}
+    for name in (*symbols, *symbols.values()):
+        if not name.isidentifier() or iskeyword(name) or name in _TAKEN:
+            raise ScalingError(f"a scale called {name[:40]!r} can't be an argument in Python; call it otherwise")
+    names = list(document["base"])
+    periods = {name: (period["traced"], period["step"]) for name, period in document["periods"].items()}
+    lines = [
+        "# fmt: off\n",
+        f"BASE = {document['base']!r}\n",
+        f"PERIODS: dict[str, tuple[int, int]] = {periods!r}\n\n\n",
+        f"def _weights({', '.join(f'{name}: int' for name in names)}) -> tuple[Relative, ...]:\n",
+        '    """All weights at one place; their numbers have a meaning as ratios of two places alone."""\n',
+        "    sqrt = math.sqrt\n",
+        *(f"    {symbol} = {name}\n" for symbol, name in symbols.items() if symbol != name),
+        "    return (\n",
+    ]
+    lines += [f"        {_weight(pattern, symbols)},\n" for pattern in document["patterns"]]
+    return "".join((*lines, "    )\n", "# fmt: on\n"))
+
+
+def _weight(pattern: Mapping[str, Any], symbols: Iterable[str]) -> str:
+    """One entry as it is at a place."""
+    known = frozenset(symbols)
+
+    def code(text: str) -> str:
+        return expression(text, known)
+
+    formulas = pattern["formulas"]
+    zero = not (pattern["init_std"] or pattern["init_mean"])
+
+    def init(wanted: str, drawn: str) -> str:
+        return "1.0" if zero else f"({code(wanted)}) / ({code(drawn)})"
+
+    ranges = [
+        f"range(whole({code(r['start'])}), whole({code(r['stop'])}), {int(r['step'])})" for r in pattern["blocks"]
+    ]
+    slices = [
+        f"({int(piece['dim'])}, whole({code(piece['start'])}), whole({code(piece['length'])}), "
+        f"{init(piece['init_std'], piece['code_init'])})"
+        for piece in pattern["slices"]
+    ]
+    cells = [
+        literal(pattern["name"]),
+        tuple_of(ranges),
+        tuple_of(f"whole({code(size)})" for size in pattern["shape"]),
+        f"init={init(formulas['init_std'], pattern['code_init'])}",
+        f"lr={code(formulas['lr'])}",
+        f"weight_decay={code(formulas['weight_decay'])}",
+        f"eps={'None' if formulas['eps'] is None else code(formulas['eps'])}",
+        f"clip={code(pattern['clip'])}",
+        f"draw=({literal(pattern['init_law'])}, {pattern['init_mean']!r}, {pattern['init_std']!r})",
+        f"optimizer={literal(pattern['optimizer'])}",
+        f"forward={code(formulas['multiplier'])}",
+    ]
+    if pattern["aliases"]:
+        cells.append(f"aliases={tuple_of(map(literal, pattern['aliases']))}")
+    if slices:
+        cells.append(f"slices={tuple_of(slices)}")
+    return f"(Weight({', '.join(cells)}), {code(formulas['init_std'])})"
+
+
+def expression(text: str, symbols: frozenset[str]) -> str:
+    """A formula as sympy writes it, as Python; raises ScalingError for anything else than arithmetic of ``symbols``."""
+    try:
+        tree = ast.parse(text, mode="eval").body
+        return ast.unparse(_checked(tree, symbols))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise ScalingError(f"{text[:60]!r} is no formula of {', '.join(sorted(symbols))}; export again") from error
+
+
+def _checked(tree: ast.expr, symbols: frozenset[str]) -> ast.expr:
+    match tree:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return ast.Constant(float(value))
+        case ast.Name(id=name) if name in symbols:
+            return tree
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
+            return ast.UnaryOp(tree.op, _checked(operand, symbols))
+        case ast.BinOp(left=left, op=op, right=right) if isinstance(op, _OPERATORS):
+            return ast.BinOp(_checked(left, symbols), op, _checked(right, symbols))
+        case ast.Call(func=ast.Name(id=name), args=[*args], keywords=[]) if name in _FUNCTIONS and args:
+            return ast.Call(ast.Name(_FUNCTIONS[name]), [_checked(arg, symbols) for arg in args], [])
+    raise ValueError(ast.dump(tree)[:60])
