@@ -36,13 +36,13 @@ def rows(multipliers: Any) -> dict[str, Any]:
     return {name: weight for name, (weight, _) in multipliers._table.items()}
 
 
-#: A factory, the names of its scales, their values at the base and at three targets.
+#: A factory, the names of its scales, their values at the base and at targets.
 WAYS = {
     "gpt": (factory(True, False), "width depth", [(32, 2), (128, 8), (32, 3), (512, 2)]),
     "growing heads": (factory(False, True), "width depth", [(32, 2), (128, 1), (64, 30), (16, 2)]),
     "packed": (packed, "heads head_dim", [(2, 8), (4, 32), (16, 4), (2, 128)]),
     "kink": (feed_forward, "width ffn", [(64, 256), (512, 128), (64, 64), (100, 4000)]),
-    "two stacks": (stacks.two_depths, "width encoder decoder", [(16, 2, 2), (32, 1, 4), (16, 5, 2), (32, 3, 3)]),
+    "two stacks": (stacks.two_depths, "width encoder decoder", [(16, 2, 2), (32, 1, 4), (16, 5, 2)]),
 }
 
 

@@ -42,7 +42,7 @@ class Compass:
 
     def form(self, coordinates: Iterable[Union[Fraction, int, Order]]) -> Order:
         """The order with these exponents, one for each scale; equal ones are one object, and that of 1 is ``ZERO``."""
-        key = tuple(fraction(x) if isinstance(x, Order) else Fraction(x) for x in coordinates)
+        key = tuple(x if type(x) is Fraction else _fraction(x) for x in coordinates)
         if not any(key):
             return ZERO
         known = self._known.get(key)
@@ -76,6 +76,10 @@ class Compass:
         sign = 1 if found > 0 else -1
         self.walls.add(vector(sign * x for x in coordinates))
         return sign
+
+
+def _fraction(x: Union[Fraction, int, Order]) -> Fraction:
+    return fraction(x) if isinstance(x, Order) else Fraction(x)
 
 
 class Level(ArithmeticError):

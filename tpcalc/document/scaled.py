@@ -7,6 +7,7 @@ a number).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal, Optional
 
 from pydantic import Field
@@ -236,6 +237,7 @@ def formulas_of(rule: ScaledRule) -> Formulas:
     )
 
 
+@lru_cache(maxsize=4096)
 def sympy_text(formula: Formula) -> str:
     """A formula as text that sympy reads."""
     return str(formula.expr)
