@@ -14,6 +14,7 @@ from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization
 from tpcalc.derive.several import in_every_direction, together
 from tpcalc.derive.solve import Solution, solve
+from tpcalc.derive.unfolded import unfolded
 from tpcalc.errors import DeriveError
 from tpcalc.lower.depth import Depth
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
@@ -64,10 +65,12 @@ def derive(
 
         return together(program, in_every_direction(program, derived))
     if parametrization == "derived":
-        return parametrize(solve(program, alignment), how, gauge or "init")
-    solution = named_solution(program, parametrization, alignment)
-    rules = parametrize(solution, how, gauge or WRITTEN_IN[parametrization])
-    return replace(rules, parametrization=parametrization)
+        rules = parametrize(solve(program, alignment), how, gauge or "init")
+    else:
+        solution = named_solution(program, parametrization, alignment)
+        rules = parametrize(solution, how, gauge or WRITTEN_IN[parametrization])
+        rules = replace(rules, parametrization=parametrization)
+    return unfolded(rules, program.copies) if program.copies else rules
 
 
 def solve_along(program: Program, alignment: str, alpha: Order) -> Solution:

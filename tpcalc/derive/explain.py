@@ -51,10 +51,11 @@ class Explanation(Shown):
 
 def find_weight(program: Program, name: str) -> Weight:
     """The weight called ``name`` (any of its tied names); raises DeriveError with close matches."""
+    traced = program.copies.source.get(name, name)
     for weight in program.weights:
-        if name in weight.names:
+        if traced in weight.names:
             return weight
-    names = [n for weight in program.weights for n in weight.names]
+    names = [n for weight in program.weights for n in weight.names] + [*program.copies.source]
     close = difflib.get_close_matches(name, names, n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else "; run tpcalc table to see the names"
     raise DeriveError(f"the model has no parameter {name!r}{hint}")

@@ -22,7 +22,7 @@ from tpcalc.algebra.form import Compass
 from tpcalc.algebra.scales import Scale
 from tpcalc.program.checker import check
 from tpcalc.program.nodes import InitLaw, Node, Ref, Value, Weight, references
-from tpcalc.program.repeat import Repeats
+from tpcalc.program.repeat import Copies, Repeats
 from tpcalc.show import Shown
 
 __all__ = ["InitLaw", "Node", "Program", "Ref", "Value", "Weight", "references"]
@@ -46,6 +46,8 @@ class Program(Shown):
     compass: Optional[Compass] = None
     """Of several scales: along which direction their orders are compared."""
     repeats: Repeats = Repeats()
+    copies: Copies = Copies()
+    """Of a deep model of which few blocks were traced: all its weights."""
 
     def __post_init__(self) -> None:
         check(self.nodes, self.values, self.weights, self.outputs)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
-__all__ = ["Loop", "Repeats"]
+__all__ = ["Copies", "Loop", "Repeats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,30 @@ class Repeats:
 
     def __bool__(self) -> bool:
         return bool(self.loops)
+
+
+@dataclass(frozen=True)
+class Copies:
+    """The weights of a deep model of which few blocks were traced: all names of each, and the traced one that it is."""
+
+    weights: tuple[tuple[tuple[str, ...], str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.weights)
+
+    @cached_property
+    def blocks(self) -> dict[str, str]:
+        """Path of each block of the deep model -> that of the traced block: names up to where they differ."""
+        found = {}
+        for names, source in self.weights:
+            deep, traced = names[0].split("."), source.split(".")
+            differ = [place for place, (x, y) in enumerate(zip(deep, traced)) if x != y]
+            if differ:
+                end = differ[-1] + 1
+                found[".".join(deep[:end])] = ".".join(traced[:end])
+        return found
+
+    @cached_property
+    def source(self) -> dict[str, str]:
+        """Each name of the deep model -> the traced one."""
+        return {name: source for names, source in self.weights for name in names}

@@ -33,7 +33,7 @@ class ManyScales:
     def __init__(self, factory: Callable[..., Any], program: Program, cells: Sequence[Cell[Derived]]) -> None:
         self.factory, self.program, self.cells = factory, program, cells
         self.rules: ScaledParametrization = together(program, [Cell(cell.walls, cell.found.rules) for cell in cells])
-        self.periods = Periods(factory, program)
+        self.periods = Periods(factory, program.widths[0], dict(program.repeats.periods))
         self._alike = self.periods.alike()
         for name, first in self._alike.items():
             if self.rules[name].formulas != self.rules[first].formulas:

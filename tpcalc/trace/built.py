@@ -25,13 +25,14 @@ class Built:
     place: Place
     parameters: dict[str, torch.Tensor]
     recorder: InitRecorder
+    model: torch.nn.Module
 
     @staticmethod
     def at(factory: Callable[..., Any], place: Place) -> Built:
         """Builds it on phantom tensors, at any size.  Raises TargetError where the factory does."""
         recorder = InitRecorder()
         model, _ = build(partial(call_factory, factory, place), recorder)
-        return Built(place, dict(model.named_parameters(remove_duplicate=False)), recorder)
+        return Built(place, dict(model.named_parameters(remove_duplicate=False)), recorder, model)
 
     @property
     def tied(self) -> dict[str, tuple[str, ...]]:
@@ -40,6 +41,13 @@ class Built:
         for name, parameter in self.parameters.items():
             by_id.setdefault(id(parameter), []).append(name)
         return {names[0]: tuple(names) for names in by_id.values()}
+
+    def kinds(self) -> dict[str, Any]:
+        """Path of each module -> its class, and the truths and words that it holds, which may say what it does."""
+        return {
+            name: (type(module), {key: value for key, value in vars(module).items() if isinstance(value, (bool, str))})
+            for name, module in self.model.named_modules(remove_duplicate=False)
+        }
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.parameters[name].shape)

@@ -20,7 +20,7 @@ from tpcalc.trace.depth import Periods
 def sources(factory: Callable[..., Any], **depths: int) -> dict[str, str]:
     program = traced(factory, tuple(depths))
     place = Point(("width", *depths), (16, *depths.values()))
-    return Periods(factory, program).sources(Built.at(factory, place))
+    return Periods(factory, program.widths[0], dict(program.repeats.periods)).sources(Built.at(factory, place))
 
 
 def test_deeper_and_shallower():

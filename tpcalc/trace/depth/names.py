@@ -9,12 +9,11 @@ a deeper model has the same names with those of whole periods put in.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tpcalc.algebra.scales import Point
 from tpcalc.errors import AlignError
-from tpcalc.program.ir import Program
 from tpcalc.program.names import starred
 from tpcalc.trace.built import Built
 from tpcalc.trace.depth.insertion import Stretch, inserted
@@ -25,11 +24,13 @@ _NUMBER = re.compile(r"\d+")
 
 
 class Periods:
-    """The periods of parameters in the model of ``program`` as traced; ``loops``: by the scale they grow with."""
+    """The periods of parameters in the model at the place ``traced``, which is a period deeper by ``steps``.
 
-    def __init__(self, factory: Callable[..., Any], program: Program) -> None:
-        self.traced: Point = program.widths[0]
-        self.steps = dict(program.repeats.periods)
+    ``loops``: where they are, by the scale they grow with.
+    """
+
+    def __init__(self, factory: Callable[..., Any], traced: Point, steps: Mapping[str, int]) -> None:
+        self.traced, self.steps = traced, dict(steps)
         here = Built.at(factory, self.traced)
         self.names = list(here.parameters)
         self._mask: Callable[[str], str] = starred

@@ -24,7 +24,7 @@ from tpcalc.trace.target import call_factory
 #: The depth up to which a model has to repeat itself: jamba has one layer of attention in eight.
 MOST = 16
 
-__all__ = ["MOST", "depths_of", "trace_depths"]
+__all__ = ["MOST", "depths_of", "period_of", "trace_depths"]
 
 
 def trace_depths(
@@ -45,6 +45,16 @@ def trace_depths(
     Raises AlignError where a deeper model is not the same one with whole periods more.
     """
     return _Deep(factory, star(scales, also), tuple(depths), loss).program()
+
+
+def period_of(
+    factory: Callable[..., Any], base: Point, depth: str, loss: Optional[Callable[..., Any]] = None
+) -> tuple[int, int]:
+    """A depth at which the model has two periods at least, and how much deeper it is by one more.
+
+    Raises AlignError where it does not repeat itself.
+    """
+    return _Deep(factory, (base,), (depth,), loss).period({depth: 1}, depth)
 
 
 def depths_of(factory: Callable[..., Any], scales: Mapping[str, Sequence[int]]) -> list[str]:

@@ -1,0 +1,71 @@
+"""A deep model traced with few of its blocks, where only the width is asked for.
+
+No exponent in the width depends on how many blocks there are, so a model whose depth can be chosen need not be traced
+with all of them: as few as repeat themselves (:mod:`tpcalc.trace.depth.traced`) stand for the rest.  The model is
+*built* at its full depth, for its names and to see that its blocks are those that were traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Optional
+
+from tpcalc.algebra.scales import Point
+from tpcalc.errors import AlignError
+from tpcalc.program.ir import Program
+from tpcalc.program.repeat import Copies
+from tpcalc.trace.built import Built
+from tpcalc.trace.depth.names import Periods
+from tpcalc.trace.depth.traced import period_of
+
+__all__ = ["folded"]
+
+
+def folded(
+    factory: Callable[..., Any],
+    widths: Sequence[int],
+    depth: int,
+    trace: Callable[..., Program],
+    *,
+    loss: Optional[Callable[..., Any]] = None,
+) -> Optional[Program]:
+    """The program of ``factory(width=..., depth=depth)`` with few blocks, whose rules are told of all by ``copies``.
+
+    ``trace``: :func:`tpcalc.trace.trace`.  None where there is nothing to fold: the model is shallow, or its blocks
+    do not repeat themselves.
+    """
+    width = min(widths)
+    try:
+        at, step = period_of(factory, Point(("width",), (width,)), "depth", loss)
+        if depth <= at:
+            return None
+        periods = Periods(factory, Point(("width", "depth"), (width, at)), {"depth": step})
+        whole = Built.at(factory, Point(("width", "depth"), (width, depth)))
+        sources = periods.sources(whole)
+    except AlignError:
+        return None
+    shallow = Built.at(factory, periods.traced)
+    found = Copies(tuple((names, sources[names[0]]) for names in whole.tied.values()))
+    if not _alike(found.blocks, whole.kinds(), shallow.kinds()):
+        return None
+
+    def at_few(width: int) -> Any:
+        return factory(width=width, depth=at)
+
+    program = trace(at_few, widths, loss=loss)
+    said = f"{at} blocks were traced and stand for all {depth}"
+    return replace(program, copies=found, assumptions=(*program.assumptions, said))
+
+
+def _alike(blocks: Mapping[str, str], whole: Mapping[str, Any], shallow: Mapping[str, Any]) -> bool:
+    """Whether every module of the whole model is what it is in the block whose copy it is."""
+    return all(shallow.get(source) == kind for source, kind in _sources(blocks, whole))
+
+
+def _sources(blocks: Mapping[str, str], whole: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for path, kind in whole.items():
+        parts = path.split(".")
+        prefixes = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+        prefix = next((prefix for prefix in prefixes if prefix in blocks), None)
+        yield (path if prefix is None else blocks[prefix] + path[len(prefix) :]), kind
