@@ -52,7 +52,8 @@ def trace(
         factory = factory_of(factory, places)
     else:
         parsed = parse_scales(scales)
-        called = factory_of(factory)
+        called = factory_of(factory, parse_widths(widths), scales=parsed)
+        parsed = getattr(called, "scales", parsed)  # with the width, where depths alone were given
         depths = depths_of(called, parsed)
         if depths:
             sizes = {name: values for name, values in parsed.items() if name not in depths}

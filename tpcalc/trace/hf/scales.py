@@ -1,0 +1,236 @@
+"""Scales of ``hf:`` targets by name: which fields of a config each sets, and what the hidden size is beside them.
+
+A scale is ``width``, one of :data:`FIELDS`, or any field of the config that holds a whole number.  Several fields of
+one scale keep the config's own proportions; stacks of layers all have one depth.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Optional
+
+from tpcalc.errors import TargetError
+from tpcalc.trace.hf.fields import (
+    KEY_VALUE_HEADS,
+    PROPORTIONAL,
+    first,
+    hidden_field,
+    hidden_size,
+    mapped,
+    own_name,
+    settable,
+    sub_configs,
+    whole,
+)
+from tpcalc.trace.hf.formula import Formula, product
+from tpcalc.trace.hf.head_scales import HeadScales
+from tpcalc.trace.hf.heads import Heads
+
+__all__ = ["FIELDS", "Scaled", "reference_of", "repeated", "scaled"]
+
+#: Scale -> the fields that it sets, of those a config has.
+FIELDS: dict[str, tuple[str, ...]] = {
+    "depth": tuple(
+        "num_hidden_layers num_layers n_layer n_layers encoder_layers decoder_layers num_encoder_layers "
+        "num_decoder_layers encoder_num_hidden_layers decoder_num_hidden_layers depth depths".split()
+    ),
+    "encoder_depth": ("encoder_layers", "num_encoder_layers", "encoder_num_hidden_layers"),
+    "decoder_depth": ("decoder_layers", "num_decoder_layers", "decoder_num_hidden_layers"),
+    "heads": (),  # the first of each that ``Heads`` finds
+    "kv_heads": KEY_VALUE_HEADS,
+    "head_dim": (),
+    "ffn": tuple(
+        "intermediate_size ffn_dim d_ff n_inner dff hidden_dim dim_ff ffn_hidden_size feed_forward_size "
+        "mlp_hidden_size mlp_dim encoder_ffn_dim decoder_ffn_dim intermediate_size_mlp".split()
+    ),
+    "expert_ffn": tuple(
+        "moe_intermediate_size expert_ffn_hidden_size shared_expert_intermediate_size shared_intermediate_size "
+        "moe_shared_expert_intermediate_size share_expert_dim".split()
+    ),
+    "experts": ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts"),
+    "top_k": ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k"),
+    "vocab": ("vocab_size",),
+}
+
+#: Nested configs that are asked first.
+_TEXT = ("text_config", "decoder")
+
+
+@dataclass
+class Scaled:
+    """Fields that are set, of a config and of those nested in it; its width ``n``; what was changed to fit.
+
+    ``depths``: the scales that count layers.
+    """
+
+    own: dict[str, Any]
+    nested: dict[str, dict[str, Any]]
+    n: Formula = Formula("width")
+    notes: list[str] = field(default_factory=list)
+    depths: tuple[str, ...] = ()
+
+    def of(self, owner: str) -> dict[str, Any]:
+        return self.nested[owner] if owner else self.own
+
+
+def reference_of(config: Any) -> Optional[int]:
+    """The hidden size that is the width: the config's own, or that of its text model first."""
+    found = (hidden_size(each) for each in _owners(config).values())
+    return next((size for size in found if size), None)
+
+
+def repeated(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists with an entry for each layer, as long as there are layers now: layers that take turns go on doing so."""
+    longer: dict[str, Any] = {}
+    for name in FIELDS["depth"]:
+        own, now = getattr(config, name, None), fields.get(name)
+        if not isinstance(own, int) or not isinstance(now, int) or own == now:
+            continue
+        for key, value in fields.items():
+            if isinstance(value, (list, tuple)) and len(value) == own:
+                period = next(p for p in range(1, own + 1) if all(x == y for x, y in zip(value[p:], value)))
+                longer[key] = [value[i % period] for i in range(now)]
+    return longer
+
+
+def scaled(
+    config: Any,
+    given: Scaled,
+    scales: Sequence[str],
+    places: Sequence[Mapping[str, int]],
+    name: str,
+    written: Mapping[str, Any],
+) -> Scaled:
+    """``given``, the fields that were set by hand, with those that ``scales`` set; ``places`` are the values of these.
+
+    Raises TargetError for a scale that the config does not have, two that set one field, and heads that don't fit.
+    """
+    return _Scaling(config, given, places, name, written).all(scales)
+
+
+class _Scaling:
+    """One config, and who has set which of its fields."""
+
+    def __init__(
+        self, config: Any, given: Scaled, places: Sequence[Mapping[str, int]], name: str, written: Mapping[str, Any]
+    ) -> None:
+        self.owners, self.places, self.name = _owners(config), places, name
+        self.result = Scaled(dict(given.own), {key: dict(fields) for key, fields in given.nested.items()})
+        self.by = {(owner, f): "--set" for owner in self.owners for f in given.of(owner)}
+        self.reference = reference_of(config)
+        self.heads_in, self.heads = "", None
+        for owner, each in self.owners.items():
+            size = hidden_size(each)
+            said = (written.get(owner) or {}) if owner else written
+            if self.heads is None and size is not None and (heads := Heads(each, size, {}, written=said)).main:
+                self.heads_in, self.heads = owner, heads
+
+    def all(self, scales: Sequence[str]) -> Scaled:
+        if "width" not in scales and self.reference is not None:
+            self.result.n = product(Fraction(self.reference))
+        roles: dict[str, str] = {}
+        for scale in scales:
+            found = [] if scale == "width" else self.fields(scale)
+            role = self.role(scale, found)
+            if role is None:
+                self.set_plain(scale, found)
+            elif role in roles:
+                raise TargetError(f"the scales {roles[role]} and {scale} of {self.name} are the same; drop one of them")
+            else:
+                roles[role] = scale
+        if roles.keys() - {"width"}:
+            self.set_heads(roles)
+        return self.result
+
+    def set_plain(self, scale: str, found: list[tuple[str, str]]) -> None:
+        values = [getattr(self.owners[owner], f) for owner, f in found]
+        layers = all(f in FIELDS["depth"] for _, f in found)
+        if layers:
+            self.result.depths += (scale,)
+        for (owner, f), value in zip(found, values):
+            if value is None:
+                self.set(scale, owner, f, Formula(scale))
+            else:
+                base = None if layers else first(values[0])
+                self.set(scale, owner, f, mapped(value, lambda x: product(Fraction(x, base or x), scale)))
+
+    def set_heads(self, roles: Mapping[str, str]) -> None:
+        assert self.heads is not None and self.reference is not None
+        own, config = self.result.of(self.heads_in), self.owners[self.heads_in]
+        made = HeadScales(config, self.heads, own, roles, self.reference, self.places, self.name)
+        for f, (scale, value) in made.fields().items():
+            if scale in roles.values() or f not in own:
+                self.set(scale, self.heads_in, f, value)
+        self.result.n = made.n
+        self.result.notes += made.notes
+        made.check(self.result.of(self.heads_in))
+
+    def set(self, scale: str, owner: str, f: str, value: Any) -> None:
+        if (other := self.by.get((owner, f))) is not None:
+            by = "--set" if other == "--set" else f"the scale {other}"
+            full = f"{owner}.{f}" if owner else f
+            raise TargetError(f"{full} of {self.name} is set by {by} and by the scale {scale}; drop one of them")
+        self.by[owner, f] = scale
+        self.result.of(owner)[f] = value
+
+    # -- names ---------------------------------------------------------------------------------------------------
+
+    def role(self, scale: str, found: list[tuple[str, str]]) -> Optional[str]:
+        """Of scales that hang together: width, heads, head_dim, kv_heads."""
+        if scale in ("width", "heads", "head_dim", "kv_heads"):
+            return scale
+        if self.heads is None or scale in FIELDS:
+            return None
+        owner, f = found[0]
+        roles = {self.heads.main: "heads", self.heads.main_dim: "head_dim", **dict.fromkeys(KEY_VALUE_HEADS, "kv_heads")}
+        return roles.get(f) if owner == self.heads_in else None
+
+    def fields(self, scale: str) -> list[tuple[str, str]]:
+        """Owner and name of each field that a scale sets.  Raises TargetError where there is none."""
+        found = self.find(scale)
+        if not found:
+            known = ["width", *(name for name in FIELDS if self.find(name))]
+            numbers = [f for each in self.owners.values() for f in settable(each) if whole(getattr(each, f, None))]
+            near = difflib.get_close_matches(scale, dict.fromkeys([*known, *numbers]), n=1, cutoff=0.6)
+            hint = f"did you mean {near[0]}? It has" if near else "it has"
+            raise TargetError(
+                f"{self.name} has no scale {scale!r}; {hint} {', '.join(known)}, and each whole number of its config "
+                f"by its own name"
+            )
+        for owner, f in found:
+            if f == hidden_field(self.owners[owner]):
+                raise TargetError(f"{f} is the width of {self.name}; write --scale width=... for it")
+        return found
+
+    def find(self, scale: str) -> list[tuple[str, str]]:
+        if scale in ("heads", "head_dim"):
+            return [] if self.heads is None else [(self.heads_in, self.heads.main)]
+        found: list[tuple[str, str]] = []
+        for owner, config in self.owners.items():
+            found += [(owner, f) for f in _candidates(config, scale) if _sizable(config, f)]
+            if found and scale != "depth":  # all stacks are as deep as one another; other sizes are those of the text
+                break
+        return found
+
+
+def _owners(config: Any) -> dict[str, Any]:
+    """The config itself and those nested in it, by their places, that of the text first."""
+    subs = sub_configs(config)
+    return {"": config, **{key: subs[key] for key in sorted(subs, key=lambda key: (key not in _TEXT, key))}}
+
+
+def _candidates(config: Any, scale: str) -> list[str]:
+    layers = own_name(config, "num_hidden_layers")
+    fields = [own_name(config, scale)] if scale not in FIELDS else list(FIELDS[scale])
+    if scale == "depth" or scale == "encoder_depth" and any(f in settable(config) for f in FIELDS["decoder_depth"]):
+        fields.append(layers)
+    return list(dict.fromkeys(fields))
+
+
+def _sizable(config: Any, f: str) -> bool:
+    """A field that holds a whole number, or a size that is left to the code."""
+    value = getattr(config, f, None)
+    return f in settable(config) and (whole(value) or value is None and f in PROPORTIONAL)
