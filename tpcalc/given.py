@@ -49,7 +49,8 @@ def values_of_scales(given: Sequence[str]) -> dict[str, str]:
             example = "heads=2,4,8" if name == "heads" else "head_dim=32,64,128"
             raise TpcalcError(f"--scale {name} gives no values; to grow {grows}, write --scale {example}")
         if not equals or not values:
-            raise TpcalcError(f"--scale {text} gives no values; write --scale {name or 'ffn'}=64,128,256")
+            example = "2,3" if name.endswith("depth") else "64,128,256"
+            raise TpcalcError(f"--scale {text} gives no values; write --scale {name or 'ffn'}={example}")
         if name in scales:
             raise TpcalcError(f"--scale {name} is given twice; give all its values at once")
         scales[name] = values

@@ -122,7 +122,7 @@ def factory_of(
 ) -> Factory:
     """The factory of a target: what :func:`load_target` finds, or one of a Hugging Face config (``hf:llama``).
 
-    ``widths`` (None: any that fit), ``overrides`` of config fields and ``scales`` by name (with ascending values) are for
+    ``widths`` (None: any that fit), ``overrides`` of config fields and ``scales`` by name, with their values, are for
     the latter.  A factory is itself.  Raises TargetError.
     """
     if not isinstance(target, str):

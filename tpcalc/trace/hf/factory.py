@@ -51,13 +51,14 @@ def hf_factory(
     names = {"n", *(scales or {})}
     given = {key: _literal(value, names) for key, value in (overrides or {}).items()}
     make = partial(HuggingFaceFactory, model_type, config, given, written=written)
+    values = {name: tuple(sorted(several)) for name, several in (scales or {}).items()}
     if scales:
-        factory: HuggingFaceFactory = make({name: tuple(sorted(values)) for name, values in scales.items()})
-        if factory.scales.keys() - set(factory.depths):
+        factory: HuggingFaceFactory = make(values)
+        if values.keys() - set(factory.depths):
             return factory
     if widths is None:
-        return _fitting(lambda widths: make({"width": widths, **(scales or {})}))
-    return make({"width": tuple(sorted(widths)), **(scales or {})})
+        return _fitting(lambda widths: make({"width": widths, **values}))
+    return make({"width": tuple(sorted(widths)), **values})
 
 
 def _config(place: str) -> tuple[Any, Optional[dict[str, Any]]]:

@@ -20,7 +20,7 @@ from tpcalc.trace.hf.fields import (
     sizes,
     sub_configs,
 )
-from tpcalc.trace.hf.formula import Formula, where
+from tpcalc.trace.hf.formula import Formula, product, where
 from tpcalc.trace.hf.heads import Heads
 from tpcalc.trace.hf.scales import repeated
 
@@ -32,9 +32,9 @@ _HEADS = frozenset((*HEAD_COUNTS, *HEAD_DIMS))
 class Family:
     """How the fields of one config, and of those nested in it, follow the width of the outermost one.
 
-    ``reference`` is the width of the outermost config as it is.  At a single width nothing follows it.  Values in ``own``
-    and ``nested`` are numbers or :class:`~tpcalc.trace.hf.formula.Formula`; ``written`` is what a file says of the
-    config, whose other fields are kept then.
+    ``reference`` is the width of the outermost config as it is.  At a single width nothing follows it.  Values in
+    ``own`` and ``nested`` are numbers or :class:`~tpcalc.trace.hf.formula.Formula`; ``written`` is what a file says of
+    the config, whose other fields are kept then.
     """
 
     def __init__(
@@ -200,8 +200,7 @@ def _in_n(ratio: Any) -> str:
     """``11/4*n``, ``n/64``; of a list each."""
     if isinstance(ratio, list):
         return f"[{', '.join(map(_in_n, ratio))}]"
-    times = "n" if ratio.numerator == 1 else f"{ratio.numerator}*n"
-    return times if ratio.denominator == 1 else f"{times}/{ratio.denominator}"
+    return str(product(ratio, "n"))
 
 
 def _text(value: Any) -> str:

@@ -77,9 +77,11 @@ def formula(text: str, names: Collection[str] = ("n",)) -> Optional[Formula]:
 
 
 def product(ratio: Fraction, *factors: str, over: str = "") -> Formula:
-    """``9/8*heads*head_dim``, ``n/heads``; of no factors a constant."""
-    parts = [*([] if ratio == 1 and factors else [str(ratio)]), *factors]
-    return Formula("*".join(parts) + (f"/{over}" if over else ""))
+    """``9*heads*head_dim/8``, ``n/heads``; of no factors a constant."""
+    times = "*".join([*([] if ratio.numerator == 1 and factors else [str(ratio.numerator)]), *factors])
+    return Formula(
+        "/".join([times, *([] if ratio.denominator == 1 else [str(ratio.denominator)]), *([over] if over else [])])
+    )
 
 
 def where(values: Mapping[str, int]) -> str:

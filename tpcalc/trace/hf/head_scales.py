@@ -28,8 +28,9 @@ class _Size:
     over: str = ""
     scale: str = ""
 
-    def times(self, ratio: Fraction) -> Formula:
-        return product(self.ratio * ratio, *self.factors, over=self.over)
+    def of(self, value: Any, base: Fraction) -> Any:
+        """A formula for a number of the config, or each in a list, that is there beside ``base``."""
+        return mapped(value, lambda x: product(self.ratio * Fraction(x) / base, *self.factors, over=self.over))
 
 
 class HeadScales:
@@ -108,10 +109,11 @@ class HeadScales:
     def fields(self) -> dict[str, tuple[str, Any]]:
         """Field -> what it is set by (an empty text where it follows), and its formula."""
         heads, found = self.heads, dict[str, tuple[str, Any]]()
-        for size, known, base in ((self.main, heads.counts, heads.count), (self.dim, heads.dims, heads.dimension)):
-            for f, value in known.items() if size is not None else ():
-                main = f in (heads.main, heads.main_dim)
-                found[f] = (size.scale if main else "", mapped(value, lambda x: size.times(Fraction(x) / base)))
+        pairs = ((self.main, heads.counts, Fraction(heads.count)), (self.dim, heads.dims, heads.dimension))
+        for size, known, base in pairs:
+            if size is not None:
+                by = {heads.main: size.scale, heads.main_dim: size.scale}
+                found.update({f: (by.get(f, ""), size.of(value, base)) for f, value in known.items()})
         if (kv := self.roles.get("kv_heads")) is not None:
             shared = [f for f in KEY_VALUE_HEADS if f in settable(self.config) and getattr(self.config, f, None)]
             found.update({f: (kv, Formula(kv)) for f in shared})
@@ -131,6 +133,9 @@ class HeadScales:
         equal = set()
         for place in self.places:
             values = {**place, "n": self.n.at(place, "the width")}
+            for size, what in ((self.main, "the number of heads"), (self.dim, "the size of a head")):
+                if size is not None:
+                    size.of(1, Fraction(1)).at(values, what)
             at = {f: [_at(item, values, f) for item in items(own[f])] for f in dict.fromkeys(counts)}
             for f, numbers in at.items():
                 if min(numbers) < FEWEST_HEADS and any(isinstance(x, Formula) and x.names for x in items(own[f])):
@@ -146,10 +151,10 @@ class HeadScales:
                             f"{where(place)}; choose values that are"
                         )
             groups = self.heads.groups
-            if groups and main in at and at[main][0] % groups:
+            if groups and main in at and (at[main][0] % groups or at[main][0] < FEWEST_HEADS * groups):
                 raise TargetError(
-                    f"{main}={at[main][0]} of {self.name} is no multiple of n_groups={groups} at {where(place)}; "
-                    f"choose values that are, or --set n_groups=1"
+                    f"{main}={at[main][0]} of {self.name} at {where(place)} gives no two heads or more to each of "
+                    f"n_groups={groups}; choose multiples, or set the groups: --set n_groups=..."
                 )
         for f in {f for f, _ in equal}:
             if {(f, True), (f, False)} <= equal:

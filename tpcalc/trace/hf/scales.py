@@ -25,7 +25,7 @@ from tpcalc.trace.hf.fields import (
     sub_configs,
     whole,
 )
-from tpcalc.trace.hf.formula import Formula, product
+from tpcalc.trace.hf.formula import Formula, product, where
 from tpcalc.trace.hf.head_scales import HeadScales
 from tpcalc.trace.hf.heads import Heads
 
@@ -143,6 +143,9 @@ class _Scaling:
                 roles[role] = scale
         if roles.keys() - {"width"}:
             self.set_heads(roles)
+        for owner in self.owners:
+            self.check_experts(owner)
+            self.keep_padding(owner)
         return self.result
 
     def set_plain(self, scale: str, found: list[tuple[str, str]]) -> None:
@@ -151,11 +154,8 @@ class _Scaling:
         if layers:
             self.result.depths += (scale,)
         for (owner, f), value in zip(found, values):
-            if value is None:
-                self.set(scale, owner, f, Formula(scale))
-            else:
-                base = None if layers else first(values[0])
-                self.set(scale, owner, f, mapped(value, lambda x: product(Fraction(x, base or x), scale)))
+            of = Formula(scale) if value is None else _in_proportion(value, None if layers else first(values[0]), scale)
+            self.set(scale, owner, f, of)
 
     def set_heads(self, roles: Mapping[str, str]) -> None:
         assert self.heads is not None and self.reference is not None
@@ -176,6 +176,41 @@ class _Scaling:
         self.by[owner, f] = scale
         self.result.of(owner)[f] = value
 
+    # -- what hangs together ------------------------------------------------------------------------------------
+
+    def values(self, owner: str, names: Sequence[str]) -> tuple[str, list[int]]:
+        """The first of these fields that a config has, and what it is at each place."""
+        config = self.owners[owner]
+        f = next((f for f in names if f in settable(config) and whole(getattr(config, f, None))), "")
+        value = self.result.of(owner).get(f, getattr(config, f, None) if f else None)
+        if isinstance(value, Formula):
+            places = [{**place, "n": self.result.n.at(place, "the width")} for place in self.places]
+            return f, [value.at(place, f) for place in places]
+        return f, [value] * len(self.places) if isinstance(value, int) else []
+
+    def check_experts(self, owner: str) -> None:
+        """Raise TargetError for groups of experts that are not alike, and for more experts at work than there are."""
+        (f, experts), (k, chosen) = (self.values(owner, FIELDS[scale]) for scale in ("experts", "top_k"))
+        group, groups = self.values(owner, ("n_group",))
+        for place, count, few, parts in zip(self.places, experts, chosen, groups or [1] * len(self.places)):
+            if few > count:
+                raise TargetError(
+                    f"{k}={few} of {self.name} at {where(place)} is more than {f}={count}; choose fewer: --set {k}=..."
+                )
+            if parts > 1 and (count % parts or count < 2 * parts):
+                raise TargetError(
+                    f"{f}={count} of {self.name} at {where(place)} gives no two experts or more to each of "
+                    f"{group}={parts}; choose multiples, or set the groups: --set {group}=..."
+                )
+
+    def keep_padding(self, owner: str) -> None:
+        """A padding token in the smallest vocabulary, where its own number is beyond that."""
+        pad, own = getattr(self.owners[owner], "pad_token_id", None), self.result.of(owner)
+        sizes = self.values(owner, FIELDS["vocab"])[1] if FIELDS["vocab"][0] in own else []
+        if sizes and isinstance(pad, int) and pad >= min(sizes) and "pad_token_id" not in own:
+            own["pad_token_id"] = min(sizes) - 1
+            self.result.notes.append(f"pad_token_id of {self.name} is {min(sizes) - 1}, in the smallest vocabulary")
+
     # -- names ---------------------------------------------------------------------------------------------------
 
     def role(self, scale: str, found: list[tuple[str, str]]) -> Optional[str]:
@@ -185,7 +220,8 @@ class _Scaling:
         if self.heads is None or scale in FIELDS:
             return None
         owner, f = found[0]
-        roles = {self.heads.main: "heads", self.heads.main_dim: "head_dim", **dict.fromkeys(KEY_VALUE_HEADS, "kv_heads")}
+        roles: dict[Optional[str], str] = dict.fromkeys(KEY_VALUE_HEADS, "kv_heads")
+        roles.update({self.heads.main_dim: "head_dim", self.heads.main: "heads"})
         return roles.get(f) if owner == self.heads_in else None
 
     def fields(self, scale: str) -> list[tuple[str, str]]:
@@ -228,6 +264,11 @@ def _candidates(config: Any, scale: str) -> list[str]:
     if scale == "depth" or scale == "encoder_depth" and any(f in settable(config) for f in FIELDS["decoder_depth"]):
         fields.append(layers)
     return list(dict.fromkeys(fields))
+
+
+def _in_proportion(value: Any, base: Optional[int], scale: str) -> Any:
+    """A number of the config, or each in a list, over ``base`` times a scale; where no base is given the scale."""
+    return mapped(value, lambda x: product(Fraction(x, base or x), scale))
 
 
 def _sizable(config: Any, f: str) -> bool:
