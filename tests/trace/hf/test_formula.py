@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from tpcalc.errors import TargetError
-from tpcalc.trace.hf.formula import Formula, formula, product, where
+from tpcalc.trace.hf.formula import Formula, formula, place_text, product
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_formulas_in_scales():
     assert found is not None and found.names == {"heads", "head_dim"} and found.ratio is None
     place = {"heads": 4, "head_dim": 16, "n": 72}
     assert found.at(place, "x") == 72 and formula("heads", ("n", "width")) is None
-    with pytest.raises(TargetError, match="x=heads/8 would be 0.5 at heads=4, head_dim=16; choose values at which"):
+    with pytest.raises(TargetError, match="x=heads/8 would be 0.5 at heads=4, head_dim=16; choose sizes at which"):
         Formula("heads/8").at(place, "x")
 
 
@@ -59,5 +59,5 @@ def test_products_are_written_as_they_are_read():
 
 
 def test_places_in_sentences():
-    assert where({"n": 8}) == where({"n": 8, "width": 8}) == "width 8"
-    assert where({"width": 8, "depth": 2, "n": 8}) == "width=8, depth=2"
+    assert place_text({"n": 8}) == place_text({"n": 8, "width": 8}) == "width 8"
+    assert place_text({"width": 8, "depth": 2, "n": 8}) == "width=8, depth=2"

@@ -264,7 +264,7 @@ REFUSED = [
         "mixtral",
         {"heads": (2, 4, 8)},
         {},
-        "num_key_value_heads=heads/4 would be 0.5 at heads=2; choose values at which",
+        "num_key_value_heads=heads/4 would be 0.5 at heads=2; choose sizes at which",
     ),
     (
         "mixtral",

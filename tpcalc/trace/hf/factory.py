@@ -24,7 +24,7 @@ from tpcalc.algebra.scales import star
 from tpcalc.errors import TargetError
 from tpcalc.trace.hf.family import Family
 from tpcalc.trace.hf.fields import hidden_size, own_name, settable, sub_configs
-from tpcalc.trace.hf.formula import formula, where
+from tpcalc.trace.hf.formula import formula, place_text
 from tpcalc.trace.hf.library import default_config, one_line, quiet, transformers, written_config
 from tpcalc.trace.hf.models import build, example_inputs
 from tpcalc.trace.hf.scales import Scaled, reference_of, scaled
@@ -150,7 +150,7 @@ class HuggingFaceFactory:
             raise
         except Exception as error:
             raise TargetError(
-                f"{self.__name__} refuses its config at {where(place)}: {one_line(error)}; set fields with --set "
+                f"{self.__name__} refuses its config at {place_text(place)}: {one_line(error)}; set fields with --set "
                 f"name=value"
             ) from error
         # transformers iterates over it where a type has several models
@@ -166,7 +166,7 @@ class HuggingFaceFactory:
         config = self.config(width, **others)
         place = others if width is None else {"width": width, **others}
         with quiet():
-            model = build(config, self.__name__, where(place))
+            model = build(config, self.__name__, place_text(place))
             model.train()
             return model, example_inputs(model, config)
 

@@ -20,7 +20,7 @@ from tpcalc.trace.hf.fields import (
     sizes,
     sub_configs,
 )
-from tpcalc.trace.hf.formula import Formula, product, where
+from tpcalc.trace.hf.formula import Formula, place_text, product
 from tpcalc.trace.hf.heads import Heads
 from tpcalc.trace.hf.scales import repeated
 
@@ -120,7 +120,7 @@ class Family:
         value = ratio * values["n"]
         if value.denominator != 1 or value < 1:
             raise TargetError(
-                f"{field} of {self.name} would be {float(value):g} at {where(values)}; choose multiples of "
+                f"{field} of {self.name} would be {float(value):g} at {place_text(values)}; choose multiples of "
                 f"{ratio.denominator}, or set it: --set {field}=..."
             )
         return int(value)

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from tpcalc.errors import TargetError
 
-__all__ = ["Formula", "formula", "product", "where"]
+__all__ = ["Formula", "formula", "place_text", "product"]
 
 _OPERATIONS: dict[type, Any] = {
     ast.Add: operator.add,
@@ -32,15 +32,15 @@ class Formula:
         try:
             return _value(ast.parse(self.text, mode="eval").body, values)
         except ZeroDivisionError:
-            raise TargetError(f"{self.text} divides by zero at {where(values)}; write another formula") from None
+            raise TargetError(f"{self.text} divides by zero at {place_text(values)}; write another formula") from None
 
     def at(self, values: Mapping[str, int], field: str) -> int:
         """The field where scales have these values; TargetError where it is no whole number above 0."""
         value = self.value(values)
         if value.denominator != 1 or value < 1:
             raise TargetError(
-                f"{field}={self.text} would be {float(value):g} at {where(values)}; choose {_kinds(values)} at which "
-                f"it is a positive whole number"
+                f"{field}={self.text} would be {float(value):g} at {place_text(values)}; choose {_kinds(values)} at "
+                f"which it is a positive whole number"
             )
         return int(value)
 
@@ -84,7 +84,7 @@ def product(ratio: Fraction, *factors: str, over: str = "") -> Formula:
     )
 
 
-def where(values: Mapping[str, int]) -> str:
+def place_text(values: Mapping[str, int]) -> str:
     """``width 128``, ``heads=2, head_dim=32``: a place in an error."""
     scales = {name: value for name, value in values.items() if name != "n"} or {"width": values["n"]}
     if scales.keys() == {"width"}:
@@ -93,7 +93,7 @@ def where(values: Mapping[str, int]) -> str:
 
 
 def _kinds(values: Mapping[str, int]) -> str:
-    return "values" if values.keys() - {"n", "width"} else "widths"
+    return "sizes" if values.keys() - {"n", "width"} else "widths"
 
 
 def _value(node: ast.AST, values: Mapping[str, int]) -> Fraction:

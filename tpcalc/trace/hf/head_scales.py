@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from tpcalc.errors import TargetError
 from tpcalc.trace.hf.fields import KEY_VALUE_HEADS, first, items, mapped, settable
-from tpcalc.trace.hf.formula import Formula, product, where
+from tpcalc.trace.hf.formula import Formula, place_text, product
 from tpcalc.trace.hf.heads import FEWEST_HEADS, Heads
 
 __all__ = ["HeadScales"]
@@ -140,20 +140,20 @@ class HeadScales:
             for f, numbers in at.items():
                 if min(numbers) < FEWEST_HEADS and any(isinstance(x, Formula) and x.names for x in items(own[f])):
                     raise TargetError(
-                        f"{f} of {self.name} would be {min(numbers)} at {where(place)}, and an axis of one is no axis "
-                        f"that grows; give {FEWEST_HEADS} or more"
+                        f"{f} of {self.name} would be {min(numbers)} at {place_text(place)}, and an axis of one is no "
+                        f"axis that grows; give {FEWEST_HEADS} or more"
                     )
                 if f in KEY_VALUE_HEADS and main in at and f != main:
                     equal.add((f, at[main] == numbers))
                     if at[main][0] % numbers[0]:
                         raise TargetError(
                             f"{main}={at[main][0]} of {self.name} is no multiple of {f}={numbers[0]} at "
-                            f"{where(place)}; choose values that are"
+                            f"{place_text(place)}; choose values that are"
                         )
             groups = self.heads.groups
             if groups and main in at and (at[main][0] % groups or at[main][0] < FEWEST_HEADS * groups):
                 raise TargetError(
-                    f"{main}={at[main][0]} of {self.name} at {where(place)} gives no two heads or more to each of "
+                    f"{main}={at[main][0]} of {self.name} at {place_text(place)} gives no two heads or more to each of "
                     f"n_groups={groups}; choose multiples, or set the groups: --set n_groups=..."
                 )
         for f in {f for f, _ in equal}:

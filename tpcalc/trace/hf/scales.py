@@ -25,7 +25,7 @@ from tpcalc.trace.hf.fields import (
     sub_configs,
     whole,
 )
-from tpcalc.trace.hf.formula import Formula, product, where
+from tpcalc.trace.hf.formula import Formula, place_text, product
 from tpcalc.trace.hf.head_scales import HeadScales
 from tpcalc.trace.hf.heads import Heads
 
@@ -195,11 +195,12 @@ class _Scaling:
         for place, count, few, parts in zip(self.places, experts, chosen, groups or [1] * len(self.places)):
             if few > count:
                 raise TargetError(
-                    f"{k}={few} of {self.name} at {where(place)} is more than {f}={count}; choose fewer: --set {k}=..."
+                    f"{k}={few} of {self.name} at {place_text(place)} is more than {f}={count}; choose fewer: --set "
+                    f"{k}=..."
                 )
             if parts > 1 and (count % parts or count < 2 * parts):
                 raise TargetError(
-                    f"{f}={count} of {self.name} at {where(place)} gives no two experts or more to each of "
+                    f"{f}={count} of {self.name} at {place_text(place)} gives no two experts or more to each of "
                     f"{group}={parts}; choose multiples, or set the groups: --set {group}=..."
                 )
 
