@@ -144,7 +144,14 @@ CASES = [
         {"num_layers": [2, 2, 3, 2, 3], "num_decoder_layers": [2, 2, 2, 3, 3]},
     ),
     ("whisper", {"ffn": (64, 128, 256)}, {"encoder_ffn_dim": [64, 128], "decoder_ffn_dim": [64, 128]}),
+    (
+        "moonshine",
+        {"encoder_depth": DEPTH},
+        {"encoder_num_hidden_layers": [2, 2, 3, 3], "decoder_num_hidden_layers": [6] * 4},
+    ),
+    ("convnext", {"depth": (2, 4)}, {"depths": [[2] * 4, [2] * 4, [4] * 4, [4] * 4], "num_stages": [4] * 4}),
     ("swin", {"depth": (2, 4)}, {"depths": [[2] * 4, [2] * 4, [4] * 4, [4] * 4]}),
+    ("swin", {"heads": (6, 12, 24)}, {"num_heads": [[6, 12, 24, 48], [12, 24, 48, 96]], "embed_dim": [192, 384]}),
     # nested configs
     (
         "clip",
@@ -221,6 +228,7 @@ KNOWN = (
 )
 REFUSED = [
     ("llama", {"batch": WIDTH}, {}, f"hf:llama has no scale 'batch'; {KNOWN}"),
+    ("mobilevit", {"depth": DEPTH}, {}, "hf:mobilevit has no scale 'depth'; it has width, heads"),
     ("llama", {"experts": WIDTH}, {}, f"hf:llama has no scale 'experts'; {KNOWN}"),
     ("llama", {"hedas": WIDTH}, {}, "hf:llama has no scale 'hedas'; did you mean heads? It has width, depth"),
     ("llama", {"vocab_sise": WIDTH}, {}, "did you mean vocab_size?"),

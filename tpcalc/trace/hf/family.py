@@ -15,6 +15,7 @@ from tpcalc.trace.hf.fields import (
     dropped,
     hidden_field,
     hidden_size,
+    items,
     mapped,
     settable,
     sizes,
@@ -160,7 +161,8 @@ class Family:
         return unit
 
     def _scale_heads(self, config: Any, size: int, unit: Fraction, widths: tuple[int, ...]) -> None:
-        if any(isinstance(self.own.get(f), Formula) and self.own[f].names != {"n"} for f in _HEADS):
+        given = (item for f in _HEADS for item in items(self.own.get(f)))
+        if any(isinstance(item, Formula) and item.names != {"n"} for item in given):
             return  # scales have set them all
         numbers = {field: value for field, value in self.own.items() if not isinstance(value, Formula)}
         follow = {f: value for f, value in self.own.items() if isinstance(value, Formula) and f in _HEADS}

@@ -85,7 +85,7 @@ def reference_of(config: Any) -> Optional[int]:
 def repeated(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Lists with an entry for each layer, as long as there are layers now: layers that take turns go on doing so."""
     longer: dict[str, Any] = {}
-    for name in FIELDS["depth"]:
+    for name in _layers(config):
         own, now = getattr(config, name, None), fields.get(name)
         if not isinstance(own, int) or not isinstance(now, int) or own == now:
             continue
@@ -150,7 +150,7 @@ class _Scaling:
 
     def set_plain(self, scale: str, found: list[tuple[str, str]]) -> None:
         values = [getattr(self.owners[owner], f) for owner, f in found]
-        layers = all(f in FIELDS["depth"] for _, f in found)
+        layers = all(f in _layers(self.owners[owner]) for owner, f in found)
         if layers:
             self.result.depths += (scale,)
         for (owner, f), value in zip(found, values):
@@ -195,8 +195,8 @@ class _Scaling:
         for place, count, few, parts in zip(self.places, experts, chosen, groups or [1] * len(self.places)):
             if few > count:
                 raise TargetError(
-                    f"{k}={few} of {self.name} at {place_text(place)} is more than {f}={count}; choose fewer: --set "
-                    f"{k}=..."
+                    f"{k}={few} of {self.name} at {place_text(place)} is more than {f}={count}; give fewer of the one, "
+                    f"or more of the other"
                 )
             if parts > 1 and (count % parts or count < 2 * parts):
                 raise TargetError(
@@ -206,9 +206,11 @@ class _Scaling:
 
     def keep_padding(self, owner: str) -> None:
         """A padding token in the smallest vocabulary, where its own number is beyond that."""
-        pad, own = getattr(self.owners[owner], "pad_token_id", None), self.result.of(owner)
-        sizes = self.values(owner, FIELDS["vocab"])[1] if FIELDS["vocab"][0] in own else []
-        if sizes and isinstance(pad, int) and pad >= min(sizes) and "pad_token_id" not in own:
+        config, own = self.owners[owner], self.result.of(owner)
+        if "pad_token_id" in own or "pad_token_id" not in settable(config) or FIELDS["vocab"][0] not in own:
+            return
+        pad, sizes = config.pad_token_id, self.values(owner, FIELDS["vocab"])[1]
+        if sizes and isinstance(pad, int) and pad >= min(sizes):
             own["pad_token_id"] = min(sizes) - 1
             self.result.notes.append(f"pad_token_id of {self.name} is {min(sizes) - 1}, in the smallest vocabulary")
 
@@ -231,7 +233,7 @@ class _Scaling:
         if not found:
             known = ["width", *(name for name in FIELDS if self.find(name))]
             numbers = [f for each in self.owners.values() for f in settable(each) if whole(getattr(each, f, None))]
-            near = difflib.get_close_matches(scale, dict.fromkeys([*known, *numbers]), n=1, cutoff=0.6)
+            near = [] if scale in FIELDS else difflib.get_close_matches(scale, [*known, *numbers], n=1, cutoff=0.6)
             hint = f"did you mean {near[0]}? It has" if near else "it has"
             raise TargetError(
                 f"{self.name} has no scale {scale!r}; {hint} {', '.join(known)}, and each whole number of its config "
@@ -247,7 +249,8 @@ class _Scaling:
             return [] if self.heads is None else [(self.heads_in, self.heads.main)]
         found: list[tuple[str, str]] = []
         for owner, config in self.owners.items():
-            found += [(owner, f) for f in _candidates(config, scale) if _sizable(config, f)]
+            mine = [f for f in _candidates(config, scale) if _sizable(config, f)]
+            found += [(owner, f) for f in mine if scale not in FIELDS or f != hidden_field(config)]
             if found and scale != "depth":  # all stacks are as deep as one another; other sizes are those of the text
                 break
         return found
@@ -260,11 +263,19 @@ def _owners(config: Any) -> dict[str, Any]:
 
 
 def _candidates(config: Any, scale: str) -> list[str]:
-    layers = own_name(config, "num_hidden_layers")
-    fields = [own_name(config, scale)] if scale not in FIELDS else list(FIELDS[scale])
-    if scale == "depth" or scale == "encoder_depth" and any(f in settable(config) for f in FIELDS["decoder_depth"]):
-        fields.append(layers)
-    return list(dict.fromkeys(fields))
+    if scale == "depth":
+        return _layers(config)
+    if scale == "encoder_depth" and any(f in settable(config) for f in FIELDS["decoder_depth"]):
+        return [f for f in _layers(config) if f not in FIELDS["decoder_depth"]]  # T5 has num_layers of both kinds
+    return list(FIELDS.get(scale, (own_name(config, scale),)))
+
+
+def _layers(config: Any) -> list[str]:
+    """The fields that count layers; with a list of depths, those of its stages alone."""
+    fields = [
+        f for f in dict.fromkeys((own_name(config, "num_hidden_layers"), *FIELDS["depth"])) if f in settable(config)
+    ]
+    return ["depths"] if "depths" in fields else fields
 
 
 def _in_proportion(value: Any, base: Optional[int], scale: str) -> Any:
