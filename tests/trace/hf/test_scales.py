@@ -219,6 +219,9 @@ def test_lists_go_on_with_their_least_period():
     assert longer == {"layer_types": (turns * 2)[:24] + ["a", "a", "b"] * 2 + ["a"], "plain": [*range(26), *range(5)]}
     assert repeated(config, {**fields, "num_hidden_layers": 2})["layer_types"] == ["a", "a"]
     assert repeated(config, {**fields, "num_hidden_layers": 26}) == {}
+    config.num_hidden_layers = 2
+    few = {"num_hidden_layers": 3, "image_size": [224, 224], "no_rope_layers": [0, 1], "layer_types": ["a", "b"]}
+    assert repeated(config, few) == {"no_rope_layers": [0, 1, 0], "layer_types": ["a", "b", "a"]}
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def repeated(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(own, int) or not isinstance(now, int) or own == now:
             continue
         for key, value in fields.items():
-            if isinstance(value, (list, tuple)) and len(value) == own:
+            if isinstance(value, (list, tuple)) and len(value) == own and _of_layers(key, value):
                 period = next(p for p in range(1, own + 1) if all(x == y for x, y in zip(value[p:], value)))
                 longer[key] = [value[i % period] for i in range(now)]
     return longer
@@ -191,6 +191,8 @@ class _Scaling:
     def check_experts(self, owner: str) -> None:
         """Raise TargetError for groups of experts that are not alike, and for more experts at work than there are."""
         (f, experts), (k, chosen) = (self.values(owner, FIELDS[scale]) for scale in ("experts", "top_k"))
+        if not any(isinstance(self.result.of(owner).get(name), Formula) for name in (f, k)):
+            return
         group, groups = self.values(owner, ("n_group",))
         for place, count, few, parts in zip(self.places, experts, chosen, groups or [1] * len(self.places)):
             if few > count:
@@ -276,6 +278,12 @@ def _layers(config: Any) -> list[str]:
         f for f in dict.fromkeys((own_name(config, "num_hidden_layers"), *FIELDS["depth"])) if f in settable(config)
     ]
     return ["depths"] if "depths" in fields else fields
+
+
+def _of_layers(name: str, value: Sequence[Any]) -> bool:
+    """Whether a list as long as there are layers is one of layers: two to four numbers may be sizes of an image."""
+    numbers = all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in value)
+    return not numbers or len(value) > 4 or "layer" in name
 
 
 def _in_proportion(value: Any, base: Optional[int], scale: str) -> Any:
