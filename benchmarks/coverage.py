@@ -72,7 +72,7 @@ REMARKS = """
   which leaves `n^1/2` at the tied readout. The last norm takes it, except in gemma and recurrent_gemma: their norm is
   `1 + w`, which can't be made small through `w`, so the readout is a *site* that needs a multiplier `n^-1/2`.
 - **T5** divides its tied readout by sqrt(n) itself; the final norm takes the other `n^-1/2`. It doesn't divide its
-  attention logits: with growing heads (`--scale head-dim`) its queries take `n^-1`.
+  attention logits: with growing heads (`--scale head_dim=...`) its queries take `d^-1`.
 - **cvt** divides its logits by the square root of the whole width though its heads are of a fixed dimension: queries
   are larger by `n^1/2`.
 - **swin, swinv2, cvt, perceiver**: where head counts are fixed in the config, head dimensions grow and queries take

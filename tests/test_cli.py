@@ -108,7 +108,18 @@ REFUSALS = [
     ("scale given twice", ("table", GPT, "--scale", "a=1,2,3", "--scale", "a=1,2,3"), "--scale a is given twice"),
     ("few values of a scale", ("table", GPT, "--scale", "a=8,16"), "scale a: 2 widths are too few to fit exponents"),
     ("no such scale", ("table", GPT, "--scale", "ffn=8,16,32"), "give it an argument of the name of each scale"),
-    ("scales of hf", ("table", "hf:llama", "--scale", "ffn=8,16,32"), "hf:llama grows with its width alone for now"),
+    (
+        "no scale of hf",
+        ("table", "hf:mamba", "--scale", "ffn=8,16,32"),
+        "hf:mamba has no scale 'ffn'; it has width, depth",
+    ),
+    ("heads as a word", ("table", "hf:llama", "--scale", "heads"), "write --scale heads=2,4,8"),
+    (
+        "head-dim as a word",
+        ("check", "hf:llama", "--scale", "head-dim"),
+        "their size, write --scale head_dim=32,64,128",
+    ),
+    ("width twice", ("table", GPT, *WIDTHS, "--scale", "width=8,16,32"), "--widths and --scale width say the same"),
     ("one scale", ("check", GPT, "--scale", "ffn=8,16,32"), "this command takes one scale, the width: give --widths"),
     ("alpha without depth", ("table", GPT, "--depth-alpha", "1/2"), "trace the model along a scale depth"),
     ("unknown gauge", ("table", GPT, "--gauge", "own"), "'own' is not one of 'init', 'mup', 'symmetric', 'ntk'"),
@@ -128,7 +139,6 @@ REFUSALS = [
     ("unknown optimizer", ("table", MLP, *WIDTHS, "--optimizer", "adamx"), "adamx"),
     ("unknown weight", ("explain", MLP, "hiden.weight", *WIDTHS), "hidden.weight"),
     ("--set on a file", ("table", GPT, "--set", "n_layer=2"), "--set works only with hf: targets"),
-    ("--scale on a file", ("table", GPT, "--scale", "heads"), "--scale works only with hf: targets"),
     ("--set without value", ("table", "hf:gpt2", "--set", "n_layer"), "write --set field=value"),
     ("unknown hf type", ("table", "hf:gpt22"), "gpt22"),
     ("no loss", ("table", MLP, "--loss", "missing.py:f"), "no file missing.py"),
@@ -238,14 +248,12 @@ def test_hugging_face_target_with_overrides(run):
 def test_scale_of_a_hugging_face_target(run):
     """Growing heads under 1/sqrt(d) change the rule of the queries; more heads do not."""
     found = {}
-    for scale in ("heads", "head-dim"):
-        size = ("--widths", "256,512,1024", "--set", "num_hidden_layers=2")
-        arguments = ("table", "hf:llama", *size, "--scale", scale, "--format", "json")
-        code, out, err = run(*arguments)
+    for scale in ("heads=2,4,8", "head_dim=8,16,32"):
+        code, out, err = run("table", "hf:llama", "--scale", scale, "--set", "num_hidden_layers=1", "--format", "json")
         assert (code, err) == (0, "")
         weights = {weight["name"]: weight for weight in json.loads(out)["weights"]}
-        found[scale] = weights["model.layers.1.self_attn.q_proj.weight"]["b"]
-    assert found == {"heads": "1/2", "head-dim": "1"}
+        found[scale] = weights["model.layers.0.self_attn.q_proj.weight"]["b"]
+    assert found == {"heads=2,4,8": {"h": "1/2"}, "head_dim=8,16,32": {"d": "1"}}
 
 
 @pytest.mark.parametrize("text, value", [("2", "2"), ("", ""), ("a=b", "a=b"), ("[1, 2]", "[1, 2]")])

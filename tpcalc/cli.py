@@ -23,7 +23,7 @@ from tpcalc.derive.gauge import GAUGES, OF_DEPTH, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable
-from tpcalc.given import factory, loaded, traced
+from tpcalc.given import factory, loaded, scaled_factory, traced
 from tpcalc.optimizers import recipe
 from tpcalc.report import FORMATS, render
 
@@ -97,7 +97,7 @@ Scale = Annotated[
         metavar="NAME=VALUES",
         help=(
             "A scale that the target takes by name, with its values, the base first: ffn=256,512,1024 (may be "
-            "repeated). Or, for hf: targets, what grows with the width: heads [default] or head-dim."
+            "repeated). Targets of hf: know width, depth, heads, head_dim, ffn, ... and fields of their config."
         ),
     ),
 ]
@@ -158,7 +158,7 @@ def table(
     alignment: Alignment = "full",
     depth_alpha: DepthAlpha = "1",
     explain_config: Annotated[
-        bool, typer.Option("--explain-config", help="Print instead how each size of an hf: config follows the width.")
+        bool, typer.Option("--explain-config", help="Print instead how each size of an hf: config follows the scales.")
     ] = False,
     format: Annotated[str, _choice(FORMATS["table"], "--format", "How to print the table.")] = "text",
     overrides: Overrides = None,
@@ -174,7 +174,7 @@ def table(
         result: Any
         if explain_config:
             kind, format = "config", "text"
-            result, _ = factory(target, widths, overrides, scale)
+            result, *_ = scaled_factory(target, widths, overrides, scale)
         else:
             kind, how = "table", recipe(optimizer)  # before anything slow
             program = traced(target, widths, overrides, scale, loss)

@@ -17,40 +17,45 @@ def traced(
 ) -> Program:
     """The program of a target given on the command line."""
     from tpcalc.trace import trace
-    from tpcalc.trace.target import factory_of, parse_widths
 
-    scales, growing = parse_scales(scale or ())
-    if scales:
-        if growing is not None:
-            raise TpcalcError(f"--scale {growing} beside other scales says nothing; write --scale {growing}=VALUES")
-        if target.startswith("hf:") and scales.keys() != {"width"}:
-            raise TpcalcError(
-                f"{target} grows with its width alone for now; write a factory that takes {' and '.join(scales)} by "
-                f"name and builds the model from its config"
-            )
-        if widths is not None:
-            scales = {"width": parse_widths(widths), **scales}
-        made = factory_of(target, None, parse_overrides(overrides or ()))
-        return trace(made, scales=scales, loss=loaded(loss))
-    made, parsed = factory(target, widths, overrides, scale)
-    return trace(made, parsed, loss=loaded(loss))
+    made, parsed, scales = scaled_factory(target, widths, overrides, scale)
+    return trace(made, parsed, scales=scales or None, loss=loaded(loss))
 
 
-def parse_scales(given: Sequence[str]) -> tuple[dict[str, Any], Optional[str]]:
-    """``["ffn=256,512,1024"]`` as scales by name, and the word ``heads`` or ``head-dim``."""
-    scales: dict[str, Any] = {}
-    word = None
+def scaled_factory(
+    target: str, widths: Union[str, Sequence[int], None], overrides: Optional[list[str]], scale: Optional[list[str]]
+) -> tuple[Callable[..., Any], tuple[int, ...], dict[str, Any]]:
+    """The factory of a target, the widths to trace it at, and the scales where there are others."""
+    from tpcalc.trace.target import DEFAULT_WIDTHS, factory_of, parse_scales, parse_widths
+
+    parsed = None if widths is None else parse_widths(widths)
+    scales = parse_scales(values_of_scales(scale or ()))
+    if scales and parsed is not None:
+        if "width" in scales:
+            raise TpcalcError("--widths and --scale width say the same; drop one of them")
+        scales = {"width": parsed, **scales}
+    made = factory_of(target, parsed, parse_overrides(overrides or ()), scales)
+    chosen: Any = made if target.startswith("hf:") else None
+    scales = dict(chosen.scales) if scales and chosen is not None else scales
+    return made, parsed or getattr(chosen, "widths", None) or DEFAULT_WIDTHS, scales
+
+
+def values_of_scales(given: Sequence[str]) -> dict[str, str]:
+    """``["ffn=256,512,1024"]`` as scales by name."""
+    scales: dict[str, str] = {}
     for text in given:
         name, equals, values = text.partition("=")
-        if not equals and name in ("heads", "head-dim") and word is None:
-            word = name
-        elif not equals or not values:
-            raise TpcalcError(f"--scale {text} gives no values; write --scale {name or 'ffn'}=64,128,256")
-        elif name in scales:
+        if not equals and name in ("heads", "head-dim"):
+            grows = "their number as --widths does" if name == "heads" else "their size"
+            example = "heads=2,4,8" if name == "heads" else "head_dim=32,64,128"
+            raise TpcalcError(f"--scale {name} gives no values; to grow {grows}, write --scale {example}")
+        if not equals or not values:
+            example = "2,3" if name.endswith("depth") else "64,128,256"
+            raise TpcalcError(f"--scale {text} gives no values; write --scale {name or 'ffn'}={example}")
+        if name in scales:
             raise TpcalcError(f"--scale {name} is given twice; give all its values at once")
-        else:
-            scales[name] = values
-    return scales, word
+        scales[name] = values
+    return scales
 
 
 def parse_place(text: str, option: str) -> Union[int, dict[str, int]]:
@@ -82,20 +87,22 @@ def between(
     """:func:`tpcalc.scale` of a target given on the command line, from one place to another."""
     from tpcalc.scaling import scale as scaled
     from tpcalc.scaling.compute import traced_widths
-    from tpcalc.trace.target import factory_of, parse_widths, saved_base
+    from tpcalc.scaling.several import values_between
+    from tpcalc.trace.target import factory_of, parse_scales, parse_widths, saved_base
 
     end = parse_place(to, "--target")
     start = saved_base(target) if base is None else parse_place(base, "--base")
     if start is None:
         raise TpcalcError("--base is missing: give the width at which the hyperparameters were tuned")
-    scales, _ = parse_scales(scale or ())
+    scales: Any = parse_scales(values_of_scales(scale or ()))
     if isinstance(start, int) and isinstance(end, int) and not scales:
         places = traced_widths(start, end, None if widths is None else parse_widths(widths))
         made, _ = factory(target, places, overrides, scale)
         return partial(scaled, made, start, end, widths=places)
     if widths is not None:
         scales = {"width": parse_widths(widths), **scales}
-    made = factory_of(target, None, parse_overrides(overrides or ()))
+    values = values_between(start, end, scales or None)
+    made = factory_of(target, None, parse_overrides(overrides or ()), values)
     return partial(scaled, made, start, end, scales=scales or None)
 
 
@@ -109,20 +116,14 @@ def loaded(target: Optional[str]) -> Any:
 def factory(
     target: str, widths: Union[str, Sequence[int], None], overrides: Optional[list[str]], scale: Optional[list[str]]
 ) -> tuple[Callable[[int], Any], tuple[int, ...]]:
-    """The factory of a target and the widths to trace it at."""
-    from tpcalc.trace.target import DEFAULT_WIDTHS, factory_of, parse_widths
-
-    parsed = None if widths is None else parse_widths(widths)
-    scales, word = parse_scales(scale or ())
-    if scales:
+    """The factory of a target and the widths to trace it at, for a command that knows the width alone."""
+    if scales := values_of_scales(scale or ()):
         raise TpcalcError(
             f"--scale {next(iter(scales))}=... is understood by table and trace; this command takes one scale, the "
             f"width: give --widths"
         )
-    growing = None if word is None else word.replace("-", "_")
-    made = factory_of(target, parsed, parse_overrides(overrides or ()), growing)
-    chosen: Any = getattr(made, "widths", None) if target.startswith("hf:") else None
-    return made, parsed or chosen or DEFAULT_WIDTHS
+    made, parsed, _ = scaled_factory(target, widths, overrides, None)
+    return made, parsed
 
 
 def parse_overrides(assignments: Sequence[str]) -> dict[str, str]:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import partial
 
 import pytest
 
-from tests.support.depths import rules, traced
+import tpcalc
+from tests.support.depths import rules
 from tpcalc.algebra.form import coordinates
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.solve import solve
-from tpcalc.trace.hf import hf_factory
 
 pytest.importorskip("transformers")
 
-WIDTHS = (64, 128, 256)
-FIELDS = {"t5": ("num_layers", "num_decoder_layers"), "whisper": ("encoder_layers", "decoder_layers")}
+SCALES = {"width": (64, 128, 256), "depth": (2, 3)}
 HALF = Fraction(1, 2)
-
-
-def model(name: str, width: int, depth: int):
-    fields = {field: str(depth) for field in FIELDS.get(name, ("num_hidden_layers",))}
-    return hf_factory(name, overrides=fields, widths=WIDTHS)(width)
 
 
 #: Ends of the names of the weights that take L^-1, and of gains on the stream; sites for a period.
@@ -33,6 +26,7 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...], int]] = {
 SLOW: dict[str, tuple[tuple[str, ...], tuple[str, ...], int]] = {
     "gpt_neox": (("attention.dense.weight", "attention.dense.bias", "4h_to_h.weight", "4h_to_h.bias"), (), 0),
     "gemma2": ((), (), 2),
+    "gemma3_text": ((), (), 2),
     "bert": (
         ("layer.*.output.dense.weight", "layer.*.output.dense.bias", "layer.*.output.LayerNorm.bias"),
         ("layer.*.output.LayerNorm.weight",),
@@ -71,7 +65,7 @@ def ends(name: str, some: tuple[str, ...]) -> bool:
 @pytest.mark.parametrize("name", [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_rows(name):
     last, gains, sites = {**CASES, **SLOW}[name]
-    program = traced(partial(model, name), widths=WIDTHS)
+    program = tpcalc.trace(f"hf:{name}", scales=SCALES)
     found, half = (rules(program, alpha) for alpha in (1, HALF))
     plain = parametrize(solve(program), "adamw", "init")
     seen = set()

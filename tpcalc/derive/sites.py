@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tpcalc.algebra.order import ZERO, Order, max_order, order_text
+from tpcalc.algebra.text import power_text
 from tpcalc.calculus.alignment import Alignment
 from tpcalc.calculus.causes import SITE, Fault, Search, TooLarge
 from tpcalc.calculus.demands import Budgets
@@ -85,9 +86,12 @@ class Sites:
         node, program = self.lowered.node(atom), self.lowered.program
         factor = needed - found
         place = f"{node.short_op} in {node.module or '(top)'} ({node.source or 'line unknown'})"
+        orders = order_text(found), order_text(needed), f"n^({order_text(factor)})"
+        if program.compass is not None:
+            orders = power_text(found), power_text(needed), power_text(factor)
         message = (
-            f"{place} gives order {order_text(found)} where {order_text(needed)} is needed: multiply it by "
-            f"n^({order_text(factor)}) in the forward pass; {why}"
+            f"{place} gives order {orders[0]} where {orders[1]} is needed: multiply it by {orders[2]} in the forward "
+            f"pass; {why}"
         )
         power = depth_power(self.lowered, -factor) if depth else None
         if power is not None:

@@ -18,7 +18,7 @@ from tpcalc.scaling.patterns import NoPattern, patterns
 from tpcalc.scaling.reached import check_reached
 from tpcalc.scaling.result import Scaling
 from tpcalc.trace import trace
-from tpcalc.trace.target import factory_of
+from tpcalc.trace.target import factory_of, parse_scales
 
 __all__ = ["between", "scale_several"]
 
@@ -36,11 +36,10 @@ def scale_several(
     loss: Optional[Callable[..., Any]],
 ) -> Scaling:
     """:func:`tpcalc.scale` of several scales by name."""
-    check_places(base, target, scales)
+    values = values_between(base, target, scales)
     how, alpha = recipe(optimizer), depth_exponent(depth_alpha)
-    tried = dict(scales or {name: (value, 2 * value, 4 * value) for name, value in base.items()})
-    called = factory_of(factory)
-    program = trace(called, scales=tried, also=(base, target), loss=loss)
+    called = factory_of(factory, scales=values)
+    program = trace(called, scales=scales or multiples(base), also=(base, target), loss=loss)
 
     def run(p: Program) -> Derived:
         solution = solve_along(p, FULL.name, alpha)
@@ -70,6 +69,21 @@ def between(model: ManyScales, base: Mapping[str, int], target: Mapping[str, int
         rows = {"patterns": None, "no_patterns": str(reason)}
     periods = {name: {"traced": traced[name], "step": step} for name, step in steps.items()}
     return Scaling({**document, "periods": periods, **rows})
+
+
+def multiples(base: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Each scale of a place once, twice and four times."""
+    return {name: (value, 2 * value, 4 * value) for name, value in base.items()}
+
+
+def values_between(base: Any, target: Any, scales: Optional[Mapping[str, Sequence[int]]]) -> dict[str, tuple[int, ...]]:
+    """All values of each scale at which the model is traced or built, for a target that has to fit them.
+
+    Raises ScalingError where one end is no place.
+    """
+    check_places(base, target, scales)
+    tried = parse_scales(scales or multiples(base))
+    return {name: tuple(sorted({*values, base[name], target[name]})) for name, values in tried.items()}
 
 
 def check_places(base: Any, target: Any, scales: Optional[Mapping[str, Sequence[int]]]) -> None:

@@ -54,7 +54,9 @@ def trace(
         factory = factory_of(factory, places)
     else:
         parsed = parse_scales(scales)
-        called = factory_of(factory)
+        called = factory_of(factory, parse_widths(widths), scales=parsed)
+        # those of the target, too: the width, where depths alone were given
+        parsed = {name: parsed.get(name, values) for name, values in getattr(called, "scales", parsed).items()}
         depths = depths_of(called, parsed)
         if depths:
             sizes = {name: values for name, values in parsed.items() if name not in depths}

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from tpcalc.algebra.form import Compass
-from tpcalc.algebra.scales import Place, Point
+from tpcalc.algebra.scales import Place, Point, ray, shown
 from tpcalc.algebra.size import Size
 from tpcalc.algebra.star import Fits, StarFits
 from tpcalc.errors import AlignError, FitError
@@ -63,6 +63,7 @@ class _Aligner:
         nodes = self._nodes()
         values = {vid: self._value(vid) for vid in self._same_ids()}
         weights = self._weights()
+        self._check_scales()
         if weights and not any(size.growth for value in values.values() for size in value.shape):
             raise AlignError(
                 f"nothing in the model grows with the width: all its {len(weights)} weights and every value have the "
@@ -84,6 +85,18 @@ class _Aligner:
             assumptions=tuple(self.assumptions),
             compass=self.compass,
         )
+
+    def _check_scales(self) -> None:
+        """Raise AlignError for a scale of several along which the model stays the same."""
+        by_place = dict(zip(self.widths, self.traces))
+        points = [place for place in self.widths if isinstance(place, Point)]
+        for name in points[0].names if points else ():
+            others = [place for _, place in ray(points, name) if place != points[0]]
+            if others and all(_same(self.first, by_place[place]) for place in others):
+                raise AlignError(
+                    f"{name} changes nothing: the model is the same at {points[0]} and at {others[0]}; drop this "
+                    f"scale, or make something of its size"
+                )
 
     # -- structure -------------------------------------------------------------------------------
 
@@ -134,8 +147,8 @@ class _Aligner:
             return f"{node.op} ({where})" if where else node.op
 
         return AlignError(
-            f"{prefix}operation {index} is {describe(here, there)} at width {self.widths[0]} but "
-            f"{describe(there, here)} at width {width}: {_REMEDY}"
+            f"{prefix}operation {index} is {describe(here, there)} at {shown(self.widths[0])} but "
+            f"{describe(there, here)} at {shown(width)}: {_REMEDY}"
         )
 
     def _different(self, what: str, index: Optional[int] = None) -> AlignError:
@@ -162,7 +175,7 @@ class _Aligner:
                 holder = self.first if odd in ids else trace
                 raw = holder.values[odd]
                 raise self._different(
-                    f"tensor {raw.name or odd} ({raw.kind}) exists at width {holder.width} only, of widths "
+                    f"tensor {raw.name or odd} ({raw.kind}) exists at {shown(holder.width)} only, of widths "
                     f"{self.widths[0]} and {trace.width}"
                 )
         return list(ids)
@@ -210,8 +223,8 @@ class _Aligner:
                 or len(raw.shape) != len(first.shape)
             ):
                 raise self._different(
-                    f"tensor {self._name(vid)} is {_raw_text(first)} at width {self.widths[0]} but {_raw_text(raw)} "
-                    f"at width {width}"
+                    f"tensor {self._name(vid)} is {_raw_text(first)} at {shown(self.widths[0])} but {_raw_text(raw)} "
+                    f"at {shown(width)}"
                 )
         shape = self._shape(tuple(raw.shape for raw in raws), vid)
         magnitude, note = size_of(self.widths, raws, lambda: self._name(vid), self.fits)
@@ -307,11 +320,19 @@ def _weights_text(first: RawTrace, other: RawTrace) -> str:
     there = {name for raw in other.weights for name in raw.names}
     for holder, lacking, names in ((first, other, here - there), (other, first, there - here)):
         if names:
-            return f"weight {min(names)} exists at width {holder.width} but not at width {lacking.width}"
+            return f"weight {min(names)} exists at {shown(holder.width)} but not at {shown(lacking.width)}"
     for a, b in zip(first.weights, other.weights):
         if a.names != b.names:
             return (
-                f"weights are tied or ordered differently: {' = '.join(a.names)} at width {first.width} but "
-                f"{' = '.join(b.names)} at width {other.width}"
+                f"weights are tied or ordered differently: {' = '.join(a.names)} at {shown(first.width)} but "
+                f"{' = '.join(b.names)} at {shown(other.width)}"
             )
     return f"the weights differ between widths {first.width} and {other.width}"
+
+
+def _same(a: RawTrace, b: RawTrace) -> bool:
+    """Whether two traces of one graph agree in all sizes, numbers and initial weights."""
+    shapes = all(value.shape == b.values[vid].shape for vid, value in a.values.items() if vid in b.values)
+    return (
+        shapes and a.init == b.init and all((x.args, x.kwargs) == (y.args, y.kwargs) for x, y in zip(a.nodes, b.nodes))
+    )

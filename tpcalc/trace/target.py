@@ -118,11 +118,11 @@ def factory_of(
     target: "str | Factory",
     widths: Optional[Sequence[int]] = None,
     overrides: Optional[Mapping[str, str]] = None,
-    scale: Optional[str] = None,
+    scales: Optional[Mapping[str, Sequence[int]]] = None,
 ) -> Factory:
     """The factory of a target: what :func:`load_target` finds, or one of a Hugging Face config (``hf:llama``).
 
-    ``widths`` (None: any that fit), ``overrides`` of config fields and ``scale`` (``heads`` or ``head_dim``) are for
+    ``widths`` (None: any that fit), ``overrides`` of config fields and ``scales`` by name, with their values, are for
     the latter.  A factory is itself.  Raises TargetError.
     """
     if not isinstance(target, str):
@@ -131,10 +131,9 @@ def factory_of(
         from tpcalc.trace.hf import hf_factory
 
         name = target.removeprefix(_HUGGING_FACE)
-        return hf_factory(name, overrides=overrides, scale=scale or "heads", widths=widths)
-    if overrides or scale is not None:
-        option = "--set" if overrides else "--scale"
-        raise TargetError(f"{option} works only with hf: targets, not with {target}; drop it or change the factory")
+        return hf_factory(name, overrides=overrides, widths=widths, scales=scales)
+    if overrides:
+        raise TargetError(f"--set works only with hf: targets, not with {target}; drop it or change the factory")
     return load_target(target)
 
 

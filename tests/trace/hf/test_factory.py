@@ -57,12 +57,6 @@ def test_every_family_traces(model_type):
     assert all(weight.init for weight in program.weights)
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "llama", "gemma2", "mixtral", "t5", "bert", "mamba2", "clip"])
-def test_head_dimensions_can_grow_instead(model_type):
-    factory = hf_factory(model_type, overrides=SHALLOW[model_type], scale="head_dim")
-    assert trace(factory, WIDTHS).weights
-
-
 @pytest.mark.parametrize("model_type", ["gpt2", "llama", "t5", "bert", "mamba", "vit", "gemma2", "whisper"])
 def test_the_laws_are_those_of_the_model_really_built(model_type):
     factory = hf_factory(model_type, overrides=SHALLOW[model_type])
@@ -112,15 +106,6 @@ def test_head_counts_grow_and_ratios_are_kept():
     clip = [hf_factory("clip").config(width) for width in WIDTHS]
     assert [config.vision_config.hidden_size for config in clip] == [192, 384, 768]
     assert [config.projection_dim for config in clip] == [128, 256, 512]
-
-
-def test_head_dimensions_grow():
-    assert fields("llama", "num_attention_heads", "head_dim", scale="head_dim") == {
-        "num_attention_heads": [32] * 3,
-        "head_dim": [4, 8, 16],
-    }
-    found = fields("gemma2", "num_key_value_heads", "head_dim", "query_pre_attn_scalar", scale="head_dim")
-    assert found == {"num_key_value_heads": [4] * 3, "head_dim": [16, 32, 64], "query_pre_attn_scalar": [16, 32, 64]}
 
 
 def test_departures_from_the_config_are_said():
@@ -202,7 +187,6 @@ def test_fields_set_by_hand_are_the_same_at_every_width():
             {"overrides": {"hidden_size": "64"}},
             "hidden_size is the width of hf:llama and can't be set; give it with --widths",
         ),
-        ("llama", {"scale": "both"}, "scale 'both' is unknown; write 'heads' (head count grows) or 'head_dim'"),
         (
             "starcoder2",
             {"widths": (128, 256, 512)},

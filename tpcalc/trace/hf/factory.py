@@ -1,30 +1,33 @@
-"""``hf:<model_type>``: a Hugging Face config as a family of models in one width.  Nothing is downloaded.
+"""``hf:<model_type>``: a Hugging Face config as a family of models in its width or in several scales.  Nothing is
+downloaded.
 
 ``hf:./config.json`` and ``hf:./folder`` take a config that was saved, with its own sizes as the base.
 
 The width ``n`` is the config's hidden size.  Everything that follows it in the default config follows it
 in proportion: feed-forward sizes, low ranks, projection sizes, later stages of a pyramid.  Vocabulary,
-depth, image and state sizes stay what they are.  With ``scale="heads"`` head *counts* grow at a fixed
-head dimension (grouped-query ratios are kept), with ``scale="head_dim"`` the head dimension grows at
-fixed counts.  Where the default head dimension doesn't give whole head counts at the widths asked for,
-a smaller one is chosen once for all widths and said in ``factory.assumptions``.
+depth, image and state sizes stay what they are.  Head *counts* grow at a fixed head dimension
+(grouped-query ratios are kept).  Where the default head dimension doesn't give whole head counts at the
+widths asked for, a smaller one is chosen once for all widths and said in ``factory.assumptions``.  Other
+scales set their fields (``scales.py``), which then follow nothing else.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
+from tpcalc.algebra.scales import star
 from tpcalc.errors import TargetError
-from tpcalc.trace.hf.family import Family, hidden_size
-from tpcalc.trace.hf.fields import own_name, settable, sub_configs
-from tpcalc.trace.hf.formula import formula
+from tpcalc.trace.hf.family import Family
+from tpcalc.trace.hf.fields import hidden_size, own_name, settable, sub_configs
+from tpcalc.trace.hf.formula import formula, place_text
 from tpcalc.trace.hf.library import default_config, one_line, quiet, transformers, written_config
 from tpcalc.trace.hf.models import build, example_inputs
+from tpcalc.trace.hf.scales import Scaled, reference_of, scaled
 
 __all__ = ["HuggingFaceFactory", "hf_factory"]
 
@@ -33,23 +36,29 @@ def hf_factory(
     model_type: str,
     *,
     overrides: Optional[Mapping[str, str]] = None,
-    scale: str = "heads",
     widths: Optional[Sequence[int]] = None,
+    scales: Optional[Mapping[str, Sequence[int]]] = None,
 ) -> "HuggingFaceFactory":
     """A factory ``width -> (model, inputs)`` of the main model of ``model_type``: ``"llama"``, ``"./config.json"``, or
-    a folder that holds one.
+    a folder that holds one.  With ``scales`` (name -> values, the base first) it takes these by name.
 
     ``overrides`` sets config fields: ``{"num_key_value_heads": "2"}`` the same at every width, ``"n/128"`` or
     ``"8/3*n"`` in proportion; other values are Python literals (or plain text), fields of a nested config are written
-    ``text_config.num_hidden_layers``.  ``widths`` are those the sizes must fit; None: the first three that they do,
-    from 128 on.  Raises TargetError.
+    ``text_config.num_hidden_layers``.  ``widths`` are those the sizes must fit, where no scale but depths is given;
+    None: the first three that they do, from 128 on.  Raises TargetError.
     """
-    if scale not in ("heads", "head_dim"):
-        raise TargetError(f"scale {scale!r} is unknown; write 'heads' (head count grows) or 'head_dim'")
     config, written = _config(model_type)
-    given = {key: _literal(value) for key, value in (overrides or {}).items()}
-    make = partial(HuggingFaceFactory, model_type, config, given, scale, written=written)
-    return _fitting(make) if widths is None else make(widths=tuple(sorted(widths)))
+    names = {"n", *(scales or {})}
+    given = {key: _literal(value, names) for key, value in (overrides or {}).items()}
+    make = partial(HuggingFaceFactory, model_type, config, given, written=written)
+    values = {name: tuple(sorted(several)) for name, several in (scales or {}).items()}
+    if scales:
+        factory: HuggingFaceFactory = make(values)
+        if values.keys() - set(factory.depths):
+            return factory
+    if widths is None:
+        return _fitting(lambda widths: make({"width": widths, **values}))
+    return make({"width": tuple(sorted(widths)), **values})
 
 
 def _config(place: str) -> tuple[Any, Optional[dict[str, Any]]]:
@@ -74,9 +83,9 @@ def _fitting(make: Callable[..., "HuggingFaceFactory"]) -> "HuggingFaceFactory":
     for base in sorted(range(32, 1025, 32), key=lambda base: (base < 128, base)):
         widths = (base, 2 * base, 4 * base)
         try:
-            factory = make(widths=widths)
-            for width in widths:
-                factory.config(width)
+            factory = make(widths)
+            for point in star(factory.scales):
+                factory.config(**point.by_name)
         except TargetError:
             refused = True
             continue
@@ -84,12 +93,13 @@ def _fitting(make: Callable[..., "HuggingFaceFactory"]) -> "HuggingFaceFactory":
             shown = ", ".join(map(str, widths))
             factory.assumptions.append(f"traced at {shown}, the first widths from 128 on that fit {factory.__name__}")
         return factory
-    return make(widths=(128, 256, 512))
+    return make((128, 256, 512))
 
 
 class HuggingFaceFactory:
-    """Builds the model at any width.  ``assumptions`` says where it departs from the default config's ratios; ``base``
-    is the width of a config that was read from a file.
+    """Builds the model at any width, or wherever ``scales`` are, which it takes by name; ``depths`` are those of them
+    that count layers.  ``assumptions`` says where it departs from the default config's ratios; ``base`` is the width of
+    a config that was read from a file.
     """
 
     def __init__(
@@ -97,28 +107,42 @@ class HuggingFaceFactory:
         model_type: str,
         config: Any,
         overrides: dict[str, Any],
-        scale: str,
-        widths: tuple[int, ...],
+        scales: dict[str, tuple[int, ...]],
         written: Optional[dict[str, Any]] = None,
     ) -> None:
         self.model_type = model_type
-        self.scale = scale
-        self.widths = widths
-        self.assumptions: list[str] = []
+        self.scales = scales
+        self.widths = scales.get("width")
         self.__name__ = f"hf:{model_type}"
         self._config_class = type(config)
-        own, nested = _split_overrides(config, overrides, model_type)
-        self._family = Family(config, own, nested, scale, widths, self.__name__, written=written)
+        reference = reference_of(config)
+        if reference is None:
+            raise TargetError(f"{self.__name__} has no hidden size to scale; write a factory that builds it")
+        places = [point.by_name for point in star(scales)]
+        given = Scaled(*_split_overrides(config, overrides, model_type))
+        set_ = scaled(config, given, tuple(scales), places, self.__name__, written or {})
+        self.n, self.depths = set_.n, set_.depths
+        widths = tuple(sorted({self.n.at(place, "the width") for place in places}))
+        self._family = Family(config, set_.own, set_.nested, widths, self.__name__, reference, written)
         self.base = None if written is None else hidden_size(config)
-        self.assumptions.extend(self._family.assumptions())
+        self.assumptions: list[str] = [*set_.notes, *self._family.assumptions()]
 
     def growth(self) -> list[tuple[str, str, str]]:
         """Each field of the config that holds whole numbers, what it is there, and what it is at width ``n``."""
         return self._family.growth()
 
-    def config(self, width: int) -> Any:
-        """The config at ``width``; TargetError where a size is no whole number there or the config refuses it."""
-        fields = self._family.fields(width)
+    def config(self, width: Optional[int] = None, **others: int) -> Any:
+        """The config at a width, or where scales have values by name; TargetError where a size is no whole number
+        there or the config refuses it.
+        """
+        place = others if width is None else {"width": width, **others}
+        if place.keys() != self.scales.keys():
+            raise TargetError(
+                f"{self.__name__} was made for {', '.join(self.scales)} and is to be built at {', '.join(place)}; give "
+                f"all of its scales, or make it with hf_factory(scales=...)"
+            )
+        values = {**place, "n": self.n.at(place, "the width")}
+        fields = self._family.fields(values)
         try:
             with quiet():
                 config = self._config_class(**fields)
@@ -126,7 +150,7 @@ class HuggingFaceFactory:
             raise
         except Exception as error:
             raise TargetError(
-                f"{self.__name__} refuses its config at width {width}: {one_line(error)}; set fields with --set "
+                f"{self.__name__} refuses its config at {place_text(place)}: {one_line(error)}; set fields with --set "
                 f"name=value"
             ) from error
         # transformers iterates over it where a type has several models
@@ -138,21 +162,22 @@ class HuggingFaceFactory:
                 each._experts_implementation = "batched_mm"
         return config
 
-    def __call__(self, width: int) -> tuple[Any, dict[str, Any]]:
-        config = self.config(width)
+    def __call__(self, width: Optional[int] = None, **others: int) -> tuple[Any, dict[str, Any]]:
+        config = self.config(width, **others)
+        place = others if width is None else {"width": width, **others}
         with quiet():
-            model = build(config, self.__name__, width)
+            model = build(config, self.__name__, place_text(place))
             model.train()
             return model, example_inputs(model, config)
 
 
-def _literal(value: Any) -> Any:
+def _literal(value: Any, names: Collection[str]) -> Any:
     if not isinstance(value, str):
         return value
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        if (found := formula(value)) is not None:
+        if (found := formula(value, names)) is not None:
             return found
         return {"true": True, "false": False, "none": None, "null": None}.get(value.lower(), value)
 

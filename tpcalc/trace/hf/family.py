@@ -13,17 +13,19 @@ from tpcalc.trace.hf.fields import (
     HEAD_DIMS,
     PROPORTIONAL,
     dropped,
-    first,
     hidden_field,
+    hidden_size,
+    items,
     mapped,
     settable,
     sizes,
     sub_configs,
 )
-from tpcalc.trace.hf.formula import Formula
+from tpcalc.trace.hf.formula import Formula, place_text, product
 from tpcalc.trace.hf.heads import Heads
+from tpcalc.trace.hf.scales import repeated
 
-__all__ = ["Family", "hidden_size"]
+__all__ = ["Family"]
 
 _HEADS = frozenset((*HEAD_COUNTS, *HEAD_DIMS))
 
@@ -31,9 +33,9 @@ _HEADS = frozenset((*HEAD_COUNTS, *HEAD_DIMS))
 class Family:
     """How the fields of one config, and of those nested in it, follow the width of the outermost one.
 
-    ``unit`` is this config's own hidden size over the width, as in the default config.  Values in ``own`` and
-    ``nested`` are numbers or :class:`~tpcalc.trace.hf.formula.Formula`; ``written`` is what a file says of the config,
-    whose other fields are kept then.
+    ``reference`` is the width of the outermost config as it is.  At a single width nothing follows it.  Values in
+    ``own`` and ``nested`` are numbers or :class:`~tpcalc.trace.hf.formula.Formula`; ``written`` is what a file says of
+    the config, whose other fields are kept then.
     """
 
     def __init__(
@@ -41,13 +43,14 @@ class Family:
         config: Any,
         own: dict[str, Any],
         nested: dict[str, dict[str, Any]],
-        scale: str,
         widths: tuple[int, ...],
         name: str,
-        reference: Optional[int] = None,
+        reference: int,
         written: Optional[Mapping[str, Any]] = None,
+        inner: bool = False,
     ) -> None:
         self.name = name
+        self.config = config
         self.own = own
         self.written = written or {}
         self._notes: list[str] = []
@@ -56,21 +59,17 @@ class Family:
         size = hidden_size(config)
         if hidden in own:
             raise TargetError(f"{hidden} is the width of {name} and can't be set; give it with --widths")
-        nested_in = reference is not None
-        if reference is None:  # that of the text model first
-            order = sorted(subs, key=lambda key: (key not in ("text_config", "decoder"), key))
-            reference = next((found for found in (size, *(hidden_size(subs[key]) for key in order)) if found), None)
-        if reference is None:
-            raise TargetError(f"{name} has no hidden size to scale; write a factory that builds it")
         self.ratios: dict[str, Any] = {}
         self.fixed: dict[str, Any] = {field: 0.0 for field in dropped(config) if field not in own}
         self._notes += [f"{field} of {name} is 0: no layer is dropped at random" for field in self.fixed]
         unit = Fraction(1) if size is None else Fraction(size, reference)
-        if nested_in and size is not None:
-            unit = self._whole_unit(unit, widths)
-        self._scale_sizes(config, hidden, Fraction(size or reference) / unit, widths)
-        if size is not None:
-            self._scale_heads(config, size, unit, scale, widths)
+        self._sizes = sizes(config, self.written)
+        if len(widths) > 1:
+            if inner and size is not None:
+                unit = self._whole_unit(unit, widths)
+            self._scale_sizes(hidden, Fraction(size or reference) / unit, widths)
+            if size is not None:
+                self._scale_heads(config, size, unit, widths)
         self.subs = {
             key: (
                 sub,
@@ -78,11 +77,11 @@ class Family:
                     sub,
                     nested[key],
                     {k: {} for k in sub_configs(sub)},
-                    scale,
                     widths,
                     f"{name} {key}",
                     reference,
                     self.written.get(key),
+                    inner=True,
                 ),
             )
             for key, sub in subs.items()
@@ -91,39 +90,43 @@ class Family:
     def assumptions(self) -> list[str]:
         return self._notes + [note for _, family in self.subs.values() for note in family.assumptions()]
 
-    def fields(self, width: int) -> dict[str, Any]:
-        """Constructor arguments at ``width``."""
+    def fields(self, values: Mapping[str, int]) -> dict[str, Any]:
+        """Constructor arguments where the width ``n`` and scales have these values."""
+
+        def at(value: Any) -> Any:
+            return value.at(values, field) if isinstance(value, Formula) else value
+
         fields = {**self.written, **self.fixed}
         for field, ratio in self.ratios.items():
-            fields[field] = self._at(field, ratio, width)
+            fields[field] = self._at(field, ratio, values)
         for field, value in self.own.items():
-            fields[field] = value.at(width, field) if isinstance(value, Formula) else value
+            fields[field] = mapped(value, at)
         for key, (sub, family) in self.subs.items():
-            fields[key] = {**_non_defaults(sub), **family.fields(width)}
-        return fields
+            fields[key] = {**_non_defaults(sub), **family.fields(values)}
+        return {**fields, **repeated(self.config, fields)}
 
     def growth(self, owner: str = "") -> list[tuple[str, str, str]]:
         """Each field that holds whole numbers: its name, what it is in the config, and what it is at width ``n``."""
         rows = []
-        for field, value in self._sizes.items():
+        set_by_scale = {f: getattr(self.config, f, None) for f, x in self.own.items() if isinstance(x, Formula)}
+        for field, value in {**self._sizes, **set_by_scale}.items():
             follows: Any = self.own.get(field, self.ratios.get(field, self.fixed.get(field, value)))
-            text = _in_n(follows) if field in self.ratios and field not in self.own else str(follows)
-            rows.append((owner + field, str(value), text))
+            text = _in_n(follows) if field in self.ratios and field not in self.own else _text(follows)
+            rows.append((owner + field, _text(value), text))
         return rows + [row for key, (_, family) in self.subs.items() for row in family.growth(f"{owner}{key}.")]
 
-    def _at(self, field: str, ratio: Any, width: int) -> Any:
+    def _at(self, field: str, ratio: Any, values: Mapping[str, int]) -> Any:
         if isinstance(ratio, list):
-            return [self._at(field, item, width) for item in ratio]
-        value = ratio * width
+            return [self._at(field, item, values) for item in ratio]
+        value = ratio * values["n"]
         if value.denominator != 1 or value < 1:
             raise TargetError(
-                f"{field} of {self.name} would be {float(value):g} at width {width}; choose multiples of "
+                f"{field} of {self.name} would be {float(value):g} at {place_text(values)}; choose multiples of "
                 f"{ratio.denominator}, or set it: --set {field}=..."
             )
         return int(value)
 
-    def _scale_sizes(self, config: Any, hidden: Optional[str], reference: Fraction, widths: tuple[int, ...]) -> None:
-        self._sizes = sizes(config, self.written)
+    def _scale_sizes(self, hidden: Optional[str], reference: Fraction, widths: tuple[int, ...]) -> None:
         for field, value in self._sizes.items():
             if field in self.own and field in PROPORTIONAL and not isinstance(self.own[field], Formula):
                 self._notes.append(
@@ -157,7 +160,10 @@ class Family:
                 return near
         return unit
 
-    def _scale_heads(self, config: Any, size: int, unit: Fraction, scale: str, widths: tuple[int, ...]) -> None:
+    def _scale_heads(self, config: Any, size: int, unit: Fraction, widths: tuple[int, ...]) -> None:
+        given = (item for f in _HEADS for item in items(self.own.get(f)))
+        if any(isinstance(item, Formula) and item.names != {"n"} for item in given):
+            return  # scales have set them all
         numbers = {field: value for field, value in self.own.items() if not isinstance(value, Formula)}
         follow = {f: value for f, value in self.own.items() if isinstance(value, Formula) and f in _HEADS}
         for field, value in follow.items():
@@ -167,16 +173,16 @@ class Family:
         heads = Heads(config, size, numbers, ratios, self.written)
         if not heads.main:
             return
-        if scale == "heads" and heads.main in numbers:
+        if heads.main in numbers:
             self._notes.append(
                 f"{heads.main} of {self.name} is {numbers[heads.main]} at every width: the size of a head grows, and "
                 f"not their number; write --set {heads.main}=n/64 for heads of one size"
             )
-        choice = heads.choose(scale, [unit * width for width in widths])
+        choice = heads.choose([unit * width for width in widths])
         if choice is None:
             counts = ", ".join(f"{field}={self.own.get(field, value)}" for field, value in heads.counts.items())
             candidates = range(-(-min(widths) // 32) * 32, 8193, 32)
-            step = next((w for w in candidates if heads.choose(scale, [unit * w * k for k in (1, 2, 4)])), None)
+            step = next((w for w in candidates if heads.choose([unit * w * k for k in (1, 2, 4)])), None)
             fitting = f"use widths such as {step},{2 * step},{4 * step}" if step else "use other widths"
             remedy = f"{fitting}, or give a count that fits: --set {list(heads.counts)[-1]}=n/{min(widths) // 2}"
             raise TargetError(
@@ -196,14 +202,12 @@ def _in_n(ratio: Any) -> str:
     """``11/4*n``, ``n/64``; of a list each."""
     if isinstance(ratio, list):
         return f"[{', '.join(map(_in_n, ratio))}]"
-    times = "n" if ratio.numerator == 1 else f"{ratio.numerator}*n"
-    return times if ratio.denominator == 1 else f"{times}/{ratio.denominator}"
+    return str(product(ratio, "n"))
 
 
-def hidden_size(config: Any) -> Optional[int]:
-    """The hidden size that a config says, of several stages the first."""
-    field = hidden_field(config)
-    return None if field is None else first(getattr(config, field))
+def _text(value: Any) -> str:
+    """A value as it is shown; formulas in a list without the quotes of one."""
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
 
 
 def _non_defaults(config: Any) -> dict[str, Any]:

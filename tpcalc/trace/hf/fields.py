@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from typing import Any, Optional
 
 __all__ = [
-    "HEAD_COUNTS", "HEAD_DIMS", "HEAD_DIM_FOLLOWERS", "LAYER_DROPS", "PROPORTIONAL", "dropped", "first", "hidden_field",
-    "items", "mapped", "own_name", "settable", "sizes", "sub_configs",
+    "HEAD_COUNTS", "HEAD_DIMS", "HEAD_DIM_FOLLOWERS", "KEY_VALUE_HEADS", "LAYER_DROPS", "PROPORTIONAL", "dropped",
+    "first", "hidden_field", "hidden_size", "items", "mapped", "own_name", "settable", "sizes", "sub_configs", "whole",
 ]  # fmt: skip
 
 #: The field that is the width, in the order looked for (after the config's own ``hidden_size`` alias).
@@ -34,6 +34,9 @@ HEAD_COUNTS = (
     "swa_num_attention_heads swa_num_key_value_heads linear_num_key_heads linear_num_value_heads linear_num_heads "
     "mamba_n_heads mamba_num_heads index_n_heads"
 ).split()
+
+#: Counts of heads that are shared by several of the main ones.
+KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "num_query_groups")
 
 #: Head dimensions given beside the hidden size; the first that a config has is its main one.
 HEAD_DIMS = (
@@ -68,7 +71,7 @@ def sizes(config: Any, written: Collection[str] = ()) -> dict[str, Any]:
     fields = {
         name: getattr(config, name, None) for name, own in defaults if own not in (None, "auto") or name in written
     }
-    return {name: value for name, value in fields.items() if _whole(value)}
+    return {name: value for name, value in fields.items() if whole(value)}
 
 
 def dropped(config: Any) -> list[str]:
@@ -91,7 +94,13 @@ def hidden_field(config: Any) -> Optional[str]:
     """The field of the hidden size."""
     names = settable(config)
     candidates = (own_name(config, HIDDEN[0]), *HIDDEN)
-    return next((name for name in candidates if name in names and _whole(getattr(config, name, None))), None)
+    return next((name for name in candidates if name in names and whole(getattr(config, name, None))), None)
+
+
+def hidden_size(config: Any) -> Optional[int]:
+    """The hidden size that a config says, of several stages the first."""
+    field = hidden_field(config)
+    return None if field is None else first(getattr(config, field))
 
 
 def items(value: Any) -> list[Any]:
@@ -107,6 +116,7 @@ def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
     return [function(item) for item in value] if isinstance(value, (list, tuple)) else function(value)
 
 
-def _whole(value: Any) -> bool:
+def whole(value: Any) -> bool:
+    """A whole number above 0, or several."""
     found = items(value)
     return bool(found) and all(isinstance(item, int) and not isinstance(item, bool) and item > 0 for item in found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional
 
@@ -71,7 +71,7 @@ class Heads:
             if field in settable(config) and getattr(config, field, None) == self.dimension:
                 self.dims[field] = getattr(config, field)
 
-    def choose(self, scale: str, sizes: list[Fraction]) -> Optional[Choice]:
+    def choose(self, sizes: list[Fraction]) -> Optional[Choice]:
         """The first choice that is whole at all hidden ``sizes``."""
         if self.main in self.own:
             return self._growing_dims(sizes, Fraction(first(self.own[self.main])))
@@ -83,8 +83,7 @@ class Heads:
             dimension = Fraction(self.given_dim) if self.given_dim else inner / own
             counts, dims = self._counts(own), self._dims(dimension)
             return Choice(counts, dims) if self._fits(counts, dims, sizes) else None
-        tries = self._with_heads(sizes) if scale == "heads" or self.given_dim else self._with_dims(sizes)
-        return next(tries, None)
+        return next(self._with_heads(sizes), None)
 
     def _counts(self, main: Fraction) -> dict[str, Any]:
         """All head counts, in the config's ratios to a main one of ``main``."""
@@ -139,13 +138,6 @@ class Heads:
                 return False
         return True
 
-    def _with_dims(self, sizes: list[Fraction]) -> Iterator[Choice]:
-        for count in (Fraction(self.count), *_powers_below(Fraction(self.count), smallest=1)):
-            choice = self._growing_dims(sizes, count)
-            if choice is not None:
-                note = f"there are {count} heads at every width (the config's own number is {self.count})"
-                yield replace(choice, note=note) if count != self.count else choice
-
     def _growing_dims(self, sizes: list[Fraction], count: Fraction) -> Optional[Choice]:
         """``count`` heads at every width, head dimensions in proportion to the hidden size."""
         counts = self._counts(count)
@@ -160,6 +152,6 @@ class Heads:
         return None
 
 
-def _powers_below(value: Fraction, smallest: int = SMALLEST_HEAD_DIM) -> list[Fraction]:
+def _powers_below(value: Fraction) -> list[Fraction]:
     powers = [Fraction(2**k) for k in range(20, -1, -1)]
-    return [power for power in powers if smallest <= power < value]
+    return [power for power in powers if SMALLEST_HEAD_DIM <= power < value]

@@ -39,7 +39,8 @@ def _auto_class(config: Any) -> Any:
     )
 
 
-def build(config: Any, name: str, width: int) -> Any:
+def build(config: Any, name: str, where: str) -> Any:
+    """The main model; ``where`` says at which sizes.  Raises TargetError."""
     auto = _auto_class(config)
     if auto is None:
         raise TargetError(f"{name} has no model to build from its config; write a factory that builds it")
@@ -50,7 +51,7 @@ def build(config: Any, name: str, width: int) -> Any:
             about_attention = "attention" in str(error).lower() or "sdpa" in str(error).lower()
             if attention == "eager" or not about_attention:
                 raise TargetError(
-                    f"{name} can't be built at width {width} ({one_line(error)}); set fields with --set name=value"
+                    f"{name} can't be built at {where} ({one_line(error)}); set fields with --set name=value"
                 ) from error
 
 

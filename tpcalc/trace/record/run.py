@@ -11,6 +11,7 @@ from typing import Any, Optional
 import torch
 from torch.utils._pytree import tree_map
 
+from tpcalc.algebra.scales import shown
 from tpcalc.errors import TpcalcError, TraceError
 from tpcalc.program.raw import RawTrace, RawWeight
 from tpcalc.trace.record.draws import Generators, decides
@@ -83,7 +84,7 @@ class Run:
         chosen = [("loss", self.loss)] if self.loss is not None else primary_outputs(output)
         if not chosen:
             raise TraceError(
-                f"no output of {type(self.model).__name__} at width {self.trace.width} is differentiable; return a "
+                f"no output of {type(self.model).__name__} at {shown(self.trace.width)} is differentiable; return a "
                 "floating-point tensor that depends on the weights (outside torch.no_grad), or pass loss="
             )
         recording = self.recording
@@ -103,7 +104,7 @@ class Run:
             value = loss(output)
         if not isinstance(value, torch.Tensor) or value.dim() != 0 or not value.requires_grad:
             raise TraceError(
-                f"loss= returned {described(value)} at width {self.trace.width}; return a differentiable scalar tensor"
+                f"loss= returned {described(value)} at {shown(self.trace.width)}; return a differentiable scalar tensor"
             )
         return value
 
@@ -223,7 +224,7 @@ class Run:
             where = f" in {self._modules.failed}" if self._modules.failed else ""
             raise TraceError(
                 f"{what} of {type(self.model).__name__} raised {type(error).__name__}: {message.rstrip('.')[:300]} "
-                f"at width {self.trace.width}{where}; check that the model runs at this width on the inputs given"
+                f"at {shown(self.trace.width)}{where}; check that the model runs at this width on the inputs given"
             ) from error
 
 
