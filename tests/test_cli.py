@@ -102,7 +102,7 @@ REFUSALS = [
     (
         "unknown schema",
         ("schema", "tabel"),
-        "'tabel' is not one of 'table', 'scales', 'multipliers', 'verify', 'check'",
+        "'tabel' is not one of 'table', 'scales', 'multipliers', 'scaled-multipliers', 'verify', 'check'",
     ),
     ("scale without values", ("table", GPT, "--scale", "ffn"), "--scale ffn gives no values; write --scale ffn="),
     ("scale given twice", ("table", GPT, "--scale", "a=1,2,3", "--scale", "a=1,2,3"), "--scale a is given twice"),

@@ -177,7 +177,7 @@ def table(
             result, *_ = scaled_factory(target, widths, overrides, scale)
         else:
             kind, how = "table", recipe(optimizer)  # before anything slow
-            program = traced(target, widths, overrides, scale, loss)
+            program = traced(target, widths, overrides, scale, loss, fold=True)
             options: Any = {"alignment": alignment, "gauge": gauge, "parametrization": parametrization}
             result = derive(program, how, **options, depth_alpha=depth_alpha)
             kind = "table" if program.compass is None else "scales"

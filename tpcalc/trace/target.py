@@ -137,6 +137,26 @@ def factory_of(
     return load_target(target)
 
 
+def by_depth(
+    target: "str | Factory", widths: Sequence[int], overrides: Optional[Mapping[str, str]] = None
+) -> Optional[tuple[Factory, int]]:
+    """The factory of a target by width and depth, and the depth that it has by itself.
+
+    That is one of a Hugging Face config, or a function with an argument ``depth`` that has a default.  None of others.
+    """
+    if isinstance(target, str) and target.startswith(_HUGGING_FACE):
+        from tpcalc.trace.hf import by_depth as of_config
+
+        return of_config(target.removeprefix(_HUGGING_FACE), overrides, widths)
+    factory = factory_of(target)
+    try:
+        depth = inspect.signature(factory).parameters["depth"].default
+        inspect.signature(factory).bind(width=0, depth=0)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (factory, depth) if isinstance(depth, int) and not isinstance(depth, bool) else None
+
+
 def saved_base(target: str) -> Optional[int]:
     """The width of a config that was saved (``hf:./config.json``); None for any other target."""
     if not target.startswith(_HUGGING_FACE):

@@ -17,7 +17,8 @@ from tpcalc.program.ir import Program
 from tpcalc.program.repeat import Copies
 from tpcalc.trace.built import Built
 from tpcalc.trace.depth.names import Periods
-from tpcalc.trace.depth.traced import period_of
+from tpcalc.trace.depth.traced import MOST, period_of
+from tpcalc.trace.target import name_of
 
 __all__ = ["folded"]
 
@@ -35,27 +36,41 @@ def folded(
     ``trace``: :func:`tpcalc.trace.trace`.  None where there is nothing to fold: the model is shallow, or its blocks
     do not repeat themselves.
     """
-    width = min(widths)
     try:
-        at, step = period_of(factory, Point(("width",), (width,)), "depth", loss)
-        if depth <= at:
-            return None
-        periods = Periods(factory, Point(("width", "depth"), (width, at)), {"depth": step})
-        whole = Built.at(factory, Point(("width", "depth"), (width, depth)))
-        sources = periods.sources(whole)
+        few, one = period_of(factory, Point(("width",), (min(widths),)), "depth", loss)
     except AlignError:
         return None
-    shallow = Built.at(factory, periods.traced)
-    found = Copies(tuple((names, sources[names[0]]) for names in whole.tied.values()))
-    if not _alike(found.blocks, whole.kinds(), shallow.kinds()):
+    # where most tensors are too large to be made for real
+    place = Point(("width", "depth"), (max(widths), depth))
+    for step in range(one, MOST // 2 + 1, one):  # layers may take turns in what no op shows
+        at = max(few, 2 * step)
+        at += (depth - at) % step
+        if at >= depth:
+            return None
+        try:
+            found = _copies(Periods(factory, place.with_(depth=at), {"depth": step}), Built.at(factory, place))
+        except AlignError:
+            return None
+        if found is not None:
+            break
+    else:
         return None
 
     def at_few(width: int) -> Any:
         return factory(width=width, depth=at)
 
+    at_few.__name__ = name_of(factory)
+    at_few.assumptions = getattr(factory, "assumptions", [])  # type: ignore[attr-defined]
     program = trace(at_few, widths, loss=loss)
     said = f"{at} blocks were traced and stand for all {depth}"
     return replace(program, copies=found, assumptions=(*program.assumptions, said))
+
+
+def _copies(periods: Periods, whole: Built) -> Optional[Copies]:
+    """All weights of the whole model; None where a block is another one than that whose copy it should be."""
+    sources = periods.sources(whole)
+    found = Copies(tuple((names, sources[names[0]]) for names in whole.tied.values()))
+    return found if _alike(found.blocks, whole.kinds(), periods.built.kinds()) else None
 
 
 def _alike(blocks: Mapping[str, str], whole: Mapping[str, Any], shallow: Mapping[str, Any]) -> bool:

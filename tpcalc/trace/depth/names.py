@@ -31,14 +31,14 @@ class Periods:
 
     def __init__(self, factory: Callable[..., Any], traced: Point, steps: Mapping[str, int]) -> None:
         self.traced, self.steps = traced, dict(steps)
-        here = Built.at(factory, self.traced)
-        self.names = list(here.parameters)
+        self.built = Built.at(factory, self.traced)
+        self.names = list(self.built.parameters)
         self._mask: Callable[[str], str] = starred
         self.loops: dict[str, tuple[Stretch, ...]] = {}
         for scale, step in self.steps.items():
             by_name = self.traced.by_name
             shallow = Built.at(factory, self.traced.with_(**{scale: by_name[scale] - step}))
-            self.loops[scale] = self._loops(shallow, here, scale)
+            self.loops[scale] = self._loops(shallow, self.built, scale)
 
     def _loops(self, shallow: Built, deep: Built, scale: str) -> tuple[Stretch, ...]:
         """First by whole numbers in paths (``layers.0``); where those tell nothing, by all digits (``block0``)."""

@@ -1,7 +1,8 @@
 """Hugging Face model types as factories of models in one width."""
 
+from tpcalc.trace.hf.deep import by_depth
 from tpcalc.trace.hf.factory import HuggingFaceFactory, hf_factory
 from tpcalc.trace.hf.fields import settable
 from tpcalc.trace.hf.library import default_config
 
-__all__ = ["HuggingFaceFactory", "default_config", "hf_factory", "settable"]
+__all__ = ["HuggingFaceFactory", "by_depth", "default_config", "hf_factory", "settable"]

@@ -29,7 +29,7 @@ from tpcalc.trace.hf.formula import Formula, place_text, product
 from tpcalc.trace.hf.head_scales import HeadScales
 from tpcalc.trace.hf.heads import Heads
 
-__all__ = ["FIELDS", "Scaled", "reference_of", "repeated", "scaled"]
+__all__ = ["FIELDS", "Scaled", "layer_fields", "reference_of", "repeated", "scaled"]
 
 #: Scale -> the fields that it sets, of those a config has.
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -85,12 +85,12 @@ def reference_of(config: Any) -> Optional[int]:
 def repeated(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Lists with an entry for each layer, as long as there are layers now: layers that take turns go on doing so."""
     longer: dict[str, Any] = {}
-    for name in _layers(config):
+    for name in layer_fields(config):
         own, now = getattr(config, name, None), fields.get(name)
         if not isinstance(own, int) or not isinstance(now, int) or own == now:
             continue
         for key, value in fields.items():
-            if isinstance(value, (list, tuple)) and len(value) == own and _of_layers(key, value):
+            if isinstance(value, (list, tuple)) and len(value) == own and _oflayer_fields(key, value):
                 period = next(p for p in range(1, own + 1) if all(x == y for x, y in zip(value[p:], value)))
                 longer[key] = [value[i % period] for i in range(now)]
     return longer
@@ -150,7 +150,7 @@ class _Scaling:
 
     def set_plain(self, scale: str, found: list[tuple[str, str]]) -> None:
         values = [getattr(self.owners[owner], f) for owner, f in found]
-        layers = all(f in _layers(self.owners[owner]) for owner, f in found)
+        layers = all(f in layer_fields(self.owners[owner]) for owner, f in found)
         if layers:
             self.result.depths += (scale,)
         for (owner, f), value in zip(found, values):
@@ -266,13 +266,13 @@ def _owners(config: Any) -> dict[str, Any]:
 
 def _candidates(config: Any, scale: str) -> list[str]:
     if scale == "depth":
-        return _layers(config)
+        return layer_fields(config)
     if scale == "encoder_depth" and any(f in settable(config) for f in FIELDS["decoder_depth"]):
-        return [f for f in _layers(config) if f not in FIELDS["decoder_depth"]]  # T5 has num_layers of both kinds
+        return [f for f in layer_fields(config) if f not in FIELDS["decoder_depth"]]  # T5 has num_layers of both kinds
     return list(FIELDS.get(scale, (own_name(config, scale),)))
 
 
-def _layers(config: Any) -> list[str]:
+def layer_fields(config: Any) -> list[str]:
     """The fields that count layers; with a list of depths, those of its stages alone."""
     fields = [
         f for f in dict.fromkeys((own_name(config, "num_hidden_layers"), *FIELDS["depth"])) if f in settable(config)
@@ -280,7 +280,7 @@ def _layers(config: Any) -> list[str]:
     return ["depths"] if "depths" in fields else fields
 
 
-def _of_layers(name: str, value: Sequence[Any]) -> bool:
+def _oflayer_fields(name: str, value: Sequence[Any]) -> bool:
     """Whether a list as long as there are layers is one of layers: two to four numbers may be sizes of an image."""
     numbers = all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in value)
     return not numbers or len(value) > 4 or "layer" in name
