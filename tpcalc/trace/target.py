@@ -25,7 +25,7 @@ from tpcalc.algebra.scales import Place, Point
 from tpcalc.errors import TargetError, TpcalcError
 
 __all__ = [
-    "DEFAULT_WIDTHS", "call_factory", "factory_of", "load_plugin", "load_target", "name_of", "parse_scales",
+    "DEFAULT_WIDTHS", "by_depth", "call_factory", "factory_of", "load_plugin", "load_target", "name_of", "parse_scales",
     "parse_widths", "saved_base", "users_line",
 ]  # fmt: skip
 
