@@ -19,6 +19,7 @@ from tpcalc.algebra.order import MINUS_INFINITY, Exact
 from tpcalc.algebra.scales import Point, Scale
 from tpcalc.algebra.size import Size
 from tpcalc.derive.result import Parametrization, Rule, Rules
+from tpcalc.lower.domain import domain
 from tpcalc.program.ir import Program
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ class ScaledParametrization(Rules[ScaledRule]):
     """A mapping from weight name to :class:`ScaledRule`; every parameter stands under its own full name.
     ``print(rules)`` is the scaling table.
 
-    ``cones``: walls ``v.log x > 0`` of the cones in which the derivation was run, which cover all directions.
+    ``cones``: walls ``v.log x > 0`` of the cones in which the derivation was run, which cover all directions in which
+    the model can be built (:mod:`tpcalc.lower.domain`).
     """
 
     scales: tuple[Scale, ...]
@@ -157,7 +159,7 @@ def in_every_direction(program: Program, derived: Callable[[Program], Parametriz
     def run(compass: Compass) -> Parametrization:
         return derived(program.along(compass))
 
-    cells = fan(program.scales, run)
+    cells = fan(program.scales, run, domain=domain(program))
     first = cells[0].found
     return ScaledParametrization(
         rules={name: _rule(program, cells, name) for name in first},
