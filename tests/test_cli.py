@@ -110,6 +110,7 @@ REFUSALS = [
     ("no such scale", ("table", GPT, "--scale", "ffn=8,16,32"), "give it an argument of the name of each scale"),
     ("scales of hf", ("table", "hf:llama", "--scale", "ffn=8,16,32"), "hf:llama grows with its width alone for now"),
     ("one scale", ("check", GPT, "--scale", "ffn=8,16,32"), "this command takes one scale, the width: give --widths"),
+    ("experts of a model without any", ("table", GPT, "--experts", "stein"), "but the model has none"),
     ("alpha without depth", ("table", GPT, "--depth-alpha", "1/2"), "trace the model along a scale depth"),
     ("unknown gauge", ("table", GPT, "--gauge", "own"), "'own' is not one of 'init', 'mup', 'symmetric', 'ntk'"),
     ("schema in no directory", ("schema", "table", "-o", "no/such/s.json"), "the directory no/such does not exist"),

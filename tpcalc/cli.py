@@ -19,7 +19,7 @@ from tpcalc import __version__
 from tpcalc.calculus.alignment import ALIGNMENTS
 from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.console import columns, emit, fail, library
-from tpcalc.derive.gauge import GAUGES, OF_DEPTH, WRITTEN_IN
+from tpcalc.derive.gauge import EXPERTS, GAUGES, OF_DEPTH, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable
@@ -157,6 +157,10 @@ def table(
         str,
         typer.Option("--depth-alpha", help="Along a scale depth, branches start at L^-alpha: 1 (CompleteP) to 1/2."),
     ] = "1",
+    experts: Annotated[
+        str,
+        _choice(EXPERTS, "--experts", "The init of experts' last weights: derived, of Jiang et al., of Complete-muE."),
+    ] = EXPERTS[0],
     explain_config: Annotated[
         bool, typer.Option("--explain-config", help="Print instead how each size of an hf: config follows the width.")
     ] = False,
@@ -179,7 +183,7 @@ def table(
             kind, how = "table", recipe(optimizer)  # before anything slow
             program = traced(target, widths, overrides, scale, loss)
             options: Any = {"alignment": alignment, "gauge": gauge, "parametrization": parametrization}
-            result = derive(program, how, **options, depth_alpha=depth_alpha)
+            result = derive(program, how, **options, depth_alpha=depth_alpha, experts=experts)
             kind = "table" if program.compass is None else "scales"
     emit(render(kind, format, result, **columns(format, output)), output)
 

@@ -9,7 +9,10 @@ import torch
 
 import tpcalc
 from tests.support import experts as ex
+from tests.support.models import MODELS, program
+from tests.support.once import once
 from tpcalc.errors import AlignError, DeriveError
+from tpcalc.lower.flatten import lower
 
 UP, ROUTER = ("n^-1/2 Min(1, sqrt(f/n))", "n^-1"), ("n^-1", "n^-1")
 #: Init and rate of what an expert gives, where its gates are 1/k each, 1/E each, or of order 0.
@@ -98,3 +101,67 @@ def test_more_picked_than_there_are_is_refused() -> None:
 def test_a_growing_list_of_experts_is_refused() -> None:
     with pytest.raises(AlignError, match="modules that stand beside one another .* in one tensor"):
         tpcalc.trace(ex.layer(ex.looped, ex.of_picked, top_k=2), scales=ex.scales("width", "experts", "ffn"))
+
+
+# --- what vanishes, and what others choose ----------------------------------------------------------------------------
+
+#: Name -> init of the last weight; how updates before it go through that init, and what comes of it at init.
+CHOICES = {
+    "mup": ("f^-1", "1", "k^-1/2 f^-1/2"),
+    "stein": ("f^-1", "1", "k^-1/2 f^-1/2"),
+    "balanced": ("k^1/2 f^-1/2", "k^1/2 f^1/2", "1"),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_each_choice_names_its_init_and_says_what_it_leaves_out(name: str) -> None:
+    """At a width that does not grow, so that only experts may be wide."""
+    rules = tpcalc.derive(_picked(), experts=name)
+    init, through, initial = CHOICES[name]
+    assert (str(rules["down"].formulas["init_std"]), str(rules["down"].formulas["lr"])) == (init, "f^-1")
+    (note,) = (text for text in rules.notes if text.startswith("experts (down)"))
+    assert f"through their init goes as {through}, and" in note and note.endswith(f"as {initial}")
+    assert ("experts " + name in str(rules).split("n = ")[0].split("\n")[0]) is (name != "mup")
+
+
+@once
+def _picked() -> tpcalc.Program:
+    return tpcalc.trace(ex.layer(ex.batched, ex.of_picked, width=16), scales=ex.scales("experts", "top_k", "ffn"))
+
+
+def test_along_one_width_the_note_has_its_power() -> None:
+    """n experts of 8 neurons each, of which a token uses n/8; with 8 experts of 2 n neurons nothing vanishes."""
+    fine = tpcalc.trace(
+        lambda n: ex.layer(ex.batched, ex.of_picked, ffn=8)(width=n, experts=n, top_k=n // 8), (16, 32, 64)
+    )
+    for name, b, through, initial in (("mup", 0, "n^(-1/2)", "n^(-1/2)"), ("stein", -1 / 2, "1", "1")):
+        rules = tpcalc.derive(fine, experts=name)
+        notes = [text for text in rules.notes if text.startswith("experts (down)")]
+        assert rules["down"].b == b
+        assert bool(notes) is (name == "mup")
+        if notes:
+            assert f"goes as {through}, and" in notes[0] and notes[0].endswith(f"as {initial}")
+    few = tpcalc.trace(
+        lambda n: ex.layer(ex.looped, ex.of_picked, experts=3, top_k=2)(width=n, ffn=2 * n), (16, 32, 64)
+    )
+    assert not tpcalc.derive(few).notes
+
+
+def test_experts_are_found_by_what_is_done_with_them_and_attention_is_none() -> None:
+    found = lower(program(MODELS["gpt_moe"])).experts
+    assert {e.weight for e in found} == {f"blocks.{i}.mlp.experts.{j}.proj.weight" for i in (0, 1) for j in range(4)}
+    assert not lower(program(MODELS["gpt_mqa"])).experts
+
+
+REFUSED = {
+    "unknown": (dict(experts="mssp"), "experts 'mssp' are unknown; choose one of mup, stein, balanced"),
+    "none": (dict(experts="stein"), "the model has none: no softmax or top-k weighs"),
+    "given": (dict(experts="stein", parametrization="sp"), "the init of the parametrization sp is given"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_choices_that_are_refused(name: str) -> None:
+    options, message = REFUSED[name]
+    with pytest.raises(DeriveError, match=message):
+        tpcalc.derive(program(MODELS["mlp"]), **options)

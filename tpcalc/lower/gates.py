@@ -34,7 +34,7 @@ class Gates:
     """Which axes of values count experts.  Built once for a program.
 
     ``of``: value -> those axes.  ``means``: node of a contraction with a weight that runs over such an axis and others.
-    ``met``: values that are multiplied by gates, with the axes along which they are.
+    ``met``: gates and what they are multiplied by, with the axes along which they are.
     """
 
     def __init__(self, wiring: Wiring) -> None:
@@ -67,9 +67,8 @@ class Gates:
         return None if label is None else label in layout.summed
 
     def see(self, node: Node, out: int, s: Structure, index: int, first: Optional[Structure]) -> None:
-        starts = (isinstance(s, Softmax) and not s.log) or (isinstance(first, Power) and first.largest)
         refs = tuple(node.refs)
-        if starts:
+        if self.starts(s, first):
             marks = {axis: self.growth(out, axis) for axis in self.wiring.picked(node)}
         elif self.of.keys().isdisjoint(refs):
             marks = {}
@@ -80,7 +79,7 @@ class Gates:
                 self.meet(node, s, layout, refs)
         if isinstance(s, (View, Gather)) and refs and refs[0] in self.weights:
             self.weights.add(out)
-        if marks := {axis: growth for axis, growth in marks.items() if growth > 0}:
+        if marks:
             self.of[out] = marks
 
     def forth(
@@ -91,14 +90,15 @@ class Gates:
         if not marks:
             return
         labels, names = layout.operands[slot], layout.results[result]
-        free = [axis for axis in range(1, len(names) + 1) if names[-axis] is None and self.growth(out, axis) > 0]
-        lost = ZERO
+        free = [axis for axis in range(1, len(names) + 1) if names[-axis] is None]
+        lost, merged = ZERO, False
         for axis, growth in marks.items():
             place = layout.place(result, labels[-axis])
             if place is not None:
                 yield place, growth
             elif labels[-axis] is None:
                 lost += growth
+                merged = len(labels) > len(names)
         if slot and _picks(s):  # an index, or what stands where an index says
             sizes = self.program.values[ref].shape
             put = isinstance(s, Sum)
@@ -106,7 +106,8 @@ class Gates:
                 size = self.program.values[out].shape[-axis]
                 if (len(sizes) == len(names) and lost > 0) if put else size in sizes:
                     yield axis, size.growth
-        elif layout.regrouped is not None and lost > 0:
+        elif layout.regrouped is not None and (lost > 0 or merged):
+            free = [axis for axis in free if self.growth(out, axis) > 0]
             if len(free) > 1:
                 free = [axis for axis in free if self.growth(out, axis) == lost]
             if len(free) == 1:
@@ -114,21 +115,27 @@ class Gates:
 
     def meet(self, node: Node, s: Structure, layout: Layout, refs: tuple[int, ...]) -> None:
         """What is multiplied by gates, and contractions that run over them."""
-        for pair in _pairs(s):
+        for pair in pairs(s):
             if not isinstance(pair.x, int) or not isinstance(pair.y, int) or pair.x == pair.y:
                 continue
             for vid, other in ((pair.x, pair.y), (pair.y, pair.x)):
-                slot, at, summed = refs.index(vid), refs.index(other), ZERO
+                slot, at, summed, over = refs.index(vid), refs.index(other), ZERO, False
                 for axis, growth in self.of.get(vid, {}).items():
                     label = layout.label(slot, axis)
                     if label is None or label not in layout.operands[at]:
                         continue
+                    self.met.setdefault(vid, {})[axis] = growth
                     place = len(layout.operands[at]) - layout.operands[at].index(label)
                     if other not in self.weights and place not in self.of.get(other, {}):
                         self.met.setdefault(other, {})[place] = growth
+                    over |= label in layout.summed
                     summed += growth if label in layout.summed else ZERO
-                if isinstance(pair, Contract) and other in self.weights and pair.K > summed > 0:
+                if isinstance(pair, Contract) and over and other in self.weights and pair.K > summed:
                     self.means[node.index] = Mean(pair.K, summed)
+
+    def starts(self, s: Structure, first: Optional[Structure]) -> bool:
+        """Whether a result weighs, or picks; ``first``: the first result of its op."""
+        return (isinstance(s, Softmax) and not s.log) or (isinstance(first, Power) and first.largest)
 
     def growth(self, vid: int, axis: int) -> Order:
         return self.program.values[vid].shape[-axis].growth
@@ -138,14 +145,14 @@ def _picks(s: Structure) -> bool:
     return isinstance(s, Gather) or (isinstance(s, Sum) and s.how in ("put", "choice"))
 
 
-def _pairs(x: Operand) -> Iterator[Product | Contract]:
+def pairs(x: Operand) -> Iterator[Product | Contract]:
     """The products and contractions in what an op is."""
     if isinstance(x, int):
         return
     if isinstance(x, (Product, Contract)):
         yield x
     for y in operands(x):
-        yield from _pairs(y)
+        yield from pairs(y)
 
 
-__all__ = ["Gates", "Marks", "Mean"]
+__all__ = ["Gates", "Marks", "Mean", "pairs"]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from tpcalc.algebra.order import ZERO, Order
-from tpcalc.lower.gates import Gates, Marks
+from tpcalc.lower.gates import Gates, Marks, pairs
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules.inference import ENTRYWISE
@@ -27,6 +27,7 @@ from tpcalc.rules.structures import (
     Power,
     Reduce,
     Structure,
+    Sum,
     View,
     leaves,
     operands,
@@ -61,7 +62,7 @@ class Picks:
     def apart(self, s: Structure, node: int) -> Structure:
         """A contraction over experts and their neurons, the sum over the experts by itself."""
         mean = self.gates.means.get(node)
-        if mean is None or not isinstance(s, Contract) or s.K != mean.whole:
+        if mean is None or mean.gates == 0 or not isinstance(s, Contract) or s.K != mean.whole:
             return s
         return Reduce(replace(s, K=s.K - mean.gates, sizes=None), mean.gates)
 
@@ -112,9 +113,9 @@ class Picks:
                     structure = self.wiring.registry.structure(node, self.program.values)[index]
                 if structure is not None and out is not None:
                     self.step(node, refs, structure, index, marks, alone)
-                    for slot, ref in enumerate(refs if out in self.gated else ()):
-                        if _passes(structure) or _contractions(structure):
-                            self.gate(ref, self.back(self.wiring.layout(node), index, slot, self.gated[out]))
+                    if out in self.gated and (_passes(structure) or any(pairs(structure))):
+                        for slot, ref in enumerate(refs):
+                            self.gate(ref, self.through(node, structure, index, slot, self.gated[out]))
 
     def picks(self, node: Node, refs: tuple[int, ...]) -> bool:
         """Whether a node takes few entries, or weighs them.
@@ -145,6 +146,10 @@ class Picks:
 
     def step(self, node: Node, refs: tuple[int, ...], s: Structure, result: int, marks: Marks, alone: bool) -> None:
         layout, sums = self.wiring.layout(node), _contractions(s)
+        if isinstance(s, Power) and s.largest:  # each of which counts by itself, though it be a share of all
+            for axis in self.wiring.picked(node):
+                if axis in marks:
+                    self.mark(refs[0], axis, self.shape(refs[0])[-axis].growth)
         if not sums and _passes(s):
             for slot, ref in enumerate(refs):
                 if ref in leaves(s) and not (alone and len(self.readers[ref]) > 1):
@@ -164,6 +169,16 @@ class Picks:
         found = self.back(layout, result, slot, marks).items()
         shared = layout.operands[other]
         return sum((growth for axis, growth in found if layout.label(slot, axis) not in shared), ZERO)
+
+    def through(self, node: Node, s: Structure, result: int, slot: int, marks: Marks) -> Marks:
+        """The gates of an operand; those written among zeros come from what is written."""
+        layout, ref = self.wiring.layout(node), tuple(node.refs)[slot]
+        found = self.back(layout, result, slot, marks)
+        names, labels = layout.results[result], layout.operands[slot]
+        if isinstance(s, Sum) and s.how == "put" and slot and len(names) == len(labels):
+            mixed = (axis for axis in marks if names[-axis] is None and labels[-axis] is None)
+            found |= {axis: self.shape(ref)[-axis].growth for axis in mixed}
+        return found
 
     def back(self, layout: Layout, result: int, slot: int, marks: Marks) -> Marks:
         """The marks of an operand, from those of a result."""
