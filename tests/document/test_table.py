@@ -17,7 +17,7 @@ def test_json_document():
     document = table_json(rules)
     jsonschema.validate(document, schema("table"))
     assert list(document) == [
-        "schema", "optimizer", "gauge", "parametrization", "alignment", "scale", "weights", "clipping", "sites",
+        "schema", "optimizer", "gauge", "parametrization", "alignment", "experts", "scale", "weights", "clipping", "sites",
         "assumptions", "notes", "conventions",
     ]  # fmt: skip
     assert document["schema"] == "tpcalc/1"
