@@ -40,8 +40,15 @@ if hasattr(torch, "_grouped_mm"):
 
 @pytest.mark.parametrize(("form", "gates", "size"), FORMS)
 def test_each_expert_is_a_feed_forward_layer_behind_its_gate(form: Any, gates: Any, size: str) -> None:
-    rules = found(ex.layer(form, gates), *ex.SCALES)
-    assert (rules["up"], rules["down"], rules["router.weight"]) == (UP, DOWN[size], ROUTER)
+    rules = found(ex.layer(form, gates, top_k=2), "width", "experts", "ffn")
+    down = tuple(text.replace("k^-1 ", "") for text in DOWN[size])
+    assert (rules["up"], rules["down"], rules["router.weight"]) == (UP, down, ROUTER)
+
+
+@pytest.mark.slow
+def test_four_scales_at_once() -> None:
+    rules = found(ex.layer(ex.batched, ex.of_all), *ex.SCALES)
+    assert (rules["up"], rules["down"], rules["router.weight"]) == (UP, DOWN["1/E"], ROUTER)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,7 @@ def test_a_list_of_experts_and_one_that_all_tokens_share() -> None:
     assert rules["router.weight"] == ROUTER
 
 
+@pytest.mark.slow
 def test_experts_of_transformers() -> None:
     """Unedited, its experts sorted into groups; the first of its blocks."""
     transformers = pytest.importorskip("transformers", minversion="5")

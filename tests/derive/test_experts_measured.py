@@ -19,9 +19,23 @@ from tests.support.once import once
 Twin = Callable[[float, float, dict[str, int]], tuple[float, float]]
 
 
+BASE = {"width": 48, "experts": 64, "top_k": 2, "ffn": 32}
+
+
 @once
-def rules(gates: Any) -> Any:
-    return tpcalc.derive(tpcalc.trace(ex.layer(ex.batched, gates), scales=ex.SCALES))
+def rules(gates: Any, *fixed: str) -> Any:
+    factory = ex.layer(ex.batched, gates, **{scale: BASE[scale] for scale in fixed})
+    return tpcalc.derive(tpcalc.trace(factory, scales=ex.scales(*(name for name in ex.SCALES if name not in fixed))))
+
+
+def at(gates: Any, name: str, sizes: dict[str, int]) -> tuple[float, float]:
+    """Init and rate of a weight: what width and experts' width say, whatever the gates, times what these say."""
+    init, lr = (
+        rules(ex.of_picked, "experts", "top_k")[name].formulas[key].at(sizes)
+        * rules(gates, "width", "ffn")[name].formulas[key].at(sizes)
+        for key in ("init_std", "lr")
+    )
+    return init, lr
 
 
 class Run(NamedTuple):
@@ -43,8 +57,7 @@ def run(gates: Any, sizes: dict[str, int], twins: dict[str, Twin], samples: int,
     x, targets = torch.randn(samples, 8), torch.randint(0, 4, (samples,))
     groups = []
     for name, parameter in net.named_parameters():
-        rule = rules(gates)[name]
-        std, lr = (rule.formulas[key].at(sizes) for key in ("init_std", "lr"))
+        std, lr = at(gates, name, sizes)
         std, lr = twins[name](std, lr, sizes) if name in twins else (std, lr)
         if not name.startswith("norm"):
             torch.nn.init.normal_(parameter, std=0.0 if name == "embed.bias" else std)
@@ -82,9 +95,6 @@ def run(gates: Any, sizes: dict[str, int], twins: dict[str, Twin], samples: int,
     return Run(*(part.square().mean().sqrt().item() for part in parts))
 
 
-BASE = {"width": 48, "experts": 64, "top_k": 2, "ffn": 32}
-
-
 def slopes(
     gates: Any, scale: str, values: Sequence[int], twins: dict[str, Twin], base: Any, samples: int = 32, steps: int = 3
 ) -> Run:
@@ -107,8 +117,12 @@ def measured(gates: Any, scale: str, twins: tuple[tuple[str, Twin], ...] = ()) -
     return slopes(gates, scale, VALUES[scale], dict(twins), lambda value: BASE | {scale: value})
 
 
-@pytest.mark.parametrize("gates", [ex.of_picked, ex.of_all, ex.sigmoids])
-@pytest.mark.parametrize("scale", VALUES)
+#: What takes no new run here, and the rest.
+USUAL = [*((ex.of_picked, scale) for scale in VALUES), (ex.of_all, "experts"), (ex.sigmoids, "top_k")]
+MORE = [(gates, scale) for gates in (ex.of_all, ex.sigmoids) for scale in VALUES if (gates, scale) not in USUAL]
+
+
+@pytest.mark.parametrize(("gates", "scale"), [*USUAL, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)])
 def test_effects_of_updates_are_flat(gates: Any, scale: str) -> None:
     """Worst of nine: -0.20, of ``down`` over k (tokens that share experts share their updates)."""
     found = measured(gates, scale)
@@ -123,8 +137,7 @@ def test_what_vanishes_does_so_as_the_notes_say() -> None:
 
 def of_others(std: float, lr: float, sizes: dict[str, int]) -> tuple[float, float]:
     """As if gates were 1/k: of no power of E or k."""
-    rule = rules(ex.of_picked)["down"]
-    return rule.formulas["init_std"].at(sizes), rule.formulas["lr"].at(sizes)
+    return at(ex.of_picked, "down", sizes)
 
 
 WRONG = [

@@ -55,3 +55,20 @@ def test_heads_of_attention_count_no_experts():
     assert not found.means and not any(growth > 0 for marks in found.met.values() for growth in marks.values())
     rules = tpcalc.derive(tpcalc.trace(attention, WIDTHS))
     assert rules["v.weight"].b == Fraction(1, 2)
+
+
+#: Forms and gates of n experts of 8 neurons, a share n/8 of which is picked.
+SHARES = [
+    (ex.einsums, ex.of_picked),
+    (ex.batched, ex.averaged),
+    (ex.masked, ex.sigmoids),
+    (ex.fused, ex.gathered_sigmoids),
+    (ex.batched, ex.of_all),
+]
+
+
+@pytest.mark.parametrize(("form", "gates"), SHARES)
+def test_a_router_is_a_readout_though_it_picks_a_share_of_all(form: Callable, gates: Callable):
+    factory = ex.layer(form, gates, ffn=8)
+    rules = tpcalc.derive(tpcalc.trace(lambda n: factory(width=n, experts=n, top_k=n // 8), WIDTHS))
+    assert [(rules[w].b, rules[w].c) for w in ("router.weight", "up")] == [(1, 1), (1, 1)]

@@ -74,7 +74,10 @@ def transformer(**sizes: int) -> tuple[nn.Module, tuple]:
 
 @once
 def rules(experts: str, whole: bool) -> Any:
-    """Of a transformer with a depth, or of one layer of experts alone."""
+    """Of a transformer with a depth, or of one layer of experts alone (muP-MoE speaks of the width only)."""
+    if experts == "mup" and not whole:
+        factory = ex.layer(ex.batched, ex.averaged, experts=8, top_k=2)
+        return tpcalc.derive(tpcalc.trace(factory, scales=ex.scales("width", "ffn")), "adamw")
     return tpcalc.derive(_program(whole), "adamw", gauge="completep" if whole else "init", experts=experts)
 
 

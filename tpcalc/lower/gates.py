@@ -91,27 +91,27 @@ class Gates:
             return
         labels, names = layout.operands[slot], layout.results[result]
         free = [axis for axis in range(1, len(names) + 1) if names[-axis] is None]
-        lost, merged = ZERO, False
+        lost: list[Order] = []
         for axis, growth in marks.items():
             place = layout.place(result, labels[-axis])
             if place is not None:
                 yield place, growth
             elif labels[-axis] is None:
-                lost += growth
-                merged = len(labels) > len(names)
+                lost.append(growth)
         if slot and _picks(s):  # an index, or what stands where an index says
             sizes = self.program.values[ref].shape
             put = isinstance(s, Sum)
             for axis in free:
                 size = self.program.values[out].shape[-axis]
-                if (len(sizes) == len(names) and lost > 0) if put else size in sizes:
+                if (len(sizes) == len(names) and lost) if put else size in sizes:
                     yield axis, size.growth
-        elif layout.regrouped is not None and (lost > 0 or merged):
+        elif layout.regrouped is not None and lost:
+            total = sum(lost, ZERO)
             free = [axis for axis in free if self.growth(out, axis) > 0]
-            if len(free) > 1:
-                free = [axis for axis in free if self.growth(out, axis) == lost]
+            if len(free) > 1 or len(labels) < len(names):  # split: that of the axes which is as long
+                free = [axis for axis in free if self.growth(out, axis) == total]
             if len(free) == 1:
-                yield free[0], lost
+                yield free[0], total
 
     def meet(self, node: Node, s: Structure, layout: Layout, refs: tuple[int, ...]) -> None:
         """What is multiplied by gates, and contractions that run over them."""

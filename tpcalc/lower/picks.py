@@ -26,6 +26,7 @@ from tpcalc.rules.structures import (
     Operand,
     Power,
     Reduce,
+    Softmax,
     Structure,
     Sum,
     View,
@@ -113,7 +114,9 @@ class Picks:
                     structure = self.wiring.registry.structure(node, self.program.values)[index]
                 if structure is not None and out is not None:
                     self.step(node, refs, structure, index, marks, alone)
-                    if out in self.gated and (_passes(structure) or any(pairs(structure))):
+                    if out in self.gated and (
+                        _passes(structure) or isinstance(structure, Softmax) or any(pairs(structure))
+                    ):
                         for slot, ref in enumerate(refs):
                             self.gate(ref, self.through(node, structure, index, slot, self.gated[out]))
 
@@ -146,10 +149,6 @@ class Picks:
 
     def step(self, node: Node, refs: tuple[int, ...], s: Structure, result: int, marks: Marks, alone: bool) -> None:
         layout, sums = self.wiring.layout(node), _contractions(s)
-        if isinstance(s, Power) and s.largest:  # each of which counts by itself, though it be a share of all
-            for axis in self.wiring.picked(node):
-                if axis in marks:
-                    self.mark(refs[0], axis, self.shape(refs[0])[-axis].growth)
         if not sums and _passes(s):
             for slot, ref in enumerate(refs):
                 if ref in leaves(s) and not (alone and len(self.readers[ref]) > 1):
@@ -171,13 +170,16 @@ class Picks:
         return sum((growth for axis, growth in found if layout.label(slot, axis) not in shared), ZERO)
 
     def through(self, node: Node, s: Structure, result: int, slot: int, marks: Marks) -> Marks:
-        """The gates of an operand; those written among zeros come from what is written."""
+        """The gates of an operand: each counts by itself, though they be a share of what they were picked from; those
+        written among zeros come from what is written."""
         layout, ref = self.wiring.layout(node), tuple(node.refs)[slot]
         found = self.back(layout, result, slot, marks)
         names, labels = layout.results[result], layout.operands[slot]
         if isinstance(s, Sum) and s.how == "put" and slot and len(names) == len(labels):
             mixed = (axis for axis in marks if names[-axis] is None and labels[-axis] is None)
             found |= {axis: self.shape(ref)[-axis].growth for axis in mixed}
+        elif not slot and (isinstance(s, Gather) or (isinstance(s, Power) and s.largest)) and len(names) == len(labels):
+            found |= {axis: self.shape(ref)[-axis].growth for axis in self.wiring.picked(node) if axis in marks}
         return found
 
     def back(self, layout: Layout, result: int, slot: int, marks: Marks) -> Marks:
