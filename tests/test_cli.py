@@ -121,6 +121,7 @@ REFUSALS = [
     ),
     ("width twice", ("table", GPT, *WIDTHS, "--scale", "width=8,16,32"), "--widths and --scale width say the same"),
     ("one scale", ("check", GPT, "--scale", "ffn=8,16,32"), "this command takes one scale, the width: give --widths"),
+    ("experts of a model without any", ("table", GPT, "--experts", "stein"), "but the model has none"),
     ("alpha without depth", ("table", GPT, "--depth-alpha", "1/2"), "trace the model along a scale depth"),
     ("unknown gauge", ("table", GPT, "--gauge", "own"), "'own' is not one of 'init', 'mup', 'symmetric', 'ntk'"),
     ("schema in no directory", ("schema", "table", "-o", "no/such/s.json"), "the directory no/such does not exist"),

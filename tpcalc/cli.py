@@ -19,7 +19,7 @@ from tpcalc import __version__
 from tpcalc.calculus.alignment import ALIGNMENTS
 from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.console import columns, emit, fail, library
-from tpcalc.derive.gauge import GAUGES, OF_DEPTH, WRITTEN_IN
+from tpcalc.derive.gauge import EXPERTS, GAUGES, OF_DEPTH, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable
@@ -108,6 +108,9 @@ Loss = Annotated[
 DepthAlpha = Annotated[
     str, typer.Option("--depth-alpha", help="Along a scale depth, branches start at L^-alpha: 1 (CompleteP) to 1/2.")
 ]
+Experts = Annotated[
+    str, _choice(EXPERTS, "--experts", "The init of experts' last weights: derived, of Jiang et al., of Complete-muE.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -157,6 +160,7 @@ def table(
     ] = "derived",
     alignment: Alignment = "full",
     depth_alpha: DepthAlpha = "1",
+    experts: Experts = EXPERTS[0],
     explain_config: Annotated[
         bool, typer.Option("--explain-config", help="Print instead how each size of an hf: config follows the scales.")
     ] = False,
@@ -179,7 +183,7 @@ def table(
             kind, how = "table", recipe(optimizer)  # before anything slow
             program = traced(target, widths, overrides, scale, loss, fold=True)
             options: Any = {"alignment": alignment, "gauge": gauge, "parametrization": parametrization}
-            result = derive(program, how, **options, depth_alpha=depth_alpha)
+            result = derive(program, how, **options, depth_alpha=depth_alpha, experts=experts)
             kind = "table" if program.compass is None else "scales"
     emit(render(kind, format, result, **columns(format, output)), output)
 
@@ -257,6 +261,7 @@ def export(
         _choice((*GAUGES, OF_DEPTH), "--gauge", "Where sizes stand: in the init alone, or partly in multipliers."),
     ] = "init",
     depth_alpha: DepthAlpha = "1",
+    experts: Experts = EXPERTS[0],
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
@@ -268,7 +273,7 @@ def export(
         from tpcalc.given import between
 
         result = between(target, base, target_place, widths, overrides, scale)(
-            optimizer=recipe(optimizer), gauge=gauge, depth_alpha=depth_alpha, loss=loaded(loss)
+            optimizer=recipe(optimizer), gauge=gauge, depth_alpha=depth_alpha, experts=experts, loss=loaded(loss)
         )
     emit(json_text(result.document), output, result.sites)
 

@@ -17,8 +17,8 @@ def test_json_document():
     document = table_json(rules)
     jsonschema.validate(document, schema("table"))
     assert list(document) == [
-        "schema", "optimizer", "gauge", "parametrization", "alignment", "scale", "weights", "clipping", "sites",
-        "assumptions", "notes", "conventions",
+        "schema", "optimizer", "gauge", "parametrization", "alignment", "experts", "scale", "weights", "clipping",
+        "sites", "assumptions", "notes", "conventions",
     ]  # fmt: skip
     assert document["schema"] == "tpcalc/1"
     assert document["scale"] == {"symbol": "n", "base": None, "target": None}

@@ -44,14 +44,16 @@ def generic(count: int) -> tuple[Fraction, ...]:
     return tuple(1 + Fraction(index * (index + 9), 997 + index) for index in range(count))
 
 
-def fan(scales: Sequence[Scale], run: Callable[[Compass], T], most: int = MOST_CONES) -> tuple[Cell[T], ...]:
-    """``run`` along directions until the cones in which its results hold cover all of them.
+def fan(
+    scales: Sequence[Scale], run: Callable[[Compass], T], most: int = MOST_CONES, domain: Walls = ()
+) -> tuple[Cell[T], ...]:
+    """``run`` along directions until the cones in which its results hold cover all of them, or all of a ``domain``.
 
     Raises DeriveError where they are too many, and what ``run`` raises.
     """
     count = len(scales)
     cells: list[Cell[T]] = []
-    regions: list[Walls] = [()]
+    regions: list[Walls] = [domain]
     while regions:
         region = regions.pop()
         inside = point(region, count)
@@ -65,15 +67,18 @@ def fan(scales: Sequence[Scale], run: Callable[[Compass], T], most: int = MOST_C
                     f"the exponents take more than {most} different forms as {names} grow beside one another; "
                     f"derive them for fewer scales at once"
                 )
-            cells.append(_run(scales, run, region, count))
+            cells.append(_run(scales, run, region, domain))
             walls = cells[-1].walls
         for index, wall in enumerate(walls):  # what is left of the region beyond each wall
+            if wall in domain:
+                continue
             beyond = tuple(-x for x in wall)
             regions.append((*region, *walls[:index], beyond))
     return tuple(cells)
 
 
-def _run(scales: Sequence[Scale], run: Callable[[Compass], T], region: Walls, count: int) -> Cell[T]:
+def _run(scales: Sequence[Scale], run: Callable[[Compass], T], region: Walls, domain: Walls) -> Cell[T]:
+    count = len(scales)
     for shift in range(len(SHARES)):
         direction = generic(count) if not region and not shift else point(region, count, shift)
         assert direction is not None
@@ -82,7 +87,7 @@ def _run(scales: Sequence[Scale], run: Callable[[Compass], T], region: Walls, co
             found = run(compass)
         except Level:
             continue
-        return Cell(facets(sorted(compass.walls), count), found)
+        return Cell(facets(sorted({*compass.walls, *domain}), count), found)
     raise DeriveError("no direction could be found along which all orders differ; derive for fewer scales at once")
 
 

@@ -8,7 +8,9 @@ from fractions import Fraction
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import Order
-from tpcalc.derive.gauge import WRITTEN_IN
+from tpcalc.algebra.text import power_text
+from tpcalc.derive.experts import note, sized, terms
+from tpcalc.derive.gauge import EXPERTS, WRITTEN_IN
 from tpcalc.derive.parametrizations import named_solution
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization
@@ -29,6 +31,7 @@ def derive(
     gauge: Optional[str] = None,
     parametrization: str = "derived",
     depth_alpha: Union[str, Fraction, int] = 1,
+    experts: str = EXPERTS[0],
 ) -> Any:
     """Derive how init, learning rate, weight decay and epsilon of every weight must scale with width.
 
@@ -44,6 +47,9 @@ def derive(
     ``depth_alpha``: along a depth L, residual branches start at L^-alpha: 1 (CompleteP, Dey et al. 2025), at which all
     weights keep learning features, down to 1/2 (Depth-muP, Yang et al. 2023).
 
+    ``experts``: the init of the last weights of experts: ``mup`` (derived), ``stein`` (Jiang et al. 2026) or
+    ``balanced`` (Complete-muE); a note says what each leaves out (:mod:`tpcalc.derive.experts`).
+
     Returns a :class:`~tpcalc.derive.result.Parametrization`, a mapping from parameter name to Rule; exponents follow
     the conventions of :mod:`tpcalc.derive.result`.  Of a program of several scales it is a
     :class:`~tpcalc.derive.several.ScaledParametrization`, whose rules are formulas.
@@ -54,6 +60,9 @@ def derive(
     how, alpha = recipe(optimizer), depth_exponent(depth_alpha)
     if alpha != 1 and not (program.compass and program.compass.depths):
         raise DeriveError("depth_alpha is about residual branches along a depth; trace the model along a scale depth")
+    if experts != EXPERTS[0] and parametrization != "derived":
+        raise DeriveError(f"the init of the parametrization {parametrization} is given, that of experts too; name one")
+
     if program.compass is not None:
         if parametrization != "derived":
             raise DeriveError(
@@ -61,16 +70,27 @@ def derive(
             )
 
         def derived(p: Program) -> Parametrization:
-            return parametrize(solve_along(p, alignment, alpha), how, gauge or "init")
+            return made(sized(solve_along(p, alignment, alpha), experts), how, gauge or "init", experts)
 
         return together(program, in_every_direction(program, derived))
     if parametrization == "derived":
-        rules = parametrize(solve(program, alignment), how, gauge or "init")
+        rules = made(sized(solve(program, alignment), experts), how, gauge or "init", experts)
+        more = (
+            note(names, *(power_text(x, rules.symbol, "full") for x in (through, initial)))
+            for names, through, initial in rules.terms
+            if not through == initial == 0
+        )
+        rules = replace(rules, notes=(*rules.notes, *more))
     else:
         solution = named_solution(program, parametrization, alignment)
         rules = parametrize(solution, how, gauge or WRITTEN_IN[parametrization])
         rules = replace(rules, parametrization=parametrization)
     return unfolded(rules, program.copies) if program.copies else rules
+
+
+def made(solution: Solution, how: Recipe, gauge: str, experts: str) -> Parametrization:
+    """The rules of a solution whose experts are ``sized`` so, with what that leaves out."""
+    return replace(parametrize(solution, how, gauge), experts=experts, terms=terms(solution, experts))
 
 
 def solve_along(program: Program, alignment: str, alpha: Order) -> Solution:

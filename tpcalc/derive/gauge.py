@@ -22,6 +22,8 @@ GAUGES = ("init", "mup", "symmetric", "ntk")
 OF_DEPTH = "completep"
 #: Parametrization (:mod:`tpcalc.derive.parametrizations`) -> the gauge in which it is written.
 WRITTEN_IN = {"sp": "init", "ntp": "ntk", "mfp": "ntk", "mup": "symmetric"}
+#: Inits of the last weights of experts (:mod:`tpcalc.derive.experts`); the first is what is derived.
+EXPERTS = ("mup", "stein", "balanced")
 
 
 def check_gauge(gauge: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Optional, TypeVar
+from typing import Any, NamedTuple, Optional, TypeVar
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order
 from tpcalc.algebra.size import Size
@@ -123,6 +123,15 @@ class Site:
     message: str
 
 
+class Terms(NamedTuple):
+    """Of the last weights of some experts (:mod:`tpcalc.derive.experts`): what updates before them do ``through`` their
+    init, and what comes of all of the experts' ``initial`` weights."""
+
+    weights: tuple[str, ...]
+    through: Order
+    initial: Order
+
+
 R = TypeVar("R")
 
 
@@ -161,3 +170,6 @@ class Parametrization(Rules[Rule]):
     """``derived``, or the name of a given one (:mod:`tpcalc.derive.parametrizations`)."""
     alignment: str = "full"
     clipping: Clipping = Clipping(MINUS_INFINITY, ())
+    experts: str = "mup"
+    """Which init the last weights of experts have (:mod:`tpcalc.derive.experts`)."""
+    terms: tuple[Terms, ...] = ()

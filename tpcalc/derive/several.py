@@ -7,7 +7,7 @@ cover all directions (:mod:`tpcalc.algebra.fan`), and each exponent becomes one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
@@ -18,7 +18,9 @@ from tpcalc.algebra.formula import Formula, formula
 from tpcalc.algebra.order import MINUS_INFINITY, Exact
 from tpcalc.algebra.scales import Point, Scale
 from tpcalc.algebra.size import Size
+from tpcalc.derive.experts import note
 from tpcalc.derive.result import Parametrization, Rule, Rules
+from tpcalc.lower.domain import domain
 from tpcalc.program.ir import Program
 
 if TYPE_CHECKING:
@@ -128,7 +130,8 @@ class ScaledParametrization(Rules[ScaledRule]):
     """A mapping from weight name to :class:`ScaledRule`; every parameter stands under its own full name.
     ``print(rules)`` is the scaling table.
 
-    ``cones``: walls ``v.log x > 0`` of the cones in which the derivation was run, which cover all directions.
+    ``cones``: walls ``v.log x > 0`` of the cones in which the derivation was run, which cover all directions in which
+    the model can be built (:mod:`tpcalc.lower.domain`).
     """
 
     scales: tuple[Scale, ...]
@@ -141,6 +144,7 @@ class ScaledParametrization(Rules[ScaledRule]):
     conventions: tuple[str, ...] = field(default=())
     gauge: str = "init"
     alignment: str = "full"
+    experts: str = "mup"
     clipping: Optional[Formula] = None
     """The global norm of the gradient ~ this; None where it is zero in some cone."""
 
@@ -160,7 +164,7 @@ def in_every_direction(program: Program, derived: Callable[[Program], T]) -> tup
     def run(compass: Compass) -> T:
         return derived(program.along(compass))
 
-    return fan(program.scales, run)
+    return fan(program.scales, run, domain=domain(program))
 
 
 def together(program: Program, cells: Found) -> ScaledParametrization:
@@ -174,10 +178,11 @@ def together(program: Program, cells: Found) -> ScaledParametrization:
         cones=tuple(cell.walls for cell in cells),
         sites=_sites(program, cells),
         assumptions=first.assumptions,
-        notes=tuple(dict.fromkeys(note for cell in cells for note in cell.found.notes)),
+        notes=(*dict.fromkeys(text for cell in cells for text in cell.found.notes), *_terms(program, cells)),
         conventions=first.conventions,
         gauge=first.gauge,
         alignment=first.alignment,
+        experts=first.experts,
         clipping=_clipping(program, cells),
     )
 
@@ -232,6 +237,19 @@ def _sites(program: Program, cells: Found) -> tuple[ScaledSite, ...]:
         assert multiplier is not None
         found.append(ScaledSite(*key, multiplier, site.message))
     return tuple(found)
+
+
+def _terms(program: Program, cells: Found) -> Iterator[str]:
+    """What each order-1 term of experts becomes, where it is not 1 everywhere."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for name in dict.fromkeys(name for found in cells[0].found.terms for name in found.weights):
+        own = [(cell.walls, next(x for x in cell.found.terms if name in x.weights)) for cell in cells]
+        what = f"what the init of {name} does"
+        through = _formula(program, [(walls, found.through) for walls, found in own], what)
+        initial = _formula(program, [(walls, found.initial) for walls, found in own], what)
+        if any(any(map(any, way)) for found in (through, initial) if found is not None for way in found.ways):
+            told.setdefault((str(through), str(initial)), []).append(name)
+    yield from (note(names, *text) for text, names in told.items())
 
 
 def _clipping(program: Program, cells: Found) -> Optional[Formula]:

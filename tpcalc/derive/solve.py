@@ -13,7 +13,7 @@ reported as a :class:`~tpcalc.derive.result.Site`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Optional, Union
 
@@ -75,6 +75,7 @@ class Solution:
 
     ``facts``: with every block of a packed weight at its own orders.  ``applied``: as packed weights are trained, every
     block with its own init and the safe update of all; gradients of *other* weights follow these.
+    ``multipliers``: value -> exponent of that which its site asks for.
     """
 
     lowered: Lowered
@@ -85,6 +86,7 @@ class Solution:
     budgets: Budgets
     sites: tuple[Site, ...]
     applied: dict[int, Fact]
+    multipliers: Mapping[int, Order] = field(default_factory=dict)
 
     def blocks_of(self, weight: Weight) -> list[tuple[Leaf, Need]]:
         """The leaves of a weight that any output depends on, with their needs, in the order of the weight."""
@@ -175,7 +177,7 @@ class _Solver:
         facts = propagate(self.lowered, orders, self.alignment, multipliers=multipliers)
         applied = as_trained(self.lowered, orders, facts, self.alignment, multipliers)
         sites = tuple(self.sites.found.values())
-        found = Solution(self.lowered, self.alignment, orders, needs, facts, walked, sites, applied)
+        found = Solution(self.lowered, self.alignment, orders, needs, facts, walked, sites, applied, multipliers)
         _check_unused(found)
         return found
 

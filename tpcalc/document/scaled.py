@@ -151,6 +151,8 @@ class ScaledTableDocument(Row):
     optimizer: str
     gauge: str
     alignment: str
+    experts: str = "mup"
+    """init of the last weights of experts; mup: as derived"""
     scales: Several[ScaleOf]
     points: list[dict[str, Count]]
     """where the model was traced, the base first"""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Optional
 from pydantic import Field
 
 from tpcalc.calculus.alignment import ALIGNMENTS
-from tpcalc.derive.gauge import GAUGES, WRITTEN_IN
+from tpcalc.derive.gauge import EXPERTS, GAUGES, WRITTEN_IN
 from tpcalc.derive.result import Parametrization, Rule
 from tpcalc.document.model import Count, Exponent, Number, OneOf, OrderText, Row, Several, SizeText
 
@@ -171,6 +171,8 @@ class TableDocument(Row):
     parametrization: Annotated[str, OneOf(("derived", *WRITTEN_IN))] = "derived"
     """derived, or the given init under which learning rates are the largest stable ones"""
     alignment: Annotated[str, OneOf(tuple(ALIGNMENTS))] = "full"
+    experts: Annotated[str, OneOf(EXPERTS)] = "mup"
+    """init of the last weights of experts; mup: as derived"""
     scale: ScaleRow
     weights: list[WeightRow]
     clipping: ClippingRow = ClippingRow(norm="-oo", dominated_by=[])

@@ -42,7 +42,7 @@ class Writer:
         self.growths = {vid: value.growth for vid, value in program.values.items()}
         self.known: set[int] = set()  # values that follow from known ones alone
         self.recogniser = Recogniser(program, self.values)
-        self.few = Few(self.growths, self.recogniser)
+        self.few = Few(self.growths, self.recogniser, picks.gates.summed)
         self.picks = picks
         self.outer = Outer(self.growths, program.from_inputs)
 
@@ -68,7 +68,7 @@ class Writer:
 
     def emit(self, structure: Structure, node: int, out: Optional[int]) -> int:
         """Write a structure, which gives ``out`` (None: a new value)."""
-        flat = self.flatten(structure, node)
+        flat = self.flatten(self.picks.apart(structure, node), node)
         if isinstance(flat, Sum):
             flat = self.recogniser.centred(flat)
         if isinstance(flat, Contract) and out is not None:
@@ -77,14 +77,14 @@ class Writer:
             flat = self.repeat(flat, self.growths[out], node)
         if isinstance(flat, Product):
             flat = regrouped(flat, self.recogniser, self.known, lambda part: self.emit(part, node, None))
-        whole, flat = flat, self.few.counted(self.outer.counted(self.picks.counted(flat, node)))
+        whole, flat = flat, self.few.counted(self.outer.counted(self.picks.counted(flat, node)), node)
         homogeneity = self.recogniser.homogeneous(flat)
         if out is None:
             out = self.new()
             self.growths[out] = self.growth_of(whole)
         self.recogniser.note(out, flat, homogeneity)
         self.outer.note(out, flat)
-        self.few.note(out, whole)  # of a sum that is counted as few the axes are gone all the same
+        self.few.note(out, whole, node)  # of a sum that is counted as few the axes are gone all the same
         if self.known.issuperset(operands(flat)):
             self.known.add(out)
         self.atoms.append(Atom(out, flat, node))

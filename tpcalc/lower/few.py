@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.lower.recognise import Recogniser
@@ -36,10 +36,13 @@ class Few:
     ``alike``: those of which that is so along each axis that grows (a diagonal, a band).  ``rest``: what is zero
     exactly where few others are not.  ``picked``: values of which a mask picks few entries, in the forward pass.
     ``below``: value -> few entries that it is a sum of, and by which order it is less than they are.
+    ``along``: whether a node sums over the axis along which a value is few, None where that is not known.
     """
 
-    def __init__(self, growths: Mapping[int, Order], seen: Recogniser) -> None:
-        self.growths, self.seen = growths, seen
+    def __init__(
+        self, growths: Mapping[int, Order], seen: Recogniser, along: Callable[[Any, int, Order], Optional[bool]]
+    ) -> None:
+        self.growths, self.seen, self.along = growths, seen, along
         self.many: dict[Any, Order] = {}
         self.alike: set[Any] = set()
         self.rest: dict[Any, Order] = {}
@@ -48,18 +51,18 @@ class Few:
         self.zero: set[Any] = set()
         self.below: dict[Any, tuple[Any, Order]] = {}
 
-    def counted(self, s: Structure) -> Structure:
+    def counted(self, s: Structure, node: int) -> Structure:
         """A sum over such axes as one of few terms."""
         if not self.many or not isinstance(s, (Contract, Reduce)) or s.K == 0:
             return s
-        by = max((min(many, s.K) for x, many in self._sides(s) if self._summed(s, x, many)), default=ZERO)
+        by = max((min(many, s.K) for x, many in self._sides(s) if self._summed(s, x, many, node)), default=ZERO)
         return replace(s, K=s.K - by, sizes=None) if by > 0 else s
 
-    def note(self, out: int, s: Structure) -> None:
+    def note(self, out: int, s: Structure, node: int) -> None:
         """Remember what is zero, and what is but for few entries."""
         xs = operands(s)
         self._thresholds(out, s)
-        self._sums(out, s)
+        self._sums(out, s, node)
         if isinstance(s, Known):
             if s.order is MINUS_INFINITY:
                 self.zero.add(out)
@@ -68,13 +71,13 @@ class Few:
         elif isinstance(s, Sum) and self.zero.issuperset(xs):
             self.zero.add(out)
         else:
-            many = self._many(out, s)
+            many = self._many(out, s, node)
             if many > 0:
                 self.many[out] = many
                 if not self.alike.isdisjoint(xs) and not isinstance(s, Sum):
                     self.alike.add(out)
 
-    def _many(self, out: int, s: Structure) -> Order:
+    def _many(self, out: int, s: Structure, node: int) -> Order:
         many = self.many.get
         if isinstance(s, Sum):
             hard = self._straight_through(s)
@@ -102,17 +105,17 @@ class Few:
         if isinstance(s, LinearLike):
             return ZERO if s.offset else many(s.x, ZERO)
         if isinstance(s, (Contract, Reduce)):
-            return max((found for x, found in self._sides(s) if self._kept(s, x, found)), default=ZERO)
+            return max((found for x, found in self._sides(s) if self._kept(s, x, found, node)), default=ZERO)
         return ZERO
 
-    def _sums(self, out: int, s: Structure) -> None:
+    def _sums(self, out: int, s: Structure, node: int) -> None:
         """Remember sums of few entries that are spread over the others: the ``p sum(dy)`` of a softmax's gradient."""
         if isinstance(s, Product):
             for x, y in ((s.x, s.y), (s.y, s.x)):
                 made = self.seen.made.get(self.seen.same.get(y, y))
                 if x in self.many and isinstance(made, Softmax) and not made.log:
                     self.below[out] = x, made.growth
-        elif isinstance(s, Reduce) and s.x in self.many and self._summed(s, s.x, self.many[s.x]):
+        elif isinstance(s, Reduce) and s.x in self.many and self._summed(s, s.x, self.many[s.x], node):
             self.below[out] = self.below.get(s.x, (s.x, ZERO))
         elif isinstance(s, (View, Scale)) and s.x in self.below:
             x, by = self.below[s.x]
@@ -181,9 +184,13 @@ class Few:
     def _growth(self, x: Any) -> Order:
         return self.growths[x]
 
-    def _summed(self, s: Any, x: Any, many: Order) -> bool:
+    def _summed(self, s: Any, x: Any, many: Order, node: int) -> bool:
         """Whether the few are among what is summed; where they may be elsewhere, no."""
-        return x in self.alike or bool(s.K >= many > self._left(s, x))
+        if x in self.alike:
+            return True
+        known = self.along(x, node, many)
+        return bool(s.K >= many > self._left(s, x)) if known is None else known
 
-    def _kept(self, s: Any, x: Any, many: Order) -> bool:
-        return bool(self._left(s, x) >= many > s.K)
+    def _kept(self, s: Any, x: Any, many: Order, node: int) -> bool:
+        known = self.along(x, node, many)
+        return bool(self._left(s, x) >= many > s.K) if known is None else not known

@@ -10,6 +10,7 @@ from tpcalc.algebra.order import ZERO
 from tpcalc.lower.atoms import Writer
 from tpcalc.lower.blocks import Blocks
 from tpcalc.lower.depth import Depth, repeated, with_powers
+from tpcalc.lower.experts import experts
 from tpcalc.lower.lowered import Lowered
 from tpcalc.lower.picks import Picks
 from tpcalc.lower.sizes import sized
@@ -80,7 +81,8 @@ def _lower(program: Program, registry: Registry, picked: Collection[int]) -> tup
     if forward is None:
         forward, masked = len(writer.atoms), frozenset(writer.few.picked & program.values.keys())
     means, few = writer.recogniser.means, writer.few.many
-    lowered = Lowered(program, tuple(writer.atoms), forward, leaves, finite, means, few, fixed.leaves, fixed.all)
+    parts = (tuple(writer.atoms), forward, leaves, finite, means, few, fixed.leaves, fixed.all)
+    lowered = Lowered(program, *parts, experts=experts(writer.picks.gates))
     return lowered, masked
 
 

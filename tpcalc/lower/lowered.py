@@ -11,6 +11,7 @@ import networkx as nx
 
 from tpcalc.algebra.order import ZERO, Order
 from tpcalc.algebra.size import Size
+from tpcalc.lower.experts import Expert
 from tpcalc.program.ir import Node, Program, Weight
 from tpcalc.program.queries import first_met, reach
 from tpcalc.rules.structures import Atom, Centre, Contract, Guard, Scale, View, operands
@@ -46,7 +47,7 @@ class Lowered:
     axes along which that is so.  ``given``: bits of buffers and constants that act as weights do, above those of the
     leaves; ``fixed``: all such bits.  ``stacks``: those of growing depth (:mod:`tpcalc.lower.depth`).
     ``grads``: of values that share their gradient with others, a gradient of their own.  ``summed``: what stands for a
-    value of each period where all are added.
+    value of each period where all are added.  ``experts``: their last weights.
     """
 
     program: Program
@@ -61,6 +62,7 @@ class Lowered:
     stacks: tuple[Any, ...] = ()
     grads: Mapping[int, int] = field(default_factory=dict)
     summed: frozenset[int] = frozenset()
+    experts: tuple[Expert, ...] = ()
 
     def is_given(self, weight: int) -> bool:
         """Whether this bit set of weights is one of fixed numbers alone, which nothing can scale."""

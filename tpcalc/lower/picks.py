@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from tpcalc.algebra.order import ZERO, Order
+from tpcalc.lower.gates import Gates, Marks, pairs
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules.inference import ENTRYWISE
@@ -25,27 +26,32 @@ from tpcalc.rules.structures import (
     Operand,
     Power,
     Reduce,
+    Softmax,
     Structure,
+    Sum,
     View,
     leaves,
     operands,
 )
 
-#: Axis of a value, from the right -> growth of those of its entries along it that do not count.
-Marks = dict[int, Order]
-
 
 class Picks:
     """Which axes of the results of contractions are picked from.  Mutable while it walks.
 
+    ``marks``: of values, axis from the right -> growth of those entries along it that do not count.  ``gated``: those
+    of them that gates weigh, each by itself on the way through a contraction as well.
     ``found``: node of a contraction -> growth of the picked axes that are its first operand's alone, its second's.
     """
 
     def __init__(self, wiring: Wiring) -> None:
         self.wiring, self.program = wiring, wiring.program
         self.forward = _live(self.program)
+        self.gates = Gates(wiring)
         self.marks: dict[int, Marks] = {}
+        self.gated: dict[int, Marks] = {}
         self.found: dict[int, tuple[Order, Order]] = {}
+        for vid, marks in self.gates.met.items():
+            self.gate(vid, marks)
         self.walk(alone=False)
         # what leaves and goes on as well is a value of the model: what it goes on into says how it counts
         for vid in self.program.results:
@@ -53,6 +59,18 @@ class Picks:
                 for axis, size in enumerate(reversed(self.shape(vid)), start=1):
                     self.mark(vid, axis, size.growth)
         self.walk(alone=True)
+
+    def apart(self, s: Structure, node: int) -> Structure:
+        """A contraction over experts and their neurons, the sum over the experts by itself."""
+        mean = self.gates.means.get(node)
+        if mean is None or mean.gates == 0 or not isinstance(s, Contract) or s.K != mean.whole:
+            return s
+        return Reduce(replace(s, K=s.K - mean.gates, sizes=None), mean.gates)
+
+    def gate(self, vid: int, marks: Marks) -> None:
+        for axis, growth in marks.items():
+            self.mark(vid, axis, growth)
+            self.gated.setdefault(vid, {})[axis] = growth
 
     def counted(self, s: Structure, node: int) -> Structure:
         """A contraction of a node, its weight's rows that are picked from no longer counted."""
@@ -90,10 +108,17 @@ class Picks:
                 for axis in self.wiring.picked(node):
                     self.mark(refs[0], axis, self.shape(refs[0])[-axis].growth)
             for index, out in enumerate(node.outputs):
-                marks = self.marks.get(out) if out is not None else None
-                structure = self.wiring.registry.structure(node, self.program.values)[index] if marks else None
-                if marks and structure is not None:
+                marks = self.marks.get(out, {}) if out is not None else {}
+                structure = None
+                if marks or not self.gates.of.keys().isdisjoint(refs):
+                    structure = self.wiring.registry.structure(node, self.program.values)[index]
+                if structure is not None and out is not None:
                     self.step(node, refs, structure, index, marks, alone)
+                    if out in self.gated and (
+                        _passes(structure) or isinstance(structure, Softmax) or any(pairs(structure))
+                    ):
+                        for slot, ref in enumerate(refs):
+                            self.gate(ref, self.through(node, structure, index, slot, self.gated[out]))
 
     def picks(self, node: Node, refs: tuple[int, ...]) -> bool:
         """Whether a node takes few entries, or weighs them.
@@ -137,11 +162,25 @@ class Picks:
 
     def own(self, layout: Layout, result: int, slot: int, other: int, refs: tuple[int, ...], marks: Marks) -> Order:
         """Growth of the marked axes that only one operand of a contraction has, where it is made of no inputs."""
-        if refs[slot] in self.program.from_inputs:
-            return ZERO
+        picked = self.gates.own(refs[slot], layout, slot, other)
+        if picked > 0 or refs[slot] in self.program.from_inputs:
+            return picked
         found = self.back(layout, result, slot, marks).items()
         shared = layout.operands[other]
         return sum((growth for axis, growth in found if layout.label(slot, axis) not in shared), ZERO)
+
+    def through(self, node: Node, s: Structure, result: int, slot: int, marks: Marks) -> Marks:
+        """The gates of an operand: each counts by itself, though they be a share of what they were picked from; those
+        written among zeros come from what is written."""
+        layout, ref = self.wiring.layout(node), tuple(node.refs)[slot]
+        found = self.back(layout, result, slot, marks)
+        names, labels = layout.results[result], layout.operands[slot]
+        if isinstance(s, Sum) and s.how == "put" and slot and len(names) == len(labels):
+            mixed = (axis for axis in marks if names[-axis] is None and labels[-axis] is None)
+            found |= {axis: self.shape(ref)[-axis].growth for axis in mixed}
+        elif not slot and (isinstance(s, Gather) or (isinstance(s, Power) and s.largest)) and len(names) == len(labels):
+            found |= {axis: self.shape(ref)[-axis].growth for axis in self.wiring.picked(node) if axis in marks}
+        return found
 
     def back(self, layout: Layout, result: int, slot: int, marks: Marks) -> Marks:
         """The marks of an operand, from those of a result."""

@@ -70,8 +70,17 @@ def linear(call: Call) -> Structure:
 
 @rule("aten._grouped_mm", "aten._scaled_grouped_mm", axes=Contracted())
 def grouped_mm(call: Call) -> Structure:
-    """x[s, k] w[e, k, j]: each row meets the matrix of its own group."""
-    return _matmul(call, 0, 1)
+    """x[s, k] w[e, k, j]: each row meets the matrix of its own group, of which there are as many as of no other axis.
+
+    Of x[k, s] y[s, j] (the gradient of w) a group collects what the rows of a table do: the rows less the groups, where
+    those are fewer."""
+    x, y = call.shape(0), call.shape(1)
+    if len(x) == len(y) == 3:
+        return _matmul(call, 0, 1)
+    K = x[-1].growth
+    if len(x) == len(y):
+        K = max(K - call.out_shape()[0].growth, ZERO)
+    return Contract(call[0], call[1], K, x[-2].growth, y[-1].growth)
 
 
 @rule("aten._trilinear", axes=MIXED)

@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional, Union
 
-from tpcalc.derive.parametrize import parametrize
+from tpcalc.derive.api import made
+from tpcalc.derive.experts import sized
+from tpcalc.derive.gauge import EXPERTS
 from tpcalc.derive.result import Parametrization
 from tpcalc.derive.solve import Solution, solve
 from tpcalc.document.table import table_json
@@ -40,6 +42,7 @@ def scale(
     scales: Optional[Mapping[str, Sequence[int]]] = None,
     gauge: str = "init",
     depth_alpha: Any = 1,
+    experts: str = EXPERTS[0],
     loss: Optional[Callable[..., Any]] = None,
 ) -> Scaling:
     """Exact multipliers that carry hyperparameters tuned at ``base`` to ``target``: two widths, or several scales.
@@ -48,8 +51,8 @@ def scale(
     ``base``, at ``target`` and at other ``widths`` (by default twice and four times ``base``).  Of several scales both
     are mappings, ``{"width": 64, "depth": 2}``, and the factory takes them by name; ``scales`` are values to trace at
     (:func:`tpcalc.trace`; by default twice and four times the base).  A model is not traced at the depth of either end:
-    there it is built, under fake tensors, for its names and its own init.  ``optimizer``, ``gauge`` and ``depth_alpha``
-    are those of :func:`tpcalc.derive.derive`; in any gauge but ``init`` the model also needs
+    there it is built, under fake tensors, for its names and its own init.  ``optimizer``, ``gauge``, ``depth_alpha``
+    and ``experts`` are those of :func:`tpcalc.derive.derive`; in any gauge but ``init`` the model also needs
     :meth:`~tpcalc.scaling.runtime.Multipliers.forward_`, which puts multipliers on its weights.
 
     Warns with SiteWarning of places that need a forward multiplier.  Raises ScalingError where the code's own init
@@ -60,12 +63,12 @@ def scale(
         widths, scales = (scales or {}).get("width", widths), None
         base, target = base["width"], target["width"]
     if isinstance(base, Mapping) or isinstance(target, Mapping) or scales is not None:
-        scaling = scale_several(factory, base, target, optimizer, scales, gauge, depth_alpha, loss)
+        scaling = scale_several(factory, base, target, optimizer, scales, gauge, depth_alpha, experts, loss)
     else:
         traced = traced_widths(base, target, widths)
         factory = factory_of(factory, traced)
-        solution, how = solve(trace(factory, traced, loss=loss)), recipe(optimizer)
-        scaling = Scalings(factory, solution, parametrize(solution, how, gauge), how).between(base, target)
+        solution, how = sized(solve(trace(factory, traced, loss=loss)), experts), recipe(optimizer)
+        scaling = Scalings(factory, solution, made(solution, how, gauge, experts), how).between(base, target)
         check_reached(scaling, factory, target, loss)
     for site in scaling.sites:
         warnings.warn(f"{site} (no multiplier of a weight replaces this)", SiteWarning, stacklevel=2)

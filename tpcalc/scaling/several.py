@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional, Union
 
 from tpcalc.calculus.alignment import FULL
-from tpcalc.derive.api import depth_exponent, solve_along
-from tpcalc.derive.parametrize import parametrize
+from tpcalc.derive.api import depth_exponent, made, solve_along
+from tpcalc.derive.experts import sized
 from tpcalc.derive.several import in_every_direction
 from tpcalc.errors import ScalingError
 from tpcalc.optimizers import recipe
@@ -33,6 +33,7 @@ def scale_several(
     scales: Optional[Mapping[str, Sequence[int]]],
     gauge: str,
     depth_alpha: Any,
+    experts: str,
     loss: Optional[Callable[..., Any]],
 ) -> Scaling:
     """:func:`tpcalc.scale` of several scales by name."""
@@ -42,8 +43,8 @@ def scale_several(
     program = trace(called, scales=scales or multiples(base), also=(base, target), loss=loss)
 
     def run(p: Program) -> Derived:
-        solution = solve_along(p, FULL.name, alpha)
-        return derived(solution, how, parametrize(solution, how, gauge))
+        solution = sized(solve_along(p, FULL.name, alpha), experts)
+        return derived(solution, how, made(solution, how, gauge, experts))
 
     model = ManyScales(called, program, in_every_direction(program, run))
     if gauge != "init":

@@ -30,6 +30,10 @@ _REMEDY = (
     "random anew for each, or a module that vanishes when two sizes agree); choose widths that take the same path, or "
     "make it independent of the width"
 )
+_LIST = (
+    "the scale says how long a list of modules is; modules that follow one another are a depth (name the scale so), "
+    "modules that stand beside one another (experts) can be a scale if their weights are stacked in one tensor"
+)
 
 
 def align(traces: Sequence[RawTrace], compass: Optional[Compass] = None) -> Program:
@@ -130,8 +134,10 @@ class _Aligner:
     def _different_nodes(self, index: int, width: Place) -> AlignError:
         """The AlignError for node ``index``, which differs between the first width and ``width``."""
         trace = self.traces[self.widths.index(width)]
-        prefix = ""
+        prefix, remedy = "", _REMEDY
         if [raw.names for raw in trace.weights] != [raw.names for raw in self.first.weights]:
+            if self.compass is not None and _list_grows(self.first, trace):
+                remedy = _LIST
             # other weights shift every value id: what differs first is the first op or module that does
             prefix = _weights_text(self.first, trace) + "; "
             pairs = zip(self.first.nodes, trace.nodes)
@@ -148,7 +154,7 @@ class _Aligner:
 
         return AlignError(
             f"{prefix}operation {index} is {describe(here, there)} at {shown(self.widths[0])} but "
-            f"{describe(there, here)} at {shown(width)}: {_REMEDY}"
+            f"{describe(there, here)} at {shown(width)}: {remedy}"
         )
 
     def _different(self, what: str, index: Optional[int] = None) -> AlignError:
@@ -312,6 +318,17 @@ def _text(item: Any) -> str:
 
 def _raw_text(raw: RawValue) -> str:
     return f"{raw.kind} {raw.dtype} of {len(raw.shape)} axes"
+
+
+def _list_grows(first: RawTrace, other: RawTrace) -> bool:
+    """Whether the weights of one trace that the other lacks are more of those in a numbered list that both have."""
+    here, there = ({name for raw in trace.weights for name in raw.names} for trace in (first, other))
+    both = {_numbered(name) for name in here & there}
+    return all(_numbered(name) in both for name in here ^ there)
+
+
+def _numbered(name: str) -> tuple[str, ...]:
+    return tuple("#" if part.isdigit() else part for part in name.split("."))
 
 
 def _weights_text(first: RawTrace, other: RawTrace) -> str:

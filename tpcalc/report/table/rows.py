@@ -89,7 +89,7 @@ def _title(parametrization: AnyParametrization) -> str:
 
 def _settings(parametrization: AnyParametrization) -> list[str]:
     """The gauge and the alignment, where they are not the usual ones."""
-    usual = {"gauge": "init", "alignment": "full"}
+    usual = {"gauge": "init", "alignment": "full", "experts": "mup"}
     return [f"{name} {own}" for name, other in usual.items() if (own := getattr(parametrization, name)) != other]
 
 
