@@ -79,3 +79,31 @@ def test_less_than_a_period_is_refused():
 
     with pytest.raises(AlignError, match="depth=3 is no whole number of periods.*every 2 blocks; choose depth=2 or 4"):
         sources(factory, depth=3)
+
+
+def test_a_first_block_that_holds_more():
+    """Its further parameters stand behind those that all blocks have, so that two blocks are no two periods."""
+
+    def factory(width: int, depth: int):
+        model, inputs = stacks.pre(width, depth)
+        model.blocks[0].more = nn.Linear(width, width)
+        model.blocks[0].register_forward_pre_hook(lambda block, args: (block.more(args[0]),))
+        return model, inputs
+
+    found = sources(factory, depth=5)
+    assert found["blocks.4.two.weight"] == "blocks.1.two.weight" and found["blocks.0.more.bias"] == "blocks.0.more.bias"
+
+
+def test_a_stack_of_torchs_own():
+    class Encoder(nn.Module):
+        def __init__(self, n: int, depth: int):
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(n, 2, 2 * n, batch_first=True, norm_first=True, dropout=0.0)
+            self.entry, self.out = nn.Linear(8, n), nn.Linear(n, 4)
+            self.stack = nn.TransformerEncoder(layer, depth, nn.LayerNorm(n), enable_nested_tensor=False)
+
+        def forward(self, x):
+            return self.out(self.stack(self.entry(x)[None]))
+
+    found = sources(lambda width, depth: (Encoder(width, depth), stacks.points()), depth=7)
+    assert found["stack.layers.6.linear2.weight"].startswith("stack.layers.")

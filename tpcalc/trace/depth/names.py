@@ -26,26 +26,35 @@ _NUMBER = re.compile(r"\d+")
 class Periods:
     """The periods of parameters in the model at the place ``traced``, which is a period deeper by ``steps``.
 
-    ``loops``: where they are, by the scale they grow with.
+    They are found in a model one period deeper, so that two stand behind one another also where the first of those that
+    were traced holds more than the others.  ``loops``: where they are there, by the scale they grow with; ``names``:
+    for each parameter there the traced one whose rule it has.
     """
 
     def __init__(self, factory: Callable[..., Any], traced: Point, steps: Mapping[str, int]) -> None:
         self.traced, self.steps = traced, dict(steps)
-        self.built = Built.at(factory, self.traced)
-        self.names = list(self.built.parameters)
+        self.built = Built.at(factory, traced)
+        depths = traced.by_name
+        self.deeper = traced.with_(**{scale: depths[scale] + step for scale, step in steps.items()})
+        deep = Built.at(factory, self.deeper) if steps else self.built
         self._mask: Callable[[str], str] = starred
+        self._deep = list(deep.parameters)
         self.loops: dict[str, tuple[Stretch, ...]] = {}
         for scale, step in self.steps.items():
-            by_name = self.traced.by_name
-            shallow = Built.at(factory, self.traced.with_(**{scale: by_name[scale] - step}))
-            self.loops[scale] = self._loops(shallow, self.built, scale)
+            at = self.deeper.with_(**{scale: depths[scale]})
+            self.loops[scale] = self._loops(self.built if at == traced else Built.at(factory, at), deep, scale)
+        by_index = dict(zip(self._indices(self.built), self.built.parameters))
+        for first, period, end in sorted(stretch for stretches in self.loops.values() for stretch in stretches):
+            for index in range(first, end):
+                if index not in by_index:
+                    by_index[index] = by_index[index - period]
+        self.names = [by_index[index] for index in range(len(self._deep))]
 
     def _loops(self, shallow: Built, deep: Built, scale: str) -> tuple[Stretch, ...]:
         """First by whole numbers in paths (``layers.0``); where those tell nothing, by all digits (``block0``)."""
         for mask in (starred, _without_digits):
-            found = inserted(
-                *([(mask(name), built.shape(name)) for name in built.parameters] for built in (shallow, deep))
-            )
+            tokens = ([(mask(name), built.shape(name)) for name in built.parameters] for built in (shallow, deep))
+            found = inserted(*tokens)
             if found is not None:
                 self._mask = mask if mask is _without_digits else self._mask
                 return found
@@ -60,16 +69,20 @@ class Periods:
 
         Raises AlignError where the model there is not the traced one with whole periods more or less.
         """
+        return dict(zip(built.parameters, (self.names[index] for index in self._indices(built))))
+
+    def _indices(self, built: Built) -> list[int]:
+        """For each parameter of a model the one of the deeper model that it is, or repeats."""
         assert isinstance(built.place, Point)
-        found = list(range(len(self.names)))
+        found = list(range(len(self._deep)))
         stretches = []
         for scale, step in self.steps.items():
-            more, rest = divmod(built.place.by_name[scale] - self.traced.by_name[scale], step)
+            depth = built.place.by_name[scale]
+            more, rest = divmod(depth - self.deeper.by_name[scale], step)
             if rest:
-                near = built.place.by_name[scale] - rest
                 raise AlignError(
-                    f"{scale}={built.place.by_name[scale]} is no whole number of periods: the model repeats itself "
-                    f"every {step} blocks; choose {scale}={near} or {near + step}"
+                    f"{scale}={depth} is no whole number of periods: the model repeats itself every {step} blocks; "
+                    f"choose {scale}={depth - rest} or {depth - rest + step}"
                 )
             stretches += [(*stretch, more) for stretch in self.loops[scale]]
         for first, period, end, more in sorted(stretches, key=lambda stretch: -stretch[2]):
@@ -79,18 +92,18 @@ class Periods:
                 del found[end + more * period : end]
             else:
                 raise AlignError(f"the model at {built.place} has less than one period of its blocks; go deeper")
-        expected = [self._mask(self.names[index]) for index in found]
+        expected = [self._mask(self._deep[index]) for index in found]
         if expected != [self._mask(name) for name in built.parameters]:
             name = next((n for n, e in zip(built.parameters, expected) if self._mask(n) != e), "their number")
             raise AlignError(
                 f"the model at {built.place} is not the one at {self.traced} with more of the same blocks ({name} "
                 f"differs); blocks must be alike at all depths"
             )
-        return dict(zip(built.parameters, (self.names[index] for index in found)))
+        return found
 
     def alike(self) -> dict[str, str]:
         """Each traced name -> the one at the same place of the first period."""
-        found = {name: name for name in self.names}
+        found = {name: name for name in self.built.parameters}
         for stretches in self.loops.values():
             for first, period, end in stretches:
                 for index in range(first, end):
