@@ -35,10 +35,10 @@ def table(program: Program, optimizer: str = "adamw") -> str:
     ids=lambda factory: factory.__name__,
 )
 def test_the_table_is_that_of_all_blocks(factory):
-    depth = 6
+    depth = 8
     few = fold(factory, depth)
     whole = tpcalc.trace(partial(factory, depth=depth), WIDTHS)
-    assert few is not None and len(few.nodes) < 0.8 * len(whole.nodes)
+    assert few is not None and len(few.nodes) < 0.9 * len(whole.nodes)
     rules, all_rules = tpcalc.derive(few), tpcalc.derive(whole)
     assert list(rules) == list(all_rules)
     assert rules.clipping == all_rules.clipping
@@ -46,7 +46,7 @@ def test_the_table_is_that_of_all_blocks(factory):
         other = all_rules[name]
         assert (rule.name, rule.aliases, rule.formulas) == (other.name, other.aliases, other.formulas)
     assert table(few) == table(whole)
-    assert re.fullmatch("[234] blocks were traced and stand for all 6", few.assumptions[-1])
+    assert re.fullmatch("[3-6] blocks were traced and stand for all 8", few.assumptions[-1])
 
 
 def test_sites_are_told_of_every_block():

@@ -43,7 +43,7 @@ def folded(
     # where most tensors are too large to be made for real
     place = Point(("width", "depth"), (max(widths), depth))
     for step in range(one, MOST // 2 + 1, one):  # layers may take turns in what no op shows
-        at = max(few, 2 * step)
+        at = max(few, 2 * step) + step  # a first period, a last, and one that stands for those between
         at += (depth - at) % step
         if at >= depth:
             return None

@@ -40,7 +40,7 @@ class Periods:
         self._mask: Callable[[str], str] = starred
         self._deep = list(deep.parameters)
         self.loops: dict[str, tuple[Stretch, ...]] = {}
-        for scale, step in self.steps.items():
+        for scale in self.steps:
             at = self.deeper.with_(**{scale: depths[scale]})
             self.loops[scale] = self._loops(self.built if at == traced else Built.at(factory, at), deep, scale)
         by_index = dict(zip(self._indices(self.built), self.built.parameters))
@@ -86,10 +86,11 @@ class Periods:
                 )
             stretches += [(*stretch, more) for stretch in self.loops[scale]]
         for first, period, end, more in sorted(stretches, key=lambda stretch: -stretch[2]):
+            last = end - period  # of its own, as the first ones are: what repeats itself stands between
             if more >= 0:
-                found[end:end] = found[end - period : end] * more
-            elif end + more * period - first >= period:
-                del found[end + more * period : end]
+                found[last:last] = found[last - period : last] * more
+            elif last + more * period >= first:
+                del found[last + more * period : last]
             else:
                 raise AlignError(f"the model at {built.place} has less than one period of its blocks; go deeper")
         expected = [self._mask(self._deep[index]) for index in found]
