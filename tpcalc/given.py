@@ -53,6 +53,19 @@ def parse_scales(given: Sequence[str]) -> tuple[dict[str, Any], Optional[str]]:
     return scales, word
 
 
+def verify_scales(widths: Optional[str], scale: Optional[list[str]]) -> tuple[Sequence[int], Optional[dict[str, Any]]]:
+    """The widths and the scales along which a setup is verified."""
+    from tpcalc.trace.target import DEFAULT_WIDTHS, parse_widths
+
+    parsed = DEFAULT_WIDTHS if widths is None else parse_widths(widths)
+    scales, word = parse_scales(scale or ())
+    if word is not None:
+        raise TpcalcError(f"--scale {word} is for hf: targets; give verify a scale with its values, {word}=2,4,8")
+    if scales and widths is not None:
+        scales = {"width": parsed, **scales}
+    return parsed, scales or None
+
+
 def parse_place(text: str, option: str) -> Union[int, dict[str, int]]:
     """``"256"`` as a width, ``"width=256,depth=8"`` as several scales by name."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
