@@ -189,6 +189,57 @@ def test_a_rate_over_the_wrong_size_is_named_along_both():
     assert fixed.ok and {f.quantity for f in fixed.findings} == {"init std"}
 
 
+class Narrow(nn.Module):
+    """A residual block of two matrices; its inner size is a scale."""
+
+    def __init__(self, n: int, f: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(n)
+        self.one, self.two = nn.Linear(n, f, bias=False), nn.Linear(f, n, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.two(torch.relu(self.one(self.norm(x))))
+
+
+def three(width: int, ffn: int, depth: int):
+    """Width, inner size and depth, each where it belongs."""
+    model = stacks.Stack(width, [Narrow(width, ffn) for _ in range(depth)])
+    n, f, L = width / 64, ffn / 256, depth / 2
+    numbers = {"entry": (1.0, 1 / n), "out": (1 / n, 1.0), "one": (1 / n, 1 / f / L), "two": (1 / f / L, 1 / n)}
+    stds = {"entry": 1.0, "out": 1 / width, "one": width**-0.5, "two": ffn**-0.5 / L}
+    rates = {}
+    for name, p in model.named_parameters():
+        layer = name.split(".")[-2]
+        if p.dim() == 2:
+            nn.init.normal_(p, std=stds[layer])
+        lr, eps = numbers.get(layer, (1.0, 1 / n / (L if name.startswith("blocks") else 1)))
+        rates[p] = (lr if p.dim() == 2 else 1.0), eps
+    return model, adamw(rates), stacks.points()
+
+
+def test_two_sizes_and_a_depth():
+    report = tpcalc.verify(three, scales={**SIZES, "depth": (2, 3)})
+    assert report.ok and report.regime == "maximal", report
+    assert told(report) == {
+        ("warning", "explodes", "init std", powers(n=-H, L=0), powers(n=-1, L=0)): names("one.weight"),
+        ("warning", "explodes", "init std", powers(f=-H), powers(f=-1)): names("two.weight"),
+    }
+    row = report.weights["blocks.1.two.weight"]
+    assert row.b == {"n": 0, "L": 1, "f": H} and row.c == {"n": 0, "L": 1, "f": 1}
+
+
+def test_weights_without_an_optimizer_are_all_named():
+    def setup(width: int, depth: int):
+        model, optimizer, inputs = residual(STACKS["pre"], MLP)(width, depth)
+        held = {*model.entry.parameters(), *model.norm.parameters(), *model.out.parameters()}
+        groups = [group for group in optimizer.param_groups if group["params"][0] in held]
+        return model, torch.optim.AdamW(groups), inputs
+
+    report = tpcalc.verify(setup, scales=DEEP)
+    lost = {w for f in report.errors if f.kind == "unmatched" for w in f.weights}
+    assert lost == names(*(f"{layer}.{end}" for layer in ("one", "two", "norm") for end in ("weight", "bias")))
+
+
 def by_multipliers(factory: Callable, base: dict, moved: dict, folder: Path) -> Callable:
     """Init and groups by the generated formulas of tpcalc's own multipliers."""
     code = everywhere(tpcalc.scale(factory, base=base, target=moved), folder)

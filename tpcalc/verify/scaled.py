@@ -142,7 +142,7 @@ def _is_lopsided(
     It is right where all grow together, and along one of them alone; and what it lacks along the others does not add up
     to nothing, as it would if a power of one size stood where one of another belongs: what is needed has a kink.
     """
-    if way.together or way.depth or not any(other.together for other, _ in found) or not finding.weights:
+    if way.together or not any(other.together for other, _ in found) or not finding.weights:
         return False
     if finding.quantity == EPSILON:  # one that is too small is no finding, and may be what is right elsewhere
         return False
@@ -154,11 +154,13 @@ def _is_lopsided(
             if other.together or not isinstance(each.found, Mapping) or not isinstance(each.needed, Mapping):
                 return False
             (size,) = other.sizes
-            symbol = Scale(size).symbol
-            growth = math.log(scales[size][-1] / scales[size][0])
-            lacking[size] = growth * float(each.needed[symbol] - each.found[symbol])
-        sizes = sum(not other.together for other, _ in found)
-        if len(lacking) >= sizes or abs(sum(lacking.values())) < 1e-9:
+            lacks = {symbol: each.needed[symbol] - x for symbol, x in each.found.items()}
+            of_size = lacks.pop(Scale(size).symbol)
+            if any(lacks.values()):  # of a depth
+                return False
+            lacking[size] = math.log(scales[size][-1] / scales[size][0]) * float(of_size)
+        sizes = {size for other, _ in found if not other.together for size in other.sizes}
+        if len(lacking) >= len(sizes) or abs(sum(lacking.values())) < 1e-9:
             return False
     return True
 
@@ -178,7 +180,7 @@ def _says(known: Finding, other: Finding, way: Way) -> bool:
     together, what is so along one of them already.
     """
     if known.quantity != other.quantity or not set(other.weights) <= set(known.weights) or not other.weights:
-        return (known.kind, known.message) == (other.kind, other.message)
+        return (known.kind, known.subject, known.message) == (other.kind, other.subject, other.message)
     if way.together:
         return True
     return all(_along(mine, theirs) for mine, theirs in ((known.found, other.found), (known.needed, other.needed)))
