@@ -23,7 +23,7 @@ from tpcalc.derive.gauge import EXPERTS, GAUGES, OF_DEPTH, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable
-from tpcalc.given import factory, loaded, scaled_factory, traced
+from tpcalc.given import factory, loaded, scaled_factory, traced, verify_scales
 from tpcalc.optimizers import recipe
 from tpcalc.report import FORMATS, render
 
@@ -362,11 +362,20 @@ def verify(
             metavar="TARGET",
             help=(
                 "The setup: file.py:callable or package.module:callable; "
-                "setup(width) returns (model, optimizer[, scheduler], inputs)."
+                "setup(width) returns (model, optimizer[, scheduler], inputs); several scales it takes by name."
             ),
         ),
     ],
     widths: Widths = None,
+    scale: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--scale",
+            metavar="NAME=VALUES",
+            help="A scale that the setup takes by name, with its values, the base first: depth=2,3 (may be repeated).",
+        ),
+    ] = None,
+    depth_alpha: DepthAlpha = "1",
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too.")] = False,
     format: Annotated[str, _choice(FORMATS["verify"], "--format", "How to print the report.")] = "text",
     loss: Loss = None,
@@ -375,10 +384,10 @@ def verify(
 ) -> int:
     """Check a hand-written parametrization, someone's own init and optimizer groups, at infinite width."""
     with library(output):
-        from tpcalc.trace.target import DEFAULT_WIDTHS, parse_widths
         from tpcalc.verify import verify as verified
 
-        report = verified(loaded(target), DEFAULT_WIDTHS if widths is None else parse_widths(widths), loss=loaded(loss))
+        parsed, scales = verify_scales(widths, scale)
+        report = verified(loaded(target), parsed, scales=scales, depth_alpha=depth_alpha, loss=loaded(loss))
         report = replace(report, name=target.rpartition(":")[2], strict=strict)
     options: dict[str, Any] = {"file": target.rpartition(":")[0]} if format == "github" else columns(format, output)
     emit(render("verify", format, report, **options), output)

@@ -70,6 +70,17 @@ def values_of_scales(given: Sequence[str]) -> dict[str, str]:
     return scales
 
 
+def verify_scales(widths: Optional[str], scale: Optional[list[str]]) -> tuple[Sequence[int], Optional[dict[str, Any]]]:
+    """The widths and the scales along which a setup is verified."""
+    from tpcalc.trace.target import DEFAULT_WIDTHS, parse_widths
+
+    parsed = DEFAULT_WIDTHS if widths is None else parse_widths(widths)
+    scales: dict[str, Any] = {**values_of_scales(scale or ())}
+    if scales and widths is not None:
+        scales = {"width": parsed, **scales}
+    return parsed, scales or None
+
+
 def parse_place(text: str, option: str) -> Union[int, dict[str, int]]:
     """``"256"`` as a width, ``"width=256,depth=8"`` as several scales by name."""
     parts = [part.strip() for part in text.split(",") if part.strip()]

@@ -219,7 +219,7 @@ def test_another_law_at_another_width_is_refused():
         def one(self, p, g, s, group):
             p.sub_(g.sign() if group["signed"] else g, alpha=group["lr"])
 
-    with pytest.raises(tpcalc.FitError, match="is trained by another law at width 128 than at 64"):
+    with pytest.raises(tpcalc.FitError, match="is trained by another law at width 128 than at width 64"):
         tpcalc.verify(changing, WIDTHS)
 
 

@@ -254,4 +254,11 @@ def coordinates(order: Exact, count: int) -> tuple[Fraction, ...]:
     return order.coordinates if isinstance(order, Form) else (Fraction(0),) * count
 
 
-__all__ = ["Compass", "Form", "Level", "Vector", "along", "coordinates", "exact", "quotient", "smallest", "vector"]
+def degree(order: Order) -> Order:
+    """The exponent where all scales grow alike: of one scale the order itself."""
+    return Order(sum(order.coordinates)) if isinstance(order, Form) else order
+
+
+__all__ = [
+    "Compass", "Form", "Level", "Vector", "along", "coordinates", "degree", "exact", "quotient", "smallest", "vector",
+]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -31,7 +31,12 @@ def power_text(exponent: Exact, symbol: str = "n", style: Style = "plain") -> st
 
 def product_text(scales: Sequence[Scale], exponents: Sequence[Fraction], style: Style = "plain") -> str:
     """Powers of several scales, those to the power 0 left out; ``1`` where that is all."""
-    parts = [power_text(x, scale.symbol, style) for scale, x in zip(scales, exponents) if x]
+    return powers_text({scale.symbol: x for scale, x in zip(scales, exponents)}, style)
+
+
+def powers_text(powers: Mapping[str, Fraction], style: Style = "plain") -> str:
+    """The same by symbol."""
+    parts = [power_text(x, symbol, style) for symbol, x in powers.items() if x]
     return ("*" if style == "brackets" else " ").join(parts) or "1"
 
 

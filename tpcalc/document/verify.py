@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional, Union
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from tpcalc.document.model import Exponent, OneOf, OrderText, Row, Several
 from tpcalc.dynamics.regime import KERNEL, LEARNING, MAXIMAL, TRIVIAL, UNSTABLE
+
+#: Along several scales an object: symbol of a scale -> exponent.
+Powers = Union[Exponent, dict[str, Exponent]]
 
 
 class FixRow(Row):
@@ -16,8 +19,8 @@ class FixRow(Row):
     target: str
     """a weight, one block of a packed weight, or the site of a multiplier in the forward pass"""
     quantity: str
-    by: Optional[Exponent]
-    to: Optional[Exponent]
+    by: Optional[Powers]
+    to: Optional[Powers]
 
 
 class FindingRow(Row):
@@ -28,9 +31,9 @@ class FindingRow(Row):
     subject: str
     """the weights, repeated blocks folded, or the site"""
     quantity: str
-    found: Optional[Exponent]
-    needed: Optional[Exponent]
-    effect: Optional[OrderText]
+    found: Optional[Powers]
+    needed: Optional[Powers]
+    effect: Optional[Union[OrderText, dict[str, Exponent]]]
     """order of what breaks; of an update too small, how much it moves its result"""
     where: str
     """module and source line"""
@@ -42,13 +45,13 @@ class FindingRow(Row):
 
 
 class NeededRow(Row):
-    A: Exponent
-    C: Exponent
+    A: Powers
+    C: Powers
 
 
 class BlockRow(Row):
     name: str
-    b: Optional[Exponent]
+    b: Optional[Powers]
 
 
 class CheckedRow(Row):
@@ -60,19 +63,19 @@ class CheckedRow(Row):
     optimizer: Optional[str]
     a: Exponent = "0"
     """forward multiplier ~ n^-a"""
-    b: Optional[Exponent]
+    b: Optional[Powers]
     """init std ~ n^-b"""
-    c: Optional[Exponent]
+    c: Optional[Powers]
     """learning rate ~ n^-c"""
-    weight_decay: Optional[Exponent]
+    weight_decay: Optional[Powers]
     """weight decay ~ n^x"""
-    eps: Optional[Exponent]
+    eps: Optional[Powers]
     """epsilon ~ n^x"""
-    A: Optional[Exponent]
+    A: Optional[Powers]
     """effective init order"""
-    C: Optional[Exponent]
+    C: Optional[Powers]
     """effective update order"""
-    gradient: OrderText
+    gradient: Union[OrderText, dict[str, Exponent]]
     """gradient ~ n^x"""
     needed: Optional[NeededRow]
     """the largest that are stable; null for a weight no output depends on"""
@@ -88,20 +91,28 @@ class CheckedRow(Row):
 
 
 class VerifyDocument(Row):
-    """Printed by `tpcalc verify --format json`. Exponents are exact rationals as text."""
+    """Printed by `tpcalc verify --format json`. Exponents are exact rationals as text, along several scales (version 2)
+    objects of those by the symbol of each scale that grows"""
 
-    version: Literal["tpcalc.verify/1"] = Field(alias="schema")
+    version: Literal["tpcalc.verify/1", "tpcalc.verify/2"] = Field(alias="schema")
     ok: bool
     """no errors (with --strict no warnings either)"""
     regime: Annotated[str, OneOf((UNSTABLE, TRIVIAL, KERNEL, LEARNING, MAXIMAL))]
     """what the infinite-width limit does"""
-    r: Optional[Exponent]
+    r: Optional[Powers]
     """features move by n^-r"""
     summary: str
     widths: Several[int]
+    scales: dict[str, Several[int]] = {}
+    """along several scales, their values; else left out"""
     ran_on: str
     ran_on_reason: str
     findings: Several[FindingRow]
     weights: list[CheckedRow]
     notes: Several[str]
     assumptions: Several[str]
+
+    @model_serializer(mode="wrap")
+    def _without_no_scales(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data = handler(self)
+        return data if self.scales else {key: value for key, value in data.items() if key != "scales"}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
+from tpcalc.algebra.form import Form
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.algebra.text import power_text
 from tpcalc.optimizers import (
@@ -120,7 +121,12 @@ def _at_zero(law: UpdateLaw, seen: Measured, growths: tuple[Order, ...]) -> bool
 
 
 def _order(powers: Powers, w: WeightView, c: Order = ZERO) -> Order:
-    return powers.gradient * finite(w.gradient) - powers.size * w.size + powers.ray - powers.rate * c
+    return powers.gradient * finite(w.gradient) - powers.size * w.size + powers.ray * _unit(w) - powers.rate * c
+
+
+def _unit(w: WeightView) -> Order:
+    """What the power of the size is meant of: of several scales the first, beside which no axis grows with another."""
+    return next((axis.compass.unit(0) for axis in w.axes if isinstance(axis, Form)), ONE)
 
 
 def _own(seen: Measured, name: str) -> UpdateLaw:

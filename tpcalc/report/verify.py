@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from fractions import Fraction
+from collections.abc import Mapping
 from typing import Optional
 
-from tpcalc.algebra.text import power_text
+from tpcalc.algebra.text import power_text, powers_text
 from tpcalc.program.names import fold
 from tpcalc.report.grid import aligned, fitted, within
-from tpcalc.verify.findings import Report
+from tpcalc.verify.findings import Powers, Report
 
 LINE = 118
 
 
 def report_text(report: Report, width: Optional[int] = None) -> str:
     """The report; ``width`` is that of a terminal, in which every number stays whole."""
-    widths = ", ".join(map(str, report.widths))
-    lines = [f"{report.name} at widths {widths}, on {report.how}", report.summary]
+    where = "at widths " + ", ".join(map(str, report.widths))
+    if report.scales:
+        where = "along " + " and ".join(f"{name}={','.join(map(str, own))}" for name, own in report.scales.items())
+    lines = [f"{report.name} {where}, on {report.how}", report.summary]
     for finding in report.findings:
         lines += [
             "",
@@ -52,7 +54,9 @@ def _table(report: Report, width: Optional[int]) -> list[str]:
     return lines if width is None or max(map(len, lines)) <= width else fitted(head, table, width)
 
 
-def _n(exponent: Optional[Fraction], sign: int = 1) -> str:
+def _n(exponent: Optional[Powers], sign: int = 1) -> str:
+    if isinstance(exponent, Mapping):
+        return powers_text({symbol: sign * x for symbol, x in exponent.items()})
     return "0" if exponent is None else power_text(sign * exponent)
 
 

@@ -25,8 +25,8 @@ from tpcalc.algebra.scales import Place, Point
 from tpcalc.errors import TargetError, TpcalcError
 
 __all__ = [
-    "DEFAULT_WIDTHS", "by_depth", "call_factory", "factory_of", "load_plugin", "load_target", "name_of", "parse_scales",
-    "parse_widths", "saved_base", "users_line",
+    "DEFAULT_WIDTHS", "by_depth", "call_factory", "check_takes", "factory_of", "load_plugin", "load_target", "name_of",
+    "parse_scales", "parse_widths", "saved_base", "users_line",
 ]  # fmt: skip
 
 DEFAULT_WIDTHS = (128, 256, 512)
@@ -185,7 +185,7 @@ def call_factory(factory: Factory, width: Place, expects: str = "model or (model
     """
     name = name_of(factory)
     if isinstance(width, Point):
-        _check_takes(factory, width.names)
+        check_takes(factory, width.names)
     try:
         result = factory(**width.by_name) if isinstance(width, Point) else factory(width)
     except (TpcalcError, KeyboardInterrupt):
@@ -201,7 +201,7 @@ def call_factory(factory: Factory, width: Place, expects: str = "model or (model
     return _model_and_inputs(result, f"{name}({width})", expects)
 
 
-def _check_takes(factory: Callable[..., Any], names: Sequence[str]) -> None:
+def check_takes(factory: Callable[..., Any], names: Sequence[str]) -> None:
     """Raise TargetError unless the factory takes these scales by name, and needs no other argument."""
     try:
         signature = inspect.signature(factory)

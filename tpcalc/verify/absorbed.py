@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from tpcalc.algebra.order import ONE, ZERO, Order, max_order
+from tpcalc.algebra.order import ZERO, Order, max_order
 from tpcalc.calculus.laws import interpret
 from tpcalc.program.names import fold_names
 from tpcalc.rules.structures import Atom, Contract, Guard, Product, Scale, Sum, View, operands
@@ -43,7 +43,7 @@ def multipliers(case: Case) -> list[Absorbed]:
             continue
         (x,) = operands(s)
         if case.maximal[x].data and case.maximal[x].depends:
-            larger, smaller = (_ends(case, index, by) for by in (ONE, -ONE))
+            larger, smaller = (_ends(case, index, by) for by in (case.unit, -case.unit))
             if larger and smaller:
                 explained = [cause for cause in causes if _explains(case, -by, larger & smaller, cause)]
                 causes = [cause for cause in causes if cause not in explained]

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Optional
 
-from tpcalc.algebra.order import ZERO, Order, order
+from tpcalc.algebra.order import ONE, ZERO, Order, order
 from tpcalc.calculus.alignment import FULL
 from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.weights import gradient_order, weight_view
+from tpcalc.derive.api import solve_along
 from tpcalc.derive.rates import moments, safe_rate
-from tpcalc.derive.solve import Need, Solution, solve, solve_lowered
+from tpcalc.derive.solve import Need, Solution, solve_lowered
 from tpcalc.dynamics.regime import Regime, regime
 from tpcalc.dynamics.training import analyse
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -46,8 +47,9 @@ class Case:
     followed: Mapping[int, Fact]
 
     @staticmethod
-    def of(gathered: Gathered) -> Case:
-        solution = solve(gathered.program)
+    def of(gathered: Gathered, alpha: Order = ONE) -> Case:
+        """``alpha``: along a depth L, the branches ought to start at L^-alpha."""
+        solution = solve_along(gathered.program, FULL.name, alpha)
         return Case.under(gathered, solution, effective(gathered, solution.lowered))
 
     @staticmethod
@@ -84,6 +86,11 @@ class Case:
     @property
     def program(self) -> Program:
         return self.gathered.program
+
+    @property
+    def unit(self) -> Order:
+        """The order of the width, or of the scale that comes first."""
+        return self.gathered.numbers.unit
 
     @property
     def lowered(self) -> Lowered:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Optional
 
-from tpcalc.algebra.exponents import NEAR, initial_size, is_flat, power, snapped
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, order
 from tpcalc.calculus.weights import growths
 from tpcalc.dynamics.training import Given
@@ -19,11 +19,12 @@ from tpcalc.program.ir import InitLaw, Weight
 from tpcalc.verify.findings import EPSILON, INIT_STD, RATE, WEIGHT_DECAY, Fix
 from tpcalc.verify.gather import Gathered
 from tpcalc.verify.live import Settings
+from tpcalc.verify.numbers import NEAR, Numbers, place_text
 from tpcalc.verify.optimizers import Trained
 
 #: Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed.
 Initial = tuple[Order, bool, str]
-Laws = tuple[tuple[int, InitLaw], ...]
+Laws = tuple[tuple[Any, InitLaw], ...]
 
 #: Quantity -> its field, and the sign of that in "quantity ~ n^x".
 FIELDS = {INIT_STD: ("b", -1), RATE: ("c", -1), WEIGHT_DECAY: ("weight_decay", 1), EPSILON: ("eps", 1)}
@@ -87,7 +88,7 @@ def effective(gathered: Gathered, lowered: Lowered) -> dict[str, Effective]:
         blocks = {}
         for leaf in leaves:
             named = replace(weight, name=leaf.name, shape=leaf.shape, init=laws[leaf.name])
-            blocks[leaf.name] = _initial(named, weight.name in gathered.measured)
+            blocks[leaf.name] = _initial(named, weight.name in gathered.measured, gathered.numbers)
         largest = max(blocks.values(), key=lambda block: block[0])
         assumed = "; ".join(dict.fromkeys(text for _, _, text in blocks.values() if text))
         table[weight.name] = whole = _of(weight, gathered, (*largest[:2], assumed))
@@ -96,7 +97,7 @@ def effective(gathered: Gathered, lowered: Lowered) -> dict[str, Effective]:
     return table
 
 
-def _sizes(laws: Laws) -> list[tuple[int, float, float]]:
+def _sizes(laws: Laws) -> list[tuple[Any, float, float]]:
     return [(width, law.std, law.mean) for width, law in laws]
 
 
@@ -111,7 +112,8 @@ def _negated(order: Order) -> Optional[Order]:
 
 
 def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -> Effective:
-    size, random, assumption = initial or _initial(weight, weight.name in gathered.measured)
+    numbers = gathered.numbers
+    size, random, assumption = initial or _initial(weight, weight.name in gathered.measured, numbers)
     b = _negated(size)
     settings = {}
     for width, live in gathered.live.items():
@@ -122,14 +124,14 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
         settings[width] = own
     first = next(iter(settings.values()))
     narrowest = min(settings)
-    kind = Kind(growths(weight), tuple(size.at(narrowest) for size in weight.shape))
+    kind = Kind(numbers.growths(growths(weight)), tuple(size.at(narrowest) for size in weight.shape))
     trained = first.trained(kind)
     law = trained.law
 
-    def fitted(samples: Mapping[int, float], quantity: str) -> Order:
-        return power(samples, f"the {quantity} of {weight.name} ({first.place})", weight.shape)
+    def fitted(samples: Mapping[Any, float], quantity: str) -> Order:
+        return numbers.power(samples, f"the {quantity} of {weight.name} ({first.place})", weight.shape)
 
-    faster, shrinks = _changes(settings, trained, kind, weight.name)
+    faster, shrinks = _changes(settings, trained, kind, weight.name, numbers)
     lr = fitted({width: own.lr for width, own in settings.items()}, "learning rate")
     lr = lr if lr is MINUS_INFINITY else lr + faster
     decay = fitted({width: own.weight_decay for width, own in settings.items()}, "weight decay")
@@ -145,7 +147,9 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
     return Effective(b, c, exact(decay), exact(eps), law, first.optimizer, random, why, assumption, trained)
 
 
-def _changes(settings: Mapping[int, Settings], trained: Trained, kind: Kind, name: str) -> tuple[Order, Order]:
+def _changes(
+    settings: Mapping[Any, Settings], trained: Trained, kind: Kind, name: str, numbers: Numbers
+) -> tuple[Order, Order]:
     """The powers of the width that options which change with it bring into the update, and into decay that no option
     is known for."""
     told = {width: options(own.subject) for width, own in settings.items()}
@@ -157,8 +161,8 @@ def _changes(settings: Mapping[int, Settings], trained: Trained, kind: Kind, nam
         here = own.trained(kind)
         if here.seen is None or here.seen.update != trained.seen.update:
             raise FitError(
-                f"{name} ({own.place}) is trained by another law at width {width} than at {first}: options of its "
-                f"optimizer change between them; give it the same ones at every width"
+                f"{name} ({own.place}) is trained by another law at {place_text(width)} than at {place_text(first)}: "
+                f"options of its optimizer change between them; give it the same ones at both"
             )
         early[width], shares[width] = here.seen.strength, here.seen.taken
     try:
@@ -166,8 +170,11 @@ def _changes(settings: Mapping[int, Settings], trained: Trained, kind: Kind, nam
     except Unprobable:
         strengths = early
     try:
-        update = by_width(strengths, "its update")
-        return update, by_width(shares, "the share that its decay takes") if all(shares.values()) else ZERO
+        update, decay = (
+            numbers.of(found, partial(by_width, what=what), f"{what} of {name}") if all(found.values()) else ZERO
+            for found, what in ((strengths, "its update"), (shares, "the share that its decay takes"))
+        )
+        return update, decay
     except Unprobable as why:
         raise FitError(
             f"{name} ({settings[first].place}): options of its optimizer change with the width, and {why}; scale them "
@@ -175,7 +182,7 @@ def _changes(settings: Mapping[int, Settings], trained: Trained, kind: Kind, nam
         ) from None
 
 
-def _initial(weight: Weight, measured: bool) -> Initial:
+def _initial(weight: Weight, measured: bool, numbers: Numbers) -> Initial:
     """Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed."""
     laws = dict(weight.init)
     if not laws:
@@ -185,24 +192,24 @@ def _initial(weight: Weight, measured: bool) -> Initial:
         raise FitError(f"{what} can't be read ({next(iter(laws.values())).call}); initialise it with torch.nn.init")
     rms = {width: math.hypot(law.std, law.mean) for width, law in laws.items()}
     if measured:
-        return snapped(rms, what), _mostly_random(laws), ""
+        return numbers.snapped(rms, what), _mostly_random(laws), ""
     means = {width: abs(law.mean) for width, law in laws.items()}
     try:
-        std = initial_size({width: law.std for width, law in laws.items()}, what, weight.shape)
-        mean = initial_size(means, f"the initial mean of {weight.name}", weight.shape)
+        std = numbers.initial({width: law.std for width, law in laws.items()}, what, weight.shape)
+        mean = numbers.initial(means, f"the initial mean of {weight.name}", weight.shape)
     except FitError:
-        order = _nearest(rms, what)
+        order = _nearest(rms, what, numbers)
         listed = ", ".join(f"{value:.4g}" for value in rms.values())
         return order, _mostly_random(laws), f"the initial size of {weight.name} ({listed}) is taken as order {order}"
     return max(std, mean), std > mean or (std == mean and std is not MINUS_INFINITY and _mostly_random(laws)), ""
 
 
-def _nearest(rms: Mapping[int, float], what: str) -> Order:
+def _nearest(rms: Mapping[Any, float], what: str, numbers: Numbers) -> Order:
     """The order of an init that is plain data: a draw of numpy's, a table."""
     try:
-        return snapped(rms, what, NEAR)
+        return numbers.snapped(rms, what, NEAR)
     except FitError:
-        if is_flat(rms):
+        if numbers.is_flat(rms):
             return ZERO
         raise
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Optional, Union
 
-from tpcalc.algebra.order import Order, fraction, order
+from tpcalc.algebra.form import exact
+from tpcalc.algebra.order import Order, order
+from tpcalc.algebra.text import powers_text
 from tpcalc.show import Shown
 
 ERROR, WARNING = "error", "warning"
@@ -25,13 +27,15 @@ KINDS = (EXPLODES, ATTENTION, ABSORBED, UNMATCHED, VANISHES, FROZEN, NOT_MAXIMAL
 SEVERITY = {kind: WARNING if kind in (NOT_MAXIMAL, SCHEDULE, DECAY, EPS) else ERROR for kind in KINDS}
 
 
+#: An exponent as users get it: of one scale a number, of several one by the symbol of each.
+Powers = Union[Fraction, Mapping[str, Fraction]]
 #: An exponent inside (an order) or as users get it.
 Exponent = Union[Order, Fraction]
 
 
-def plain(exponent: Optional[Exponent]) -> Optional[Fraction]:
-    """An exponent as users get it; None stays None."""
-    return None if exponent is None else fraction(order(exponent))
+def plain(exponent: Optional[Exponent]) -> Any:
+    """An exponent as users get it, of several scales still a form; None stays None."""
+    return None if exponent is None else exact(order(exponent))
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class Fix:
 
     target: str
     quantity: str
-    by: Optional[Exponent] = None
-    to: Optional[Exponent] = None
+    by: Optional[Any] = None
+    to: Optional[Any] = None
     values: tuple[int, ...] = field(default=(), repr=False)
 
     @property
@@ -62,7 +66,7 @@ class Fix:
 @dataclass(frozen=True)
 class Finding:
     """One cause.  ``found`` and ``needed`` are each x in "``quantity`` ~ n^x"; None where there is no power (a
-    learning rate of 0).
+    learning rate of 0).  Along several scales each exponent is a mapping, symbol of a scale -> x.
 
     ``subject``: the weights, repeated blocks folded, or the site; ``weights``: every parameter by its full name.
     ``effect``: order of what breaks (of an update too small: how much it moves its result).  ``where``: module and
@@ -73,12 +77,12 @@ class Finding:
     severity: str
     subject: str
     quantity: str
-    found: Optional[Fraction]
-    needed: Optional[Fraction]
+    found: Optional[Powers]
+    needed: Optional[Powers]
     where: str
     message: str
     weights: tuple[str, ...] = ()
-    effect: Optional[Order] = None
+    effect: Optional[Union[Order, Powers]] = None
     fixes: tuple[Fix, ...] = ()
 
     def __str__(self) -> str:
@@ -97,17 +101,17 @@ class Checked:
     shape: str
     role: str
     optimizer: str
-    b: Optional[Fraction]
-    c: Optional[Fraction]
-    weight_decay: Optional[Fraction]
-    eps: Optional[Fraction]
-    A: Optional[Fraction]
-    C: Optional[Fraction]
-    gradient: Order
-    needed: Optional[tuple[Fraction, Fraction]]
+    b: Optional[Powers]
+    c: Optional[Powers]
+    weight_decay: Optional[Powers]
+    eps: Optional[Powers]
+    A: Optional[Powers]
+    C: Optional[Powers]
+    gradient: Union[Order, Powers]
+    needed: Optional[tuple[Powers, Powers]]
     kinds: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
-    blocks: tuple[tuple[str, Optional[Fraction]], ...] = ()
+    blocks: tuple[tuple[str, Optional[Powers]], ...] = ()
 
     def data(self) -> dict[str, Any]:
         """What its entry in the document holds."""
@@ -135,8 +139,8 @@ class Report(Shown):
     the report.
 
     ``regime``: what the infinite-width limit does.  ``weights``: a mapping from parameter name (every tied one) to
-    Checked. ``how``: whether the setup ran on fake tensors or on real small instances (``why`` says what kept it from
-    the former).
+    Checked.  ``scales``: of several, the values of each; then ``widths`` is empty.  ``how``: whether the setup ran on
+    fake tensors or on real small instances (``why`` says what kept it from the former).
     """
 
     findings: tuple[Finding, ...]
@@ -145,11 +149,12 @@ class Report(Shown):
     widths: tuple[int, ...]
     how: str
     why: str = ""
-    r: Optional[Fraction] = None
+    r: Optional[Powers] = None
     notes: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
     name: str = "setup"
     strict: bool = False
+    scales: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -171,13 +176,19 @@ class Report(Shown):
     def summary(self) -> str:
         """``FAIL, unstable: some values grow without bound with the width; 2 errors, 1 warning``."""
         verdict = "FAIL" if not self.ok else "ok with warnings" if self.findings else "ok"
-        drift = f" (features move by n^-{self.r})" if self.regime == "kernel" and self.r is not None else ""
+        drift = ""
+        if self.regime == "kernel" and self.r is not None:
+            moves = (
+                f"n^-{self.r}" if not isinstance(self.r, Mapping) else powers_text({s: -x for s, x in self.r.items()})
+            )
+            drift = f" (features move by {moves})"
         drift += ", at the peak of its schedule" if any(f.kind == SCHEDULE for f in self.findings) else ""
         counts = (
             f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
             for found, word in ((self.errors, "error"), (self.warnings, "warning"))
         )
-        return f"{verdict}, {self.regime}: {_LIMITS[self.regime]}{drift}; {', '.join(counts)}"
+        limit = _LIMITS[self.regime].replace("the width", " or ".join(self.scales) or "the width")
+        return f"{verdict}, {self.regime}: {limit}{drift}; {', '.join(counts)}"
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``tpcalc verify --format json``."""
@@ -185,7 +196,7 @@ class Report(Shown):
 
         return VerifyDocument.of(
             self,
-            schema="tpcalc.verify/1",
+            schema="tpcalc.verify/2" if self.scales else "tpcalc.verify/1",
             ok=self.ok,
             summary=self.summary,
             ran_on=self.how,

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 import torch
 
+from tpcalc.algebra.scales import Place
 from tpcalc.errors import AlignError, FitError, SetupError, TargetError, TpcalcError, TraceError, UnsupportedOpError
 from tpcalc.lower.lowered import Leaf
 from tpcalc.program.ir import InitLaw, Program
@@ -22,6 +23,7 @@ from tpcalc.trace.record import record, record_real, seeded, unwritten_numbers
 from tpcalc.trace.target import call_factory, name_of, parse_widths
 from tpcalc.verify.built import EXPECTS, Built, unpack
 from tpcalc.verify.live import Live, read
+from tpcalc.verify.numbers import Numbers
 from tpcalc.verify.schedules import Watch, follow, named
 
 FAKE, REAL = "fake tensors", "real small instances"
@@ -37,7 +39,7 @@ class Drawn:
     parameters: Mapping[str, torch.Tensor]
     real: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def law(self, leaf: Leaf, width: int) -> InitLaw:
+    def law(self, leaf: Leaf, width: Place) -> InitLaw:
         name, dim = leaf.weight.name, leaf.dim
         assert dim is not None and leaf.start is not None and leaf.length is not None
         start, length = leaf.start.at(width), leaf.length.at(width)
@@ -48,19 +50,22 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Gathered:
-    """A setup at all widths.  ``how``: on fake tensors or real ones; ``why``: what kept it from running on fake ones.
+    """A setup at all widths, or places of several scales.  ``how``: on fake tensors or real ones; ``why``: what kept it
+    from running on fake ones.
 
     ``measured``: parameters whose init could not be read and was measured.  ``drawn``: width -> how they were drawn.
+    ``numbers``: reads exponents off what stands at each of them.
     """
 
     program: Program
-    live: dict[int, Live]
+    live: dict[Any, Live]
     how: str
     why: str = ""
     measured: frozenset[str] = frozenset()
-    drawn: Mapping[int, Drawn] = field(default_factory=dict)
+    drawn: Mapping[Any, Drawn] = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=Numbers)
 
-    def init_of(self, leaf: Leaf) -> tuple[tuple[int, InitLaw], ...]:
+    def init_of(self, leaf: Leaf) -> tuple[tuple[Any, InitLaw], ...]:
         """The init law of a weight, or of one block of a packed one, at each width."""
         if leaf.dim is None:
             return leaf.weight.init
@@ -90,15 +95,15 @@ def gather(setup: Callable[[int], Any], widths: Sequence[int], loss: Loss = None
             raise error from None
 
 
-def built_by(setup: Callable[[int], Any], width: int) -> tuple[Built, Live]:
+def built_by(setup: Callable[..., Any], width: Place) -> tuple[Built, Live]:
     """What a set-up returns at a width, with the rates at their peaks, and what its optimizers say."""
     name = name_of(setup)
     call = f"{name}({width})"
 
-    def factory(width: int) -> Any:
+    def factory(*width: int, **scales: int) -> Any:
         watch = Watch()
         with watch.watching():
-            result = setup(width)
+            result = setup(*width, **scales)
         built = unpack(result, call)
         courses = follow(built, watch)
         held.append((built, read(built, courses, named(built, watch))))

@@ -15,14 +15,14 @@ bears; beyond that, it is the other use that needs a multiplier.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.causes import INIT, LR, SITE, Fault, Search, TooLarge
+from tpcalc.calculus.causes import INIT, LR, SITE, Back, Fault, Search, TooLarge
 from tpcalc.calculus.facts import Fact, WeightOrders, leaf_facts, weight_leaf
 from tpcalc.calculus.laws import interpret
 from tpcalc.calculus.limits import Limit, passes
@@ -88,6 +88,31 @@ def limits(lowered: Lowered, facts: Mapping[int, Fact]) -> dict[int, Limit]:
         if known is None or (known.norm and not limit.norm):
             found[limit.value] = limit
     return found
+
+
+class Mended(Search):
+    """Where values are mended by multipliers, ``shifts``: an op is asked for what its result is before its own."""
+
+    def __init__(
+        self,
+        lowered: Lowered,
+        facts: Mapping[int, Fact],
+        alignment: Alignment,
+        limited: Container[int],
+        shifts: Mapping[int, Order],
+    ) -> None:
+        super().__init__(lowered, facts, alignment, limited)
+        self.shifts = shifts
+
+    def step(self, large: TooLarge) -> Back:
+        return super().step(large._replace(allowed=large.allowed - self.by(large.value)))
+
+    def excess(self, large: TooLarge) -> Order:
+        return super().excess(large) - self.by(large.value)
+
+    def by(self, vid: int) -> Order:
+        """The multiplier behind a value of the forward pass."""
+        return ZERO if self.facts[vid].is_weight else self.shifts.get(vid, ZERO)
 
 
 class Repairer:
@@ -196,7 +221,7 @@ class Repairer:
             fact, allowed = self.facts[atom.out], self.allowed(atom.out, limit)
             if (fact.change if limit.norm else max_order(fact.init, fact.trained)) <= allowed:
                 return mended
-            search = Search(self.lowered, self.facts, self.alignment, self.limits)
+            search = Mended(self.lowered, self.facts, self.alignment, self.limits, self.shifts)
             faults = search.faults(TooLarge(atom.out, allowed, limit.norm))
             if not faults:
                 break

@@ -155,7 +155,7 @@ def _rows(case: Case, findings: Sequence[Finding]) -> Iterator[Checked]:
             plain(own.b),
             plain(_update_order(case, weight)),
             case.gradient(weight),
-            (fraction(max(need.A for need in needs)), fraction(max(need.C for need in needs))) if needs else None,
+            (plain(max(need.A for need in needs)), plain(max(need.C for need in needs))) if needs else None,
             tuple(dict.fromkeys(finding.kind for finding in findings if weight.name in finding.weights)),
             weight.aliases,
             tuple(

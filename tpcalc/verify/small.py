@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from tpcalc.algebra.form import degree
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.calculus.weights import on_outputs
 from tpcalc.derive.solve import Need
@@ -109,7 +110,9 @@ def _small_update(case: Case, slow: Slow, value: str, text: str) -> Item:
         law = words.FADES if fading.fades else need.demand.law
         text = say(words.SHRINKS, value=value, law=law, by=effect)
         fix = say(words.AND_INIT, multiply=fix, by=starved.by)
-    elif case.regime.name in (KERNEL, TRIVIAL) or (slow.deficit >= FROZEN_FROM and not _beside_another(case, slow)):
+    elif case.regime.name in (KERNEL, TRIVIAL) or (
+        degree(slow.deficit) >= FROZEN_FROM and not _beside_another(case, slow)
+    ):
         kind = FROZEN
     names, also = (leaf.weight.name,), (case.group(leaf.weight),)
     fixes = [Fix(leaf.weight.name, RATE, slow.c - slow.needed)]

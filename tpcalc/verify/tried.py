@@ -28,6 +28,7 @@ from tpcalc.verify.findings import (
     NOT_MAXIMAL,
     RATE,
     SEVERITY,
+    WARNING,
     WEIGHT_DECAY,
     Fix,
 )
@@ -214,7 +215,7 @@ def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Chang
         fixes = tuple(open_.pop(fix.key) for fix in dict.fromkeys(item.fixes) if _same(fix, open_.get(fix.key)))
         first = item in items
         if fixes and not (first and fixes == item.fixes):
-            told.append(_rewritten(case, item if first else replace(item, text=say(words.THEN, text=item.text)), fixes))
+            told.append(_rewritten(case, item if first else _then(item, any(map(_is_error, items))), fixes))
         elif fixes or (first and not _matters(item)):
             told.append(item)
     told.sort(key=lambda item: not _matters(item))
@@ -234,6 +235,11 @@ def _told(case: Case, items: Sequence[Item], met: Sequence[Item], changes: Chang
         text = _of_another(error)
         told[0] = replace(told[0], kind=error.kind, severity=error.severity, text=text, effect=error.effect)
     return told
+
+
+def _then(item: Item, failing: bool) -> Item:
+    """An item that is only found once others are mended: where nothing fails before, that is no error either."""
+    return replace(item, text=say(words.THEN, text=item.text), severity=item.severity if failing else WARNING)
 
 
 def _of_another(item: Item) -> str:

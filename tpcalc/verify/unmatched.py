@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tpcalc.algebra.fit import fit_scalar
 from tpcalc.algebra.order import Order
 from tpcalc.calculus.weights import growths
 from tpcalc.program.ir import Weight
@@ -66,8 +65,9 @@ def _empty_groups(case: Case) -> dict[str, Order]:
     """Groups that hold no parameter at any width -> the order of their learning rate."""
     tables = {width: dict(live.empty) for width, live in case.gathered.live.items()}
     shared = [place for place in next(iter(tables.values()), {}) if all(place in table for table in tables.values())]
-    rates = {place: tuple((width, table[place]) for width, table in tables.items()) for place in shared}
-    return {place: fit_scalar(samples, f"the learning rate of {place}").order for place, samples in rates.items()}
+    rates = {place: {width: table[place] for width, table in tables.items()} for place in shared}
+    power = case.gathered.numbers.power
+    return {place: power(samples, f"the learning rate of {place}") for place, samples in rates.items()}
 
 
 __all__ = ["missed", "untrained"]

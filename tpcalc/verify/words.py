@@ -72,11 +72,11 @@ AS_IT_IS = ", as it does not go through the learning rate"
 SO_CONSTANT = ", so that lr * weight_decay is constant"
 OR_DECOUPLED = ", or use decoupled decay with lr * weight_decay constant"
 EPS_LAGS = (
-    "the gradient shrinks like {gradient}, epsilon like {found}: beyond some width epsilon wins and the update {then}"
+    "the gradient shrinks like {gradient}, epsilon like {found}: beyond some size epsilon wins and the update {then}"
 )
 EPS_WRONG = (
     "the gradient scales like {gradient}, so that epsilon should like {needed}; it scales like {found}: beyond some "
-    "width epsilon wins and the update {then}"
+    "size epsilon wins and the update {then}"
 )
 SCALE_EPS = "scale eps by {by}"
 # schedules
