@@ -57,7 +57,9 @@ def factory(terms: Callable) -> Callable:
             s.index = torch.arange(n) % ROWS
             return terms(s, x @ s.w, x @ s.v)
 
-        return Net(run, **weights(n, terms.__code__.co_names)), (torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(0)),)
+        return Net(run, **weights(n, terms.__code__.co_names)), (
+            torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(0)),
+        )
 
     return build
 
