@@ -6,7 +6,7 @@ shares one sign along the axis adds up, whatever weight flips it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from fractions import Fraction
 
 import numpy as np
@@ -34,7 +34,8 @@ F = Fraction
 A = {"w": ZERO, "v": ZERO, "z": HALF, "t": HALF, "r": ZERO, "c": ZERO, "e": ZERO}
 
 
-def weights(n: int) -> dict[str, nn.Parameter]:
+def weights(n: int, named: Collection[str]) -> dict[str, nn.Parameter]:
+    """Large ones only where they are ``named``: to draw them takes longest."""
     root = round(n**0.5)
     shapes = {
         "w": (FEATURES, n),
@@ -45,6 +46,7 @@ def weights(n: int) -> dict[str, nn.Parameter]:
         "c": (root, root),
         "e": (ROWS, n),
     }
+    shapes = {name: shape for name, shape in shapes.items() if shape != (n, n) or name in named}
     return {name: nn.Parameter(torch.randn(shape) * n ** -float(A[name])) for name, shape in shapes.items()}
 
 
@@ -55,7 +57,9 @@ def factory(terms: Callable) -> Callable:
             s.index = torch.arange(n) % ROWS
             return terms(s, x @ s.w, x @ s.v)
 
-        return Net(run, **weights(n)), (torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(0)),)
+        return Net(run, **weights(n, terms.__code__.co_names)), (
+            torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(0)),
+        )
 
     return build
 

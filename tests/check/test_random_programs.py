@@ -210,8 +210,8 @@ REGRESSIONS: list[tuple[tuple, str]] = [
 ]
 
 
-#: What a norm leaves of a constant is run under both optimizers by make slow, and so are the two largest programs.
-LARGE = (27, 28)
+#: What a norm leaves of a constant is run under both optimizers by make slow, and so are the largest programs.
+LARGE = (0, 27, 28, 29)
 ALWAYS = [case for place, case in enumerate(REGRESSIONS) if place not in LARGE and not twin(case)]
 
 

@@ -13,6 +13,7 @@ import tpcalc
 from tests.report.made import checked, small_gpt, verified
 from tests.support import scaled, stacks
 from tests.support.models import MODELS
+from tests.support.once import once
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.document.scaled import scaled_json
 from tpcalc.document.table import table_json
@@ -20,6 +21,7 @@ from tpcalc.document.table import table_json
 SCHEMAS = Path(__file__).parents[2] / "tpcalc" / "document" / "schemas"
 
 
+@once
 def made(name: str) -> list[dict]:
     """Documents of each kind, of several models."""
     factories = [MODELS[name] for name in sorted(MODELS)[::9]]

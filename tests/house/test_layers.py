@@ -240,10 +240,13 @@ WAYS = (
     (), ("package",), ("submodule",), ("from",), ("package", "submodule"), ("alias",), ("submodule", "alias")
 )  # fmt: skip
 #: Run with the submodules imported before, between or after the public names: both meanings always hold.  A fork for
-#: each way; torch, which all need, is there before.
+#: each way; what else all need (torch, for one) is there before.
 CALLABLE_SUBMODULES = (
     f"""
-import os, sys, torch
+import os, sys, torch, tpcalc.derive, tpcalc.trace.align, tpcalc.trace.depth, tpcalc.trace.target
+tpcalc.trace, tpcalc.derive, tpcalc.explain
+for name in [name for name in sys.modules if name.partition(".")[0] == "tpcalc"]:
+    del sys.modules[name]
 for way in {WAYS}:
     child = os.fork()
     if not child:
@@ -279,6 +282,7 @@ except TargetError as error:
     assert "too few" in str(error)
 else:
     raise AssertionError("trace was not called")
+os._exit(0)
 """
 )
 

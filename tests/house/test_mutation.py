@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forked import forked
 from tpcalc import optimizers
 from tpcalc.calculus import allowed, causes, demands, effects, freedom, laws, limits
 from tpcalc.calculus.reading import Reading
@@ -26,8 +27,13 @@ def mutants() -> list:
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tests.house.mutate", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    def mutated() -> None:
+        from tests.house.mutate import main
+
+        sys.argv[1:] = arguments
+        main()
+
+    return forked(mutated, ROOT).wait()
 
 
 #: At least as many mutants of each law; of the laws of contraction many more.

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT)]  # `make readme` runs this file
 
 from tests.support.command import tpcalc_command  # noqa: E402
+from tests.support.forked import forked  # noqa: E402
 
 README = ROOT / "README.md"
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -107,11 +108,11 @@ def test_a_command_prints_what_the_readme_shows(shown):
 
 @pytest.mark.parametrize("code", _PYTHON.findall(README.read_text(encoding="utf-8")))
 def test_python_in_the_readme_runs(code):
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}"}
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(
-        command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
-    )
+    def run() -> None:
+        os.chdir(ROOT)
+        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+
+    result = forked(run, ROOT / "examples").wait()
     assert result.returncode == 0, result.stderr
 
 

@@ -56,7 +56,8 @@ WIDTHS = (64, 512, 4096)
 SMALL_WIDTHS = (64, 128, 256, 512)
 #: For cases with axes of length sqrt(n).
 SQUARES = (64, 256, 1024, 4096)
-SEEDS = 3
+#: Two seeds, and one more where they leave a doubt; `make slow` has all three everywhere.
+SEEDS, MOST_SEEDS = 2, 3
 TOLERANCE = 0.15
 #: A slope must be this many standard errors off, too.
 SIGMAS = 2.5
@@ -200,7 +201,7 @@ KEPT = Files(())
 def measure(index: int, n: int, seed: int, orders, backward: bool) -> dict[tuple[str, int], float]:
     """(quantity, value id) -> rms."""
     program = traced(index)
-    torch.manual_seed(seed)
+    draw_from(seed)
     model = Operands(n, CASES[index].call)
     initialise(model, orders)
     sizes: dict[tuple[str, int], float] = {}
@@ -224,12 +225,17 @@ def measure(index: int, n: int, seed: int, orders, backward: bool) -> dict[tuple
             rounding = 3e-6 * rms(tensor) if moved else 0.0
             sizes["change", vid] = moved if moved > rounding else 0.0
 
-    torch.manual_seed(seed)
+    draw_from(seed)
     observe(model, (data(),), first, backward=backward, seed=seeded, files=KEPT)
     update(model, orders)
-    torch.manual_seed(seed)
+    draw_from(seed)
     observe(model, (data(),), second, files=KEPT)
     return sizes
+
+
+def draw_from(seed: int) -> None:
+    """As torch.manual_seed, which looks at every kind of device, and is slow."""
+    torch.default_generator.manual_seed(seed)
 
 
 def registered(op: str) -> str:
@@ -251,12 +257,21 @@ def compared(index: int) -> Iterator[tuple[Node, int, int]]:
                 yield node, position, out
 
 
-def problems(index: int, A, C) -> list[str]:
-    """Where a slope is not what the rule says."""
-    case_, program = CASES[index], traced(index)
-    orders = orders_of(A, C)
+def problems(index: int, A, C, seeds: int) -> list[str]:
+    """Where a slope is not what the rule says; of more seeds than ``seeds``, if there is any."""
+    case_, orders = CASES[index], orders_of(A, C)
     facts = propagate(lowered(index), orders)
-    runs = [[measure(index, n, seed, orders, case_.backward) for n in case_.widths] for seed in range(SEEDS)]
+    runs: list = []
+    found: list[str] = []
+    while len(runs) < seeds or (found and len(runs) < MOST_SEEDS):
+        runs.append([measure(index, n, len(runs), orders, case_.backward) for n in case_.widths])
+        found = off(index, A, C, facts, runs) if len(runs) >= seeds else []
+    return found
+
+
+def off(index: int, A, C, facts, runs: list[list[dict[tuple[str, int], float]]]) -> list[str]:
+    """Where a slope of ``runs``, by seed and width, is not what the facts say."""
+    case_, program = CASES[index], traced(index)
     found = []
     for node, position, out in compared(index):
         op = registered(node.op).removeprefix("aten.")
@@ -279,13 +294,13 @@ def problems(index: int, A, C) -> list[str]:
             if predicted is MINUS_INFINITY:
                 found.append(f"{what}: slope {slope.value:+.2f}, predicted zero")
                 continue
-            off = slope.value - float(predicted)
+            excess = slope.value - float(predicted)
             bounded = (
                 op in case_.loose or f"{op}[{position}]" in case_.loose or (case_.sparse and node.phase == "backward")
             )
             if case_.loose.get(op, "").startswith("log"):
-                off = max(0.0, abs(off) - 0.1)
-            if abs(off) > SIGMAS * slope.error and (off > TOLERANCE or (off < -TOLERANCE and not bounded)):
+                excess = max(0.0, abs(excess) - 0.1)
+            if abs(excess) > SIGMAS * slope.error and (excess > TOLERANCE or (excess < -TOLERANCE and not bounded)):
                 found.append(f"{what}: slope {slope.value:+.2f} +- {slope.error:.2f}, predicted {predicted}")
     return found
 
@@ -1010,7 +1025,7 @@ def _(o):
     ]
 
 
-@case("padding and resampling", orders=((0, 0), (H, H)))
+@case("padding and resampling", orders=((0, 0), (H, H)), widths=(64, 256, 1024))
 def _(o):
     m = o.image
     line, cube = m[:, :, 0], m[:, :, None]
@@ -1075,10 +1090,14 @@ def _(o):
         x.diagonal_scatter(o.y[:, 0]),
         x.index_fill(0, i, 2.0),
         F.embedding_bag(i[None], o.E),
-        torch.meshgrid(x[0], x[1], indexing="ij")[0],
         torch.broadcast_tensors(x, o.y)[0],
         x.as_strided_scatter(o.y[:3, :4].contiguous(), (3, 4), (4, 1)),
     ]
+
+
+@case("grids", orders=((0, 0), (0, H), (H, H)), widths=SMALL_WIDTHS, sparse="gradients of many signs are added up")
+def _(o):
+    return [torch.meshgrid(o.x[0], o.x[1], indexing="ij")[0]]
 
 
 @case(
@@ -1385,7 +1404,8 @@ def test_every_structure_is_compared_in_every_way(kind):
         assert own.weights == {(x, y) for x in (False, True) for y in (False, True)}
 
 
+@pytest.mark.parametrize("seeds", [SEEDS, pytest.param(MOST_SEEDS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("index, A, C", PAIRS, ids=[f"{CASES[i].name} A={A} C={C}" for i, A, C in PAIRS])
-def test_slopes_are_those_of_the_rule(index, A, C):
-    found = problems(index, A, C)
+def test_slopes_are_those_of_the_rule(index, A, C, seeds):
+    found = problems(index, A, C, seeds)
     assert not found, "\n".join(found)

@@ -12,6 +12,7 @@ from torch import nn
 
 import tpcalc
 from tests.support.models import example
+from tests.support.quick import quick
 from tpcalc.optimizers import LAWS
 from tpcalc.scaling import ScalingError
 
@@ -451,10 +452,17 @@ def test_multipliers_compose():
             assert all_ * inverse == pytest.approx(1, rel=1e-14), (name, key)
 
 
+@pytest.fixture(scope="module")
+def growing():
+    """Traced and solved once for every optimizer."""
+    with quick():
+        yield example("gpt.py", "gpt_growing_heads")
+
+
 @pytest.mark.parametrize("optimizer", [*LAWS, "shampoo+adamw", "lion+sgd"])
-def test_numbers_are_the_exponents_evaluated(optimizer):
+def test_numbers_are_the_exponents_evaluated(growing, optimizer):
     """Where all sizes are multiples of the width, every number is a power of the ratio, whatever the optimizer."""
-    scaling = tpcalc.scale(example("gpt.py", "gpt_growing_heads"), 32, 128, optimizer)
+    scaling = tpcalc.scale(growing, 32, 128, optimizer)
     for entry in scaling.document["weights"]:
         numbers = entry["multipliers"]
         for key, exponent in (("lr", "c"), ("weight_decay", "weight_decay"), ("eps", "eps")):
@@ -463,7 +471,7 @@ def test_numbers_are_the_exponents_evaluated(optimizer):
                 continue
             power = Fraction(entry[exponent]) * (-1 if key == "lr" else 1)
             assert numbers[key] == pytest.approx(4 ** float(power), rel=1e-15), (entry["name"], key)
-    same = tpcalc.scale(example("gpt.py", "gpt_growing_heads"), 32, 32, optimizer)
+    same = tpcalc.scale(growing, 32, 32, optimizer)
     for weight in same.values():
         assert {weight.init, weight.lr, weight.weight_decay, weight.clip, weight.eps or 1.0} == {1.0}
 

@@ -39,6 +39,8 @@ def forked(task: Callable[[], Any], cwd: Path, environment: Mapping[str, str] | 
         code = 0
     except SystemExit as stopped:
         code = stopped.code if isinstance(stopped.code, int) else 0 if stopped.code is None else 1
+        if isinstance(stopped.code, str):
+            print(stopped.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import Any
 from unittest import mock
 
-import tpcalc.trace
 from tests.support.once import once
 from tpcalc.derive.solve import Solution, solve
 from tpcalc.program.ir import Program
 
+_TRACE = ("tpcalc.trace", "tpcalc.scaling.compute", "tpcalc.check.run")
 _SOLVE = ("tpcalc.scaling.compute", "tpcalc.check.run", "tpcalc.derive.api")
 
 
 @contextmanager
 def quick() -> Iterator[None]:
     """One trace of a factory serves every gauge and optimizer, and so does what solves it for an alignment."""
-    cached, solved = once(tpcalc.trace.trace), _solved_once()
+    modules = {name: import_module(name) for name in (*_TRACE, *_SOLVE)}  # first: each holds the names it imports
+    cached, solved = once(modules["tpcalc.trace"].trace), _solved_once()
     with ExitStack() as stack:
-        stack.enter_context(mock.patch("tpcalc.trace.trace", lambda f, widths, loss=None: cached(f, widths, loss=loss)))
-        for name in _SOLVE:
-            __import__(name)
-            stack.enter_context(mock.patch.object(sys.modules[name], "solve", solved))
+        for names, name, stand_in in ((_TRACE, "trace", _traced(cached)), (_SOLVE, "solve", solved)):
+            for module in names:
+                stack.enter_context(mock.patch.object(modules[module], name, stand_in))
         yield
+
+
+def _traced(cached: Callable[..., Program]) -> Callable[..., Program]:
+    return lambda f, widths, loss=None: cached(f, widths, loss=loss)
 
 
 def _solved_once() -> Callable[..., Solution]:

@@ -92,6 +92,6 @@ def test_exit_codes(command):
 
 def test_as_a_program():
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"}
-    arguments = [sys.executable, "-m", "tpcalc", "verify", SETUPS + ":nanotron", "--widths", "64,128,256"]
+    arguments = [sys.executable, "-m", "tpcalc", "verify", SETUPS + ":standard_adamw", "--widths", "64,128,256"]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stdout.strip() == str(report_of(setups.nanotron)), done.stderr
+    assert done.returncode == 1 and done.stdout.strip() == str(report_of(setups.standard_adamw)), done.stderr

@@ -36,4 +36,7 @@ def test_measured_slopes(case):
     setup, measure, predicted = MEASURED[case]
     if setup.__name__ in MUP:
         pytest.importorskip("mup")
-    assert runs.measured(setup, measure) == pytest.approx(predicted, abs=0.2)
+    widths = (
+        runs.WIDTHS[:3] if case.startswith("Muon") else runs.WIDTHS
+    )  # its steps at the largest take most of the time
+    assert runs.measured(setup, measure, widths) == pytest.approx(predicted, abs=0.2)

@@ -20,6 +20,7 @@ from tpcalc.check import reference
 from tpcalc.check.optimizers import BUILT
 from tpcalc.derive.solve import solve
 from tpcalc.optimizers import LAWS
+from tpcalc.program.ir import Program
 from tpcalc.verify import Report, SetupError
 from tpcalc.verify.optimizers import law_of
 
@@ -39,8 +40,13 @@ def net(width: int) -> nn.Module:
 
 
 @once
+def traced() -> Program:
+    return tpcalc.trace(lambda width: (net(width), x_inputs()), WIDTHS)
+
+
+@once
 def rules(how: str) -> tpcalc.Parametrization:
-    return tpcalc.derive(tpcalc.trace(lambda width: (net(width), x_inputs()), WIDTHS), how)
+    return tpcalc.derive(traced(), how)
 
 
 def groups_of(model: nn.Module, how: str, width: int, law: str, hidden: Fraction = Fraction(0)) -> list[dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from dataclasses import replace
 from typing import Optional
 
@@ -37,8 +36,7 @@ class Writer:
         self.program = program
         self.atoms: list[Atom] = []
         self.fresh = max(program.values, default=0) + 1
-        self.parts: dict[int, Value] = {}
-        self.values = ChainMap(self.parts, program.values)
+        self.values = dict(program.values)  # and those that are made here
         self.growths = {vid: value.growth for vid, value in program.values.items()}
         self.known: set[int] = set()  # values that follow from known ones alone
         self.recogniser = Recogniser(program, self.values)
@@ -55,14 +53,14 @@ class Writer:
         shape = list(value.shape)
         shape[-axis] = length
         vid = self.new()
-        self.parts[vid] = replace(value, id=vid, shape=tuple(shape), name="")
-        self.growths[vid] = self.parts[vid].growth
+        self.values[vid] = replace(value, id=vid, shape=tuple(shape), name="")
+        self.growths[vid] = self.values[vid].growth
         return vid
 
     def copy(self, vid: int) -> int:
         """A new value like ``vid``."""
         new = self.new()
-        self.parts[new] = replace(self.values[vid], id=new, name="")
+        self.values[new] = replace(self.values[vid], id=new, name="")
         self.growths[new] = self.growths[vid]
         return new
 

@@ -70,7 +70,7 @@ class Blocks(Pieced):
             end = size_sum((start, length)) if start is not None else None
             name = f"{weight.name}[{start}:{end}]" if dim == 0 else f"{weight.name}[:, {start}:{end}]"
             bulk = None if cut_alike or length.growth == 0 else self.bulk(grads)
-            result.append(Leaf(name, weight, vid, self.writer.parts[vid].shape, grad, dim, start, length, bulk))
+            result.append(Leaf(name, weight, vid, self.writer.values[vid].shape, grad, dim, start, length, bulk))
             start = end
         return result
 

@@ -19,7 +19,7 @@ from tpcalc.trace.record import as_written, seeded
 
 class Setting(NamedTuple):
     """Of one run.  ``times``: the width, over the smallest.  ``wd``, ``eps`` None: as good as none.
-    ``repeated``: the gradient is the same at every step.
+    ``repeated``: the gradient is the same at every step.  ``every``: all steps are looked at, not the last alone.
 
     Gradients and weights are small against what an optimizer may clip or clamp, and large against an epsilon in it.
     """
@@ -34,6 +34,7 @@ class Setting(NamedTuple):
     scaled: str = ""
     by: float = 1.0
     repeated: bool = False
+    every: bool = False
 
 
 class Step(NamedTuple):
@@ -89,7 +90,7 @@ class Bench:
     # -- runs --
 
     def run(self, setting: Setting, sign: int = 1) -> list[Step]:
-        """Raises Unprobable where the optimizer does not step."""
+        """The steps that are looked at; raises Unprobable where the optimizer does not step."""
         found = self._kept.get((setting, sign))
         if found is None:
             found = self._kept[setting, sign] = self._run(setting, sign)
@@ -138,15 +139,17 @@ class Bench:
             if callable(getattr(optimizer, "train", None)):
                 optimizer.train()
             for step in range(setting.steps):
-                made = samples.gradient(base, shape, setting.gradient, 0 if setting.repeated else step, self.generic)
-                before = stand_in.detach().double().clone()
+                if step == 0 or not setting.repeated:
+                    made = samples.gradient(base, shape, setting.gradient, step, self.generic)
+                seen = setting.every or step == setting.steps - 1
+                before = stand_in.detach().double().clone() if seen else origin
                 grads = [(stand_in, made.to(dtype))]
                 if other is not None:
                     size = Setting().gradient * self.company
                     grads.append((other, samples.gradient(base, base, size, step + 500, self.generic).to(dtype)))
                 _step(optimizer, grads, closure)
-                moved = stand_in.detach().double() - before
-                found.append(_seen(moved, before, origin, made, lr))
+                if seen:
+                    found.append(_seen(stand_in.detach().double() - before, before, origin, made, lr))
         return found
 
     def _set(self, optimizer: Any, setting: Setting) -> None:
@@ -182,15 +185,21 @@ def _step(optimizer: Any, grads: list[tuple[torch.nn.Parameter, torch.Tensor]], 
 
 
 def _seen(moved: torch.Tensor, before: torch.Tensor, origin: torch.Tensor, made: torch.Tensor, lr: float) -> Step:
-    if not bool(torch.isfinite(moved).all()):
+    moved, before, origin, made = (tensor.flatten() for tensor in (moved, before, origin, made))
+    if not math.isfinite(_dot(moved, moved)):
         raise Unprobable("its update is not finite on small numbers")
-    norm = float(made.norm()) * math.sqrt(made.numel())
-    size = float(before.square().sum())
-    along = made - float((made * before).sum()) / size * before if size else made
-    if float(along.norm()) < float(made.norm()) / 4:  # a few entries, which point to where the weight does
+    square, size = _dot(made, made), _dot(before, before)
+    norm = math.sqrt(square * made.numel())
+    along = made - _dot(made, before) / size * before if size else made
+    if _dot(along, along) < square / 16:  # a few entries, which point to where the weight does
         along = made
-    shares = (-float((moved * at).sum() / at.square().sum()) if bool(at.any()) else 0.0 for at in (before, origin))
-    return Step(abs(float((moved * along).sum())) / norm / lr, *shares)
+    removed = -_dot(moved, before) / size if size else 0.0
+    first = _dot(origin, origin)
+    return Step(abs(_dot(moved, along)) / norm / lr, removed, -_dot(moved, origin) / first if first else 0.0)
+
+
+def _dot(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float(torch.dot(one, other))
 
 
 __all__ = ["Bench", "Setting", "Step"]

@@ -17,7 +17,10 @@ MOST = 256
 
 def options(subject: Subject) -> tuple[Any, ...]:
     """Its rate, decay and epsilon are numbers of a run; of a decay it matters whether it is 0."""
-    group = {k: v for k, v in subject.group.items() if k not in ("params", "param_names")}
+    cls = type(subject.optimizer)
+    torchs = all(ancestor.__module__.startswith("torch.optim") for ancestor in cls.__mro__[:-1])
+    read = subject.optimizer.defaults if torchs else subject.group  # what else a group says, torch's own don't look at
+    group = {k: v for k, v in subject.group.items() if k in read and k not in ("params", "param_names")}
     told: dict[str, Any] = {}
     moved = rates(group)
     for key, value in group.items():
@@ -28,9 +31,8 @@ def options(subject: Subject) -> tuple[Any, ...]:
             told[key] = _frozen(value, subject)
     if number(group.get("lr")) is None:
         told["lr"] = None
-    cls = type(subject.optimizer)
-    if not all(ancestor.__module__.startswith("torch.optim") for ancestor in cls.__mro__[:-1]):
-        told["of the parameter"] = _frozen(subject.attributes, subject)  # torch's own don't look at it
+    if not torchs:
+        told["of the parameter"] = _frozen(subject.attributes, subject)
         told["its name"] = _name(subject) if _reads(cls, "param_names") else None
     return (cls, tuple(told.items()), _frozen(subject.said, subject), _attributes(subject.optimizer, subject))
 

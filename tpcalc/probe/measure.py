@@ -29,8 +29,8 @@ FAST, SLOW = 2.0**-8, 2.0**-24
 SAME = 0.02
 #: Halvings of the interval in which a knee lies.
 HALVINGS = 12
-#: Steps after which averages over the steps have mostly settled, and the longest of them have.
-SOON, SETTLED = 64, 1024
+#: Steps after which averages over the steps have mostly settled, and after which the longest of them have.
+SOON, SETTLED = (64, 256), 1024
 #: Share of the weight that a step takes away for a rate of 1, from which on it is decay; in float32 more is rounding.
 SHARE, SHARE_32 = 2.0**-24, 2.0**-14
 
@@ -77,11 +77,15 @@ class Measured:
 
 def settled(bench: Bench) -> float:
     """The strength of an update when the same gradient has come again and again, at the smallest size."""
-    for steps in (SOON, SETTLED):
-        run = bench.run(Setting(lr=SLOW, steps=steps, repeated=True))
-        if abs(run[-1].aligned / run[steps // 2].aligned - 1) <= SAME / 2:
-            break
-    return run[-1].aligned
+
+    def after(steps: int) -> float:
+        return bench.run(Setting(lr=SLOW, steps=steps, repeated=True))[-1].aligned
+
+    for steps in SOON:
+        found = after(steps)
+        if abs(found / after(steps // 2) - 1) <= SAME / 2:
+            return found
+    return after(SETTLED)
 
 
 def measure(bench: Bench, decay: bool = True) -> Measured:
@@ -141,7 +145,7 @@ def _shared(prober: Prober) -> bool:
     for company in (1.0, COMPANY):
         beside = Bench(bench.subject, bench.kind, bench.dtype, bench.closure, bench.generic, company)
         try:
-            sizes.append(beside.run(setting)[prober.at].aligned)
+            sizes.append(beside.run(setting)[-1].aligned)
         except Unprobable:  # there is no place for another one
             return False
     return min(sizes) > 0 and abs(sizes[0] / sizes[1] - 1) > SAME
@@ -149,7 +153,7 @@ def _shared(prober: Prober) -> bool:
 
 def _settle(prober: Prober) -> Optional[Powers]:
     """Choose the step to look at; the powers of the first one, where they are others."""
-    start = Setting(steps=LATE)
+    start = Setting(steps=LATE, every=True)
     many, fewer = prober.bench.run(start), prober.bench.run(start._replace(gradient=start.gradient / STEP))
     slopes: dict[int, Order] = {}
     problem: Optional[Unprobable] = None

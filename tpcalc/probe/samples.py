@@ -115,6 +115,10 @@ def _gradient(base: tuple[int, ...], step: int) -> torch.Tensor:
 
 def weight(base: tuple[int, ...], shape: tuple[int, ...], rms: float) -> torch.Tensor:
     """A weight of entries ``rms``."""
+    return _repeated(_weight(base) * rms, shape)
+
+
+@lru_cache(maxsize=64)
+def _weight(base: tuple[int, ...]) -> torch.Tensor:
     generator = torch.Generator().manual_seed(7)
-    entries = _normal(math.prod(base), generator).reshape(base)
-    return _repeated(_unit(entries) * rms, shape)
+    return _unit(_normal(math.prod(base), generator).reshape(base))

@@ -73,7 +73,7 @@ class Prober:
         """Index of the step that is looked at."""
 
     def update(self, setting: Setting) -> float:
-        return self.bench.run(setting._replace(steps=self.at + 1))[self.at].aligned
+        return self.bench.run(setting._replace(steps=self.at + 1))[-1].aligned
 
     def removed(self, setting: Setting) -> float:
         """The share of the weight that decay takes: what changes sign with the weight."""
@@ -86,7 +86,7 @@ class Prober:
     def both_signs(self, setting: Setting) -> list[Step]:
         """The step that is looked at, of the weight and of its negative."""
         setting = setting._replace(steps=self.at + 1)
-        return [self.bench.run(setting, sign)[self.at] for sign in (1, -1)]
+        return [self.bench.run(setting, sign)[-1] for sign in (1, -1)]
 
     # -- slopes --
 

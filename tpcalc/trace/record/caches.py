@@ -40,6 +40,19 @@ _seen: dict[int, _Searched] = {}
 """By the id of the module: there are thousands of them, and a weak key is slow to look up."""
 
 
+class _Sorted(NamedTuple):
+    """All modules as they were last seen, with how many names each had: the places of the user's own, and the cached
+    functions of the others."""
+
+    modules: list[ref[ModuleType]]
+    names: list[int]
+    own: list[int]
+    found: list[Any]
+
+
+_last = _Sorted([], [], [], [])
+
+
 @contextmanager
 def kept_apart(model: torch.nn.Module) -> Iterator[None]:
     """Plain attributes of the modules of ``model`` that hold traced tensors afterwards get back what they held."""
@@ -163,19 +176,10 @@ class Files:
         self._functions: list[tuple[Any, int]] = []
         self._kept = _Kept(())
         self._own: set[int] = set()
-        for module in list(sys.modules.values()) if modules is None else modules:
-            if not isinstance(module, ModuleType):
-                continue
-            searched = _seen.get(id(module))
-            if searched is None or searched.module() is not module:
-                if _is_own(module):
-                    self._add(module, module.__name__)
-                    continue
-                searched = None
-            if searched is None or searched.names != len(vars(module)):
-                searched = _seen[id(module)] = _searched(module)
-            for cached in searched.found:
-                self._functions.append((cached, cached.cache_info().misses))
+        own, libraries = _sorted_out(sys.modules.values() if modules is None else modules)
+        for module in own:
+            self._add(module, module.__name__)
+        self._functions += [(cached, cached.cache_info().misses) for cached in libraries]
 
     def add_those_of(self, model: torch.nn.Module) -> None:
         """Look into the files of the classes of a model, too, which may be no modules of Python's (loaded by path)."""
@@ -232,6 +236,28 @@ def _is_own(module: Any) -> bool:
 @lru_cache(maxsize=None)
 def _is_file_of_own(path: Any) -> bool:
     return bool(path and is_users(path) and "site-packages" not in path)
+
+
+def _sorted_out(modules: Iterable[Any]) -> tuple[list[ModuleType], list[Any]]:
+    """The user's own among modules, and the cached functions of libraries.  From one trace to the next nearly all of
+    them are the same: that is seen quickly."""
+    global _last
+    modules = [module for module in list(modules) if isinstance(module, ModuleType)]
+    names = list(map(len, map(vars, modules)))
+    if names != _last.names or not all(map(is_, modules, (known() for known in _last.modules))):
+        own, found = [], []
+        for place, module in enumerate(modules):
+            searched = _seen.get(id(module))
+            if searched is None or searched.module() is not module:
+                if _is_own(module):
+                    own.append(place)
+                    continue
+                searched = None
+            if searched is None or searched.names != names[place]:
+                searched = _seen[id(module)] = _searched(module)
+            found += searched.found
+        _last = _Sorted(list(map(ref, modules)), names, own, found)
+    return [modules[place] for place in _last.own], _last.found
 
 
 def _searched(module: ModuleType) -> _Searched:
