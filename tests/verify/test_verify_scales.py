@@ -313,7 +313,7 @@ def only_width(width: int):
 @pytest.mark.parametrize(
     "setup, scales, error, sentence",
     [
-        (by_index, DEEP, FitError, "optimizer of blocks.[01].* one parameter of two blocks, differ at width=64, depth=3"),
+        (by_index, DEEP, FitError, "optimizer of blocks.[01].* of two blocks, differ at width=64, depth=3"),
         (init_by_index, DEEP, FitError, "the init of blocks.0.two.weight and of blocks.1.two.weight.*index of a block"),
         (scheduled, DEEP, SetupError, r"has a scheduler \(LambdaLR.*verify it with --widths"),
         (no_power, DEEP, FitError, "learning rate of entry.weight .*no product of powers of width and depth"),
