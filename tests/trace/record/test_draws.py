@@ -4,12 +4,14 @@ import random
 import secrets
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from tpcalc.derive import derive
 from tpcalc.errors import TraceError
 from tpcalc.trace import trace
 
@@ -157,3 +159,32 @@ def test_the_first_trace_of_a_process_is_as_any_other():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "()"), done.stderr[-500:]
+
+
+MASKS = {
+    "transformers": lambda x, keep: (keep + torch.rand(x.shape[0], 1)).floor() / keep,
+    "timm": lambda x, keep: x.new_empty(x.shape[0], 1).bernoulli_(keep) / keep,
+    "in place": lambda x, keep: (torch.empty(x.shape[0], 1).uniform_() < keep).to(x.dtype) / keep,
+}
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=list(MASKS))
+def test_branches_dropped_for_each_sample_count_as_taken(mask):
+    """Two samples of a batch may both be dropped in one draw: the weights of that branch are used all the same."""
+
+    class Dropped(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.a, self.o = nn.Linear(24, n), nn.Linear(n, 10)
+            self.blocks = nn.ModuleList(nn.Linear(n, n) for _ in range(12))
+
+        def forward(self, x):
+            x = self.a(x)
+            for block in self.blocks:
+                x = x + block(x) * mask(x, 0.5)
+            return self.o(x)
+
+    rules = derive(trace(lambda n: (Dropped(n), (X,)), widths=(16, 32, 64)))
+    for i in range(12):
+        rule = rules[f"blocks.{i}.weight"]
+        assert (rule.role, rule.b, rule.c, rule.gradient) == ("hidden", Fraction(1, 2), 1, -1), i

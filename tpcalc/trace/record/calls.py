@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.utils._mode_utils import no_dispatch
 
 from tpcalc.errors import TraceError
-from tpcalc.trace.record.draws import ANY, Range, range_of
+from tpcalc.trace.record.draws import ANY, Range, range_of, typical
 from tpcalc.trace.record.inference import Inference, mapped, tensors_in
 from tpcalc.trace.record.ops import Op
 from tpcalc.trace.record.phantom import CPU, Geometry, Memory, Phantom, make_alias, make_phantom
@@ -361,6 +361,8 @@ class Calls(Tape):
         if op.random:
             torch.default_generator.manual_seed(self.draws)
         result = op.func(*args, **kwargs)
+        if op.random:
+            return typical(op, tuple(args), result)
         return result.zero_() if op.empty else result
 
 

@@ -15,11 +15,13 @@ from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple, Optional
 
+import torch
+
 from tpcalc.errors import TraceError
 from tpcalc.trace.record.ops import Op
 from tpcalc.trace.record.where import SourceLines, is_users
 
-__all__ = ["ANY", "UNIT", "Drawn", "Generators", "Range", "decides", "range_of"]
+__all__ = ["ANY", "UNIT", "Drawn", "Generators", "Range", "decides", "range_of", "typical"]
 
 
 class Range(NamedTuple):
@@ -52,6 +54,25 @@ def range_of(op: Op, args: tuple, drawn: Optional[Range]) -> Optional[Range]:
     if op.name.startswith(_COMPARE) and len(args) > 1 and drawn.settles(args[1]):
         return None
     return ANY
+
+
+#: Up to so many numbers, a draw is made one that is as even as can be.
+FEW = 16
+
+
+def typical(op: Op, args: tuple, drawn: Any) -> Any:
+    """A draw of a few numbers, as even as draws of many are: one for each sample of a batch that drops a branch.
+
+    Two samples are both dropped once in a hundred at a rate of 1/10, and all weights of the branch would seem unused.
+    """
+    if not isinstance(drawn, torch.Tensor) or not drawn.is_floating_point() or not 0 < drawn.numel() <= FEW:
+        return drawn
+    if range_of(op, args, None) is UNIT:
+        places = drawn.flatten().argsort().argsort().to(drawn.dtype)
+        return drawn.copy_(((places + 0.5) / drawn.numel()).view_as(drawn))
+    if op.name.startswith("aten.bernoulli") and not drawn.any():
+        drawn.view(-1)[0] = 1.0
+    return drawn
 
 
 def decides(where: str) -> TraceError:
