@@ -22,6 +22,7 @@ from tpcalc.given import parse_overrides
 ROOT = Path(__file__).parents[1]
 GPT = f"{ROOT / 'examples' / 'gpt.py'}:gpt"
 MLP = f"{ROOT / 'examples' / 'mlp.py'}:mlp"
+STACK = f"{ROOT / 'tests' / 'support' / 'stacks.py'}:pre"
 WIDTHS = ("--widths", "64,128,256")
 
 
@@ -214,6 +215,13 @@ def test_explain_names_weight_and_place(run):
     code, out, err = run("explain", MLP, "output.weight", *WIDTHS)
     assert (code, err) == (0, "")
     assert out.startswith("output.weight") and "mlp.py:" in out and out.endswith("\n")
+
+
+def test_explain_takes_several_scales(run):
+    scales = ("--scale", "width=16,32,64", "--scale", "depth=2,3")
+    code, out, err = run("explain", STACK, "blocks.1.two.bias", *scales, "--depth-alpha", "1/2")
+    assert (code, err) == (0, "")
+    assert "\nA: std of W ~ L^-1/2\n" in out and "\n  lr ~ L^-1\n" in out
 
 
 def test_loss_is_used(run, model_file, tmp_path):

@@ -77,7 +77,8 @@ Optimizer = Annotated[
     typer.Option("--optimizer", help="Its name; muon+adamw, the first for hidden matrices; or file.py:make_optimizer."),
 ]
 Gauge = Annotated[
-    str, _choice(GAUGES, "--gauge", "Where sizes stand: in the init alone, or partly in forward multipliers.")
+    str,
+    _choice((*GAUGES, OF_DEPTH), "--gauge", "Where sizes stand: in the init alone, or partly in forward multipliers."),
 ]
 Alignment = Annotated[
     str,
@@ -209,6 +210,7 @@ def explain(
     optimizer: Optimizer = "adamw",
     gauge: Gauge = "init",
     alignment: Alignment = "full",
+    depth_alpha: DepthAlpha = "1",
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
@@ -218,12 +220,10 @@ def explain(
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
     with library(output):
         from tpcalc.derive.explain import explain as explained
-        from tpcalc.trace import trace as at_widths
 
         how = recipe(optimizer)
-        made, parsed = factory(target, widths, overrides, scale)
-        program = at_widths(made, parsed, loss=loaded(loss))
-        explanation = explained(program, weight, how, alignment=alignment, gauge=gauge)
+        program = traced(target, widths, overrides, scale, loss)
+        explanation = explained(program, weight, how, alignment=alignment, gauge=gauge, depth_alpha=depth_alpha)
     emit(render("explain", "text", explanation, **columns("text", output)), output)
 
 
@@ -252,10 +252,7 @@ def export(
         typer.Option("--widths", help="Widths to trace at besides --base and --target [default: 2 and 4 times base]."),
     ] = None,
     optimizer: Optimizer = "adamw",
-    gauge: Annotated[
-        str,
-        _choice((*GAUGES, OF_DEPTH), "--gauge", "Where sizes stand: in the init alone, or partly in multipliers."),
-    ] = "init",
+    gauge: Gauge = "init",
     depth_alpha: DepthAlpha = "1",
     overrides: Overrides = None,
     scale: Scale = None,
