@@ -110,9 +110,14 @@ def ray(points: Sequence[Point], name: str) -> tuple[tuple[int, Point], ...]:
     return tuple(sorted((p[index], p) for p in found))
 
 
+def place_text(place: Place) -> str:
+    """``width 128``, or ``width=128, depth=2``."""
+    return str(place) if isinstance(place, Point) else f"width {place}"
+
+
 def magnitude(place: Place) -> int:
     """How large a place is: the width, or the product of all scales."""
     return prod(place) if isinstance(place, Point) else place
 
 
-__all__ = ["SYMBOLS", "Place", "Point", "Scale", "magnitude", "ray", "star"]
+__all__ = ["SYMBOLS", "Place", "Point", "Scale", "magnitude", "place_text", "ray", "star"]

@@ -42,7 +42,7 @@ class Own:
     def slowed(self, slower: float) -> Own:
         return replace(self, slower=slower)
 
-    def start(self, setup: Callable[[int], Any], width: int) -> Start:
+    def start(self, setup: Callable[..., Any], width: Any) -> Start:
         """A model, its inputs and its optimizers as they are."""
         built = built_by(setup, width)[0]
         for group in built.groups:

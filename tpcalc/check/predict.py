@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Optional
 
@@ -25,10 +25,20 @@ INFINITESIMAL = Order(10**6)
 
 @dataclass(frozen=True)
 class Prediction:
-    """Orders under one parametrization: of every value, and of the effect of each weight, by its name."""
+    """Orders under one parametrization: of every value, and of the effect of each weight, by its name.
+
+    Where blocks repeat, ``values`` are those compared, one of each kind, and ``repeated`` the weights that another one
+    stands for.
+    """
 
     facts: Mapping[int, Fact]
     effects: Mapping[str, Order]
+    values: Optional[tuple[int, ...]] = None
+    repeated: frozenset[str] = frozenset()
+
+    def shown(self, lowered: Lowered) -> Iterable[int]:
+        """The values that are compared."""
+        return compared(lowered, self.facts) if self.values is None else self.values
 
     def gradient(self, weight: Weight) -> Fact:
         """Of the gradient of a weight that has one."""

@@ -13,8 +13,9 @@ from tpcalc.check.own import Own, is_setup, ought
 from tpcalc.check.predict import compared, standard, wanted
 from tpcalc.check.rates import BENT, STRAIGHT, bearable
 from tpcalc.check.result import Result
+from tpcalc.check.seen import Probe
 from tpcalc.check.settings import OWN, TOLERANCE, WIDTHS, Settings
-from tpcalc.check.training import Batch, Loss, Probe, Run, Trainer, Training
+from tpcalc.check.training import Batch, Loss, Run, Trainer, Training
 from tpcalc.check.verdicts import Judge
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.solve import solve
@@ -100,7 +101,7 @@ def check(
         slower = bearable(trainer, tried, settings.seeds[0], astray)
         trainer.training = training = replace(training, slower=slower)
     runs = _run_all(trainer, settings, progress)
-    judge = Judge(solution, laws, settings, promised, expected, chosen, runs, trainer.rounding)
+    judge = Judge(solution.lowered, laws, settings, promised, expected, chosen, runs, trainer.rounding)
     notes = [f"a site needs a multiplier in the code: {site.message}" for site in rules.sites]
     notes += [law.note for law in used.values() if law.note]
     if training.warm_up:
@@ -163,7 +164,7 @@ def check_setup(
             f"training what {name} returns raised {type(error).__name__}: {said}; mend it first"
         ) from error
     judge = Judge(
-        case.solution, want.laws, settings, want.wanted, want.expected, want.chosen, runs, trainer.rounding, split=True
+        case.lowered, want.laws, settings, want.wanted, want.expected, want.chosen, runs, trainer.rounding, split=True
     )
     notes = list(want.report.notes)
     if want.scheduled:
