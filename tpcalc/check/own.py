@@ -19,12 +19,12 @@ from tpcalc.verify.gather import built_by, gather
 from tpcalc.verify.report import report_of
 
 
-def is_setup(factory: Callable[[int], Any], width: int) -> bool:
-    """Whether a target returns an optimizer, and not a model alone.  False where it can't be called: its trace says
-    why.
+def is_setup(call: Callable[[], Any]) -> bool:
+    """Whether calling a target gives an optimizer, and not a model alone.  False where it can't be called: its trace
+    says why.
     """
     try:
-        return holds_optimizer(build(lambda: factory(width), nullcontext()))
+        return holds_optimizer(build(call, nullcontext()))
     except KeyboardInterrupt:
         raise
     except BaseException:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from tpcalc.algebra.fit import half_power
+from tpcalc.algebra.form import Form, coordinates
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, fraction
 from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.laws import propagate
@@ -58,13 +59,22 @@ def greatest(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[Prediction, d
     return Prediction(facts, {name: order for name, (order, _) in bound.items()}), chosen
 
 
-def standard(lowered: Lowered, laws: Mapping[str, UpdateLaw], chosen: Mapping[str, list[Use]]) -> Prediction:
-    """What the code's own init and one learning rate do, in powers of n."""
-    facts = standard_facts(lowered, laws)
+def standard(
+    lowered: Lowered,
+    laws: Mapping[str, UpdateLaw],
+    chosen: Mapping[str, list[Use]],
+    inits: Optional[Mapping[str, Optional[Order]]] = None,
+    rate: Order = INFINITESIMAL,
+) -> Prediction:
+    """What the code's own init and one learning rate do, in powers of n.
+
+    Of several scales with ``inits``, ``b`` of each weight, and ``rate``, the form of an infinitesimal rate.
+    """
+    facts = standard_facts(lowered, laws, inits, rate)
     effects = {name: max(predicted(lowered, facts, use) for use in found) for name, found in chosen.items()}
     return Prediction(
-        {vid: _fact_in_width(fact) for vid, fact in facts.items()},
-        {name: in_width(order) for name, order in effects.items()},
+        {vid: _fact_in_width(fact, rate) for vid, fact in facts.items()},
+        {name: in_width(order, rate) for name, order in effects.items()},
     )
 
 
@@ -78,27 +88,34 @@ def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
     return propagate(lowered, orders)
 
 
-def standard_facts(lowered: Lowered, laws: Mapping[str, UpdateLaw]) -> Mapping[int, Fact]:
+def standard_facts(
+    lowered: Lowered,
+    laws: Mapping[str, UpdateLaw],
+    inits: Optional[Mapping[str, Optional[Order]]] = None,
+    rate: Order = INFINITESIMAL,
+) -> Mapping[int, Fact]:
     """Facts under the code's own init and a small learning rate that does not depend on the width.
 
     Small: smaller than any power of n.  The trained order of what starts at zero, and every change, is then that of
     its lowest power of the learning rate, and goes together with a multiple of ``INFINITESIMAL``.
     """
-    given = {w.name: Given(ZERO, own_init_order(w), INFINITESIMAL) for w in lowered.program.weights}
+    found = {w.name: own_init_order(w) for w in lowered.program.weights} if inits is None else inits
+    given = {w.name: Given(ZERO, found[w.name], rate) for w in lowered.program.weights}
     return analyse(lowered, given, laws).facts
 
 
-def in_width(order: Order) -> Order:
-    """The power of n of an order that holds a power of an infinitesimal learning rate."""
-    return order - round(fraction(finite(order) / INFINITESIMAL)) * INFINITESIMAL
+def in_width(order: Order, rate: Order = INFINITESIMAL) -> Order:
+    """The power of n (or of several scales) of an order that holds a power of an infinitesimal learning rate."""
+    first = coordinates(finite(order), 1)[0] if isinstance(rate, Form) else fraction(finite(order))
+    return order - rate * round(first / fraction(INFINITESIMAL))
 
 
-def _fact_in_width(fact: Fact) -> Fact:
+def _fact_in_width(fact: Fact, rate: Order) -> Fact:
     return fact._replace(
-        init=in_width(fact.init),
-        trained=in_width(fact.trained),
-        change=in_width(fact.change),
-        deviation=None if fact.deviation is None else in_width(fact.deviation),
+        init=in_width(fact.init, rate),
+        trained=in_width(fact.trained, rate),
+        change=in_width(fact.change, rate),
+        deviation=None if fact.deviation is None else in_width(fact.deviation, rate),
     )
 
 

@@ -76,6 +76,7 @@ class Result(Shown):
 
     ``slower``: what all learning rates were multiplied by.  ``trouble``: what makes it no training at all; never ok.
     ``name``, ``findings``: of a set-up, with what its verification found; never ok with an error.
+    ``scale``: what moved, of several scales, and ``base``: where all of them started; ``widths`` are its values.
     """
 
     entries: tuple[Entry, ...]
@@ -91,6 +92,8 @@ class Result(Shown):
     trouble: str = ""
     name: str = ""
     findings: tuple[Finding, ...] = ()
+    scale: str = "width"
+    base: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def failures(self) -> tuple[Entry, ...]:
@@ -133,6 +136,29 @@ class Result(Shown):
             losses={str(width): [_number(loss) for loss in losses] for width, losses in self.losses.items()},
             entries=[entry.data() for entry in self.entries],
         ).data()
+
+
+@dataclass(frozen=True, repr=False)
+class ScaledResult(Shown):
+    """What a check along several scales found: one result for each that moved.  ``ok`` if all are."""
+
+    rays: tuple[Result, ...]
+
+    def __getitem__(self, scale: str) -> Result:
+        return next(ray for ray in self.rays if ray.scale == scale)
+
+    @property
+    def ok(self) -> bool:
+        return all(ray.ok for ray in self.rays)
+
+    @property
+    def failures(self) -> tuple[Entry, ...]:
+        """The failed entries along each scale; the furthest off first."""
+        return tuple(entry for ray in self.rays for entry in ray.failures)
+
+    @property
+    def own(self) -> bool:
+        return False
 
 
 def _number(x: float) -> Optional[float]:

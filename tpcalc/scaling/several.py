@@ -10,7 +10,7 @@ from tpcalc.derive.api import depth_exponent, solve_along
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.several import in_every_direction
 from tpcalc.errors import ScalingError
-from tpcalc.optimizers import recipe
+from tpcalc.optimizers import Recipe, recipe
 from tpcalc.program.ir import Program
 from tpcalc.scaling.many import ManyScales
 from tpcalc.scaling.numbers import Derived, derived
@@ -20,7 +20,7 @@ from tpcalc.scaling.result import Scaling
 from tpcalc.trace import trace
 from tpcalc.trace.target import factory_of
 
-__all__ = ["between", "scale_several"]
+__all__ = ["between", "many_scales", "numbers_alone", "scale_several"]
 
 _NO_PATTERNS: dict[str, Any] = {"periods": {}, "patterns": None, "no_patterns": "not asked for"}
 
@@ -37,21 +37,44 @@ def scale_several(
 ) -> Scaling:
     """:func:`tpcalc.scale` of several scales by name."""
     check_places(base, target, scales)
-    how, alpha = recipe(optimizer), depth_exponent(depth_alpha)
     tried = dict(scales or {name: (value, 2 * value, 4 * value) for name, value in base.items()})
     called = factory_of(factory)
-    program = trace(called, scales=tried, also=(base, target), loss=loss)
+    model = many_scales(called, tried, recipe(optimizer), gauge, depth_alpha, loss, (base, target))
+    if gauge != "init":
+        shallow = {**target, **{name: model.program.widths[0].by_name[name] for name in model.periods.steps}}
+        check_reached(numbers_alone(model, base, shallow), called, model.point(shallow), loss)
+    return between(model, base, target)
+
+
+def many_scales(
+    factory: Callable[..., Any],
+    scales: Mapping[str, Sequence[int]],
+    how: Recipe,
+    gauge: str,
+    depth_alpha: Any,
+    loss: Optional[Callable[..., Any]],
+    also: Sequence[Mapping[str, int]] = (),
+) -> ManyScales:
+    """The multipliers of a model between any two places, traced as :func:`tpcalc.trace` traces several ``scales``.
+
+    Raises what tracing and deriving raise.
+    """
+    alpha = depth_exponent(depth_alpha)
+    program = trace(factory, scales=scales, also=also, loss=loss)
 
     def run(p: Program) -> Derived:
         solution = solve_along(p, FULL.name, alpha)
         return derived(solution, how, parametrize(solution, how, gauge))
 
-    model = ManyScales(called, program, in_every_direction(program, run))
-    if gauge != "init":
-        shallow = {**target, **{name: program.widths[0].by_name[name] for name in model.periods.steps}}
-        reached = Scaling({**model.document(base, shallow), **_NO_PATTERNS})
-        check_reached(reached, called, model.point(shallow), loss)
-    return between(model, base, target)
+    return ManyScales(factory, program, in_every_direction(program, run))
+
+
+def numbers_alone(model: ManyScales, base: Mapping[str, int], target: Mapping[str, int]) -> Scaling:
+    """The multipliers between two places, without the formulas of others.
+
+    Raises what :meth:`~tpcalc.scaling.many.ManyScales.document` raises.
+    """
+    return Scaling({**model.document(base, target), **_NO_PATTERNS})
 
 
 def between(model: ManyScales, base: Mapping[str, int], target: Mapping[str, int]) -> Scaling:
