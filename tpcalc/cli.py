@@ -297,8 +297,12 @@ def codegen(
 def check(
     target: Target,
     widths: Annotated[
-        str, typer.Option("--widths", help="Three or more widths to train at, separated by commas; small ones.")
-    ] = "64,128,256,512",
+        Optional[str],
+        typer.Option(
+            "--widths",
+            help="Three or more small widths to train at, separated by commas [default: 64,128,256,512].",
+        ),
+    ] = None,
     optimizer: Optimizer = "adamw",
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps to train at each width.")] = 5,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds to average over.")] = 3,
@@ -317,6 +321,7 @@ def check(
     ] = None,
     format: Annotated[str, _choice(FORMATS["check"], "--format", "How to print the result.")] = "text",
     overrides: Overrides = None,
+    depth_alpha: DepthAlpha = "1",
     scale: Scale = None,
     loss: Loss = None,
     output: Output = None,
@@ -324,18 +329,26 @@ def check(
 ) -> int:
     """Train for a few steps at several widths and compare what is measured with what is predicted.
 
-    A setup (see verify) is trained as it is.
+    Of several scales each with three or more values moves alone, and one value keeps a scale where it is: --scale
+    width=64 --scale depth=2,4,8,16. A setup (see verify) is trained as it is.
     """
     with library(output):
         from tpcalc.check import check as checked
+        from tpcalc.check.settings import WIDTHS
+        from tpcalc.given import checked as places
         from tpcalc.report.plots import check_plot, require_matplotlib
 
         if plot is not None:
             check_writable(plot)
             require_matplotlib()
-        made, parsed = factory(target, widths, overrides, scale)
-        run = partial(checked, made, parsed, optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
-        run = partial(run, batch=loaded(batch), loss=loaded(loss), progress=True)
+        by_name = any("=" in each for each in scale or ())
+        if plot is not None and by_name:
+            raise TpcalcError("--plot draws a check of the width alone; drop it, or --scale")
+        if widths is None and not by_name:
+            widths = ",".join(map(str, WIDTHS))
+        made, along = places(target, widths, overrides, scale)
+        run = partial(checked, made, **along, optimizer=optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
+        run = partial(run, batch=loaded(batch), loss=loaded(loss), depth_alpha=depth_alpha, progress=True)
         result = run(parametrization=parametrization)
         if result.own:
             result = replace(result, name=target.rpartition(":")[2])

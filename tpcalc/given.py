@@ -17,23 +17,50 @@ def traced(
 ) -> Program:
     """The program of a target given on the command line."""
     from tpcalc.trace import trace
-    from tpcalc.trace.target import factory_of, parse_widths
+    from tpcalc.trace.target import factory_of
 
-    scales, growing = parse_scales(scale or ())
+    scales = several(target, widths, scale)
     if scales:
-        if growing is not None:
-            raise TpcalcError(f"--scale {growing} beside other scales says nothing; write --scale {growing}=VALUES")
-        if target.startswith("hf:") and scales.keys() != {"width"}:
-            raise TpcalcError(
-                f"{target} grows with its width alone for now; write a factory that takes {' and '.join(scales)} by "
-                f"name and builds the model from its config"
-            )
-        if widths is not None:
-            scales = {"width": parse_widths(widths), **scales}
         made = factory_of(target, None, parse_overrides(overrides or ()))
         return trace(made, scales=scales, loss=loaded(loss))
     made, parsed = factory(target, widths, overrides, scale)
     return trace(made, parsed, loss=loaded(loss))
+
+
+def several(target: str, widths: Optional[str], scale: Optional[list[str]]) -> dict[str, Any]:
+    """The scales of a target by name, with their values as text, those of ``--widths`` among them; none: the width."""
+    scales, growing = parse_scales(scale or ())
+    if not scales:
+        return {}
+    if growing is not None:
+        raise TpcalcError(f"--scale {growing} beside other scales says nothing; write --scale {growing}=VALUES")
+    if target.startswith("hf:") and scales.keys() != {"width"}:
+        raise TpcalcError(
+            f"{target} grows with its width alone for now; write a factory that takes {' and '.join(scales)} by "
+            f"name and builds the model from its config"
+        )
+    return scales if widths is None else {"width": widths, **scales}
+
+
+def checked(
+    target: str, widths: Optional[str], overrides: Optional[list[str]], scale: Optional[list[str]]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The factory of a target to be checked, and what :func:`tpcalc.check` takes of ``widths`` or ``scales``."""
+    from tpcalc.trace.target import factory_of
+
+    scales = several(target, widths, scale)
+    if scales:
+        made = factory_of(target, None, parse_overrides(overrides or ()))
+        return made, {"scales": {name: _numbers(name, values) for name, values in scales.items()}}
+    made, parsed = factory(target, widths, overrides, scale)
+    return made, {"widths": parsed}
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise TpcalcError(f"--scale {name}={text} holds no whole numbers; write --scale {name}=2,4,8")
+    return tuple(map(int, parts))
 
 
 def parse_scales(given: Sequence[str]) -> tuple[dict[str, Any], Optional[str]]:
@@ -116,8 +143,8 @@ def factory(
     scales, word = parse_scales(scale or ())
     if scales:
         raise TpcalcError(
-            f"--scale {next(iter(scales))}=... is understood by table and trace; this command takes one scale, the "
-            f"width: give --widths"
+            f"--scale {next(iter(scales))}=... is not understood here, where there is one scale, the width: give "
+            f"--widths"
         )
     growing = None if word is None else word.replace("-", "_")
     made = factory_of(target, parsed, parse_overrides(overrides or ()), growing)

@@ -26,7 +26,7 @@ from tpcalc.calculus.laws import interpret
 from tpcalc.check.sizes import ROUNDING, rms
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Node, Program, Ref, Weight
-from tpcalc.rules.structures import operands
+from tpcalc.rules.structures import Repeat, operands
 from tpcalc.trace.record import op_of
 
 
@@ -95,7 +95,9 @@ def predicted(lowered: Lowered, facts: Mapping[int, Fact], use: Use, *, initial:
                 local[x] = facts[x]._replace(
                     init=size, trained=size, change=MINUS_INFINITY, depends=0, odd=0, cover=0, deviation=left
                 )
-        local[atom.out] = interpret(lowered, atom, local)
+        s = atom.structure
+        # of a stack, what one period does and not all of them
+        local[atom.out] = local[operands(s)[0]] if isinstance(s, Repeat) else interpret(lowered, atom, local)
     return local[use.out].change
 
 

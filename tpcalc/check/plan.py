@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
+from tpcalc.check.fading import Fading
 from tpcalc.check.predict import Prediction, compared, standard, wanted
 from tpcalc.check.seen import Probe
 from tpcalc.check.settings import Settings
@@ -22,7 +23,8 @@ from tpcalc.trace import trace
 @dataclass(frozen=True)
 class Plan:
     """``laws``: of each weight.  ``multipliers``: by place.  ``promised``: by the derived rules; ``expected``: of what
-    is trained.  ``sites``: places in the code that need a multiplier, a sentence each.
+    is trained.  ``sites``: places in the code that need a multiplier, a sentence each.  ``fading``: along a depth, what
+    is promised while a part of the stream fades.
     """
 
     settings: Settings
@@ -32,6 +34,7 @@ class Plan:
     expected: Prediction
     probe: Probe
     sites: tuple[str, ...]
+    fading: Optional[Fading] = None
 
     @property
     def used(self) -> dict[str, UpdateLaw]:

@@ -59,18 +59,25 @@ def greatest(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[Prediction, d
     return Prediction(facts, {name: order for name, (order, _) in bound.items()}), chosen
 
 
-def standard(
+def standard(lowered: Lowered, laws: Mapping[str, UpdateLaw], chosen: Mapping[str, list[Use]]) -> Prediction:
+    """What the code's own init and one learning rate do, in powers of n."""
+    given = {w.name: Given(ZERO, own_init_order(w), INFINITESIMAL) for w in lowered.program.weights}
+    return first_order(lowered, laws, chosen, given)
+
+
+def first_order(
     lowered: Lowered,
     laws: Mapping[str, UpdateLaw],
     chosen: Mapping[str, list[Use]],
-    inits: Optional[Mapping[str, Optional[Order]]] = None,
+    given: Mapping[str, Given],
     rate: Order = INFINITESIMAL,
 ) -> Prediction:
-    """What the code's own init and one learning rate do, in powers of n.
+    """What given exponents do where all learning rates hold an infinitesimal ``rate``, which is left out.
 
-    Of several scales with ``inits``, ``b`` of each weight, and ``rate``, the form of an infinitesimal rate.
+    Small: smaller than any power of n.  The trained order of what starts at zero, and every change, is then that of
+    its lowest power of the learning rate, and goes together with a multiple of ``rate``.
     """
-    facts = standard_facts(lowered, laws, inits, rate)
+    facts = analyse(lowered, given, laws).facts
     effects = {name: max(predicted(lowered, facts, use) for use in found) for name, found in chosen.items()}
     return Prediction(
         {vid: _fact_in_width(fact, rate) for vid, fact in facts.items()},
@@ -86,22 +93,6 @@ def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
             if leaf.start == piece.start:
                 orders[leaf.name] = replace(orders[leaf.weight.name], A=Order(piece.A))
     return propagate(lowered, orders)
-
-
-def standard_facts(
-    lowered: Lowered,
-    laws: Mapping[str, UpdateLaw],
-    inits: Optional[Mapping[str, Optional[Order]]] = None,
-    rate: Order = INFINITESIMAL,
-) -> Mapping[int, Fact]:
-    """Facts under the code's own init and a small learning rate that does not depend on the width.
-
-    Small: smaller than any power of n.  The trained order of what starts at zero, and every change, is then that of
-    its lowest power of the learning rate, and goes together with a multiple of ``INFINITESIMAL``.
-    """
-    found = {w.name: own_init_order(w) for w in lowered.program.weights} if inits is None else inits
-    given = {w.name: Given(ZERO, found[w.name], rate) for w in lowered.program.weights}
-    return analyse(lowered, given, laws).facts
 
 
 def in_width(order: Order, rate: Order = INFINITESIMAL) -> Order:

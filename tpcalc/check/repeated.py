@@ -26,6 +26,7 @@ from tpcalc.errors import AlignError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Node, Program
 from tpcalc.program.raw import RawTrace
+from tpcalc.program.repeat import Loop
 from tpcalc.scaling.many import ManyScales
 from tpcalc.trace.record import record
 from tpcalc.trace.target import call_factory
@@ -41,16 +42,32 @@ class Kinds:
     program: Program
     alike: Mapping[str, str]
 
-    def node(self, index: int) -> int:
-        """The node at the same place of the first period; one that no whole period holds is its own."""
+    @cached_property
+    def stacks(self) -> tuple[Loop, ...]:
+        """The loops of the program, in whole periods, without what only looks like a part of one: an op in front of the
+        blocks or behind them may be one of theirs but for the weight that it reads."""
+        names = {weight.value: self.weight[weight.name] for weight in self.program.weights}
+        reads = [tuple(names[vid] for vid in node.refs if vid in names) for node in self.program.nodes]
+        found = []
         for loop in self.program.repeats.loops:
-            if loop.start <= index < loop.start + loop.count * loop.period:
-                return loop.start + loop.place(index)
+            start, period, end = loop.start, loop.period, loop.end
+            for index in range(start, start + period):
+                if reads[index] != reads[index + period]:
+                    start = index + 1
+            end = next((i for i in range(start + period, end) if reads[i] != reads[i - period]), end)
+            found.append(replace(loop, start=start, end=end - (end - start) % period))
+        return tuple(found)
+
+    def node(self, index: int) -> int:
+        """The node at the same place of the first period; one that is in no stack is its own."""
+        for stack in self.stacks:
+            if stack.covers(index):
+                return stack.start + stack.place(index)
         return index
 
     def repeats(self, index: int) -> bool:
-        """Whether a node is one of a whole period."""
-        return any(loop.start <= index < loop.start + loop.count * loop.period for loop in self.program.repeats.loops)
+        """Whether a node is one of a stack."""
+        return any(stack.covers(index) for stack in self.stacks)
 
     @cached_property
     def value(self) -> dict[int, int]:
@@ -156,12 +173,11 @@ class Repeated:
         """
         traced, steps = self.program.widths[0].by_name, self.model.periods.steps
         like = [node for node in self.program.nodes if node.phase == "forward"]
-        for loop in sorted(self.program.repeats.loops, key=lambda loop: -loop.start):
-            more, end = (place.by_name[loop.scale] - traced[loop.scale]) // steps[loop.scale], loop.start
-            end += loop.count * loop.period
+        for stack in sorted(self.kinds.stacks, key=lambda stack: -stack.start):
+            more = (place.by_name[stack.scale] - traced[stack.scale]) // steps[stack.scale]
             if more < 0:
-                del like[end + more * loop.period : end]
-            like[end:end] = like[end - loop.period : end] * max(more, 0)
+                del like[stack.end + more * stack.period : stack.end]
+            like[stack.end : stack.end] = like[stack.end - stack.period : stack.end] * max(more, 0)
         raws = [node for node in trace.nodes if node.phase == "forward"]
         own = [
             Node(index, raw.op, raw.args, raw.kwargs, raw.outputs, raw.module, raw.source)

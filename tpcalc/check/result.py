@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
 from tpcalc.check.settings import OWN
@@ -16,6 +16,12 @@ from tpcalc.show import Shown
 from tpcalc.verify.findings import ERROR, Finding
 
 QUANTITIES = ("init", "change", "gradient", "effect", "propagated")
+
+#: Why a slope passes that is off by more than the tolerance.
+UNSURE = "off by more than the tolerance, but by no more than its noise; more seeds would tell"
+FADES = (
+    "off as predicted while what branches add at init fades beside what streams start from; larger depths would tell"
+)
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,18 @@ class ScaledResult(Shown):
     @property
     def own(self) -> bool:
         return False
+
+    def json(self) -> dict[str, Any]:
+        """The document of ``tpcalc check --format json`` along several scales."""
+        from tpcalc.document.check import ScaledCheckDocument
+
+        rays = [{"scale": ray.scale, "base": ray.base, "check": ray.json()} for ray in self.rays]
+        return ScaledCheckDocument.model_validate({"schema": "tpcalc.check/2", "ok": self.ok, "rays": rays}).data()
+
+
+def result_json(result: Union[Result, ScaledResult]) -> dict[str, Any]:
+    """The document of either."""
+    return result.json()
 
 
 def _number(x: float) -> Optional[float]:

@@ -21,6 +21,7 @@ from tpcalc.check.settings import OWN, TOLERANCE, WIDTHS, Settings
 from tpcalc.check.several import along_rays, moving
 from tpcalc.check.training import Batch, Loss, Run, Trainer, Training
 from tpcalc.check.verdicts import Judge
+from tpcalc.derive.api import OF_A_DEPTH, depth_exponent
 from tpcalc.errors import SetupError, TpcalcError
 from tpcalc.optimizers import LiveRecipe, Recipe, UpdateLaw, recipe
 from tpcalc.trace.target import name_of, parse_widths
@@ -91,6 +92,8 @@ def check(
     makers = {law.name: built(law.name, build) for law in how.laws}  # before anything slow
     run = partial(_run, factory, makers=makers, batch=batch, loss=loss, progress=progress)
     if several is None:
+        if depth_exponent(depth_alpha) != 1:
+            raise TpcalcError(OF_A_DEPTH)
         return run(along_the_width(factory, settings, loss))
     plans = list(along_rays(factory, several, settings, depth_alpha, loss))
     return ScaledResult(tuple(map(run, plans)))
@@ -115,13 +118,29 @@ def _run(
         slower = bearable(trainer, tried, settings.seeds[0], astray)
         trainer.training = training = replace(training, slower=slower)
     runs = _run_all(trainer, settings, progress)
-    judge = Judge(probe.lowered, plan.laws, settings, plan.promised, plan.expected, probe.uses, runs, trainer.rounding)
+    fall = None if plan.fading is None else plan.fading.measured(runs, settings)
+    judge = Judge(
+        probe.lowered,
+        plan.laws,
+        settings,
+        plan.promised,
+        plan.expected,
+        probe.uses,
+        runs,
+        trainer.rounding,
+        faded=None if plan.fading is None or fall is None else plan.fading.predict(fall),
+    )
     notes = [f"a site needs a multiplier in the code: {message}" for message in plan.sites]
     notes += [law.note for law in plan.used.values() if law.note]
     if training.warm_up:
         notes.append(
             f"steps before those asked for: {training.warm_up}; the first ones of {settings.optimizers.name} do not "
             f"follow its law"
+        )
+    if fall is not None:
+        notes.append(
+            f"at init streams fall as {settings.scale}^-{float(fall):g} over these values: what branches add, of "
+            f"random signs, fades beside what they start from; slopes are held to what follows from that while it lasts"
         )
     if training.slower != 1:
         notes.append(
@@ -141,7 +160,7 @@ def _run(
         notes=tuple(notes),
         trouble=_trouble(runs),
         base=base.by_name if settings.ray is not None and isinstance(base, Point) else {},
-        scale="width" if settings.ray is None else settings.ray.name,
+        scale=settings.scale,
     )
 
 

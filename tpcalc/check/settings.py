@@ -75,6 +75,11 @@ class Settings:
                 raise TpcalcError(f"{name} {value:g} tells nothing about training; give a finite number, {least}")
 
     @property
+    def scale(self) -> str:
+        """What moves."""
+        return "width" if self.ray is None else self.ray.name
+
+    @property
     def places(self) -> tuple[Place, ...]:
         """Where models are trained."""
         return self.widths if self.ray is None else self.ray.points

@@ -16,23 +16,27 @@ from typing import Any, Optional, Union
 from tpcalc.algebra.fan import Cell
 from tpcalc.algebra.fit import half_power
 from tpcalc.algebra.form import Compass
-from tpcalc.algebra.order import ZERO, Order
+from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.algebra.scales import Point, Scale, ray
 from tpcalc.algebra.size import turned
 from tpcalc.algebra.text import product_text
 from tpcalc.calculus.alignment import FULL
 from tpcalc.calculus.laws import propagate
+from tpcalc.check.effects import Use
+from tpcalc.check.fading import Fading
 from tpcalc.check.plan import Plan
-from tpcalc.check.predict import INFINITESIMAL, greatest, standard
+from tpcalc.check.predict import INFINITESIMAL, Prediction, first_order, greatest
 from tpcalc.check.repeated import Kinds, Repeated
 from tpcalc.check.seen import Probe
 from tpcalc.check.settings import WIDTHS, Ray, Settings
 from tpcalc.derive.api import depth_exponent
 from tpcalc.derive.solve import as_trained
+from tpcalc.dynamics.training import Given
 from tpcalc.errors import TpcalcError
 from tpcalc.lower.depth import Depth
 from tpcalc.lower.flatten import lower
 from tpcalc.lower.lowered import Lowered
+from tpcalc.optimizers import UpdateLaw
 from tpcalc.scaling.many import ManyScales
 from tpcalc.scaling.numbers import Derived
 from tpcalc.scaling.result import Unscaled, one
@@ -103,6 +107,8 @@ class _Along:
         self.factory, self.model, self.ray, self.alpha, self.loss = factory, model, ray, alpha, loss
         self._check_periods()
         self.cell = self._cell()
+        self.deep = any(scale.depth and scale.name == ray.name for scale in model.program.scales)
+        self.fades = self.deep and alpha == ONE
         self.lowered = self._lowered()
         self.program = self.lowered.program
 
@@ -117,9 +123,9 @@ class _Along:
             base = self.ray.points[0].by_name
             multipliers = {point: numbers_alone(self.model, base, point.by_name) for point in self.ray.points}
         else:
-            assert self.program.compass is not None
-            rate = self.program.compass.form([INFINITESIMAL] * len(self.program.scales))
-            expected = standard(self.lowered, laws, chosen, self._own_inits(), rate)
+            rate, inits = self._rate(), self._own_inits()
+            given = {weight.name: Given(ZERO, inits[weight.name], rate) for weight in self.program.weights}
+            expected = first_order(self.lowered, laws, chosen, given, rate)
             multipliers = {point: self._unscaled(point) for point in self.ray.points}
         repeated = None
         if self.program.repeats:
@@ -128,15 +134,23 @@ class _Along:
         values = frozenset(promised.shown(self.lowered))
         if self.program.repeats:
             repeated = Repeated(self.factory, self.model, self.lowered, kinds, values, chosen, self.loss)
+        fading = None
+        if self.fades and settings.derived:
+            streams = frozenset(kinds.value[vid] for vid in self._streams() if vid in kinds.value) & values
+
+            def faded(by: Order) -> Prediction:
+                return kinds.prediction(self.lowered, self._faded(by, laws, chosen))
+
+            fading = Fading(streams, faded)
         settings = replace(settings, widths=self.ray.values, ray=self.ray)
         sites = tuple(site.message for site in rules.sites)
         probe = Probe(self.lowered, values, chosen, repeated)
-        return Plan(settings, laws, multipliers, promised, expected, probe, sites)
+        return Plan(settings, laws, multipliers, promised, expected, probe, sites, fading)
 
     def _check_periods(self) -> None:
         """Refuse a depth that starts from a single period, which has no middle."""
         program, base = self.model.program, self.ray.points[0].by_name
-        for loop in program.repeats.loops:
+        for loop in Kinds(program, self.model.alike).stacks:
             step = self.model.periods.steps[loop.scale]
             periods = loop.count + (base[loop.scale] - program.widths[0].by_name[loop.scale]) // step
             if loop.scale == self.ray.name and periods < 2:
@@ -168,7 +182,7 @@ class _Along:
         old, scales = self.cell.found.solution.lowered.program.compass, self.model.program.scales
         assert old is not None
         compass = old
-        if any(scale.depth and scale.name == self.ray.name for scale in scales):
+        if self.deep:
             compass = Compass([Scale(scale.name, depth=not scale.depth) for scale in scales], old.direction)
         depths = {scale.name: compass.unit(index) for index, scale in enumerate(scales) if scale.depth}
         program = self.model.program.along(compass)
@@ -176,13 +190,53 @@ class _Along:
 
     def _facts(self) -> dict[int, Any]:
         """Under the derived rules as they are applied."""
-        compass = self.program.compass
-        assert compass is not None
         orders = {
-            name: replace(own, A=own.A and turned(own.A, compass), C=own.C and turned(own.C, compass))
+            name: replace(own, A=self._turned(own.A), C=self._turned(own.C))
             for name, own in self.cell.found.solution.orders.items()
         }
         return as_trained(self.lowered, orders, propagate(self.lowered, orders, FULL), FULL)
+
+    def _turned(self, order: Any) -> Any:
+        """An order of the rules as one of the ray's program."""
+        assert self.program.compass is not None
+        return None if order is None else turned(Order(order), self.program.compass)
+
+    def _rate(self) -> Order:
+        """An infinitesimal learning rate."""
+        assert self.program.compass is not None
+        return self.program.compass.form([INFINITESIMAL] * len(self.program.scales))
+
+    def _streams(self) -> frozenset[int]:
+        return frozenset().union(*(stack.stream.values for stack in self.lowered.stacks))
+
+    def _faded(self, by: Order, laws: Mapping[str, UpdateLaw], chosen: Mapping[str, list[Use]]) -> Prediction:
+        """What the derived rules do to first order in the learning rate where streams start from L^-``by``."""
+        compass, rules = self.program.compass, self.cell.found.rules
+        assert compass is not None
+        less = compass.unit([scale.name for scale in compass.scales].index(self.ray.name)) * by
+        start = self._starts()
+        given: dict[str, Given] = {}
+        for leaf in self.lowered.leaves:
+            name, rule = leaf.weight.name, rules[leaf.weight.name]
+            A = self._turned(self.cell.found.solution.orders[leaf.name].A)
+            A = A + less if A is not None and leaf.value in start else A
+            given[leaf.name] = Given(ZERO, A, self._turned(rule.c) + self._rate())
+            given.setdefault(name, given[leaf.name])
+        return first_order(self.lowered, laws, chosen, given, self._rate())
+
+    def _starts(self) -> frozenset[int]:
+        """The weights, or blocks of them, of which streams are made before the first period adds to them."""
+        facts, stacks = self.cell.found.solution.facts, self.lowered.stacks
+        inside = frozenset().union(*(stack.cones.inside | stack.cones.tied for stack in stacks))
+        bits = 0
+        for stack in stacks:
+            for vid in stack.stream.enters:
+                bits |= facts[vid].depends
+        return frozenset(
+            leaf.value
+            for index, leaf in enumerate(self.lowered.leaves)
+            if bits >> index & 1 and leaf.value not in inside
+        )
 
     def _own_inits(self) -> dict[str, Optional[Order]]:
         """``b`` of the code's own init of each weight, to the nearest half; None for a zero init."""

@@ -14,7 +14,7 @@ from tpcalc.algebra.size import Size
 from tpcalc.check.effects import Use, predicted
 from tpcalc.check.optimizers import NEGLIGIBLE
 from tpcalc.check.predict import Prediction
-from tpcalc.check.result import Entry
+from tpcalc.check.result import FADES, UNSURE, Entry
 from tpcalc.check.settings import Settings
 from tpcalc.check.slopes import Slope, fit
 from tpcalc.check.training import Run
@@ -33,7 +33,6 @@ CANCELLED = "a mean of entries that cancel (of what is centred already): what is
 THIN = "a norm before it divides by less than its order says at these widths; take larger ones"
 CROWDED = "as many samples share its update as it has inputs at these widths; take larger widths, or fewer samples"
 DROWSY = "its gradient starts small and has yet to grow at these widths, and its update with it"
-UNSURE = "off by more than the tolerance, but by no more than its noise; more seeds would tell"
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Judge:
 
     ``chosen``: the uses at which the effect of each weight was measured.  ``rounding(place, seed)``: weights whose
     gradient is all rounding, and its size.  ``split``: what propagates to the result of a weight is compared too.
+    ``faded``: what is promised before slopes settle (:mod:`tpcalc.check.fading`).
     """
 
     lowered: Lowered
@@ -54,6 +54,7 @@ class Judge:
     runs: Mapping[Any, Run]
     rounding: Callable[[Place, int], Mapping[str, float]]
     split: bool = False
+    faded: Optional[Prediction] = None
 
     def entries(self) -> Iterator[Entry]:
         program = self.lowered.program
@@ -93,6 +94,10 @@ class Judge:
         sizes = self.sizes(quantity, key)
         slope = fit(self.settings.widths, sizes)
         verdict, reason = self.judge(slope, sizes, wanted)
+        before = self.before_it_settles(quantity, key)
+        off = verdict == "above" or reason == UNSURE
+        if off and slope is not None and before is not None and not self.exceeds(slope, before, sure=reason != UNSURE):
+            verdict, reason = "ok", FADES
         if verdict == "above" and quantity == "change" and key in self.picked:
             verdict, reason = "skipped", PICKED
         if verdict == "above" and slope is not None and self.thinned(quantity, key):
@@ -103,6 +108,8 @@ class Judge:
             least = self.number(floor)
             if self.misses(slope, key, least):
                 verdict, reason = self.below(slope, key, least)
+                if before is not None and not self.misses(slope, key, self.number(before)):
+                    verdict, reason = "ok", FADES
             elif self.misses(slope, key, least, sure=False):
                 reason = UNSURE
         if verdict in ("above", "below") and slope is not None and quantity in ("gradient", "effect"):
@@ -139,10 +146,24 @@ class Judge:
             return "skipped", "zero" if all(size == 0 for size in flat) else "zero at some widths"
         if wanted is MINUS_INFINITY:
             return "above", "predicted to be zero"
-        off = slope.value - self.number(wanted)
-        if off - slope.margin > self.settings.tolerance:
+        if self.exceeds(slope, wanted):
             return "above", ""
-        return "ok", UNSURE if off > self.settings.tolerance else ""
+        return "ok", UNSURE if self.exceeds(slope, wanted, sure=False) else ""
+
+    def exceeds(self, slope: Slope, wanted: Order, sure: bool = True) -> bool:
+        """Whether a slope is above an order; ``sure``: beyond noise."""
+        return slope.value - self.number(wanted) - (slope.margin if sure else 0) > self.settings.tolerance
+
+    def before_it_settles(self, quantity: str, key: Any) -> Optional[Order]:
+        """The order of a slope that has not settled yet; None where there is no other."""
+        if self.faded is None or quantity == "propagated":
+            return None
+        if quantity == "effect":
+            return self.faded.effects[key]
+        if quantity == "gradient":
+            weight = next(weight for weight in self.lowered.program.weights if weight.name == key)
+            return self.faded.gradient(weight).trained
+        return getattr(self.faded.facts[key], quantity)
 
     # -- what an update has to reach --
 
@@ -269,6 +290,7 @@ class Judge:
         with what starts small: until its change has outgrown it, the relative change is still on its way up to order 0.
         """
         lowered, facts, widths = self.lowered, self.wanted.facts, self.settings.widths
+        sizes = facts if self.faded is None else self.faded.facts
         stack = []
         for atom in lowered.atoms[: lowered.forward]:
             s = atom.structure
@@ -277,7 +299,7 @@ class Judge:
                 x, order = lowered.before_centring(divided), facts[divided].init
                 size = "init" if x == divided else "deviation"
                 slope = fit(widths, self.sizes(size, x)) if order is not MINUS_INFINITY else None
-                thin = slope is not None and slope.value < self.number(order) - self.settings.tolerance
+                thin = slope is not None and slope.value < self.number(sizes[divided].init) - self.settings.tolerance
                 if thin or (facts[divided].change > order and self.still_small(x, size)):
                     stack.append(atom.out)
         found: set[int] = set()

@@ -14,7 +14,7 @@ from tpcalc.algebra.formula import Formula
 from tpcalc.algebra.order import Order
 from tpcalc.algebra.scales import Scale
 from tpcalc.calculus.words import chain
-from tpcalc.derive.api import depth_exponent, solve_along
+from tpcalc.derive.api import alpha_of, solve_along
 from tpcalc.derive.certificate import Certificate, certify
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Rule
@@ -94,7 +94,7 @@ def explain(
 
     Raises DeriveError for a parameter, optimizer, alignment or gauge that does not exist.
     """
-    how, alpha = recipe(optimizer), depth_exponent(depth_alpha)
+    how, alpha = recipe(optimizer), alpha_of(program, depth_alpha)
     find_weight(program, weight)  # before anything slow
 
     def explained(p: Program) -> Explanation:

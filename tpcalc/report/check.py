@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Optional, Union
 
 from tpcalc.algebra.order import order_text
-from tpcalc.check.result import QUANTITIES, Entry, Result, ScaledResult
+from tpcalc.check.result import FADES, QUANTITIES, UNSURE, Entry, Result, ScaledResult
 from tpcalc.program.names import fold
 from tpcalc.report.grid import fitted, itemized, within
 from tpcalc.verify.findings import ERROR, RATE, SCHEDULE
@@ -95,12 +95,10 @@ def _listed(failures: Sequence[Entry], most: int) -> list[str]:
 
 def _verdict(result: Result) -> list[str]:
     lines = []
-    unsure = sum(e.verdict == "ok" and bool(e.reason) for e in result.entries)
-    if unsure:
-        lines += [
-            "",
-            f"{unsure} of the slopes that pass are off by more than the tolerance, but by no more than their noise",
-        ]
+    for reason, why in ((UNSURE, "but by no more than their noise"), (FADES, "as predicted before they settle")):
+        count = sum(e.verdict == "ok" and e.reason == reason for e in result.entries)
+        if count:
+            lines += ["", f"{count} of the slopes that pass are off by more than the tolerance, {why}"]
     verdict = "ok"
     if not result.ok:
         errors = sum(finding.severity == ERROR for finding in result.findings)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional, Union
 
 from tpcalc.calculus.alignment import FULL
-from tpcalc.derive.api import depth_exponent, solve_along
+from tpcalc.derive.api import alpha_of, depth_exponent, solve_along
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.several import in_every_direction
 from tpcalc.errors import ScalingError
@@ -59,8 +59,9 @@ def many_scales(
 
     Raises what tracing and deriving raise.
     """
-    alpha = depth_exponent(depth_alpha)
+    depth_exponent(depth_alpha)  # before anything slow
     program = trace(factory, scales=scales, also=also, loss=loss)
+    alpha = alpha_of(program, depth_alpha)
 
     def run(p: Program) -> Derived:
         solution = solve_along(p, FULL.name, alpha)
