@@ -243,6 +243,18 @@ def test_explain_takes_several_scales(run):
     assert "\nA: std of W ~ L^-1/2\n" in out and "\n  lr ~ L^-1\n" in out
 
 
+def test_check_takes_several_scales(run):
+    options = ("--scale", "width=32", "--scale", "depth=2,4,8", "--seeds", "1", "--steps", "2")
+    code, out, err = run("check", STACK, *options, "--parametrization", "standard", "--format", "json")
+    document = json.loads(out)
+    (ray,) = document["rays"]
+    assert (code, err, document["ok"], ray["scale"], ray["base"]) == (1, "", False, "depth", {"width": 32, "depth": 2})
+    code, out, err = run("check", STACK, *options)
+    assert (code, err) == (0, "") and out.startswith(
+        "Check of the derived parametrization with adamw: depth 2, 4, 8 at"
+    )
+
+
 def test_loss_is_used(run, model_file, tmp_path):
     target = model_file("return nn.Linear(8, width), (torch.ones(2, 8),)")
     (tmp_path / "own_loss.py").write_text("def total(output):\n    return output.sum()\n")

@@ -113,8 +113,10 @@ def _run(
     training = Training(plan.multipliers, {name: makers[name] for name in plan.used}, settings)
     trainer = Trainer(factory, probe, training, batch, loss)
     if settings.lr is None:
-        # under the derived rules the base model speaks for all; one rate for all places is hardest on the largest
-        tried, astray = ((base,), BENT) if settings.derived else ((base, last), STRAIGHT)
+        # under the derived rules the base model speaks for all; one rate for all places is hardest on the largest, as
+        # are sizes that have not settled
+        settled = settings.derived and plan.fading is None
+        tried, astray = ((base,), BENT) if settled else ((base, last), STRAIGHT)
         slower = bearable(trainer, tried, settings.seeds[0], astray)
         trainer.training = training = replace(training, slower=slower)
     runs = _run_all(trainer, settings, progress)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Optional, Union
 
 from tpcalc.algebra.order import order_text
-from tpcalc.check.result import FADES, QUANTITIES, UNSURE, Entry, Result, ScaledResult
+from tpcalc.check.result import FADES, QUANTITIES, Entry, Result, ScaledResult
 from tpcalc.program.names import fold
 from tpcalc.report.grid import fitted, itemized, within
 from tpcalc.verify.findings import ERROR, RATE, SCHEDULE
@@ -95,8 +95,9 @@ def _listed(failures: Sequence[Entry], most: int) -> list[str]:
 
 def _verdict(result: Result) -> list[str]:
     lines = []
-    for reason, why in ((UNSURE, "but by no more than their noise"), (FADES, "as predicted before they settle")):
-        count = sum(e.verdict == "ok" and e.reason == reason for e in result.entries)
+    passed = [e.reason == FADES for e in result.entries if e.verdict == "ok" and e.reason]
+    for fades, why in ((False, "but by no more than their noise"), (True, "as predicted before they settle")):
+        count = passed.count(fades)
         if count:
             lines += ["", f"{count} of the slopes that pass are off by more than the tolerance, {why}"]
     verdict = "ok"
