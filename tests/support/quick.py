@@ -13,7 +13,7 @@ from tests.support.once import once
 from tpcalc.derive.solve import Solution, solve
 from tpcalc.program.ir import Program
 
-_SOLVE = ("tpcalc.scaling.compute", "tpcalc.check.run", "tpcalc.derive.api")
+_SOLVE = ("tpcalc.scaling.compute", "tpcalc.check.plan", "tpcalc.derive.api")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from tpcalc.trace.target import name_of, parse_widths
 
 
 def check(
-    factory: Callable[[int], Any],
+    factory: Callable[..., Any],
     widths: Sequence[int] = WIDTHS,
     optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
     *,
@@ -72,11 +72,9 @@ def check(
     if several is not None and set(several) == {"width"}:
         widths, several = several["width"], None
     if several is not None:
-        made: Callable[..., Any] = factory
-        base = {name: values[0] for name, values in several.items()}
-        if is_setup(lambda: made(**base)):
+        if is_setup(factory, Point(tuple(several), (values[0] for values in several.values()))):
             raise TpcalcError("a set-up is checked along its width alone; check its model along other scales")
-    elif is_setup(partial(factory, min(parse_widths(widths)))):
+    elif is_setup(factory, min(parse_widths(widths))):
         for word, given in (("lr", lr), ("eps", eps), ("build", build), ("weight_decay", weight_decay or None)):
             if given is not None:
                 raise TpcalcError(f"a set-up is trained by its own optimizer; drop {word}, or change the set-up")
