@@ -15,7 +15,7 @@ from tpcalc.check.own import Own, is_setup, ought
 from tpcalc.check.plan import Plan, along_the_width
 from tpcalc.check.predict import compared
 from tpcalc.check.rates import BENT, STRAIGHT, bearable
-from tpcalc.check.result import Result, ScaledResult
+from tpcalc.check.result import FADES, Result, ScaledResult
 from tpcalc.check.seen import Probe
 from tpcalc.check.settings import OWN, TOLERANCE, WIDTHS, Settings
 from tpcalc.check.several import along_rays, moving
@@ -137,7 +137,8 @@ def _run(
             f"steps before those asked for: {training.warm_up}; the first ones of {settings.optimizers.name} do not "
             f"follow its law"
         )
-    if fall is not None:
+    entries = tuple(judge.entries())
+    if fall is not None and any(entry.reason == FADES for entry in entries):
         notes.append(
             f"at init streams fall as {settings.scale}^-{float(fall):g} over these values: what branches add, of "
             f"random signs, fades beside what they start from; slopes are held to what follows from that while it lasts"
@@ -148,7 +149,7 @@ def _run(
             f"gradient"
         )
     return Result(
-        entries=tuple(judge.entries()),
+        entries=entries,
         parametrization=settings.parametrization,
         optimizer=settings.optimizers.name,
         widths=settings.widths,
