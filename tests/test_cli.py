@@ -22,6 +22,7 @@ from tpcalc.given import parse_overrides
 ROOT = Path(__file__).parents[1]
 GPT = f"{ROOT / 'examples' / 'gpt.py'}:gpt"
 MLP = f"{ROOT / 'examples' / 'mlp.py'}:mlp"
+STACK = f"{ROOT / 'tests' / 'support' / 'stacks.py'}:pre"
 WIDTHS = ("--widths", "64,128,256")
 
 
@@ -102,7 +103,7 @@ REFUSALS = [
     (
         "unknown schema",
         ("schema", "tabel"),
-        "'tabel' is not one of 'table', 'scales', 'multipliers', 'scaled-multipliers', 'verify', 'check'",
+        "'tabel' is not one of 'table', 'scales', 'multipliers', 'scaled-multipliers', 'verify', 'check', 'scaled",
     ),
     ("scale without values", ("table", GPT, "--scale", "ffn"), "--scale ffn gives no values; write --scale ffn="),
     ("scale given twice", ("table", GPT, "--scale", "a=1,2,3", "--scale", "a=1,2,3"), "--scale a is given twice"),
@@ -120,8 +121,22 @@ REFUSALS = [
         "their size, write --scale head_dim=32,64,128",
     ),
     ("width twice", ("table", GPT, *WIDTHS, "--scale", "width=8,16,32"), "--widths and --scale width say the same"),
-    ("one scale", ("check", GPT, "--scale", "ffn=8,16,32"), "this command takes one scale, the width: give --widths"),
     ("experts of a model without any", ("table", GPT, "--experts", "stein"), "but the model has none"),
+    ("nothing moves", ("check", STACK, "--scale", "depth=2"), "no scale of this check moves; give one of them three"),
+    (
+        "two values",
+        ("check", STACK, "--scale", "depth=2,4"),
+        "scale depth has two values, through which any",
+    ),
+    ("no numbers", ("check", STACK, "--scale", "depth=two"), "--scale depth=two holds no whole numbers; write --scale"),
+    ("one period", ("check", STACK, "--scale", "depth=1,2,4"), "begin at depth=2 or more"),
+    ("alpha of the width", ("check", MLP, *WIDTHS, "--depth-alpha", "1/2"), "depth_alpha is about residual branches"),
+    ("alpha of none", ("explain", MLP, "hidden.weight", *WIDTHS, "--depth-alpha", "1/2"), "depth_alpha is about"),
+    (
+        "plot of scales",
+        ("check", STACK, "--scale", "depth=2,4,8", "--plot", "no.png"),
+        "--plot draws a check of the width alone; drop it, or --scale",
+    ),
     ("alpha without depth", ("table", GPT, "--depth-alpha", "1/2"), "trace the model along a scale depth"),
     ("unknown gauge", ("table", GPT, "--gauge", "own"), "'own' is not one of 'init', 'mup', 'symmetric', 'ntk'"),
     ("schema in no directory", ("schema", "table", "-o", "no/such/s.json"), "the directory no/such does not exist"),
@@ -225,6 +240,25 @@ def test_explain_names_weight_and_place(run):
     code, out, err = run("explain", MLP, "output.weight", *WIDTHS)
     assert (code, err) == (0, "")
     assert out.startswith("output.weight") and "mlp.py:" in out and out.endswith("\n")
+
+
+def test_explain_takes_several_scales(run):
+    scales = ("--scale", "width=16,32,64", "--scale", "depth=2,3")
+    code, out, err = run("explain", STACK, "blocks.1.two.bias", *scales, "--depth-alpha", "1/2")
+    assert (code, err) == (0, "")
+    assert "\nA: std of W ~ L^-1/2\n" in out and "\n  lr ~ L^-1\n" in out
+
+
+def test_check_takes_several_scales(run):
+    options = ("--scale", "width=32", "--scale", "depth=2,4,8", "--seeds", "1", "--steps", "2")
+    code, out, err = run("check", STACK, *options, "--parametrization", "standard", "--format", "json")
+    document = json.loads(out)
+    (ray,) = document["rays"]
+    assert (code, err, document["ok"], ray["scale"], ray["base"]) == (1, "", False, "depth", {"width": 32, "depth": 2})
+    code, out, err = run("check", STACK, *options)
+    assert (code, err) == (0, "") and out.startswith(
+        "Check of the derived parametrization with adamw: depth 2, 4, 8 at"
+    )
 
 
 def test_loss_is_used(run, model_file, tmp_path):

@@ -23,7 +23,7 @@ from tpcalc.derive.gauge import EXPERTS, GAUGES, OF_DEPTH, WRITTEN_IN
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable
-from tpcalc.given import factory, loaded, scaled_factory, traced, verify_scales
+from tpcalc.given import loaded, scaled_factory, traced, verify_scales
 from tpcalc.optimizers import recipe
 from tpcalc.report import FORMATS, render
 
@@ -77,7 +77,8 @@ Optimizer = Annotated[
     typer.Option("--optimizer", help="Its name; muon+adamw, the first for hidden matrices; or file.py:make_optimizer."),
 ]
 Gauge = Annotated[
-    str, _choice(GAUGES, "--gauge", "Where sizes stand: in the init alone, or partly in forward multipliers.")
+    str,
+    _choice((*GAUGES, OF_DEPTH), "--gauge", "Where sizes stand: in the init alone, or partly in forward multipliers."),
 ]
 Alignment = Annotated[
     str,
@@ -213,6 +214,7 @@ def explain(
     optimizer: Optimizer = "adamw",
     gauge: Gauge = "init",
     alignment: Alignment = "full",
+    depth_alpha: DepthAlpha = "1",
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
@@ -222,12 +224,10 @@ def explain(
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
     with library(output):
         from tpcalc.derive.explain import explain as explained
-        from tpcalc.trace import trace as at_widths
 
         how = recipe(optimizer)
-        made, parsed = factory(target, widths, overrides, scale)
-        program = at_widths(made, parsed, loss=loaded(loss))
-        explanation = explained(program, weight, how, alignment=alignment, gauge=gauge)
+        program = traced(target, widths, overrides, scale, loss)
+        explanation = explained(program, weight, how, alignment=alignment, gauge=gauge, depth_alpha=depth_alpha)
     emit(render("explain", "text", explanation, **columns("text", output)), output)
 
 
@@ -256,10 +256,7 @@ def export(
         typer.Option("--widths", help="Widths to trace at besides --base and --target [default: 2 and 4 times base]."),
     ] = None,
     optimizer: Optimizer = "adamw",
-    gauge: Annotated[
-        str,
-        _choice((*GAUGES, OF_DEPTH), "--gauge", "Where sizes stand: in the init alone, or partly in multipliers."),
-    ] = "init",
+    gauge: Gauge = "init",
     depth_alpha: DepthAlpha = "1",
     experts: Experts = EXPERTS[0],
     overrides: Overrides = None,
@@ -305,8 +302,12 @@ def codegen(
 def check(
     target: Target,
     widths: Annotated[
-        str, typer.Option("--widths", help="Three or more widths to train at, separated by commas; small ones.")
-    ] = "64,128,256,512",
+        Optional[str],
+        typer.Option(
+            "--widths",
+            help="Three or more small widths to train at, separated by commas [default: 64,128,256,512].",
+        ),
+    ] = None,
     optimizer: Optimizer = "adamw",
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps to train at each width.")] = 5,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds to average over.")] = 3,
@@ -325,6 +326,7 @@ def check(
     ] = None,
     format: Annotated[str, _choice(FORMATS["check"], "--format", "How to print the result.")] = "text",
     overrides: Overrides = None,
+    depth_alpha: DepthAlpha = "1",
     scale: Scale = None,
     loss: Loss = None,
     output: Output = None,
@@ -332,18 +334,26 @@ def check(
 ) -> int:
     """Train for a few steps at several widths and compare what is measured with what is predicted.
 
-    A setup (see verify) is trained as it is.
+    Of several scales each with three or more values moves alone, and one value keeps a scale where it is: --scale
+    width=64 --scale depth=2,4,8,16. A setup (see verify) is trained as it is.
     """
     with library(output):
         from tpcalc.check import check as checked
+        from tpcalc.check.settings import WIDTHS
+        from tpcalc.given import checked as places
         from tpcalc.report.plots import check_plot, require_matplotlib
 
         if plot is not None:
             check_writable(plot)
             require_matplotlib()
-        made, parsed = factory(target, widths, overrides, scale)
-        run = partial(checked, made, parsed, optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
-        run = partial(run, batch=loaded(batch), loss=loaded(loss), progress=True)
+        by_name = any("=" in each for each in scale or ())
+        if plot is not None and by_name:
+            raise TpcalcError("--plot draws a check of the width alone; drop it, or --scale")
+        if widths is None and not by_name:
+            widths = ",".join(map(str, WIDTHS))
+        made, along = places(target, widths, overrides, scale)
+        run = partial(checked, made, **along, optimizer=optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
+        run = partial(run, batch=loaded(batch), loss=loaded(loss), depth_alpha=depth_alpha, progress=True)
         result = run(parametrization=parametrization)
         if result.own:
             result = replace(result, name=target.rpartition(":")[2])

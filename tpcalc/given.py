@@ -52,6 +52,29 @@ def scaled_factory(
     return made, parsed or getattr(chosen, "widths", None) or DEFAULT_WIDTHS, scales
 
 
+def checked(
+    target: str, widths: Optional[str], overrides: Optional[list[str]], scale: Optional[list[str]]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The factory of a target to be checked, and what :func:`tpcalc.check` takes of ``widths`` or ``scales``."""
+    from tpcalc.trace.target import factory_of
+
+    texts = values_of_scales(scale or ())
+    if texts:
+        if widths is not None:
+            texts = {"width": widths, **texts}
+        scales = {name: _numbers(name, values) for name, values in texts.items()}
+        return factory_of(target, None, parse_overrides(overrides or ()), scales), {"scales": scales}
+    made, parsed = factory(target, widths, overrides, scale)
+    return made, {"widths": parsed}
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise TpcalcError(f"--scale {name}={text} holds no whole numbers; write --scale {name}=2,4,8")
+    return tuple(map(int, parts))
+
+
 def values_of_scales(given: Sequence[str]) -> dict[str, str]:
     """``["ffn=256,512,1024"]`` as scales by name."""
     scales: dict[str, str] = {}
@@ -142,8 +165,8 @@ def factory(
     """The factory of a target and the widths to trace it at, for a command that knows the width alone."""
     if scales := values_of_scales(scale or ()):
         raise TpcalcError(
-            f"--scale {next(iter(scales))}=... is understood by table and trace; this command takes one scale, the "
-            f"width: give --widths"
+            f"--scale {next(iter(scales))}=... is not understood here, where there is one scale, the width: give "
+            f"--widths"
         )
     made, parsed, _ = scaled_factory(target, widths, overrides, None)
     return made, parsed

@@ -13,6 +13,7 @@ import tpcalc
 from tests.support.models import example
 from tpcalc.check import effects, sizes, training
 from tpcalc.check import run as checks
+from tpcalc.check import seen as looked
 from tpcalc.check.sizes import MASKING, rms
 from tpcalc.rules import REGISTRY
 
@@ -179,7 +180,7 @@ def runs_of(monkeypatch, factory, widths, **options) -> dict:
 def test_sharing_changes_no_size(monkeypatch, factory, widths):
     """Every value copied and measured by itself gives the sizes that arrangements share."""
     short = runs_of(monkeypatch, factory, widths)
-    monkeypatch.setattr(training, "arrangements", lambda program, values: {})
+    monkeypatch.setattr(looked, "arrangements", lambda *given: {})
     monkeypatch.setattr(training, "overwrites", lambda program: True)
     monkeypatch.setattr(sizes, "ROUNDING", 0.0)  # so that nothing counts as rounding, however it is found out
     long = runs_of(monkeypatch, factory, widths)

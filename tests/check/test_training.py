@@ -14,7 +14,7 @@ from tests.scaling.test_scaling_slices import factory as packed
 from tests.support.models import example
 from tpcalc.check.training import Training
 from tpcalc.errors import TpcalcError
-from tpcalc.scaling import Scaling, compute
+from tpcalc.scaling import Scaling, entries
 
 MLP, WIDTHS = example("mlp.py", "mlp"), (64, 128, 256, 512)
 #: A weight decay and an epsilon that are felt.
@@ -23,15 +23,15 @@ FELT = {"lr": {}, "weight_decay": {"weight_decay": 300.0, "lr": 1e-4}, "eps": {"
 
 def wrong(monkeypatch, name: str, number: str, power: float) -> None:
     """From here on one multiplier of one weight is exported wrong by ``(target / base) ** power``."""
-    honest = compute._numbers
+    honest = entries.numbers
 
-    def numbers(rule, fans, law, trained_by, shapes, clip):
-        found = honest(rule, fans, law, trained_by, shapes, clip)
-        if rule.name == name:
-            found[number] *= (max(shapes[1]) / max(shapes[0])) ** power
+    def numbers(way, of, law, shapes):
+        found = honest(way, of, law, shapes)
+        if of == name:
+            found[number] *= (way.target / way.base) ** power
         return found
 
-    monkeypatch.setattr(compute, "_numbers", numbers)
+    monkeypatch.setattr(entries, "numbers", numbers)
 
 
 def failed(result: tpcalc.check.Result, quantity: str) -> set[tuple[str, str]]:
@@ -77,13 +77,13 @@ def test_a_wrong_init_fails_where_the_weight_is_met(monkeypatch, name, quantity,
 def test_blocks_of_a_packed_weight_have_their_own_init(monkeypatch):
     """The queries of growing heads divided by sqrt(d) start as ``1/n``, the values in the same matrix do not."""
     assert tpcalc.check(packed(), WIDTHS, seeds=2).ok
-    honest = compute._init
+    honest = entries.block_init
 
-    def plain(name, law, fan, A, a):
-        ratio = float(fan.ratios.width)
-        return honest(name, law, fan, A, a) * (ratio**0.5 if name.startswith("layers.0.qkv.weight[") else 1.0)
+    def plain(way, name, *arguments):
+        more = (way.target / way.base) ** 0.5 if name.startswith("layers.0.qkv.weight[") else 1.0
+        return honest(way, name, *arguments) * more
 
-    monkeypatch.setattr(compute, "_init", plain)
+    monkeypatch.setattr(entries, "block_init", plain)
     logits = [entry.op for entry in tpcalc.check(packed(), WIDTHS, seeds=2).failures if entry.quantity == "init"]
     assert any("bmm" in op for op in logits)
 
@@ -144,7 +144,7 @@ def test_a_model_that_scale_refuses_is_refused():
             nn.init.zeros_(model.hidden.weight)
         return model, inputs
 
-    message = "hidden.weight is initialised to zero at the target width"
+    message = "hidden.weight is initialised to zero at the target"
     for run in (lambda: tpcalc.scale(factory, 64, 128), lambda: tpcalc.check(factory, WIDTHS)):
         with pytest.raises(TpcalcError, match=message):
             run()

@@ -12,7 +12,7 @@ from torch import nn
 
 import tpcalc
 from tests.support.models import example
-from tpcalc.check import run
+from tpcalc.check import plan
 from tpcalc.check.slopes import fit
 from tpcalc.check.training import Trainer
 
@@ -33,7 +33,7 @@ def hidden_rate(parametrization, c):
 
 @pytest.mark.parametrize("c, verdict", [("1/2", "above"), ("3/2", "below")])
 def test_a_wrong_exponent_fails(monkeypatch, c, verdict):
-    monkeypatch.setattr(run, "parametrize", hidden_rate(run.parametrize, c))
+    monkeypatch.setattr(plan, "parametrize", hidden_rate(plan.parametrize, c))
     result = tpcalc.check(example("mlp.py", "mlp"), seeds=2)
     (effect,) = result.of("effect", "hidden.weight")
     assert effect.verdict == verdict and not result.ok
@@ -123,6 +123,6 @@ def test_a_crowded_update_is_not_judged():
 
 
 def test_a_crowd_hides_no_wrong_rate(monkeypatch):
-    monkeypatch.setattr(run, "parametrize", hidden_rate(run.parametrize, "3/2"))
+    monkeypatch.setattr(plan, "parametrize", hidden_rate(plan.parametrize, "3/2"))
     effect = own(tpcalc.check(crowd, (16, 32, 64), seeds=3, steps=2))
     assert effect.verdict == "below" and effect.floor == 0

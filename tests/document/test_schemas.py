@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -14,6 +15,7 @@ from tests.report.made import checked, small_gpt, verified
 from tests.support import scaled, stacks
 from tests.support.models import MODELS
 from tests.support.once import once
+from tpcalc.check.result import ScaledResult
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.document.scaled import scaled_json
 from tpcalc.document.table import table_json
@@ -47,6 +49,9 @@ def made(name: str) -> list[dict]:
             (scaled.packed, {"heads": 2, "head_dim": 8}, {"heads": 4, "head_dim": 32}),
         )
         return [tpcalc.scale(*way, gauge=gauge).document for way in ways for gauge in ("init", "mup")]
+    if name == "scaled-check":
+        ray = replace(checked(), scale="depth", base={"width": 64, "depth": 2})
+        return [ScaledResult((checked(), ray)).json()]
     return [verified().to_json()] if name == "verify" else [checked().json()]
 
 

@@ -10,6 +10,9 @@ from torch import nn
 
 import tpcalc
 from tests.report.made import N, make_rule
+from tests.support import scaled
+from tests.support.depths import traced
+from tests.support.stacks import pre
 from tpcalc.algebra.order import ZERO
 from tpcalc.derive.certificate import Certificate
 from tpcalc.derive.explain import Explanation, Waypoint
@@ -82,3 +85,40 @@ def test_weights_at_the_edges():
     assert given.path == () and "\n  its value is the budget's own\n" in str(given)
     used = tpcalc.explain(program, "used.weight")
     assert used.path and used.path[-1].where.startswith("used, test_explain.py:") and used.rule.b == 0
+
+
+def test_several_scales_are_told_in_powers():
+    text = str(tpcalc.explain(traced(pre), "blocks.0.two.weight"))
+    assert text.startswith("blocks.0.two.weight [n, 4*n]: hidden (")
+    for line in (
+        "A: std of W ~ n^-1/2 L^-1",
+        "C: entries of an update ~ n^-1 L^-1",
+        "Gradient: entries ~ n^-1",
+        "  lr ~ n^-1 L^-1",
+        "  d_output : 1  seed d_output",
+    ):
+        assert f"\n{line}\n" in text
+    assert "law 3: weight update x value over growth n; the result is summed over the depth at" in text
+    assert " would have n^1/8 L^-1, above its budget L^-1\n" in text and "n^n" not in text and "Where" not in text
+
+
+def test_a_multiplier_of_several_scales_is_told():
+    text = str(tpcalc.explain(traced(pre), "blocks.0.two.weight", gauge="completep", depth_alpha="1/2"))
+    assert (
+        "\n  multiplier ~ L^-1/2, std ~ n^-1/2, gradient ~ n^-1 L^-1/2   (gauge completep)\n  lr ~ n^-1 L^-1/2\n"
+        in text
+    )
+
+
+def test_each_cone_has_its_chain():
+    """Where n outgrows f law 2 counts rows; without a kink there is one chain."""
+    program = tpcalc.trace(scaled.ffn, scales=scaled.SCALES[scaled.ffn])
+    found = tpcalc.explain(program, "up.weight")
+    text = str(found)
+    assert text.startswith(
+        "up.weight: init std ~ n^-1/2 Min(1, sqrt(f/n)), lr ~ n^-1; each set of exponents in one cone"
+    )
+    wide, narrow = sorted(text.split("\nWhere ")[1:], key=lambda part: "n > f" in part.partition(":")[0])
+    assert "\nA: std of W ~ n^-1/2\n" in wide and "R = f: n^1/2;" in wide
+    assert "\nA: std of W ~ n^-1 f^1/2\n" in narrow and "R = f: n f^-1/2;" in narrow
+    assert len(tpcalc.explain(program, "readout.weight").cones) == 1

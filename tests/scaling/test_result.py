@@ -228,7 +228,7 @@ def test_export_tells_of_sites(tmp_path):
 def test_unscaled_multiplies_nothing():
     rules = tpcalc.derive(tpcalc.trace(examples.gpt_tied, (32, 64, 128)), "lion+adamw")
     model = examples.gpt_tied(TARGET)[0]
-    before, plain = copy.deepcopy(model.state_dict()), Unscaled(rules, TARGET)
+    before, plain = copy.deepcopy(model.state_dict()), Unscaled.of(rules, TARGET)
     plain.init_(model)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     groups = [group for law in ("lion", "adamw") for group in plain.param_groups(model, 0.1, 0.2, 0.3, optimizer=law)]

@@ -12,8 +12,8 @@ from tests.support.once import once
 from tpcalc.derive.solve import Solution, solve
 from tpcalc.program.ir import Program
 
-_TRACE = ("tpcalc.trace", "tpcalc.scaling.compute", "tpcalc.check.run")
-_SOLVE = ("tpcalc.scaling.compute", "tpcalc.check.run", "tpcalc.derive.api")
+_TRACE = ("tpcalc.trace", "tpcalc.scaling.compute", "tpcalc.check.plan")
+_SOLVE = ("tpcalc.scaling.compute", "tpcalc.check.plan", "tpcalc.derive.api")
 
 
 @contextmanager

@@ -110,8 +110,8 @@ def ray(points: Sequence[Point], name: str) -> tuple[tuple[int, Point], ...]:
     return tuple(sorted((p[index], p) for p in found))
 
 
-def shown(place: Place) -> str:
-    """``width 128``, or ``width=128, depth=2``: a place in a sentence."""
+def place_text(place: Place) -> str:
+    """``width 128``, or ``width=128, depth=2``."""
     return str(place) if isinstance(place, Point) else f"width {place}"
 
 
@@ -120,4 +120,4 @@ def magnitude(place: Place) -> int:
     return prod(place) if isinstance(place, Point) else place
 
 
-__all__ = ["SYMBOLS", "Place", "Point", "Scale", "magnitude", "ray", "shown", "star"]
+__all__ = ["SYMBOLS", "Place", "Point", "Scale", "magnitude", "place_text", "ray", "star"]

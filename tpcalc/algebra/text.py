@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Literal
 
 from tpcalc.algebra.form import Form
-from tpcalc.algebra.order import MINUS_INFINITY, Exact
+from tpcalc.algebra.order import MINUS_INFINITY, Exact, order_text
 from tpcalc.algebra.scales import Scale
 
 #: ``plain``: ``n^-1/2`` (tables).  ``brackets``: ``n^(-1/2)`` (formulas).  ``full``: in brackets, and exponents 0 and 1
@@ -38,6 +38,21 @@ def powers_text(powers: Mapping[str, Fraction], style: Style = "plain") -> str:
     """The same by symbol."""
     parts = [power_text(x, symbol, style) for symbol, x in powers.items() if x]
     return ("*" if style == "brackets" else " ").join(parts) or "1"
+
+
+def exponent_text(order: Exact) -> str:
+    """An order in a sentence: an exponent of the width, ``1/2``; of several scales their powers, ``n^1/2 L^-1``."""
+    return power_text(order) if isinstance(order, Form) else order_text(order)
+
+
+def size_text(order: Exact) -> str:
+    """A size of this order: ``n^1/2``, or ``n^1/2 L^-1``."""
+    return power_text(order) if isinstance(order, Form) else f"n^{order_text(order)}"
+
+
+def added_text(order: Exact) -> str:
+    """What an order is raised by: ``+ 1/2``, or ``times n^1/2`` where orders are shown as powers."""
+    return f"times {power_text(order)}" if isinstance(order, Form) else f"+ {order_text(order)}"
 
 
 def term_text(coefficient: Fraction, power: Exact) -> str:

@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 import torch
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, max_order
+from tpcalc.algebra.scales import Place
 from tpcalc.algebra.size import Scalar, Size
 from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.laws import interpret
 from tpcalc.check.sizes import ROUNDING, rms
 from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Node, Program, Ref, Weight
-from tpcalc.rules.structures import operands
+from tpcalc.rules.structures import Repeat, operands
 from tpcalc.trace.record import op_of
 
 
@@ -33,7 +34,8 @@ from tpcalc.trace.record import op_of
 class Use:
     """``node`` is where ``weight`` meets data, through the nodes of ``chain``; ``out``: the value that it makes there.
 
-    ``held``: ids of all other operands.  Measuring needs the values of ``needed``.
+    ``held``: ids of all other operands.  Measuring needs the values of ``needed``.  ``growing``: axes of ``out`` that
+    grow.
     """
 
     weight: Weight
@@ -41,6 +43,7 @@ class Use:
     node: Node
     out: int
     held: frozenset[int]
+    growing: tuple[int, ...] = ()
 
     @property
     def needed(self) -> frozenset[int]:
@@ -69,7 +72,8 @@ def _uses(lowered: Lowered, facts: Mapping[int, Fact], weight: Weight) -> list[U
         elif outs and facts[outs[0]].data:
             own = {weight.value, *(out for step in chain for out in step.outputs)}
             held = frozenset(ref for step in (*chain, node) for ref in step.refs if ref not in own)
-            found.append(Use(weight, chain, node, outs[0], held))
+            growing = tuple(axis for axis, size in enumerate(program.values[outs[0]].shape) if size.growth > 0)
+            found.append(Use(weight, chain, node, outs[0], held, growing))
     return found
 
 
@@ -91,7 +95,9 @@ def predicted(lowered: Lowered, facts: Mapping[int, Fact], use: Use, *, initial:
                 local[x] = facts[x]._replace(
                     init=size, trained=size, change=MINUS_INFINITY, depends=0, odd=0, cover=0, deviation=left
                 )
-        local[atom.out] = interpret(lowered, atom, local)
+        s = atom.structure
+        # of a stack, what one period does and not all of them
+        local[atom.out] = local[operands(s)[0]] if isinstance(s, Repeat) else interpret(lowered, atom, local)
     return local[use.out].change
 
 
@@ -126,24 +132,24 @@ def operator_of(name: str) -> Callable[..., Any]:
     return getattr(getattr(getattr(torch.ops, namespace), op), overload)
 
 
-def _argument(arg: Any, values: Mapping[int, torch.Tensor], width: int) -> Any:
+def _argument(arg: Any, values: Mapping[int, torch.Tensor], place: Place) -> Any:
     if isinstance(arg, Ref):
         return values[arg.id]
     if isinstance(arg, tuple):
-        return [_argument(item, values, width) for item in arg]
+        return [_argument(item, values, place) for item in arg]
     if isinstance(arg, (Size, Scalar)):
-        return arg.at(width)
+        return arg.at(place)
     if isinstance(arg, str) and arg.startswith("torch."):
         return getattr(torch, arg.removeprefix("torch."))
     return arg
 
 
-def _call(node: Node, values: dict[int, torch.Tensor], width: int) -> None:
+def _call(node: Node, values: dict[int, torch.Tensor], place: Place) -> None:
     operator = operator_of(node.op)
     facts = op_of(operator)
     operands = {ref: values[ref].clone() for ref in node.refs} if facts.writes or facts.hides_writes else values
-    args = [_argument(arg, operands, width) for arg in node.args]
-    kwargs = {name: _argument(arg, operands, width) for name, arg in node.kwargs}
+    args = [_argument(arg, operands, place) for arg in node.args]
+    kwargs = {name: _argument(arg, operands, place) for name, arg in node.kwargs}
     result = operator(*args, **kwargs)
     flat = result if isinstance(result, (tuple, list)) else (result,)
     for out, tensor in zip(node.outputs, flat, strict=False):
@@ -151,11 +157,11 @@ def _call(node: Node, values: dict[int, torch.Tensor], width: int) -> None:
             values[out] = tensor
 
 
-def _run(use: Use, weight: torch.Tensor, held: Mapping[int, torch.Tensor], width: int) -> torch.Tensor:
+def _run(use: Use, weight: torch.Tensor, held: Mapping[int, torch.Tensor], place: Place) -> torch.Tensor:
     values = {vid: held[vid] for vid in use.held}
     values[use.weight.value] = weight
     for node in (*use.chain, use.node):
-        _call(node, values, width)
+        _call(node, values, place)
     return values[use.out]
 
 
@@ -171,12 +177,11 @@ class Effects(NamedTuple):
 
 @torch.no_grad()
 def measured(
-    lowered: Lowered,
     use: Use,
     before: torch.Tensor,
     after: torch.Tensor,
     held: Mapping[int, torch.Tensor],
-    width: int,
+    place: Place,
     starts: Mapping[int, torch.Tensor] = MappingProxyType({}),
 ) -> Effects:
     """Effects of going from ``before`` to ``after``.
@@ -185,7 +190,7 @@ def measured(
     ``before``, is all that is missing.  ``starts``: results at init, by which what is propagated is told; else it is 0.
     """
     still = torch.equal(before, after)
-    unmoved = held[use.out] if still else _run(use, before, held, width)
+    unmoved = held[use.out] if still else _run(use, before, held, place)
     start = starts.get(use.out)
     propagated = rms(unmoved - start) if start is not None and start.shape == unmoved.shape else 0.0
     if start is not None and propagated <= ROUNDING * rms(start):
@@ -195,7 +200,7 @@ def measured(
     difference = held[use.out] - unmoved
     if difference.is_complex():
         difference = difference.abs()
-    growing = [axis for axis, size in enumerate(lowered.program.values[use.out].shape) if size.growth > 0]
+    growing = use.growing
     along = torch.linalg.vector_norm(difference, dim=growing, dtype=torch.float64) if growing else difference.abs()
     effect = torch.linalg.vector_norm(along, dtype=torch.float64) / math.sqrt(difference.numel())
     return Effects(float(effect), float(along.max()) / math.sqrt(difference.numel() / along.numel()), propagated)

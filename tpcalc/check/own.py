@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Optional
 
+from tpcalc.algebra.scales import Place, Point
 from tpcalc.check.effects import Use, predicted
 from tpcalc.check.predict import Prediction, greatest
 from tpcalc.check.training import Start, as_inputs
@@ -19,12 +21,13 @@ from tpcalc.verify.gather import built_by, gather
 from tpcalc.verify.report import report_of
 
 
-def is_setup(factory: Callable[[int], Any], width: int) -> bool:
+def is_setup(factory: Callable[..., Any], place: Place) -> bool:
     """Whether a target returns an optimizer, and not a model alone.  False where it can't be called: its trace says
     why.
     """
     try:
-        return holds_optimizer(build(lambda: factory(width), nullcontext()))
+        call = partial(factory, **place.by_name) if isinstance(place, Point) else partial(factory, place)
+        return holds_optimizer(build(call, nullcontext()))
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -42,7 +45,7 @@ class Own:
     def slowed(self, slower: float) -> Own:
         return replace(self, slower=slower)
 
-    def start(self, setup: Callable[[int], Any], width: int) -> Start:
+    def start(self, setup: Callable[..., Any], width: Any) -> Start:
         """A model, its inputs and its optimizers as they are."""
         built = built_by(setup, width)[0]
         for group in built.groups:

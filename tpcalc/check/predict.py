@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Optional
 
 from tpcalc.algebra.fit import half_power
+from tpcalc.algebra.form import Form, coordinates
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, fraction
 from tpcalc.calculus.facts import Fact
 from tpcalc.calculus.laws import propagate
@@ -25,10 +26,20 @@ INFINITESIMAL = Order(10**6)
 
 @dataclass(frozen=True)
 class Prediction:
-    """Orders under one parametrization: of every value, and of the effect of each weight, by its name."""
+    """Orders under one parametrization: of every value, and of the effect of each weight, by its name.
+
+    Where blocks repeat, ``values`` are those compared, one of each kind, and ``repeated`` the weights that another one
+    stands for.
+    """
 
     facts: Mapping[int, Fact]
     effects: Mapping[str, Order]
+    values: Optional[tuple[int, ...]] = None
+    repeated: frozenset[str] = frozenset()
+
+    def shown(self, lowered: Lowered) -> Iterable[int]:
+        """The values that are compared."""
+        return compared(lowered, self.facts) if self.values is None else self.values
 
     def gradient(self, weight: Weight) -> Fact:
         """Of the gradient of a weight that has one."""
@@ -50,11 +61,27 @@ def greatest(lowered: Lowered, facts: Mapping[int, Fact]) -> tuple[Prediction, d
 
 def standard(lowered: Lowered, laws: Mapping[str, UpdateLaw], chosen: Mapping[str, list[Use]]) -> Prediction:
     """What the code's own init and one learning rate do, in powers of n."""
-    facts = standard_facts(lowered, laws)
+    given = {w.name: Given(ZERO, own_init_order(w), INFINITESIMAL) for w in lowered.program.weights}
+    return first_order(lowered, laws, chosen, given)
+
+
+def first_order(
+    lowered: Lowered,
+    laws: Mapping[str, UpdateLaw],
+    chosen: Mapping[str, list[Use]],
+    given: Mapping[str, Given],
+    rate: Order = INFINITESIMAL,
+) -> Prediction:
+    """What given exponents do where all learning rates hold an infinitesimal ``rate``, which is left out.
+
+    Small: smaller than any power of n.  The trained order of what starts at zero, and every change, is then that of
+    its lowest power of the learning rate, and goes together with a multiple of ``rate``.
+    """
+    facts = analyse(lowered, given, laws).facts
     effects = {name: max(predicted(lowered, facts, use) for use in found) for name, found in chosen.items()}
     return Prediction(
-        {vid: _fact_in_width(fact) for vid, fact in facts.items()},
-        {name: in_width(order) for name, order in effects.items()},
+        {vid: _fact_in_width(fact, rate) for vid, fact in facts.items()},
+        {name: in_width(order, rate) for name, order in effects.items()},
     )
 
 
@@ -68,27 +95,18 @@ def derived_facts(lowered: Lowered, rules: Parametrization) -> dict[int, Fact]:
     return propagate(lowered, orders)
 
 
-def standard_facts(lowered: Lowered, laws: Mapping[str, UpdateLaw]) -> Mapping[int, Fact]:
-    """Facts under the code's own init and a small learning rate that does not depend on the width.
-
-    Small: smaller than any power of n.  The trained order of what starts at zero, and every change, is then that of
-    its lowest power of the learning rate, and goes together with a multiple of ``INFINITESIMAL``.
-    """
-    given = {w.name: Given(ZERO, own_init_order(w), INFINITESIMAL) for w in lowered.program.weights}
-    return analyse(lowered, given, laws).facts
+def in_width(order: Order, rate: Order = INFINITESIMAL) -> Order:
+    """The power of n (or of several scales) of an order that holds a power of an infinitesimal learning rate."""
+    first = coordinates(finite(order), 1)[0] if isinstance(rate, Form) else fraction(finite(order))
+    return order - rate * round(first / fraction(INFINITESIMAL))
 
 
-def in_width(order: Order) -> Order:
-    """The power of n of an order that holds a power of an infinitesimal learning rate."""
-    return order - round(fraction(finite(order) / INFINITESIMAL)) * INFINITESIMAL
-
-
-def _fact_in_width(fact: Fact) -> Fact:
+def _fact_in_width(fact: Fact, rate: Order) -> Fact:
     return fact._replace(
-        init=in_width(fact.init),
-        trained=in_width(fact.trained),
-        change=in_width(fact.change),
-        deviation=None if fact.deviation is None else in_width(fact.deviation),
+        init=in_width(fact.init, rate),
+        trained=in_width(fact.trained, rate),
+        change=in_width(fact.change, rate),
+        deviation=None if fact.deviation is None else in_width(fact.deviation, rate),
     )
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Optional
 
+from tpcalc.algebra.scales import Place
 from tpcalc.check.training import Trainer
 
 #: How far the loss may leave what its gradients foretell, as a part of that: where slopes are to stay below their
@@ -24,16 +25,16 @@ STRIDE = 3
 ROUNDING = 1e-5
 
 
-def bearable(trainer: Trainer, widths: Sequence[int], seed: int, astray: float) -> float:
-    """A power of 1/2 that slows learning until at each of ``widths`` the loss falls as its gradients foretell, but for
+def bearable(trainer: Trainer, places: Sequence[Place], seed: int, astray: float) -> float:
+    """A power of 1/2 that slows learning until at each of ``places`` the loss falls as its gradients foretell, but for
     a part ``astray``.
 
     1 where nothing helps: the gradients are then not those of the loss (a custom one).
     """
     slower = 1.0
-    for width in widths:
+    for place in places:
         largest = slower
-        while (found := _astray(*trainer.descent(slower, width, seed))) is None or found > astray:
+        while (found := _astray(*trainer.descent(slower, place, seed))) is None or found > astray:
             if found is None:
                 if slower == largest:
                     break

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, order_text
 from tpcalc.check.settings import OWN
@@ -16,6 +16,12 @@ from tpcalc.show import Shown
 from tpcalc.verify.findings import ERROR, Finding
 
 QUANTITIES = ("init", "change", "gradient", "effect", "propagated")
+
+#: Why a slope passes that is off by more than the tolerance.
+UNSURE = "off by more than the tolerance, but by no more than its noise; more seeds would tell"
+FADES = (
+    "off as predicted while what branches add at init fades beside what streams start from; larger depths would tell"
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class Result(Shown):
 
     ``slower``: what all learning rates were multiplied by.  ``trouble``: what makes it no training at all; never ok.
     ``name``, ``findings``: of a set-up, with what its verification found; never ok with an error.
+    ``scale``: what moved, of several scales, and ``base``: where all of them started; ``widths`` are its values.
     """
 
     entries: tuple[Entry, ...]
@@ -91,6 +98,8 @@ class Result(Shown):
     trouble: str = ""
     name: str = ""
     findings: tuple[Finding, ...] = ()
+    scale: str = "width"
+    base: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def failures(self) -> tuple[Entry, ...]:
@@ -133,6 +142,41 @@ class Result(Shown):
             losses={str(width): [_number(loss) for loss in losses] for width, losses in self.losses.items()},
             entries=[entry.data() for entry in self.entries],
         ).data()
+
+
+@dataclass(frozen=True, repr=False)
+class ScaledResult(Shown):
+    """What a check along several scales found: one result for each that moved.  ``ok`` if all are."""
+
+    rays: tuple[Result, ...]
+
+    def __getitem__(self, scale: str) -> Result:
+        return next(ray for ray in self.rays if ray.scale == scale)
+
+    @property
+    def ok(self) -> bool:
+        return all(ray.ok for ray in self.rays)
+
+    @property
+    def failures(self) -> tuple[Entry, ...]:
+        """The failed entries along each scale; the furthest off first."""
+        return tuple(entry for ray in self.rays for entry in ray.failures)
+
+    @property
+    def own(self) -> bool:
+        return False
+
+    def json(self) -> dict[str, Any]:
+        """The document of ``tpcalc check --format json`` along several scales."""
+        from tpcalc.document.check import ScaledCheckDocument
+
+        rays = [{"scale": ray.scale, "base": ray.base, "check": ray.json()} for ray in self.rays]
+        return ScaledCheckDocument.model_validate({"schema": "tpcalc.check/2", "ok": self.ok, "rays": rays}).data()
+
+
+def result_json(result: Union[Result, ScaledResult]) -> dict[str, Any]:
+    """The document of either."""
+    return result.json()
 
 
 def _number(x: float) -> Optional[float]:

@@ -6,29 +6,29 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Optional, Union
 
-from tpcalc.check.optimizers import Build, built
+from tpcalc.algebra.scales import Point, place_text
+from tpcalc.check.optimizers import Build, Built, built
 from tpcalc.check.own import Own, is_setup, ought
-from tpcalc.check.predict import compared, standard, wanted
+from tpcalc.check.plan import Plan, along_the_width
+from tpcalc.check.predict import compared
 from tpcalc.check.rates import BENT, STRAIGHT, bearable
-from tpcalc.check.result import Result
+from tpcalc.check.result import FADES, Result, ScaledResult
+from tpcalc.check.seen import Probe
 from tpcalc.check.settings import OWN, TOLERANCE, WIDTHS, Settings
-from tpcalc.check.training import Batch, Loss, Probe, Run, Trainer, Training
+from tpcalc.check.several import along_rays, moving
+from tpcalc.check.training import Batch, Loss, Run, Trainer, Training
 from tpcalc.check.verdicts import Judge
-from tpcalc.derive.parametrize import parametrize
-from tpcalc.derive.solve import solve
+from tpcalc.derive.api import OF_A_DEPTH, depth_exponent
 from tpcalc.errors import SetupError, TpcalcError
 from tpcalc.optimizers import LiveRecipe, Recipe, UpdateLaw, recipe
-from tpcalc.scaling.compute import Scalings
-from tpcalc.scaling.result import Unscaled
-from tpcalc.scaling.runtime import Multipliers
-from tpcalc.trace import trace
 from tpcalc.trace.target import name_of, parse_widths
 
 
 def check(
-    factory: Callable[[int], Any],
+    factory: Callable[..., Any],
     widths: Sequence[int] = WIDTHS,
     optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
     *,
@@ -42,8 +42,10 @@ def check(
     batch: Optional[Batch] = None,
     loss: Optional[Loss] = None,
     build: Optional[Build] = None,
+    scales: Optional[Mapping[str, Sequence[int]]] = None,
+    depth_alpha: Any = 1,
     progress: bool = False,
-) -> Result:
+) -> Any:
     """Train ``factory(width)`` for ``steps`` steps at each width and seed, and compare slopes with predictions.
 
     ``parametrization``: ``derived`` trains with the multipliers that :func:`tpcalc.scale` gives from the smallest width
@@ -58,10 +60,21 @@ def check(
 
     A ``factory`` that returns an optimizer is a set-up (:func:`tpcalc.verify`), and trained as it is.
 
+    ``scales``: several by name, ``{"width": 64, "depth": (2, 4, 8, 16)}``, which the factory and ``batch`` take by name
+    (:func:`tpcalc.trace`).  Each scale with three or more values is checked along them, everything else at its first
+    one.  The result is then a :class:`~tpcalc.check.result.ScaledResult`, with one Result a scale that moves, else a
+    :class:`~tpcalc.check.result.Result`.  ``depth_alpha`` is that of :func:`tpcalc.derive`.
+
     Raises TpcalcError where the model can't be traced or trained, or an argument is wrong.
     """
     each = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if is_setup(factory, min(parse_widths(widths))):
+    several = None if scales is None else moving(scales)
+    if several is not None and set(several) == {"width"}:
+        widths, several = several["width"], None
+    if several is not None:
+        if is_setup(factory, Point(tuple(several), (values[0] for values in several.values()))):
+            raise TpcalcError("a set-up is checked along its width alone; check its model along other scales")
+    elif is_setup(factory, min(parse_widths(widths))):
         for word, given in (("lr", lr), ("eps", eps), ("build", build), ("weight_decay", weight_decay or None)):
             if given is not None:
                 raise TpcalcError(f"a set-up is trained by its own optimizer; drop {word}, or change the set-up")
@@ -75,37 +88,60 @@ def check(
             f"tpcalc check trains by update laws and not by {how.name}; name the law, and give the optimizer as build="
         )
     makers = {law.name: built(law.name, build) for law in how.laws}  # before anything slow
-    program = trace(factory, settings.widths, loss=loss)
-    settings = replace(settings, widths=program.widths)
-    base = program.widths[0]
-    solution = solve(program)
-    rules = parametrize(solution, how)
-    laws = {weight.name: how.by_name[rules[weight.name].optimizer] for weight in program.weights}
-    used = {law.name: law for law in laws.values()}
-    promised, chosen = wanted(solution.lowered, rules)
-    multipliers: dict[int, Multipliers]
-    if settings.derived:
-        expected = promised
-        scalings = Scalings(factory, solution, rules, how)
-        multipliers = {width: scalings.between(base, width) for width in program.widths}
-    else:
-        expected = standard(solution.lowered, laws, chosen)
-        multipliers = {width: Unscaled(rules, width) for width in program.widths}
-    training = Training(multipliers, {name: makers[name] for name in used}, settings)
-    values = frozenset(compared(solution.lowered, promised.facts))
-    trainer = Trainer(factory, Probe(solution.lowered, values, chosen), training, batch, loss)
-    if lr is None:
-        # under the derived rules the base model speaks for all; one rate for all widths is hardest on the widest
-        tried, astray = ((base,), BENT) if settings.derived else ((base, program.widths[-1]), STRAIGHT)
+    run = partial(_run, factory, makers=makers, batch=batch, loss=loss, progress=progress)
+    if several is None:
+        if depth_exponent(depth_alpha) != 1:
+            raise TpcalcError(OF_A_DEPTH)
+        return run(along_the_width(factory, settings, loss))
+    plans = list(along_rays(factory, several, settings, depth_alpha, loss))
+    return ScaledResult(tuple(map(run, plans)))
+
+
+def _run(
+    factory: Callable[..., Any],
+    plan: Plan,
+    makers: Mapping[str, Built],
+    batch: Optional[Batch],
+    loss: Optional[Loss],
+    progress: bool,
+) -> Result:
+    """Train at every place and seed of a plan, and judge."""
+    settings, probe = plan.settings, plan.probe
+    base, last = settings.places[0], settings.places[-1]
+    training = Training(plan.multipliers, {name: makers[name] for name in plan.used}, settings)
+    trainer = Trainer(factory, probe, training, batch, loss)
+    if settings.lr is None:
+        # under the derived rules the base model speaks for all; one rate for all places is hardest on the largest, as
+        # are sizes that have not settled
+        settled = settings.derived and plan.fading is None
+        tried, astray = ((base,), BENT) if settled else ((base, last), STRAIGHT)
         slower = bearable(trainer, tried, settings.seeds[0], astray)
         trainer.training = training = replace(training, slower=slower)
     runs = _run_all(trainer, settings, progress)
-    judge = Judge(solution, laws, settings, promised, expected, chosen, runs, trainer.rounding)
-    notes = [f"a site needs a multiplier in the code: {site.message}" for site in rules.sites]
-    notes += [law.note for law in used.values() if law.note]
+    fall = None if plan.fading is None else plan.fading.measured(runs, settings)
+    judge = Judge(
+        probe.lowered,
+        plan.laws,
+        settings,
+        plan.promised,
+        plan.expected,
+        probe.uses,
+        runs,
+        trainer.rounding,
+        faded=None if plan.fading is None or fall is None else plan.fading.predict(fall),
+    )
+    notes = [f"a site needs a multiplier in the code: {message}" for message in plan.sites]
+    notes += [law.note for law in plan.used.values() if law.note]
     if training.warm_up:
         notes.append(
-            f"steps before those asked for: {training.warm_up}; the first ones of {how.name} do not follow its law"
+            f"steps before those asked for: {training.warm_up}; the first ones of {settings.optimizers.name} do not "
+            f"follow its law"
+        )
+    entries = tuple(judge.entries())
+    if fall is not None and any(entry.reason == FADES for entry in entries):
+        notes.append(
+            f"at init streams fall as {settings.scale}^-{float(fall):g} over these values: what branches add, of "
+            f"random signs, fades beside what they start from; slopes are held to what follows from that while it lasts"
         )
     if training.slower != 1:
         notes.append(
@@ -113,17 +149,19 @@ def check(
             f"gradient"
         )
     return Result(
-        entries=tuple(judge.entries()),
-        parametrization=parametrization,
-        optimizer=how.name,
-        widths=program.widths,
+        entries=entries,
+        parametrization=settings.parametrization,
+        optimizer=settings.optimizers.name,
+        widths=settings.widths,
         seeds=settings.seeds,
         steps=training.steps,
-        tolerance=tolerance,
+        tolerance=settings.tolerance,
         slower=training.slower,
-        losses=_losses(runs, program.widths),
+        losses=_losses(runs, settings),
         notes=tuple(notes),
         trouble=_trouble(runs),
+        base=base.by_name if settings.ray is not None and isinstance(base, Point) else {},
+        scale=settings.scale,
     )
 
 
@@ -163,7 +201,7 @@ def check_setup(
             f"training what {name} returns raised {type(error).__name__}: {said}; mend it first"
         ) from error
     judge = Judge(
-        case.solution, want.laws, settings, want.wanted, want.expected, want.chosen, runs, trainer.rounding, split=True
+        case.lowered, want.laws, settings, want.wanted, want.expected, want.chosen, runs, trainer.rounding, split=True
     )
     notes = list(want.report.notes)
     if want.scheduled:
@@ -179,7 +217,7 @@ def check_setup(
         steps=steps,
         tolerance=tolerance,
         slower=slower,
-        losses=_losses(runs, settings.widths),
+        losses=_losses(runs, settings),
         notes=tuple(notes),
         trouble=_trouble({**runs, **as_they_are}),
         name=name,
@@ -187,29 +225,29 @@ def check_setup(
     )
 
 
-def _trouble(runs: Mapping[tuple[int, int], Run]) -> str:
+def _trouble(runs: Mapping[Any, Run]) -> str:
     """What makes any of the runs no training."""
-    for (width, seed), run in runs.items():
+    for (place, seed), run in runs.items():
         if run.trouble:
-            return f"at width {width}, seed {seed}: {run.trouble}"
+            return f"at {place_text(place)}, seed {seed}: {run.trouble}"
     return ""
 
 
-def _losses(runs: Mapping[tuple[int, int], Run], widths: tuple[int, ...]) -> dict[int, tuple[float, ...]]:
+def _losses(runs: Mapping[Any, Run], settings: Settings) -> dict[int, tuple[float, ...]]:
     """Loss at each step, averaged over the seeds."""
     table = {}
-    for width in widths:
-        rows = [run.losses for (w, _), run in runs.items() if w == width]
+    for width, place in zip(settings.widths, settings.places):
+        rows = [run.losses for (at, _), run in runs.items() if at == place]
         table[width] = tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
     return table
 
 
-def _run_all(trainer: Trainer, settings: Settings, progress: bool) -> dict[tuple[int, int], Run]:
+def _run_all(trainer: Trainer, settings: Settings, progress: bool) -> dict[Any, Run]:
     runs = {}
-    with _bar(progress, len(settings.widths) * len(settings.seeds)) as advance:
-        for width in settings.widths:
+    with _bar(progress, len(settings.places) * len(settings.seeds)) as advance:
+        for place in settings.places:
             for seed in settings.seeds:
-                runs[width, seed] = trainer.run(width, seed)
+                runs[place, seed] = trainer.run(place, seed)
                 advance()
     return runs
 

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Optional
 
+from tpcalc.algebra.form import coordinates
+from tpcalc.algebra.order import MINUS_INFINITY, Order
+from tpcalc.algebra.scales import Place, Point
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import Recipe
 
@@ -17,10 +20,30 @@ OWN = "own"
 
 
 @dataclass(frozen=True)
+class Ray:
+    """Places of several scales at which one of them alone, ``name``, has left the base, in the order of its values."""
+
+    name: str
+    points: tuple[Point, ...]
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        return tuple(point.by_name[self.name] for point in self.points)
+
+    def exponent(self, order: Order) -> Order:
+        """The power of this scale alone in an order of all of them."""
+        if order is MINUS_INFINITY:
+            return order
+        names = self.points[0].names
+        return Order(coordinates(order, len(names))[names.index(self.name)])
+
+
+@dataclass(frozen=True)
 class Settings:
     """The arguments of :func:`tpcalc.check`, in order: widths ascending, one seed a run.
 
     ``lr``, ``weight_decay`` and ``eps`` are those at the smallest width; ``lr`` or ``eps`` None: each optimizer's own.
+    ``ray``: of several scales, where models are trained; ``widths`` are then the values of the scale that moves.
     """
 
     widths: tuple[int, ...]
@@ -32,6 +55,7 @@ class Settings:
     lr: Optional[float]
     weight_decay: float
     eps: Optional[float]
+    ray: Optional[Ray] = None
 
     def __post_init__(self) -> None:
         if self.parametrization not in (*PARAMETRIZATIONS, OWN):
@@ -49,6 +73,20 @@ class Settings:
             if value is not None and not (math.isfinite(value) and (value > 0 or (may_be_zero and value == 0))):
                 least = "0 or more" if may_be_zero else "more than 0"
                 raise TpcalcError(f"{name} {value:g} tells nothing about training; give a finite number, {least}")
+
+    @property
+    def scale(self) -> str:
+        """What moves."""
+        return "width" if self.ray is None else self.ray.name
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where models are trained."""
+        return self.widths if self.ray is None else self.ray.points
+
+    def exponent(self, order: Order) -> Order:
+        """What the slope over ``widths`` of something of this order is."""
+        return order if self.ray is None else self.ray.exponent(order)
 
     @property
     def derived(self) -> bool:

@@ -7,12 +7,13 @@ have its sizes, so each set of entries is measured once.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from tpcalc.program.ir import Program
+from tpcalc.program.ir import Node
 from tpcalc.rules import REGISTRY
 
 #: Entries this large are masks, not values.
@@ -64,15 +65,18 @@ def _norm(x: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(x, dtype=torch.float64))
 
 
-def arrangements(program: Program, values: frozenset[int]) -> dict[int, int]:
-    """For each of ``values`` that is another of them in a new arrangement: that other one, as it was made."""
+def arrangements(nodes: Iterable[Node], dtypes: Mapping[int, Any], values: Collection[int]) -> dict[int, int]:
+    """For each of ``values`` that is another of them in a new arrangement: that other one, as it was made.
+
+    ``dtypes``: what has a ``dtype``, by the ids of values.
+    """
     found: dict[int, int] = {}
-    for node in program.nodes:
+    for node in nodes:
         made = next(node.refs, None)
-        if made not in values or node.outputs[0] is None:
+        if made is None or made not in values or node.outputs[0] is None:
             continue
         axes = REGISTRY.axes(node.op)
-        alike = program.values[made].dtype == program.values[node.outputs[0]].dtype  # a cast rounds
+        alike = dtypes[made].dtype == dtypes[node.outputs[0]].dtype  # a cast rounds
         if axes is not None and axes.same and alike:
             found[node.outputs[0]] = found.get(made, made)
     return {out: made for out, made in found.items() if out in values}

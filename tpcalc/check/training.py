@@ -1,9 +1,12 @@
-"""Real training of one model at one width and seed, with everything the check compares measured on the way."""
+"""Real training of one model at one place and seed, with everything the check compares measured on the way.
+
+A place is a width, or a point of several scales.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,12 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch.utils._pytree import tree_map
 
-from tpcalc.check.effects import Use, measured, overwrites
+from tpcalc.algebra.scales import Place, Point, place_text
+from tpcalc.check.effects import measured, overwrites
 from tpcalc.check.optimizers import Built
+from tpcalc.check.seen import Probe, Seen, root_mean_square, together
 from tpcalc.check.settings import Settings
-from tpcalc.check.sizes import Sizes, arrangements, rms
+from tpcalc.check.sizes import Sizes, rms
 from tpcalc.errors import TpcalcError
-from tpcalc.lower.lowered import Lowered
 from tpcalc.program.ir import Program
 from tpcalc.scaling.runtime import Multipliers
 from tpcalc.trace.record import Attributes, Files, decomposed, find_loss, flex_decomposed, observe, primary_outputs
@@ -33,7 +37,7 @@ VANISHED = 1e-3
 #: A loss that becomes this many times larger runs away; so do weights that move the square of it times their size.
 RUNAWAY = 10.0
 
-Batch = Union[Callable[[int], Any], Iterable[Any]]
+Batch = Union[Callable[..., Any], Iterable[Any]]
 Loss = Callable[[Any], torch.Tensor]
 
 
@@ -43,12 +47,12 @@ Start = tuple[torch.nn.Module, Any, Callable[[], Sequence[Any]]]
 
 @dataclass(frozen=True)
 class Training:
-    """How every run trains: as a user of the ``multipliers`` (of each width) does who tuned at the smallest width.
+    """How every run trains: as a user of the ``multipliers`` (of each place) does who tuned at the first of them.
 
     ``makers``: by the name of an update law, how its optimizer is made.  ``slower``: every learning rate times this.
     """
 
-    multipliers: Mapping[int, Multipliers]
+    multipliers: Mapping[Any, Multipliers]
     makers: Mapping[str, Built]
     settings: Settings
     slower: float = 1.0
@@ -65,18 +69,18 @@ class Training:
     def slowed(self, slower: float) -> Training:
         return replace(self, slower=slower)
 
-    def start(self, factory: Callable[[int], Any], width: int) -> Start:
+    def start(self, factory: Callable[..., Any], place: Place) -> Start:
         """A model with the wanted init, its inputs, and one optimizer for each law that trains a parameter."""
-        model, inputs = call_factory(factory, width)
-        self.multipliers[width].init_(model)
-        return model, inputs, partial(self.optimizers, model, width)
+        model, inputs = call_factory(factory, place)
+        self.multipliers[place].init_(model)
+        return model, inputs, partial(self.optimizers, model, place)
 
-    def optimizers(self, model: torch.nn.Module, width: int) -> list[torch.optim.Optimizer]:
+    def optimizers(self, model: torch.nn.Module, place: Place) -> list[torch.optim.Optimizer]:
         given, found = self.settings, []
         for law, maker in self.makers.items():
             lr = (maker.rate if given.lr is None else given.lr) * self.slower
             eps = maker.eps if given.eps is None else given.eps
-            groups = self.multipliers[width].param_groups(model, lr, given.weight_decay, eps, optimizer=law)
+            groups = self.multipliers[place].param_groups(model, lr, given.weight_decay, eps, optimizer=law)
             if groups:
                 found.append(maker.make(groups, model))
         for optimizer in found:
@@ -93,7 +97,7 @@ class Trains(Protocol):
     @property
     def steps(self) -> int: ...
 
-    def start(self, factory: Callable[[int], Any], width: int) -> Start: ...
+    def start(self, factory: Callable[..., Any], place: Any) -> Start: ...
 
     def slowed(self, slower: float) -> "Trains": ...
 
@@ -204,28 +208,15 @@ def _threads(wanted: int) -> Iterator[None]:
 # -- one run ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What to look at: forward ``values`` by id, and the ``uses`` of each weight's own effect."""
-
-    lowered: Lowered
-    values: frozenset[int]
-    uses: Mapping[str, list[Use]]
-
-    @property
-    def program(self) -> Program:
-        return self.lowered.program
-
-
 class Trainer:
-    """Runs of one factory.  Inputs are those of the smallest width wherever they have the same shape.
+    """Runs of one factory.  Inputs are those of the first place wherever they have the same shape.
 
     ``split``: what a weight's result changes by is split into its own effect and what propagates to it.
     """
 
     def __init__(
         self,
-        factory: Callable[[int], Any],
+        factory: Callable[..., Any],
         probe: Probe,
         training: Trains,
         batch: Optional[Batch],
@@ -238,45 +229,52 @@ class Trainer:
             raise TpcalcError("batch= is empty; give at least one batch of inputs")
         self._first: Any = None
         self._files = Files()
-        self._arranged = arrangements(probe.program, probe.values)
-        self._needed = frozenset(vid for found in probe.uses.values() for use in found for vid in use.needed)
+        self._seen: dict[Place, Seen] = {}
         self._copied = overwrites(probe.program)
         self._split = frozenset(use.out for found in probe.uses.values() for use in found) if split else frozenset()
         self._shapes = {probe.program.values[vid].shape for vid in probe.values}
 
-    def inputs(self, width: int, own: Any) -> list[Any]:
-        """The batches of a run at ``width``; the first is the probe."""
+    def inputs(self, place: Place, own: Any) -> list[Any]:
+        """The batches of a run at ``place``; the first is the probe."""
         if self._listed is not None:
             return self._listed
         if callable(self.batch):
-            own = as_inputs(self.batch(width))
+            own = as_inputs(self.batch(**place.by_name) if isinstance(place, Point) else self.batch(place))
         if own is None:
             raise TpcalcError("the factory returns no example inputs; return (model, inputs), or give batch= (--batch)")
         if self._first is None:
             self._first = own
         return [self._first if _same_shapes(self._first, own) else own]
 
-    def run(self, width: int, seed: int) -> Run:
-        """Everything measured at one width and seed."""
-        with _threads(1 if self._small(width) else torch.get_num_threads()), self._files.without(torch.Tensor):
-            return self._run(width, seed)
+    def run(self, place: Place, seed: int) -> Run:
+        """Everything measured at one place and seed."""
+        with _threads(1 if self._small(place) else torch.get_num_threads()), self._files.without(torch.Tensor):
+            return self._run(place, seed)
 
-    def rounding(self, width: int, seed: int) -> dict[str, float]:
+    def seen(self, place: Place) -> Seen:
+        """What is looked at there."""
+        if place not in self._seen:
+            self._seen[place] = self.probe.at(place)
+        return self._seen[place]
+
+    def rounding(self, place: Place, seed: int) -> dict[str, float]:
         """Weights whose gradient at init is all rounding, and its size: in float64 it vanishes.
 
         Such is that of a bias in front of a batch norm.  Empty where the code can't be run in float64.
         """
         with self._files.without(torch.Tensor):
-            own = self._first_gradients(width, seed, exact=False)
+            own = self._first_gradients(place, seed, exact=False)
         try:
             with self._files.without(torch.Tensor):
-                exact = self._first_gradients(width, seed, exact=True)
+                exact = self._first_gradients(place, seed, exact=True)
         except (RuntimeError, TypeError, ValueError):
             return {}
-        return {name: size for name, size in own.items() if exact.get(name, 0.0) < VANISHED * size}
+        counted = self.seen(place).weights
+        found = {name: size for name, size in own.items() if exact.get(name, 0.0) < VANISHED * size}
+        return {counted.get(name, name): size for name, size in found.items()}
 
-    def _first_gradients(self, width: int, seed: int, *, exact: bool) -> dict[str, float]:
-        model, batches, loss, _ = self._start(self.training, width, seed)
+    def _first_gradients(self, place: Place, seed: int, *, exact: bool) -> dict[str, float]:
+        model, batches, loss, _ = self._start(self.training, place, seed)
         inputs = batches[0]
         before = torch.get_default_dtype()
         if exact:
@@ -292,31 +290,32 @@ class Trainer:
         return {name: rms(parameter.grad) for name, parameter in parameters if parameter.grad is not None}
 
     def _start(
-        self, training: Trains, width: int, seed: int
+        self, training: Trains, place: Place, seed: int
     ) -> tuple[torch.nn.Module, list[Any], Loss, Callable[[], Sequence[Any]]]:
         """A model with the wanted init, its batches, its loss and what makes its optimizers."""
         with _seeded(seed):
-            model, own, optimizers = training.start(self.factory, width)
-        batches = self.inputs(width, own)
+            model, own, optimizers = training.start(self.factory, place)
+        batches = self.inputs(place, own)
         modules: Any = model.modules()
         for module in modules:
             if getattr(module, "sparse", False) is True:
                 module.sparse = False  # the same gradients, for any optimizer
         return model, batches, self.loss or default_loss(self.probe.program, seed), optimizers
 
-    def _small(self, width: int) -> bool:
+    def _small(self, place: Place) -> bool:
         weights = {weight.shape for weight in self.probe.program.weights}
         limits = ((self._shapes, SMALL_VALUE), (weights, SMALL_WEIGHT))
-        return all(math.prod(size.at(width) for size in shape) <= most for shapes, most in limits for shape in shapes)
+        return all(math.prod(size.at(place) for size in shape) <= most for shapes, most in limits for shape in shapes)
 
-    def _run(self, width: int, seed: int) -> Run:
-        program, training = self.probe.program, self.training
-        model, batches, loss, made = self._start(training, width, seed)
+    def _run(self, place: Place, seed: int) -> Run:
+        training, seen = self.training, self.seen(place)
+        model, batches, loss, made = self._start(training, place, seed)
         built = Attributes(model, self._files)
         parameters = dict(model.named_parameters(remove_duplicate=False))
-        before = {weight.name: parameters[weight.name].detach().clone() for weight in program.weights}
+        before = {name: parameters[name].detach().clone() for name in seen.weights}
         run = Run()
-        sizes = Sizes(self._arranged, self._copied, self.probe.lowered.centred_inside)
+        sizes = Sizes(seen.arranged, self._copied, seen.centred)
+        gradients: dict[str, float] = {}
         starts: dict[int, torch.Tensor] = {}
 
         def first(vid: int, tensor: torch.Tensor) -> None:
@@ -324,7 +323,7 @@ class Trainer:
             if vid in self._split:
                 starts[vid] = tensor.clone()
 
-        self._observe(model, batches[0], width, seed, self.probe.values, first)
+        self._observe(model, batches[0], place, seed, seen.values.keys(), first)
         optimizers = made()
         split = -training.warm_up % len(batches)  # so that the first batch, the probe, is new when it counts
         for step, inputs in zip(range(training.steps), cycle(batches[split:] + batches[:split])):
@@ -333,9 +332,9 @@ class Trainer:
                 value = loss(_apply(model, inputs))
             value.backward()
             if step in (0, training.steps - 1):  # the larger of both: at the end little may be left to learn
-                for weight in program.weights:
-                    grad, key = parameters[weight.name].grad, ("gradient", weight.name)
-                    run.sizes[key] = max(run.sizes.get(key, 0.0), 0.0 if grad is None else rms(grad))
+                for name in seen.weights:
+                    grad = parameters[name].grad
+                    gradients[name] = max(gradients.get(name, 0.0), 0.0 if grad is None else rms(grad))
             run.losses.append(float(value.detach()))
             for optimizer in optimizers:
                 optimizer.step()
@@ -343,34 +342,35 @@ class Trainer:
 
         def last(vid: int, tensor: torch.Tensor) -> None:
             sizes.last(vid, tensor)
-            if vid in self._needed:
+            if vid in seen.needed:
                 held[vid] = tensor.clone() if self._copied else tensor
 
         with built.standing():
-            self._observe(model, batches[0], width, seed, self.probe.values | self._needed, last)
-        run.sizes.update({("init", vid): size for vid, size in sizes.init.items()})
-        run.sizes.update({("change", vid): size for vid, size in sizes.change.items()})
-        run.sizes.update({("deviation", vid): size for vid, size in sizes.deviation.items()})
+            self._observe(model, batches[0], place, seed, seen.values.keys() | seen.needed, last)
+        for quantity, own in (("init", sizes.init), ("change", sizes.change), ("deviation", sizes.deviation)):
+            run.sizes.update({(quantity, vid): size for vid, size in together(own, seen.values).items()})
+        run.sizes.update({("gradient", name): size for name, size in together(gradients, seen.weights).items()})
         with decomposed():  # the kernels of the pass just observed
-            for name, found in self.probe.uses.items():
-                after = parameters[name].detach()
-                seen = [measured(self.probe.lowered, use, before[name], after, held, width, starts) for use in found]
-                run.sizes["effect", name] = math.sqrt(sum(effects.own**2 for effects in seen) / len(seen))
-                run.sizes["peak", name] = max(effects.peak for effects in seen)
-                run.sizes["propagated", name] = math.sqrt(sum(effects.propagated**2 for effects in seen) / len(seen))
-        run.trouble = trouble(
-            run.losses, [(before[weight.name], parameters[weight.name]) for weight in program.weights]
-        )
+            for name, found in seen.uses.items():
+                effects = [
+                    measured(use, before[own], parameters[own].detach(), held, place, starts)
+                    for use in found
+                    for own in (use.weight.name,)
+                ]
+                run.sizes["effect", name] = root_mean_square([each.own for each in effects])
+                run.sizes["peak", name] = max(each.peak for each in effects)
+                run.sizes["propagated", name] = root_mean_square([each.propagated for each in effects])
+        run.trouble = trouble(run.losses, [(before[name], parameters[name]) for name in seen.weights])
         return run
 
-    def descent(self, slower: float, width: int, seed: int) -> tuple[float, float, float]:
+    def descent(self, slower: float, place: Place, seed: int) -> tuple[float, float, float]:
         """With learning rates times ``slower``, summed over the steps of a run: how far the loss of its batch falls,
         how far its gradients say that it falls, and how large it is."""
         with self._files.without(torch.Tensor):
-            return self._descent(self.training.slowed(slower), width, seed)
+            return self._descent(self.training.slowed(slower), place, seed)
 
-    def _descent(self, training: Trains, width: int, seed: int) -> tuple[float, float, float]:
-        model, batches, loss, made = self._start(training, width, seed)
+    def _descent(self, training: Trains, place: Place, seed: int) -> tuple[float, float, float]:
+        model, batches, loss, made = self._start(training, place, seed)
         optimizers = made()
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         fell = foretold = size = 0.0
@@ -396,18 +396,17 @@ class Trainer:
         return fell, foretold, size
 
     def _observe(
-        self, model: torch.nn.Module, inputs: Any, width: int, seed: int, wanted: frozenset[int], look: Callable
+        self, model: torch.nn.Module, inputs: Any, place: Place, seed: int, wanted: Collection[int], look: Callable
     ) -> None:
         """Show ``look`` the ``wanted`` values of one forward pass; the model's buffers stay as they were."""
-        values = self.probe.program.values
+        dims = self.seen(place).dims
 
         def callback(vid: int, tensor: torch.Tensor) -> None:
             if vid not in wanted:
                 return
-            value = values.get(vid)
-            if value is None or len(value.shape) != tensor.dim():
+            if dims.get(vid) != tensor.dim():
                 raise TpcalcError(
-                    f"the model run for real at width {width} takes another path than the traced one; make its "
+                    f"the model run for real at {place_text(place)} takes another path than the traced one; make its "
                     f"graph independent of the data"
                 )
             look(vid, tensor)

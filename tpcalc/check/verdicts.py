@@ -9,15 +9,16 @@ from functools import cached_property
 from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.algebra.scales import Place
 from tpcalc.algebra.size import Size
 from tpcalc.check.effects import Use, predicted
 from tpcalc.check.optimizers import NEGLIGIBLE
-from tpcalc.check.predict import Prediction, compared
-from tpcalc.check.result import Entry
+from tpcalc.check.predict import Prediction
+from tpcalc.check.result import FADES, UNSURE, Entry
 from tpcalc.check.settings import Settings
 from tpcalc.check.slopes import Slope, fit
 from tpcalc.check.training import Run
-from tpcalc.derive.solve import Solution
+from tpcalc.lower.lowered import Lowered
 from tpcalc.optimizers import UpdateLaw, WeightView, finite
 from tpcalc.program.ir import Weight
 from tpcalc.rules.structures import Gather, Normalise, Power, View, operands
@@ -32,37 +33,39 @@ CANCELLED = "a mean of entries that cancel (of what is centred already): what is
 THIN = "a norm before it divides by less than its order says at these widths; take larger ones"
 CROWDED = "as many samples share its update as it has inputs at these widths; take larger widths, or fewer samples"
 DROWSY = "its gradient starts small and has yet to grow at these widths, and its update with it"
-UNSURE = "off by more than the tolerance, but by no more than its noise; more seeds would tell"
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Compares what was measured in ``runs`` with what is ``wanted`` (and tells what is ``expected``).
+    """Compares what was measured in ``runs``, by place and seed, with what is ``wanted`` (and tells what is
+    ``expected``).
 
-    ``chosen``: the uses at which the effect of each weight was measured.  ``rounding(width, seed)``: weights whose
+    ``chosen``: the uses at which the effect of each weight was measured.  ``rounding(place, seed)``: weights whose
     gradient is all rounding, and its size.  ``split``: what propagates to the result of a weight is compared too.
+    ``faded``: what is promised before slopes settle (:mod:`tpcalc.check.fading`).
     """
 
-    solution: Solution
+    lowered: Lowered
     laws: Mapping[str, UpdateLaw]
     settings: Settings
     wanted: Prediction
     expected: Prediction
     chosen: Mapping[str, list[Use]]
-    runs: Mapping[tuple[int, int], Run]
-    rounding: Callable[[int, int], Mapping[str, float]]
+    runs: Mapping[Any, Run]
+    rounding: Callable[[Place, int], Mapping[str, float]]
     split: bool = False
+    faded: Optional[Prediction] = None
 
     def entries(self) -> Iterator[Entry]:
-        program = self.solution.lowered.program
-        for vid in compared(self.solution.lowered, self.wanted.facts):
+        program = self.lowered.program
+        for vid in self.wanted.shown(self.lowered):
             node = program.producers[vid]
             place = dict(subject=program.value_name(vid), module=node.module, where=node.where, op=node.op)
             want, see = self.wanted.facts[vid], self.expected.facts[vid]
             yield self.entry("init", vid, want.init, see.init, place)
             yield self.entry("change", vid, want.change, see.change, place)
         for weight in program.weights:
-            if not weight.trainable or weight.grad is None:
+            if not weight.trainable or weight.grad is None or weight.name in self.wanted.repeated:
                 continue
             name = weight.name
             place = dict(subject=name, module=name.rpartition(".")[0], where="")
@@ -91,6 +94,10 @@ class Judge:
         sizes = self.sizes(quantity, key)
         slope = fit(self.settings.widths, sizes)
         verdict, reason = self.judge(slope, sizes, wanted)
+        before = self.before_it_settles(quantity, key)
+        off = verdict == "above" or reason == UNSURE
+        if off and slope is not None and before is not None and not self.exceeds(slope, before, sure=reason != UNSURE):
+            verdict, reason = "ok", FADES
         if verdict == "above" and quantity == "change" and key in self.picked:
             verdict, reason = "skipped", PICKED
         if verdict == "above" and slope is not None and self.thinned(quantity, key):
@@ -98,9 +105,11 @@ class Judge:
         if verdict == "above" and quantity in ("init", "change") and self.cancels(quantity, key):
             verdict, reason = "skipped", CANCELLED
         if verdict == "ok" and slope is not None and floor is not None and floor is not MINUS_INFINITY:
-            least = float(finite(floor))
+            least = self.number(floor)
             if self.misses(slope, key, least):
                 verdict, reason = self.below(slope, key, least)
+                if before is not None and not self.misses(slope, key, self.number(before)):
+                    verdict, reason = "ok", FADES
             elif self.misses(slope, key, least, sure=False):
                 reason = UNSURE
         if verdict in ("above", "below") and slope is not None and quantity in ("gradient", "effect"):
@@ -108,20 +117,24 @@ class Judge:
                 verdict, reason = "skipped", ROUNDED
         return Entry(
             quantity,
-            predicted=expected,
-            wanted=wanted,
+            predicted=self.settings.exponent(expected),
+            wanted=self.settings.exponent(wanted),
             slope=slope,
             sizes=tuple(_average(column) for column in zip(*sizes, strict=True)),
             verdict=verdict,
             reason=reason,
-            floor=floor,
+            floor=None if floor is None else self.settings.exponent(floor),
             **place,
         )
+
+    def number(self, order: Order) -> float:
+        """The slope that something of this order has."""
+        return float(self.settings.exponent(finite(order)))
 
     def sizes(self, quantity: str, key: Any) -> list[list[float]]:
         """By seed, then by width."""
         return [
-            [self.runs[width, seed].sizes.get((quantity, key), math.nan) for width in self.settings.widths]
+            [self.runs[place, seed].sizes.get((quantity, key), math.nan) for place in self.settings.places]
             for seed in self.settings.seeds
         ]
 
@@ -133,16 +146,30 @@ class Judge:
             return "skipped", "zero" if all(size == 0 for size in flat) else "zero at some widths"
         if wanted is MINUS_INFINITY:
             return "above", "predicted to be zero"
-        off = slope.value - float(finite(wanted))
-        if off - slope.margin > self.settings.tolerance:
+        if self.exceeds(slope, wanted):
             return "above", ""
-        return "ok", UNSURE if off > self.settings.tolerance else ""
+        return "ok", UNSURE if self.exceeds(slope, wanted, sure=False) else ""
+
+    def exceeds(self, slope: Slope, wanted: Order, sure: bool = True) -> bool:
+        """Whether a slope is above an order; ``sure``: beyond noise."""
+        return slope.value - self.number(wanted) - (slope.margin if sure else 0) > self.settings.tolerance
+
+    def before_it_settles(self, quantity: str, key: Any) -> Optional[Order]:
+        """The order of a slope that has not settled yet; None where there is no other."""
+        if self.faded is None or quantity == "propagated":
+            return None
+        if quantity == "effect":
+            return self.faded.effects[key]
+        if quantity == "gradient":
+            weight = next(weight for weight in self.lowered.program.weights if weight.name == key)
+            return self.faded.gradient(weight).trained
+        return getattr(self.faded.facts[key], quantity)
 
     # -- what an update has to reach --
 
     def floor(self, weight: Weight) -> Order:
         """The effect that an update must have: its predicted one, for what it meets as large as it starts."""
-        lowered, facts, found = self.solution.lowered, self.wanted.facts, self.chosen[weight.name]
+        lowered, facts, found = self.lowered, self.wanted.facts, self.chosen[weight.name]
         return (
             max_order(*(predicted(lowered, facts, use, initial=True) for use in found))
             + self.lag(weight)
@@ -151,7 +178,7 @@ class Judge:
 
     def rare(self, weight: Weight) -> Order:
         """By how much the rms over all entries is less than that of the few that a picked row or column moves."""
-        lowered = self.solution.lowered
+        lowered = self.lowered
         many = ZERO if weight.grad is None else lowered.few.get(weight.grad, ZERO)
         kept = max(lowered.program.values[use.out].growth for use in self.chosen[weight.name])
         return min(many, kept) / 2
@@ -201,11 +228,11 @@ class Judge:
         at random (square root of K each): the effect is larger by ``sqrt(1 + T / K)``, which fades where K grows.
         T / K is the number of values that the weight makes for each of its entries.
         """
-        values = self.solution.lowered.program.values
+        values = self.lowered.program.values
         shapes = [(values[use.out].shape, use.weight.shape) for use in self.chosen[name]]
         extra = []
-        for width in self.settings.widths:
-            shares = [_entries(made, width) / _entries(own, width) for made, own in shapes]
+        for place in self.settings.places:
+            shares = [_entries(made, place) / _entries(own, place) for made, own in shapes]
             extra.append(math.sqrt(1 + sum(shares) / len(shares)))
         slope = fit(self.settings.widths, [extra])
         return 0.0 if slope is None else min(0.0, slope.value)
@@ -216,17 +243,17 @@ class Judge:
         The order at init is a bound. That of a gradient that training makes larger (keys meet values that start at
         n^(-1/2), and these keys) is often that of random signs, until the first updates align them.
         """
-        weight = self.solution.lowered.leaves_of[name][0].weight
+        weight = self.lowered.leaves_of[name][0].weight
         gradient = fit(self.settings.widths, self.sizes("gradient", name))
         if self.lag(weight) == 0 or gradient is None:
             return 0.0
-        return min(0.0, gradient.value - float(finite(self.wanted.gradient(weight).init)))
+        return min(0.0, gradient.value - self.number(self.wanted.gradient(weight).init))
 
     # -- slopes that tell nothing --
 
     def cancels(self, quantity: str, vid: int) -> bool:
         """Whether a value is a mean that is rounding at some width."""
-        averaged = self.solution.lowered.means.get(vid)
+        averaged = self.lowered.means.get(vid)
         if averaged is None:
             return False
         pairs = zip(self.sizes(quantity, vid), self.sizes("init", averaged), strict=True)
@@ -235,7 +262,7 @@ class Judge:
     @cached_property
     def picked(self) -> frozenset[int]:
         """Rows of a weight picked by an index that training changes (a router's experts), and views of them."""
-        lowered, facts = self.solution.lowered, self.wanted.facts
+        lowered, facts = self.lowered, self.wanted.facts
         found: set[int] = set()
         for atom in lowered.atoms[: lowered.forward]:
             s = atom.structure
@@ -262,7 +289,8 @@ class Judge:
         by it, its relative change, and the gradients that come back through it are larger than predicted.  So it is
         with what starts small: until its change has outgrown it, the relative change is still on its way up to order 0.
         """
-        lowered, facts, widths = self.solution.lowered, self.wanted.facts, self.settings.widths
+        lowered, facts, widths = self.lowered, self.wanted.facts, self.settings.widths
+        sizes = facts if self.faded is None else self.faded.facts
         stack = []
         for atom in lowered.atoms[: lowered.forward]:
             s = atom.structure
@@ -271,7 +299,7 @@ class Judge:
                 x, order = lowered.before_centring(divided), facts[divided].init
                 size = "init" if x == divided else "deviation"
                 slope = fit(widths, self.sizes(size, x)) if order is not MINUS_INFINITY else None
-                thin = slope is not None and slope.value < float(finite(order)) - self.settings.tolerance
+                thin = slope is not None and slope.value < self.number(sizes[divided].init) - self.settings.tolerance
                 if thin or (facts[divided].change > order and self.still_small(x, size)):
                     stack.append(atom.out)
         found: set[int] = set()
@@ -289,7 +317,7 @@ class Judge:
 
     @cached_property
     def rounded(self) -> Mapping[str, float]:
-        return self.rounding(self.settings.widths[0], self.settings.seeds[0])
+        return self.rounding(self.settings.places[0], self.settings.seeds[0])
 
     def is_rounding(self, name: str) -> bool:
         """Whether the gradient of a weight is rounding, at init, and no larger later."""
@@ -297,8 +325,8 @@ class Judge:
         return name in self.rounded and size < 10 * self.rounded[name]
 
 
-def _entries(shape: Sequence[Size], width: int) -> int:
-    return math.prod(size.at(width) for size in shape)
+def _entries(shape: Sequence[Size], place: Place) -> int:
+    return math.prod(size.at(place) for size in shape)
 
 
 def _average(sizes: Sequence[float]) -> float:

@@ -57,9 +57,7 @@ def derive(
     Raises UnsupportedOpError for an op without a rule, DeriveError for an unknown name or where the uses of a weight
     have no common solution.
     """
-    how, alpha = recipe(optimizer), depth_exponent(depth_alpha)
-    if alpha != 1 and not (program.compass and program.compass.depths):
-        raise DeriveError("depth_alpha is about residual branches along a depth; trace the model along a scale depth")
+    how, alpha = recipe(optimizer), alpha_of(program, depth_alpha)
     if experts != EXPERTS[0] and parametrization != "derived":
         raise DeriveError(f"the init of the parametrization {parametrization} is given, that of experts too; name one")
 
@@ -97,6 +95,17 @@ def solve_along(program: Program, alignment: str, alpha: Order) -> Solution:
     """The solution of a program of several scales along its compass; branches start at L^-alpha."""
     depths = program.compass.depths if program.compass is not None else {}
     return solve(program, alignment, depth=Depth(depths, alpha) if depths else None)
+
+
+OF_A_DEPTH = "depth_alpha is about residual branches along a depth; trace the model along a scale depth"
+
+
+def alpha_of(program: Program, alpha: Union[str, Fraction, int]) -> Order:
+    """``alpha`` of a program as an exact exponent; raises DeriveError for one other than 1 where there is no depth."""
+    found = depth_exponent(alpha)
+    if found != 1 and not (program.compass and program.compass.depths):
+        raise DeriveError(OF_A_DEPTH)
+    return found
 
 
 def depth_exponent(alpha: Union[str, Fraction, int]) -> Order:

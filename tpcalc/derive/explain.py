@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Optional, Union
 
+from tpcalc.algebra.fan import Walls
+from tpcalc.algebra.form import coordinates
+from tpcalc.algebra.formula import Formula
 from tpcalc.algebra.order import Order
+from tpcalc.algebra.scales import Scale
 from tpcalc.calculus.words import chain
+from tpcalc.derive.api import alpha_of, solve_along
 from tpcalc.derive.certificate import Certificate, certify
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Rule
-from tpcalc.derive.solve import Solution, solve
+from tpcalc.derive.several import formulas_of, in_every_direction
+from tpcalc.derive.solve import Solution
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Program, Weight
@@ -49,6 +56,19 @@ class Explanation(Shown):
     gradient: tuple[Waypoint, ...] = ()
 
 
+@dataclass(frozen=True, repr=False)
+class ScaledExplanation(Shown):
+    """Why a weight has its ``formulas`` (:class:`~tpcalc.derive.several.ScaledRule`) of several ``scales``.
+
+    ``cones``: one explanation for each set of exponents that it takes, with the walls ``v.log x > 0`` of a cone in
+    which that holds.  Orders are forms (:mod:`tpcalc.algebra.form`).
+    """
+
+    scales: tuple[Scale, ...]
+    formulas: Mapping[str, Optional[Formula]]
+    cones: tuple[tuple[Walls, Explanation], ...]
+
+
 def find_weight(program: Program, name: str) -> Weight:
     """The weight called ``name`` (any of its tied names); raises DeriveError with close matches."""
     traced = program.copies.source.get(name, name)
@@ -68,14 +88,32 @@ def explain(
     *,
     alignment: str = "full",
     gauge: str = "init",
-) -> Explanation:
-    """Say why ``weight`` has its exponents under ``optimizer`` (see :func:`tpcalc.derive.solve`).
+    depth_alpha: Union[str, Fraction, int] = 1,
+) -> Any:
+    """Say why ``weight`` has its exponents under ``optimizer``: an :class:`Explanation`, of a program of several scales
+    a :class:`ScaledExplanation`.  The other arguments are those of :func:`tpcalc.derive.derive`.
 
     Raises DeriveError for a parameter, optimizer, alignment or gauge that does not exist.
     """
-    found = find_weight(program, weight)
-    how = recipe(optimizer)
-    solution = solve(program, alignment)
+    how, alpha = recipe(optimizer), alpha_of(program, depth_alpha)
+    find_weight(program, weight)  # before anything slow
+
+    def explained(p: Program) -> Explanation:
+        return _explained(solve_along(p, alignment, alpha), find_weight(p, weight), how, gauge)
+
+    if program.compass is None:
+        return explained(program)
+    apart: dict[Any, tuple[Walls, Explanation]] = {}
+    cells = in_every_direction(program, explained)
+    for cell in cells:
+        orders = cell.found.rule.formulas.values()
+        exponents = tuple(None if x is None else coordinates(x, len(program.scales)) for x in orders)
+        apart.setdefault(exponents, (cell.walls, cell.found))
+    formulas = formulas_of(program, [(cell.walls, cell.found.rule) for cell in cells])
+    return ScaledExplanation(program.scales, formulas, tuple(apart.values()))
+
+
+def _explained(solution: Solution, found: Weight, how: Recipe, gauge: str) -> Explanation:
     rule = parametrize(solution, how, gauge)[found.name]
     law = how.by_name[rule.optimizer]
     needs = solution.needs_of(found)

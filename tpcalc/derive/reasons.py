@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from tpcalc.algebra.text import power_text
+from tpcalc.algebra.text import exponent_text, power_text
 from tpcalc.calculus.facts import Facts, on_change, roles
 from tpcalc.derive.result import Bound
 from tpcalc.derive.solve import Need, Solution
@@ -51,7 +51,7 @@ def init_bound(solution: Solution, need: Need) -> Bound:
 def update_bound(solution: Solution, need: Need) -> Bound:
     """What binds ``C``."""
     if isinstance(need.structure, Contract):
-        return _bound(solution, need, f"law 3: weight update x value over growth {need.contracted}")
+        return _bound(solution, need, f"law 3: weight update x value over growth {exponent_text(need.contracted)}")
     return _bound(solution, need, "entrywise: the update passes through")
 
 
@@ -71,9 +71,10 @@ def _init_law(solution: Solution, need: Need) -> str:
         x_weight, _ = roles(s, facts[s.x], facts[s.y])
         R, weight = (s.rest_x, facts[s.x]) if x_weight else (s.rest_y, facts[s.y])
         order = on_change(solution.alignment, s.K, R, weight)
+        K, rest, by = map(exponent_text, (s.K, R, order))
         if order > solution.alignment.initial_on_change(s.K, R):
-            return f"law 4: the mean of the weight's entries x value over growth {s.K}: {order}"
-        return f"law 2: initial weight x changed value over growth {s.K} with R = {R}: {order}"
+            return f"law 4: the mean of the weight's entries x value over growth {K}: {by}"
+        return f"law 2: initial weight x changed value over growth {K} with R = {rest}: {by}"
     if isinstance(s, Gather):
         return "look-up: entries pass through"
     if isinstance(s, Product):

@@ -190,21 +190,26 @@ def together(program: Program, cells: Found) -> ScaledParametrization:
 def _rule(program: Program, cells: Found, name: str) -> ScaledRule:
     rules = [(cell.walls, cell.found[name]) for cell in cells]
     first = rules[0][1]
-    formulas = {}
-    for quantity in first.formulas:
-        orders = [(walls, rule.formulas[quantity]) for walls, rule in rules]
-        formulas[quantity] = _formula(program, orders, f"the {quantity.replace('_', ' ')} of {name}")
     return ScaledRule(
         name=first.name,
         shape=first.shape,
         role=first.role,
-        formulas=formulas,
+        formulas=formulas_of(program, rules),
         reason=first.reason,
         aliases=first.aliases,
         slices=_slices(program, rules, name),
         trainable=first.trainable,
         optimizer=first.optimizer,
     )
+
+
+def formulas_of(program: Program, rules: Sequence[tuple[Walls, Rule]]) -> dict[str, Optional[Formula]]:
+    """The formulas of one weight, from its rule in each cone; raises DeriveError where exponents jump between cones."""
+    found, first = {}, rules[0][1]
+    for quantity in first.formulas:
+        orders = [(walls, rule.formulas[quantity]) for walls, rule in rules]
+        found[quantity] = _formula(program, orders, f"the {quantity.replace('_', ' ')} of {first.name}")
+    return found
 
 
 def _slices(program: Program, rules: Sequence[tuple[Walls, Rule]], name: str) -> tuple[ScaledSlice, ...]:
@@ -265,4 +270,12 @@ def _formula(program: Program, orders: Sequence[tuple[Walls, Any]], what: str) -
     return formula(program.scales, [(walls, coordinates(order, count)) for walls, order in orders], what)
 
 
-__all__ = ["ScaledParametrization", "ScaledRule", "ScaledSite", "ScaledSlice", "in_every_direction", "together"]
+__all__ = [
+    "ScaledParametrization",
+    "ScaledRule",
+    "ScaledSite",
+    "ScaledSlice",
+    "formulas_of",
+    "in_every_direction",
+    "together",
+]

@@ -18,6 +18,7 @@ DOCUMENTS = {
     "scaled-multipliers": "tpcalc.document.multipliers:ScaledMultipliersDocument",
     "verify": "tpcalc.document.verify:VerifyDocument",
     "check": "tpcalc.document.check:CheckDocument",
+    "scaled-check": "tpcalc.document.check:ScaledCheckDocument",
 }
 
 

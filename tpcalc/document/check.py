@@ -1,4 +1,4 @@
-"""What ``tpcalc check --format json`` prints."""
+"""What ``tpcalc check --format json`` prints, along the width and along several scales."""
 
 from __future__ import annotations
 
@@ -59,3 +59,21 @@ class CheckDocument(Row):
     """at each width"""
     entries: list[EntryRow]
     notes: Several[str]
+
+
+class RayRow(Row):
+    """the check along one scale"""
+
+    scale: str
+    base: dict[str, int]
+    """where all scales started; all but this one stayed there"""
+    check: CheckDocument
+    """with the values of this scale for widths"""
+
+
+class ScaledCheckDocument(Row):
+    """Printed by `tpcalc check --format json` along several scales: one check for each that moves."""
+
+    version: Literal["tpcalc.check/2"] = Field(alias="schema")
+    ok: bool
+    rays: list[RayRow]

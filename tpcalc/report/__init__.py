@@ -43,7 +43,7 @@ FORMATS = {
         "json": "tpcalc.verify.findings:Report.to_json",
         "github": "tpcalc.report.verify:report_github",
     },
-    "check": {"text": "tpcalc.report.check:result_text", "json": "tpcalc.check.result:Result.json"},
+    "check": {"text": "tpcalc.report.check:result_text", "json": "tpcalc.check.result:result_json"},
 }
 
 #: Module of a result -> its kind.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Optional
+from typing import Optional, Union
 
 from tpcalc.algebra.order import order_text
-from tpcalc.check.result import QUANTITIES, Entry, Result
+from tpcalc.check.result import FADES, QUANTITIES, Entry, Result, ScaledResult
 from tpcalc.program.names import fold
 from tpcalc.report.grid import fitted, itemized, within
 from tpcalc.verify.findings import ERROR, RATE, SCHEDULE
@@ -17,10 +17,12 @@ LISTED, FEW = 20, 5
 LINE = 118
 
 
-def result_text(result: Result, width: Optional[int] = None) -> str:
+def result_text(result: Union[Result, ScaledResult], width: Optional[int] = None) -> str:
     """Rows show the slope that is furthest above its wanted order (of effects: furthest off either way).  ``width`` is
     that of a terminal, in which every number stays whole.
     """
+    if isinstance(result, ScaledResult):
+        return "\n".join(result_text(ray, width) for ray in result.rays)
     lines = _own(result, width) if result.own else _derived(result, width)
     return "\n".join(within(lines, width)) + "\n"
 
@@ -78,7 +80,10 @@ def _measured(result: Result) -> list[str]:
 
 
 def _size(result: Result) -> str:
-    return f"widths {', '.join(map(str, result.widths))}, {len(result.seeds)} seeds, {result.steps} steps"
+    values = ", ".join(map(str, result.widths))
+    at = ", ".join(f"{name}={value}" for name, value in result.base.items() if name != result.scale)
+    where = f"{result.scale} {values} at {at}" if at else f"{result.scale}s {values}"
+    return f"{where}, {len(result.seeds)} seeds, {result.steps} steps"
 
 
 def _listed(failures: Sequence[Entry], most: int) -> list[str]:
@@ -90,12 +95,11 @@ def _listed(failures: Sequence[Entry], most: int) -> list[str]:
 
 def _verdict(result: Result) -> list[str]:
     lines = []
-    unsure = sum(e.verdict == "ok" and bool(e.reason) for e in result.entries)
-    if unsure:
-        lines += [
-            "",
-            f"{unsure} of the slopes that pass are off by more than the tolerance, but by no more than their noise",
-        ]
+    passed = [e.reason == FADES for e in result.entries if e.verdict == "ok" and e.reason]
+    for fades, why in ((False, "but by no more than their noise"), (True, "as predicted before they settle")):
+        count = passed.count(fades)
+        if count:
+            lines += ["", f"{count} of the slopes that pass are off by more than the tolerance, {why}"]
     verdict = "ok"
     if not result.ok:
         errors = sum(finding.severity == ERROR for finding in result.findings)

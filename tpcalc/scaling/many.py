@@ -34,8 +34,8 @@ class ManyScales:
         self.factory, self.program, self.cells = factory, program, cells
         self.rules: ScaledParametrization = together(program, [Cell(cell.walls, cell.found.rules) for cell in cells])
         self.periods = Periods(factory, program.widths[0], dict(program.repeats.periods))
-        self._alike = self.periods.alike()
-        for name, first in self._alike.items():
+        self.alike = self.periods.alike()
+        for name, first in self.alike.items():
             if self.rules[name].formulas != self.rules[first].formulas:
                 raise ScalingError(
                     f"{first} and {name} stand at the same place of two blocks and have different rules, so those of "
@@ -83,7 +83,7 @@ class ManyScales:
         from_base: Mapping[str, Sequence[str]],
     ) -> dict[str, Any]:
         source = sources[names[0]]
-        others = from_base.get(self._alike[source])
+        others = from_base.get(self.alike[source])
         if not others:
             raise ScalingError(f"{names[0]} has no counterpart at the base; choose a deeper base")
         rule = replace(self.rules[source], name=names[0], aliases=tuple(names[1:]))
@@ -139,7 +139,7 @@ class ManyScales:
         """Traced name of the first period -> the names of the model ``built`` that stand at its place."""
         found: dict[str, list[str]] = {}
         for name, source in self.periods.sources(built).items():
-            found.setdefault(self._alike[source], []).append(name)
+            found.setdefault(self.alike[source], []).append(name)
         return found
 
     def sized(self, end: Point) -> Point:
@@ -154,7 +154,14 @@ class ManyScales:
 
     def derived_at(self, end: Point) -> Derived:
         """That of a cone in which a place lies; on a wall, either side has the same numbers."""
-        return next(cell.found for cell in self.cells if all(side >= 1 for side in _sides(cell, end)))
+        found = self.cell_of([end])
+        assert found is not None  # cones cover all directions
+        return found.found
+
+    def cell_of(self, ends: Sequence[Point]) -> Optional[Cell[Derived]]:
+        """The first cone in which all these places lie, on its walls or inside; None where they lie in several."""
+        inside = (cell for cell in self.cells if all(side >= 1 for end in ends for side in _sides(cell, end)))
+        return next(inside, None)
 
 
 def _sides(cell: Cell[Derived], end: Point) -> Iterator[Fraction]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
@@ -101,24 +101,34 @@ class Unscaled(Multipliers):
 
     error = ScalingError
 
-    def __init__(self, rules: Parametrization, width: int) -> None:
-        super().__init__(
-            Weight(
-                name=rule.name,
-                blocks=(),
-                shape=tuple(size.at(width) for size in rule.shape),
-                init=1.0,
-                lr=1.0,
-                weight_decay=1.0,
-                eps=None if rule.eps is None else 1.0,
-                clip=1.0,
-                draw=("other", 0.0, 0.0),
-                optimizer=rule.optimizer,
-                aliases=rule.aliases,
-            )
+    def __init__(self, weights: Iterable[Weight]) -> None:
+        super().__init__(weights)
+
+    @classmethod
+    def of(cls, rules: Parametrization, width: int) -> "Unscaled":
+        """For the weights of ``rules`` at a width."""
+        return cls(
+            one(rule.name, [size.at(width) for size in rule.shape], rule, rule.aliases)
             for name, rule in rules.items()
             if name == rule.name
         )
+
+
+def one(name: str, shape: Sequence[int], rule: Any, aliases: Sequence[str]) -> Weight:
+    """A weight that has a ``rule`` and is multiplied by nothing."""
+    return Weight(
+        name=name,
+        blocks=(),
+        shape=tuple(shape),
+        init=1.0,
+        lr=1.0,
+        weight_decay=1.0,
+        eps=None if rule.eps is None else 1.0,
+        clip=1.0,
+        draw=("other", 0.0, 0.0),
+        optimizer=rule.optimizer,
+        aliases=tuple(aliases),
+    )
 
 
 def weights(document: Mapping[str, Any]) -> list[Weight]:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional, Union
 
 from tpcalc.calculus.alignment import FULL
-from tpcalc.derive.api import depth_exponent, made, solve_along
+from tpcalc.derive.api import alpha_of, depth_exponent, made, solve_along
 from tpcalc.derive.experts import sized
+from tpcalc.derive.gauge import EXPERTS
 from tpcalc.derive.several import in_every_direction
 from tpcalc.errors import ScalingError
-from tpcalc.optimizers import recipe
+from tpcalc.optimizers import Recipe, recipe
 from tpcalc.program.ir import Program
 from tpcalc.scaling.many import ManyScales
 from tpcalc.scaling.numbers import Derived, derived
@@ -20,7 +21,7 @@ from tpcalc.scaling.result import Scaling
 from tpcalc.trace import trace
 from tpcalc.trace.target import factory_of, parse_scales
 
-__all__ = ["between", "scale_several"]
+__all__ = ["between", "many_scales", "numbers_alone", "scale_several"]
 
 _NO_PATTERNS: dict[str, Any] = {"periods": {}, "patterns": None, "no_patterns": "not asked for"}
 
@@ -37,21 +38,46 @@ def scale_several(
     loss: Optional[Callable[..., Any]],
 ) -> Scaling:
     """:func:`tpcalc.scale` of several scales by name."""
-    values = values_between(base, target, scales)
-    how, alpha = recipe(optimizer), depth_exponent(depth_alpha)
-    called = factory_of(factory, scales=values)
-    program = trace(called, scales=scales or multiples(base), also=(base, target), loss=loss)
+    called = factory_of(factory, scales=values_between(base, target, scales))
+    tried = scales or multiples(base)
+    model = many_scales(called, tried, recipe(optimizer), gauge, depth_alpha, loss, (base, target), experts)
+    if gauge != "init":
+        shallow = {**target, **{name: model.program.widths[0].by_name[name] for name in model.periods.steps}}
+        check_reached(numbers_alone(model, base, shallow), called, model.point(shallow), loss)
+    return between(model, base, target)
+
+
+def many_scales(
+    factory: Callable[..., Any],
+    scales: Mapping[str, Sequence[int]],
+    how: Recipe,
+    gauge: str,
+    depth_alpha: Any,
+    loss: Optional[Callable[..., Any]],
+    also: Sequence[Mapping[str, int]] = (),
+    experts: str = EXPERTS[0],
+) -> ManyScales:
+    """The multipliers of a model between any two places, traced as :func:`tpcalc.trace` traces several ``scales``.
+
+    Raises what tracing and deriving raise.
+    """
+    depth_exponent(depth_alpha)  # before anything slow
+    program = trace(factory, scales=scales, also=also, loss=loss)
+    alpha = alpha_of(program, depth_alpha)
 
     def run(p: Program) -> Derived:
         solution = sized(solve_along(p, FULL.name, alpha), experts)
         return derived(solution, how, made(solution, how, gauge, experts))
 
-    model = ManyScales(called, program, in_every_direction(program, run))
-    if gauge != "init":
-        shallow = {**target, **{name: program.widths[0].by_name[name] for name in model.periods.steps}}
-        reached = Scaling({**model.document(base, shallow), **_NO_PATTERNS})
-        check_reached(reached, called, model.point(shallow), loss)
-    return between(model, base, target)
+    return ManyScales(factory, program, in_every_direction(program, run))
+
+
+def numbers_alone(model: ManyScales, base: Mapping[str, int], target: Mapping[str, int]) -> Scaling:
+    """The multipliers between two places, without the formulas of others.
+
+    Raises what :meth:`~tpcalc.scaling.many.ManyScales.document` raises.
+    """
+    return Scaling({**model.document(base, target), **_NO_PATTERNS})
 
 
 def between(model: ManyScales, base: Mapping[str, int], target: Mapping[str, int]) -> Scaling:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from tpcalc.algebra.form import Compass
-from tpcalc.algebra.scales import Place, Point, ray, shown
+from tpcalc.algebra.scales import Place, Point, place_text, ray
 from tpcalc.algebra.size import Size
 from tpcalc.algebra.star import Fits, StarFits
 from tpcalc.errors import AlignError, FitError
@@ -153,8 +153,8 @@ class _Aligner:
             return f"{node.op} ({where})" if where else node.op
 
         return AlignError(
-            f"{prefix}operation {index} is {describe(here, there)} at {shown(self.widths[0])} but "
-            f"{describe(there, here)} at {shown(width)}: {remedy}"
+            f"{prefix}operation {index} is {describe(here, there)} at {place_text(self.widths[0])} but "
+            f"{describe(there, here)} at {place_text(width)}: {remedy}"
         )
 
     def _different(self, what: str, index: Optional[int] = None) -> AlignError:
@@ -181,7 +181,7 @@ class _Aligner:
                 holder = self.first if odd in ids else trace
                 raw = holder.values[odd]
                 raise self._different(
-                    f"tensor {raw.name or odd} ({raw.kind}) exists at {shown(holder.width)} only, of widths "
+                    f"tensor {raw.name or odd} ({raw.kind}) exists at {place_text(holder.width)} only, of widths "
                     f"{self.widths[0]} and {trace.width}"
                 )
         return list(ids)
@@ -229,8 +229,8 @@ class _Aligner:
                 or len(raw.shape) != len(first.shape)
             ):
                 raise self._different(
-                    f"tensor {self._name(vid)} is {_raw_text(first)} at {shown(self.widths[0])} but {_raw_text(raw)} "
-                    f"at {shown(width)}"
+                    f"tensor {self._name(vid)} is {_raw_text(first)} at {place_text(self.widths[0])} but "
+                    f"{_raw_text(raw)} at {place_text(width)}"
                 )
         shape = self._shape(tuple(raw.shape for raw in raws), vid)
         magnitude, note = size_of(self.widths, raws, lambda: self._name(vid), self.fits)
@@ -337,12 +337,12 @@ def _weights_text(first: RawTrace, other: RawTrace) -> str:
     there = {name for raw in other.weights for name in raw.names}
     for holder, lacking, names in ((first, other, here - there), (other, first, there - here)):
         if names:
-            return f"weight {min(names)} exists at {shown(holder.width)} but not at {shown(lacking.width)}"
+            return f"weight {min(names)} exists at {place_text(holder.width)} but not at {place_text(lacking.width)}"
     for a, b in zip(first.weights, other.weights):
         if a.names != b.names:
             return (
-                f"weights are tied or ordered differently: {' = '.join(a.names)} at {shown(first.width)} but "
-                f"{' = '.join(b.names)} at {shown(other.width)}"
+                f"weights are tied or ordered differently: {' = '.join(a.names)} at {place_text(first.width)} but "
+                f"{' = '.join(b.names)} at {place_text(other.width)}"
             )
     return f"the weights differ between widths {first.width} and {other.width}"
 

@@ -18,7 +18,7 @@ from typing import Any, Optional
 import torch
 from torch.utils._pytree import tree_map
 
-from tpcalc.algebra.scales import shown
+from tpcalc.algebra.scales import place_text
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawTrace
 from tpcalc.trace.inputs import example_inputs
@@ -133,16 +133,16 @@ def _unpack(result: Any, width: Any) -> tuple[torch.nn.Module, Any, list[str]]:
     """The model, its inputs and what was assumed about them."""
     model, inputs = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not isinstance(model, torch.nn.Module):
-        raise TraceError(f"the factory returned {described(model)} at {shown(width)}; return (model, inputs)")
+        raise TraceError(f"the factory returned {described(model)} at {place_text(width)}; return (model, inputs)")
     found = example_inputs(model) if inputs is None else (inputs, "")
     if found is None:
         raise TraceError(
-            f"the factory returned {type(model).__name__} without example inputs at {shown(width)}; return (model, "
-            "inputs), inputs being a tuple or dict of tensors for its forward"
+            f"the factory returned {type(model).__name__} without example inputs at {place_text(width)}; return "
+            "(model, inputs), inputs being a tuple or dict of tensors for its forward"
         )
     for name, weight in model.named_parameters():
         if isinstance(weight, torch.nn.parameter.UninitializedParameter):
-            raise TraceError(f"{name} is a lazy parameter at {shown(width)}; build the model with explicit sizes")
+            raise TraceError(f"{name} is a lazy parameter at {place_text(width)}; build the model with explicit sizes")
     return model, found[0], [found[1]] if found[1] else []
 
 

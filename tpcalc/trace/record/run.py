@@ -11,7 +11,7 @@ from typing import Any, Optional
 import torch
 from torch.utils._pytree import tree_map
 
-from tpcalc.algebra.scales import shown
+from tpcalc.algebra.scales import place_text
 from tpcalc.errors import TpcalcError, TraceError
 from tpcalc.program.raw import RawTrace, RawWeight
 from tpcalc.trace.record.draws import Generators, decides
@@ -84,8 +84,8 @@ class Run:
         chosen = [("loss", self.loss)] if self.loss is not None else primary_outputs(output)
         if not chosen:
             raise TraceError(
-                f"no output of {type(self.model).__name__} at {shown(self.trace.width)} is differentiable; return a "
-                "floating-point tensor that depends on the weights (outside torch.no_grad), or pass loss="
+                f"no output of {type(self.model).__name__} at {place_text(self.trace.width)} is differentiable; return "
+                "a floating-point tensor that depends on the weights (outside torch.no_grad), or pass loss="
             )
         recording = self.recording
         for path, tensor in chosen:
@@ -104,7 +104,8 @@ class Run:
             value = loss(output)
         if not isinstance(value, torch.Tensor) or value.dim() != 0 or not value.requires_grad:
             raise TraceError(
-                f"loss= returned {described(value)} at {shown(self.trace.width)}; return a differentiable scalar tensor"
+                f"loss= returned {described(value)} at {place_text(self.trace.width)}; return a differentiable "
+                f"scalar tensor"
             )
         return value
 
@@ -224,7 +225,7 @@ class Run:
             where = f" in {self._modules.failed}" if self._modules.failed else ""
             raise TraceError(
                 f"{what} of {type(self.model).__name__} raised {type(error).__name__}: {message.rstrip('.')[:300]} "
-                f"at {shown(self.trace.width)}{where}; check that the model runs at this width on the inputs given"
+                f"at {place_text(self.trace.width)}{where}; check that the model runs at this width on the inputs given"
             ) from error
 
 
