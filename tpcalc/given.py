@@ -63,7 +63,12 @@ def checked(
         if widths is not None:
             texts = {"width": widths, **texts}
         scales = {name: _numbers(name, values) for name, values in texts.items()}
-        return factory_of(target, None, parse_overrides(overrides or ()), scales), {"scales": scales}
+        # one that stays where it is, too, is traced as it grows
+        known = {
+            name: values if len(values) > 1 else tuple(values[0] * k for k in (1, 2, 4))
+            for name, values in scales.items()
+        }
+        return factory_of(target, None, parse_overrides(overrides or ()), known), {"scales": scales}
     made, parsed = factory(target, widths, overrides, scale)
     return made, {"widths": parsed}
 

@@ -10,6 +10,7 @@ import tpcalc
 from tests.support.once import once
 from tpcalc.algebra.scales import star
 from tpcalc.errors import AlignError, TargetError
+from tpcalc.given import checked
 from tpcalc.report.config import config_text
 from tpcalc.trace.hf import hf_factory
 from tpcalc.trace.hf.library import default_config
@@ -405,3 +406,10 @@ def test_experts_and_their_size():
     assert shown(up) == ("h^-1/2 Min(1, sqrt(f/h))", "h^-1", "f^-1")
     assert shown(down) == ("f^-1/2 Min(1, sqrt(h/f))", "f^-1", "h^-1")
     assert any("vanishes as E^(-1)" in note for note in found.notes)
+
+
+def test_a_scale_that_a_check_keeps_where_it_is_still_grows():
+    """It is traced along it, to know what would."""
+    made, options = checked("hf:llama", None, None, ["width=64", "depth=2,4,8"])
+    assert options == {"scales": {"width": (64,), "depth": (2, 4, 8)}}
+    assert [made.config(width=width, depth=4).hidden_size for width in (64, 128)] == [64, 128]
