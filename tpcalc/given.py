@@ -22,12 +22,12 @@ def traced(
 ) -> Program:
     """The program of a target given on the command line; ``fold``: with few of its blocks where these stand for all."""
     from tpcalc.trace import trace
-    from tpcalc.trace.depth import folded
+    from tpcalc.trace.depth import WORTH, folded
     from tpcalc.trace.target import by_depth
 
     made, parsed, scales = scaled_factory(target, widths, overrides, scale)
     deep = by_depth(target, parsed, parse_overrides(overrides or ())) if fold and not scales else None
-    if deep is not None:
+    if deep is not None and deep[1] > WORTH:
         program = folded(deep[0], parsed, deep[1], trace, loss=loaded(loss))
         if program is not None:
             return program

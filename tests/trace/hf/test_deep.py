@@ -12,6 +12,12 @@ from tpcalc.trace.target import by_depth as by_depth_of
 WIDTHS = "64,128,256"
 
 
+@pytest.fixture(autouse=True)
+def worth(monkeypatch):
+    """Also models of a few layers are folded."""
+    monkeypatch.setattr("tpcalc.trace.depth.WORTH", 2)
+
+
 def tables(target: str, layers: int, field: str = "num_hidden_layers") -> list[tpcalc.Parametrization]:
     sets = [f"{field}={layers}", "vocab_size=1000"]
     return [tpcalc.derive(traced(target, WIDTHS, sets, None, None, fold=fold)) for fold in (True, False)]

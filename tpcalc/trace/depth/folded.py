@@ -20,7 +20,10 @@ from tpcalc.trace.depth.names import Periods
 from tpcalc.trace.depth.traced import MOST, period_of
 from tpcalc.trace.target import name_of
 
-__all__ = ["folded"]
+__all__ = ["WORTH", "folded"]
+
+#: Up to this depth it takes no longer to trace all blocks than to find out which stand for the others.
+WORTH = MOST
 
 
 def folded(
