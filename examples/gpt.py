@@ -124,6 +124,11 @@ def gpt(width: int):
     return build(Config(width, heads=width // 16, kv_heads=width // 16))
 
 
+def gpt_deep(width: int, depth: int = 2):
+    """Two scales: the number of blocks may grow, too."""
+    return build(Config(width, heads=width // 16, kv_heads=width // 16, layers=depth))
+
+
 def gpt_tied(width: int):
     """The readout shares the token embedding's weight."""
     return build(Config(width, heads=width // 16, kv_heads=width // 16, tied=True))

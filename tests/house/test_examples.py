@@ -12,7 +12,7 @@ from tpcalc.verify import verify
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FACTORIES = {
-    "gpt.py": ("gpt", "gpt_tied", "gpt_growing_heads", "gpt_growing_heads_mup", "gpt_mqa", "gpt_moe"),
+    "gpt.py": ("gpt", "gpt_deep", "gpt_tied", "gpt_growing_heads", "gpt_growing_heads_mup", "gpt_mqa", "gpt_moe"),
     "mlp.py": ("mlp",),
     "resnet.py": ("resnet",),
 }
