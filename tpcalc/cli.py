@@ -184,7 +184,13 @@ def table(
             kind, how = "table", recipe(optimizer)  # before anything slow
             program = traced(target, widths, overrides, scale, loss, fold=True)
             options: Any = {"alignment": alignment, "gauge": gauge, "parametrization": parametrization}
-            result = derive(program, how, **options, depth_alpha=depth_alpha, experts=experts)
+            options |= {"depth_alpha": depth_alpha, "experts": experts}
+            try:
+                result = derive(program, how, **options)
+            except TpcalcError:
+                if not program.copies:
+                    raise
+                result = derive(traced(target, widths, overrides, scale, loss), how, **options)
             kind = "table" if program.compass is None else "scales"
     emit(render(kind, format, result, **columns(format, output)), output)
 

@@ -28,7 +28,7 @@ def traced(
     made, parsed, scales = scaled_factory(target, widths, overrides, scale)
     deep = by_depth(target, parsed, parse_overrides(overrides or ())) if fold and not scales else None
     if deep is not None and deep[1] > WORTH:
-        program = folded(deep[0], parsed, deep[1], trace, loss=loaded(loss))
+        program = folded(deep[0], parsed, deep[1], trace, loss=loaded(loss), told=target.startswith("hf:"))
         if program is not None:
             return program
     return trace(made, parsed, scales=scales or None, loss=loaded(loss))

@@ -221,6 +221,19 @@ def test_blocks_of_a_packed_weight():
     assert [piece[3] for piece in qkv.slices] == pytest.approx([1 / 2, 1, 1])
 
 
+def test_the_clipping_norm_of_a_readout_whose_vocabulary_is_a_scale():
+    """Its outputs are picked one by one: a readout times 1/n is clipped as such, however large the vocabulary."""
+
+    def readout(width: int, vocab: int):
+        layers = nn.Embedding(vocab, width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, vocab, bias=False)
+        return nn.Sequential(*layers), (torch.arange(6).reshape(2, 3),)
+
+    both = tpcalc.scale(readout, {"width": 64, "vocab": 32}, {"width": 256, "vocab": 32})
+    alone = tpcalc.scale(lambda width: readout(width, 32), 64, 256)
+    assert both["3.weight"].clip == alone["3.weight"].clip == 1 / 4
+    assert [weight.clip for weight in both.values()] == [weight.clip for weight in alone.values()]
+
+
 # -- names at another depth --------------------------------------------------------------------------
 
 
@@ -301,6 +314,22 @@ def test_an_init_that_follows_the_index_of_a_block_is_refused():
 
     with pytest.raises(ScalingError, match="init of blocks.0.two.weight and of blocks.1.two.weight.*make it the same"):
         tpcalc.scale(factory, {"width": 16, "depth": 2}, {"width": 16, "depth": 8})
+
+
+def test_a_block_that_goes_by_its_index_is_refused():
+    """Its names are those of the others, and it is first met beyond the depths that were traced."""
+
+    def factory(width: int, depth: int):
+        model, inputs = stacks.pre(width, depth)
+        for i, block in enumerate(model.blocks):
+            by = float(width) if i % 8 == 7 else 1.0
+            block.two.register_forward_hook(lambda module, args, output, by=by: output / by)
+        return model, inputs
+
+    base = {"width": 16, "depth": 2}
+    assert tpcalc.scale(factory, base, {"width": 32, "depth": 7})
+    with pytest.raises(AlignError, match=r"at width=16, depth=9 is not that at .* more of the same blocks: aten.div"):
+        tpcalc.scale(factory, base, {"width": 16, "depth": 9})
 
 
 # -- what is wrong -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from tpcalc.algebra.form import Form, exact
 from tpcalc.algebra.order import Exact, Order
 from tpcalc.algebra.roots import Factor, power_product
 from tpcalc.algebra.scales import Place, Point
+from tpcalc.calculus.facts import Facts, roles
 from tpcalc.derive.parametrize import parametrize
 from tpcalc.derive.result import Parametrization, Rule
 from tpcalc.derive.solve import Need, Solution
@@ -20,6 +21,7 @@ from tpcalc.errors import ScalingError
 from tpcalc.lower.lowered import Leaf
 from tpcalc.optimizers import Recipe, UpdateLaw, finite
 from tpcalc.program.ir import Weight
+from tpcalc.rules.structures import Contract
 from tpcalc.scaling.fans import Fan, fan_of, powers, ratios
 from tpcalc.scaling.initial import Initial
 
@@ -51,10 +53,10 @@ class Derived:
 
 
 def derived(solution: Solution, how: Recipe, rules: Parametrization) -> Derived:
-    return Derived(solution, how, rules, clip_orders(rules, parametrize(solution, how, CLIPPED_AS)))
+    return Derived(solution, how, rules, clip_orders(solution, rules, parametrize(solution, how, CLIPPED_AS)))
 
 
-def clip_orders(rules: Parametrization, standard: Parametrization) -> dict[str, Any]:
+def clip_orders(solution: Solution, rules: Parametrization, standard: Parametrization) -> dict[str, Any]:
     """x in "a gradient counts n^-x in the global norm", for each weight.
 
     The norm is measured as in the gauge of TP5, Table 8 (``standard``; a readout multiplied by 1/n in the forward pass,
@@ -68,7 +70,25 @@ def clip_orders(rules: Parametrization, standard: Parametrization) -> dict[str, 
     if isinstance(norm, Form):
         scales = norm.compass.scales
         norm = norm.compass.form(0 if scale.depth else x for scale, x in zip(scales, norm.coordinates))
-    return {rule.name: exact(Order(standard[rule.name].a) - rule.a + norm) for rule in rules.values()}
+    found = {}
+    for weight in solution.lowered.program.weights:
+        rule = rules[weight.name]
+        # a readout has its 1/n in the forward pass also where its other axis grows, of which outputs are picked
+        a = rule.A if _is_picked(solution, weight) else standard[weight.name].a
+        found[weight.name] = exact(Order(a) - rule.a + norm)
+    return found
+
+
+def _is_picked(solution: Solution, weight: Weight) -> bool:
+    """Whether the outputs of a weight, however many there are, are looked at one by one (law 2)."""
+    for _, need in solution.needs_of(weight)[:1]:
+        use = need.demand.use
+        if use is not None and isinstance(use.structure, Contract) and use.structure.K != 0:
+            s = use.structure
+            facts: Facts = solution.facts
+            x_weight, _ = roles(s, facts[s.x], facts[s.y])
+            return (s.rest_x if x_weight else s.rest_y) == 0
+    return False
 
 
 @dataclass(frozen=True)

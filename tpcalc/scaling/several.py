@@ -19,6 +19,7 @@ from tpcalc.scaling.patterns import NoPattern, patterns
 from tpcalc.scaling.reached import check_reached
 from tpcalc.scaling.result import Scaling
 from tpcalc.trace import trace
+from tpcalc.trace.depth import check_alike
 from tpcalc.trace.target import factory_of, parse_scales
 
 __all__ = ["between", "many_scales", "numbers_alone", "scale_several"]
@@ -44,6 +45,8 @@ def scale_several(
     if gauge != "init":
         shallow = {**target, **{name: model.program.widths[0].by_name[name] for name in model.periods.steps}}
         check_reached(numbers_alone(model, base, shallow), called, model.point(shallow), loss)
+    for end in (base, target):
+        check_alike(called, model.periods, model.point(end), loss)
     return between(model, base, target)
 
 

@@ -43,9 +43,9 @@ class Built:
         return {names[0]: tuple(names) for names in by_id.values()}
 
     def kinds(self) -> dict[str, Any]:
-        """Path of each module -> its class, and the truths and words that it holds, which may say what it does."""
+        """Path of each module -> its class, and the truths, words and numbers that it holds."""
         return {
-            name: (type(module), {key: value for key, value in vars(module).items() if isinstance(value, (bool, str))})
+            name: (type(module), {key: x for key, x in vars(module).items() if isinstance(x, (bool, str, int, float))})
             for name, module in self.model.named_modules(remove_duplicate=False)
         }
 

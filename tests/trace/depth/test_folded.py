@@ -95,3 +95,54 @@ def test_what_does_not_repeat_itself_is_not_folded():
 
     assert fold(odd, 20) is not None
     assert fold(odd, 21) is None
+
+
+def by_index(odd: Callable[[int, int, int], float], held: bool) -> Callable[..., Any]:
+    """Blocks that divide by a number of their own: an attribute, or what the forward pass makes of their index."""
+
+    class Block(stacks.Block):
+        def __init__(self, n: int, index: int, depth: int):
+            super().__init__(n)
+            self.number = odd(n, index, depth) if held else 0.0
+            self.index, self.of, self.held = index, (n, depth), held
+
+        def forward(self, x):
+            number = self.number if self.held else odd(self.of[0], self.index, self.of[1])
+            return x + self.two(nn.functional.relu(self.one(self.norm(x)) * number))
+
+    def factory(width: int, depth: int):
+        return stacks.Stack(width, [Block(width, i, depth) for i in range(depth)]), stacks.points()
+
+    return factory
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda n, i, depth: 1 / n if i == 14 else 1.0,
+        lambda n, i, depth: 1 / n if i >= depth // 2 else 1.0,
+        lambda n, i, depth: 1 / n if i == depth - 2 else 1.0,
+        lambda n, i, depth: 1 / n if i % 8 == 7 else 1.0,
+    ],
+    ids=["one", "half", "last but one", "each eighth"],
+)
+def test_blocks_that_go_by_their_index_are_not_folded(odd, held):
+    """Names and classes do not tell them apart; where blocks in the middle are like no other, the table is an error."""
+    program = fold(by_index(odd, held), 20)
+    if program is not None:
+        with pytest.raises(tpcalc.DeriveError, match="does not stand for other blocks; trace the model with all"):
+            tpcalc.derive(program)
+
+
+def test_numbers_that_follow_the_depth_are_folded():
+    assert fold(by_index(lambda n, i, depth: 1 / depth, True), 20) is not None
+
+
+def test_a_model_that_is_never_shallow():
+    def factory(width: int, depth: int):
+        if depth < 18:
+            raise ValueError("too shallow")
+        return stacks.pre(width, depth)
+
+    assert fold(factory, 20) is None

@@ -12,10 +12,12 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from tpcalc.algebra.scales import Point
-from tpcalc.errors import AlignError
+from tpcalc.errors import TpcalcError
 from tpcalc.program.ir import Program
+from tpcalc.program.names import starred
 from tpcalc.program.repeat import Copies
 from tpcalc.trace.built import Built
+from tpcalc.trace.depth.alike import check_alike
 from tpcalc.trace.depth.names import Periods
 from tpcalc.trace.depth.traced import MOST, period_of
 from tpcalc.trace.target import name_of
@@ -33,15 +35,17 @@ def folded(
     trace: Callable[..., Program],
     *,
     loss: Optional[Callable[..., Any]] = None,
+    told: bool = False,
 ) -> Optional[Program]:
     """The program of ``factory(width=..., depth=depth)`` with few blocks, whose rules are told of all by ``copies``.
 
     ``trace``: :func:`tpcalc.trace.trace`.  None where there is nothing to fold: the model is shallow, or its blocks
-    do not repeat themselves.
+    do not repeat themselves.  Its forward pass is recorded at its full depth to see that they do, unless blocks are
+    ``told`` apart by what their modules hold, as those of a library are.
     """
     try:
         few, one = period_of(factory, Point(("width",), (min(widths),)), "depth", loss)
-    except AlignError:
+    except TpcalcError:  # the model at few blocks is none; that at all may be one
         return None
     # where most tensors are too large to be made for real
     place = Point(("width", "depth"), (max(widths), depth))
@@ -51,12 +55,18 @@ def folded(
         if at >= depth:
             return None
         try:
-            found = _copies(Periods(factory, place.with_(depth=at), {"depth": step}), Built.at(factory, place))
-        except AlignError:
+            periods = Periods(factory, place.with_(depth=at), {"depth": step})
+            found = _copies(periods, Built.at(factory, place))
+        except TpcalcError:
             return None
         if found is not None:
             break
     else:
+        return None
+    try:
+        if not told:
+            check_alike(factory, periods, place, loss)
+    except TpcalcError:
         return None
 
     def at_few(width: int) -> Any:
@@ -77,8 +87,28 @@ def _copies(periods: Periods, whole: Built) -> Optional[Copies]:
 
 
 def _alike(blocks: Mapping[str, str], whole: Mapping[str, Any], shallow: Mapping[str, Any]) -> bool:
-    """Whether every module of the whole model is what it is in the block whose copy it is."""
-    return all(shallow.get(source) == kind for source, kind in _sources(blocks, whole))
+    """Whether every module of the whole model is what it is in the block whose copy it is.
+
+    What differs among the blocks that were traced, as an index does, may differ among their copies; numbers may follow
+    the depth, all alike.
+    """
+    varying: dict[tuple[str, str], set[Any]] = {}
+    for path, (_, held) in shallow.items():
+        for key, value in held.items():
+            varying.setdefault((starred(path), key), set()).add(value)
+    copied: dict[tuple[str, str], Any] = {}
+    for source, (kind, held) in _sources(blocks, whole):
+        own, known = shallow.get(source, (None, {}))
+        if kind is not own or held.keys() != known.keys():
+            return False
+        for key, value in held.items():
+            if isinstance(value, (bool, str)):
+                same = value == known[key]
+            else:
+                same = len(varying[starred(source), key]) > 1 or copied.setdefault((source, key), value) == value
+            if not same:
+                return False
+    return True
 
 
 def _sources(blocks: Mapping[str, str], whole: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -47,7 +47,7 @@ class Periods:
         for first, period, end in sorted(stretch for stretches in self.loops.values() for stretch in stretches):
             for index in range(first, end):
                 if index not in by_index:
-                    by_index[index] = by_index[index - period]
+                    by_index[index] = by_index[index - period if index - period >= first else index + period]
         self.names = [by_index[index] for index in range(len(self._deep))]
 
     def _loops(self, shallow: Built, deep: Built, scale: str) -> tuple[Stretch, ...]:

@@ -140,6 +140,8 @@ class _Deep:
                     return depth, length
             except TargetError as error:
                 refused = error
+        if refused is not None and len(self.seen) < MOST // 2:  # it can't be built: no question of repeating
+            raise refused
         raise AlignError(
             f"the model does not repeat itself along {name}: up to {name} {MOST}, none is a shallower one with whole "
             f"blocks put in; blocks whose sizes or ops depend on their index have no power of the depth"
