@@ -33,6 +33,8 @@ DEFAULT_WIDTHS = (128, 256, 512)
 
 Factory = Callable[..., Any]
 _HUGGING_FACE = "hf:"
+#: Letters of somebody else's error message; torch appends its C++ frames.
+MOST_QUOTED = 300
 
 _TPCALC = Path(__file__).resolve().parents[1]
 _STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
@@ -345,6 +347,7 @@ def _either(items: list[str]) -> str:
 def _error_text(error: BaseException, path: Optional[Path] = None) -> str:
     """``ValueError: 65 is not divisible by 4 (gpt.py:41)``: the innermost line of the user's own code."""
     message = " ".join(str(error).split())
+    message = message if len(message) <= MOST_QUOTED else message[:MOST_QUOTED] + " ..."
     text = type(error).__name__ + (f": {message.rstrip('.')}" if message else "")
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}:{error.lineno})"

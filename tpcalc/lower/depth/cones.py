@@ -55,6 +55,14 @@ def cones(graph: Graph, stream: Stream, streams: Collection[int]) -> Cones:
     for junction in stream.junctions:
         frontier.update(x for x in junction.joining if x in shared)
     tied = frozenset(frontier & graph.weights)
+    # what another stack has made of its stream, and every period of this one reads, is made before this one
+    read: dict[int, set[int]] = defaultdict(set)
+    for vid in inside:
+        atom = graph.forward(vid)
+        for x in operands(atom.structure) if atom is not None else ():
+            if x in streams and x not in stream.values:
+                read[x] |= periods[vid]
+    frontier.update(x for x, turns in read.items() if len(turns) > 1)
     invariant = frozenset(vid for vid in frontier - graph.weights if not graph.is_known(vid))
     return Cones(inside, tied, invariant, {vid: min(periods[vid]) for vid in inside})
 
