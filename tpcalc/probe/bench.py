@@ -199,7 +199,8 @@ def _seen(moved: torch.Tensor, before: torch.Tensor, origin: torch.Tensor, made:
 
 
 def _dot(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float(torch.dot(one, other))
+    # not torch.dot, whose last digits depend on where its operands lie in memory: shares that cancel would not always
+    return float((one * other).sum())
 
 
 __all__ = ["Bench", "Setting", "Step"]
