@@ -104,3 +104,10 @@ def test_shapes_that_do_not_grow(name, lengths):
 def test_radam_starts_as_sgd():
     seen = read(live("radamw"), KINDS["vector"])
     assert seen.update.gradient == 0 and seen.first is not None and seen.first.gradient == 1
+
+
+def test_a_decay_that_a_law_does_not_read_is_none():
+    """In float32 the weight grows a little by rounding, whatever the decay: no share is taken away."""
+    weight = torch.nn.Parameter(torch.randn(16, 16))
+    optimizer = torch.optim.Rprop([{"params": [weight], "weight_decay": 0.1}], lr=1e-3)
+    assert read(optimizer, KINDS["hidden"]).decay is None
