@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
-from math import hypot, isclose
+from math import hypot, isclose, prod
 from typing import Any, Optional
 
 from tpcalc.algebra.fit import half_power
@@ -298,18 +298,11 @@ def _runs(indices: set[tuple[int, ...]], group: _Group) -> list[Run]:
         if len(strides) > 1:
             raise NoPattern(f"the numbers of {group.template} ({', '.join(map(str, values[:6]))}) are no even steps")
         runs.append((values[0], values[-1], strides.pop() if strides else 0))
-    if len(indices) != _count(each):
+    if len(indices) != prod(map(len, each)):
         raise NoPattern(f"the numbers of {group.template} are not all combinations of theirs")
     if len(runs) != group.template.split(".").count("*"):
         raise NoPattern(f"{group.template} is not there at all depths")
     return runs
-
-
-def _count(each: Sequence[Sequence[int]]) -> int:
-    count = 1
-    for values in each:
-        count *= len(values)
-    return count
 
 
 def _step(runs: tuple[Run, dict[str, Run]]) -> int:

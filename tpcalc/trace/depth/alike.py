@@ -16,7 +16,7 @@ from tpcalc.program.ir import references
 from tpcalc.program.raw import RawNode
 from tpcalc.program.repeat import Loop
 from tpcalc.trace.built import Built
-from tpcalc.trace.depth.insertion import inserted, tokens
+from tpcalc.trace.depth.insertion import inserted, resized, tokens
 from tpcalc.trace.depth.names import Periods
 from tpcalc.trace.record import record
 from tpcalc.trace.target import call_factory
@@ -47,15 +47,11 @@ def check_alike(
     for scale, step in steps.items():
         shallow, _ = _seen(factory, few.with_(**{scale: few.by_name[scale] - step}), periods, loss)
         loops += [Loop(scale, *stretch) for stretch in inserted(shallow, own) or ()]
-    expected = list(own)
-    stretches = []
-    for loop in sorted(loops, key=lambda loop: -loop.end):
-        more = (depths[loop.scale] - few.by_name[loop.scale]) // steps[loop.scale]
-        if more >= 0:
-            expected[loop.end : loop.end] = expected[loop.end - loop.period : loop.end] * more
-        else:
-            del expected[max(loop.end + more * loop.period, loop.start) : loop.end]
-        stretches.append((loop, more))
+    stretches = [
+        (loop, (depths[loop.scale] - few.by_name[loop.scale]) // steps[loop.scale])
+        for loop in sorted(loops, key=lambda loop: -loop.end)
+    ]
+    expected = resized(own, [((loop.start, loop.period, loop.end), more) for loop, more in stretches])
     found, nodes = _seen(factory, place, periods, loss)
     for node, token, wanted in zip(nodes, found, expected):
         if token != wanted:

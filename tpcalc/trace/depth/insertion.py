@@ -7,12 +7,13 @@ a decoder) have a piece put in each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
+from tpcalc.errors import AlignError
 from tpcalc.program.raw import RawNode, RawTrace, Ref
 
-__all__ = ["Stretch", "grown", "inserted", "tokens"]
+__all__ = ["Stretch", "grown", "inserted", "resized", "tokens"]
 
 #: Of a loop: its first node, the length of a period, and what is behind its last node.
 Stretch = tuple[int, int, int]
@@ -51,10 +52,25 @@ def inserted(shallow: Sequence[Any], deep: Sequence[Any]) -> Optional[tuple[Stre
 
 def grown(deep: Sequence[Any], loops: Sequence[Stretch], times: int) -> list[Any]:
     """The tokens with so many periods more in each loop."""
-    longer = list(deep)
-    for _, period, end in sorted(loops, key=lambda loop: -loop[2]):
-        longer[end:end] = longer[end - period : end] * times
-    return longer
+    return resized(deep, [(loop, times) for loop in loops])
+
+
+def resized(items: Sequence[Any], loops: Iterable[tuple[Stretch, int]]) -> list[Any]:
+    """What stands in loops, with so many periods more or less in each.
+
+    The first periods and the last stay what they are; what stands between is put in again, or left out.  Raises
+    AlignError where a loop has less than one period then.
+    """
+    found = list(items)
+    for (first, period, end), more in sorted(loops, key=lambda loop: -loop[0][2]):
+        last = end - period
+        if more >= 0:
+            found[last:last] = found[last - period : last] * more
+        elif last + more * period >= first:
+            del found[last + more * period : last]
+        else:
+            raise AlignError("the model has less than one period of its blocks there; go deeper")
+    return found
 
 
 def _pieces(shallow: list[Any], deep: list[Any], offset: int) -> Optional[list[tuple[int, int]]]:

@@ -16,7 +16,7 @@ from tpcalc.algebra.scales import Point
 from tpcalc.errors import AlignError
 from tpcalc.program.names import starred
 from tpcalc.trace.built import Built
-from tpcalc.trace.depth.insertion import Stretch, inserted
+from tpcalc.trace.depth.insertion import Stretch, inserted, resized
 
 __all__ = ["Periods"]
 
@@ -74,8 +74,7 @@ class Periods:
     def _indices(self, built: Built) -> list[int]:
         """For each parameter of a model the one of the deeper model that it is, or repeats."""
         assert isinstance(built.place, Point)
-        found = list(range(len(self._deep)))
-        stretches = []
+        stretches: list[tuple[Stretch, int]] = []
         for scale, step in self.steps.items():
             depth = built.place.by_name[scale]
             more, rest = divmod(depth - self.deeper.by_name[scale], step)
@@ -84,15 +83,11 @@ class Periods:
                     f"{scale}={depth} is no whole number of periods: the model repeats itself every {step} blocks; "
                     f"choose {scale}={depth - rest} or {depth - rest + step}"
                 )
-            stretches += [(*stretch, more) for stretch in self.loops[scale]]
-        for first, period, end, more in sorted(stretches, key=lambda stretch: -stretch[2]):
-            last = end - period  # of its own, as the first ones are: what repeats itself stands between
-            if more >= 0:
-                found[last:last] = found[last - period : last] * more
-            elif last + more * period >= first:
-                del found[last + more * period : last]
-            else:
-                raise AlignError(f"the model at {built.place} has less than one period of its blocks; go deeper")
+            stretches += [(stretch, more) for stretch in self.loops[scale]]
+        try:
+            found = resized(range(len(self._deep)), stretches)
+        except AlignError:
+            raise AlignError(f"the model at {built.place} has less than one period of its blocks; go deeper") from None
         expected = [self._mask(self._deep[index]) for index in found]
         if expected != [self._mask(name) for name in built.parameters]:
             name = next((n for n, e in zip(built.parameters, expected) if self._mask(n) != e), "their number")
