@@ -38,6 +38,8 @@ LAYERS = (
     "verify",
     "scaling",
     "check",
+    "transfer",
+    "tune",
     "report",
     "console",
     "given",
@@ -47,7 +49,7 @@ LAYERS = (
 )
 LEVEL = {name: level for level, name in enumerate(LAYERS)}
 
-TORCH_ALLOWED = frozenset({"trace", "probe", "scaling", "verify", "check"})
+TORCH_ALLOWED = frozenset({"trace", "probe", "scaling", "verify", "check", "transfer", "tune"})
 TORCH = frozenset({"torch", "transformers", "torchvision", "mup", "numpy"})
 
 #: Modules over 450 lines, each with a reason in docs/architecture.md.

@@ -17,7 +17,7 @@ from tpcalc.document.table import SCHEMA, TableDocument
 from tpcalc.errors import ScalingError
 
 Document = TypeVar("Document")
-_OPTIMIZER = re.compile(r"[a-z0-9_]{1,40}(\+[a-z0-9_]{1,40})?")
+_OPTIMIZER = re.compile(r"[A-Za-z0-9_]{1,40}(\+[A-Za-z0-9_]{1,40})?")
 _VERSION = re.compile(r"tpcalc/([0-9]{1,9})")
 #: A multiplier outside of these bounds is no multiplier of any training run.
 _SMALLEST, _LARGEST = 1e-100, 1e100

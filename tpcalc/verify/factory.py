@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -45,7 +46,7 @@ def of_factory(make: Callable[..., Any]) -> LiveRecipe:
                     return _law(Subject(optimizer, index, weight), Kind(growths, lengths))
         raise DeriveError(f"no optimizer that {name} makes holds a weight of shape {list(lengths)}; give it one")
 
-    return LiveRecipe(ADAMW, made_by=name, law_of=law_of)
+    return LiveRecipe(ADAMW, made_by=re.sub(r"\W", "", name), law_of=law_of)
 
 
 def of_target(target: str) -> LiveRecipe:
