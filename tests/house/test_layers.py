@@ -40,7 +40,6 @@ LAYERS = (
     "check",
     "report",
     "console",
-    "given",
     "cli",
     "__main__",
     "__init__",
