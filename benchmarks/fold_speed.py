@@ -33,8 +33,8 @@ def once(name: str) -> None:
     from transformers import LlamaForCausalLM
 
     import tpcalc.trace.hf  # noqa: F401
+    from tpcalc.cli.given import traced
     from tpcalc.derive import derive
-    from tpcalc.given import traced
     from tpcalc.report import render
 
     assert transformers and LlamaForCausalLM

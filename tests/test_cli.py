@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import os
+import pkgutil
 import stat
 import subprocess
 import sys
@@ -16,8 +18,8 @@ import pytest
 
 import tpcalc
 from tpcalc import cli
+from tpcalc.cli.given import parse_overrides
 from tpcalc.document import DOCUMENTS, schema
-from tpcalc.given import parse_overrides
 
 ROOT = Path(__file__).parents[1]
 GPT = f"{ROOT / 'examples' / 'gpt.py'}:gpt"
@@ -67,6 +69,15 @@ def test_help_lists_the_commands(run):
         code, out, err = run(*arguments)
         assert code == 0 and err == ""
         assert all(f"  {command} " in out for command in ("table", "trace", "explain"))
+
+
+def test_every_command_of_a_module_is_listed(run):
+    modules = [importlib.import_module(f"tpcalc.cli.{found.name}") for found in pkgutil.iter_modules(cli.__path__)]
+    known = [each for module in modules if hasattr(module, "commands") for each in module.commands.registered_commands]
+    listed = run("--help")[1].partition("Commands:\n")[2]
+    assert {line[2:].split()[0] for line in listed.splitlines()} == {
+        each.name or each.callback.__name__ for each in known
+    }
 
 
 @pytest.mark.parametrize("command", ["table", "trace", "explain"])
@@ -181,7 +192,7 @@ def test_a_bug_of_ours_is_one_sentence_too(run, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr(cli, "traced", broken)
+    monkeypatch.setattr(cli.rules, "traced", broken)
     code, out, err = run("trace", MLP)
     assert (code, out) == (2, "")
     assert err == "error: internal error: ZeroDivisionError: two lines (rerun with --debug to see where)\n"

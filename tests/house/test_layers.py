@@ -42,7 +42,6 @@ LAYERS = (
     "tune",
     "report",
     "console",
-    "given",
     "cli",
     "__main__",
     "__init__",

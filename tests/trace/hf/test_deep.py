@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import tpcalc
-from tpcalc.given import traced
+from tpcalc.cli.given import traced
 from tpcalc.trace.hf import by_depth
 from tpcalc.trace.target import by_depth as by_depth_of
 

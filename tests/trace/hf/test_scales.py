@@ -9,8 +9,8 @@ pytest.importorskip("transformers")
 import tpcalc
 from tests.support.once import once
 from tpcalc.algebra.scales import star
+from tpcalc.cli.given import checked
 from tpcalc.errors import AlignError, TargetError
-from tpcalc.given import checked
 from tpcalc.report.config import config_text
 from tpcalc.trace.hf import hf_factory
 from tpcalc.trace.hf.library import default_config
