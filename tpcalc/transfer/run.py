@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Optional, Union
 
@@ -29,8 +30,17 @@ class Base:
     weight_decay: float = 0.0
     eps: float = 1e-8
 
-    def at(self, lr: float) -> Base:
-        return replace(self, lr=lr)
+    def check(self) -> None:
+        """Raise TpcalcError where one of them is no hyperparameter."""
+        for name, value, least in (
+            ("lr", self.lr, 0.0),
+            ("weight_decay", self.weight_decay, -1.0),
+            ("eps", self.eps, -1.0),
+        ):
+            if not (math.isfinite(value) and value > least) or value < 0:
+                raise TpcalcError(
+                    f"{name} {value:g} is no hyperparameter; give a finite number, {'more than 0' if name == 'lr' else '0 or more'}"
+                )
 
 
 class Together(torch.optim.Optimizer):

@@ -1,0 +1,210 @@
+"""A ledger in an Optuna storage: it outlives the process, and several processes share it.
+
+A job is a trial.  Where several trials are of one job the lowest number counts, so that two processes that plan at the
+same time do nothing twice.  Who runs a job says every few seconds that it is alive; what is left behind by a process
+that is gone is taken up again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional
+
+from tpcalc.errors import TpcalcError
+from tpcalc.transfer.jobs import Claim, Done, Job
+from tpcalc.transfer.training import Outcome
+
+__all__ = ["STALE", "Stored", "require_optuna", "stored"]
+
+#: Seconds between two signs of life, and after how many without one a job is given up.
+BEAT, STALE = 2.0, 20.0
+
+
+def require_optuna() -> Any:
+    """The library.  Raises TpcalcError where it is not installed."""
+    try:
+        import optuna
+    except ImportError:
+        raise TpcalcError("this needs Optuna; install it with: pip install 'tpcalc[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def stored(url: str, asked: Mapping[str, Any], bounds: Mapping[str, tuple[float, float]]) -> Stored:
+    """Open or begin the ledger at ``url``, a file or the address of a database.  ``asked``: what all its jobs are of; ``bounds``: of each number.
+
+    Raises TpcalcError where it can't be read, or is of something else.
+    """
+    optuna = require_optuna()
+    try:
+        study = optuna.create_study(storage=_storage(optuna, url), study_name="tpcalc", load_if_exists=True)
+        first = study.user_attrs.get("asked")
+        if first is None:
+            study.set_user_attr("asked", dict(asked))
+    except Exception as error:
+        raise TpcalcError(
+            f"the storage {url} can't be used ({type(error).__name__}: {_first_line(error)}); give another one, or "
+            f"remove it to begin again"
+        ) from error
+    if first is not None and first != json.loads(json.dumps(asked)):
+        other = sorted(key for key in {*first, *asked} if first.get(key) != json.loads(json.dumps(asked.get(key))))
+        raise TpcalcError(
+            f"the storage {url} holds runs of another {', '.join(other)}; give another directory, or what it was begun "
+            f"with"
+        )
+    return Stored(study, bounds)
+
+
+def _storage(optuna: Any, url: str) -> Any:
+    """A file is a journal: appended to under a lock that works on network file systems too, and whole after a kill
+    (in SQLite two processes can get one waiting trial)."""
+    if "://" in url:
+        return url
+    from optuna.storages.journal import JournalFileBackend
+
+    return optuna.storages.JournalStorage(JournalFileBackend(url))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0][:200]
+
+
+class Stored:
+    """The ledger of one study.  Raises TpcalcError where its storage fails."""
+
+    def __init__(self, study: Any, bounds: Mapping[str, tuple[float, float]]) -> None:
+        self.study, self.bounds = study, bounds
+        self.optuna = require_optuna()
+        self.states = self.optuna.trial.TrialState
+        self.me = f"{socket.gethostname()}:{os.getpid()}"
+
+    def done(self) -> Done:
+        with _reading():
+            return {
+                _job(trial.user_attrs["job"]): _outcome(trial)
+                for trial in self._first().values()
+                if trial.state == self.states.COMPLETE
+            }
+
+    def claim(self, jobs: Sequence[Job]) -> Optional[Claim]:
+        with _reading():
+            taken = self._first()
+            for trial in [*taken.values()]:
+                if trial.state == self.states.RUNNING and self._is_left(trial):
+                    self.study.tell(trial.number, state=self.states.FAIL, skip_if_finished=True)
+                    del taken[trial.user_attrs["job"]]
+            if not any(trial.state == self.states.WAITING for trial in taken.values()):
+                free = next((job for job in jobs if job.key not in taken), None)
+                if free is None:
+                    return None
+                self.study.enqueue_trial(dict(free.numbers), user_attrs={"job": free.key})
+            trial = self.study.ask()
+            job = trial.user_attrs.get("job")
+            if job is not None:
+                trial.set_user_attr("by", self.me)
+                trial.set_user_attr("alive", time.time())
+                for name in dict(_job(job).numbers):
+                    low, high = self.bounds[name]
+                    trial.suggest_float(name, low, high, log=low > 0)
+            if job is None or self._first()[job].number != trial.number or job not in {known.key for known in jobs}:
+                self.study.tell(trial, state=self.states.FAIL)
+                return self.claim(jobs) if job is None else None
+            return _Running(self, trial, _job(job))
+
+    def _first(self) -> dict[str, Any]:
+        """Job -> of its trials that did not fail the one that counts: a finished one, else the lowest number."""
+        found: dict[str, Any] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            job = trial.user_attrs.get("job")
+            if job is None or trial.state in (self.states.FAIL, self.states.PRUNED):
+                continue
+            if job not in found or (trial.state == self.states.COMPLETE != found[job].state):
+                found[job] = trial
+        return found
+
+    def _is_left(self, trial: Any) -> bool:
+        """Whether the process that ran a trial is gone."""
+        host, _, number = trial.user_attrs.get("by", "").partition(":")
+        here = host == socket.gethostname()
+        if here and (int(number) == os.getpid() or not _is_running(int(number))):
+            return int(number) != os.getpid()
+        started = 0.0 if trial.datetime_start is None else trial.datetime_start.timestamp()
+        return time.time() - trial.user_attrs.get("alive", started) > STALE
+
+
+class _Running:
+    """A claim, with a thread that says it is alive."""
+
+    def __init__(self, ledger: Stored, trial: Any, job: Job) -> None:
+        self.ledger, self.trial, self.job = ledger, trial, job
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._beat, daemon=True)
+        self.thread.start()
+
+    def _beat(self) -> None:
+        while not self.stopped.wait(BEAT):
+            try:
+                self.trial.set_user_attr("alive", time.time())
+            except Exception:
+                return  # the next one who looks takes the job up
+
+    def tell(self, outcome: Outcome) -> None:
+        self._stop()
+        with _reading():
+            self.trial.set_user_attr("curve", [list(point) for point in outcome.curve])
+            self.trial.set_user_attr("seconds", outcome.seconds)
+            self.ledger.study.tell(self.trial, outcome.loss, skip_if_finished=True)
+
+    def drop(self) -> None:
+        self._stop()
+        with _reading():
+            self.ledger.study.tell(self.trial, state=self.ledger.states.FAIL, skip_if_finished=True)
+
+    def _stop(self) -> None:
+        self.stopped.set()
+        self.thread.join()
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except TpcalcError:
+        raise
+    except Exception as error:
+        raise TpcalcError(
+            f"the storage of the runs failed ({type(error).__name__}: {_first_line(error)}); what is finished is kept: "
+            f"run the command again"
+        ) from error
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _job(key: str) -> Job:
+    found = json.loads(key)
+    return Job(
+        found["parametrization"],
+        tuple((name, value) for name, value in found["scales"]),
+        tuple((name, value) for name, value in found["numbers"]),
+        found["steps"],
+        found["seed"],
+    )
+
+
+def _outcome(trial: Any) -> Outcome:
+    curve = tuple((step, loss) for step, loss in trial.user_attrs.get("curve", ()))
+    return Outcome(trial.value, curve, trial.user_attrs.get("seconds", 0.0))

@@ -1,0 +1,232 @@
+"""``transfer``: the learning rate swept at several sizes, under standard parametrization and under the derived rules.
+
+What TP5 shows in its figure 1: does the optimum of the smallest model serve the largest?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+from tpcalc.errors import TpcalcError
+from tpcalc.optimizers import Recipe, UpdateLaw
+from tpcalc.trace.target import factory_of, name_of
+from tpcalc.transfer.cost import Cost, flops
+from tpcalc.transfer.jobs import Done, Executor, Here, Job, Ledger, Memory, work
+from tpcalc.transfer.result import DERIVED, STANDARD, TUNED, UNSCALED, Advice, Curve, Transfer
+from tpcalc.transfer.run import Base, trainer
+from tpcalc.transfer.sizes import Sizes, place_of
+from tpcalc.transfer.training import Outcome, Train
+from tpcalc.transfer.tuned import Constants
+
+__all__ = ["Sweep", "along", "rates_between", "transfer"]
+
+#: Constants of a module that advice tries at the base.
+TRIED = (0.25, 4.0)
+
+
+def transfer(
+    factory: Union[str, Callable[..., Any]],
+    scales: Mapping[str, Sequence[int]],
+    lr: tuple[float, float] = (1e-4, 1e-1),
+    points: int = 7,
+    steps: int = 200,
+    seeds: int = 3,
+    train: Optional[Train] = None,
+    optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
+    *,
+    weight_decay: float = 0.0,
+    eps: float = 1e-8,
+    constants: Optional[Constants] = None,
+    depth_alpha: Any = 1,
+    device: str = "cpu",
+    ledger: Optional[Ledger] = None,
+    executor: Optional[Callable[[Callable[[Job], Outcome]], Executor]] = None,
+    told: Callable[[int, int], None] = lambda done, known: None,
+) -> Transfer:
+    """Train at every size, learning rate and seed, and say where the optimum is and how it drifts.
+
+    ``scales``: ``{"width": (64, 128, 256)}``; scales with several values grow together, so each has as many, and one
+    value keeps a scale where it is.  The first is the base.  ``lr``: the ends of ``points`` rates, evenly spaced in the
+    logarithm.  ``train(model, optimizer, context)`` trains for ``context.steps`` steps and gives the loss to be judged
+    by (:class:`~tpcalc.transfer.training.Context`).  ``constants`` of modules (of a recipe) add two parametrizations:
+    ``tuned``, with the derived powers, and its twin ``unscaled``, without.  ``ledger``, ``executor``: where runs are
+    noted and run; by default here.  Where the derived rules lose at the largest size, each module's constants are tried
+    at the base, for advice.
+
+    Raises TpcalcError where an argument is wrong, the model can't be traced or trained, or every run diverges.
+    """
+    sweep = Sweep.of(scales, lr, points, steps, seeds, weight_decay, eps, constants)
+    how = trainer(factory_of(factory, scales=None), optimizer, train, device)
+    sizes = Sizes(how.factory, sweep.places[0], sweep.places[1:], how.how, depth_alpha)
+    sizes.check(sweep.constants)
+    done = work(
+        lambda done: sweep.jobs(done, sizes.modules),
+        ledger or Memory(),
+        (executor or Here)(sizes.runner(how)),
+        told,
+    )
+    cost = Cost.of(*(flops(how.factory, place_of(sweep.places[end])) for end in (0, -1)), sweep.taken(done), steps)
+    notes = [f"a site needs a multiplier in the code: {site}" for site in sizes.sites]
+    return Transfer(
+        name_of(how.factory),
+        how.how.name,
+        tuple(sweep.curves(done)),
+        steps,
+        seeds,
+        cost,
+        sweep.advice(done),
+        tuple(notes),
+    )
+
+
+def along(scales: Mapping[str, Sequence[int]]) -> tuple[dict[str, int], ...]:
+    """The sizes: scales of several values grow together, those of one stay.
+
+    Raises TpcalcError where they have different numbers of values, do not grow, or none moves.
+    """
+    moving = {name: tuple(values) for name, values in scales.items() if len(values) > 1}
+    if not moving:
+        raise TpcalcError("no scale moves; give one of them two or more values, as width=64,128,256")
+    counts = {len(values) for values in moving.values()}
+    if len(counts) > 1:
+        told = " and ".join(f"{name} {len(values)}" for name, values in moving.items())
+        raise TpcalcError(f"scales that grow together have as many values each, and here {told}; give as many, or one")
+    for name, values in moving.items():
+        if list(values) != sorted(set(values)):
+            raise TpcalcError(
+                f"{name}={','.join(map(str, values))} does not grow; give ascending values, the base first"
+            )
+    (count,) = counts
+    return tuple(
+        {name: values[index if len(values) > 1 else 0] for name, values in scales.items()} for index in range(count)
+    )
+
+
+def rates_between(lr: tuple[float, float], points: int) -> tuple[float, ...]:
+    """``points`` learning rates, evenly spaced in the logarithm.  Raises TpcalcError where they can't be."""
+    low, high = lr
+    if not (0 < low < high < math.inf):
+        raise TpcalcError(f"learning rates from {low:g} to {high:g} are no range; give two positive ones, as 1e-4:1e-1")
+    if points < 3:
+        raise TpcalcError(f"{points} learning rates show no optimum; give three points or more")
+    step = math.log(high / low) / (points - 1)
+    return tuple(float(f"{low * math.exp(step * i):.6g}") for i in range(points))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is run: every size, rate and seed, under each parametrization."""
+
+    places: tuple[dict[str, int], ...]
+    rates: tuple[float, ...]
+    steps: int
+    seeds: int
+    weight_decay: float
+    eps: float
+    constants: Constants
+
+    @staticmethod
+    def of(
+        scales: Mapping[str, Sequence[int]],
+        lr: tuple[float, float],
+        points: int,
+        steps: int,
+        seeds: int,
+        weight_decay: float = 0.0,
+        eps: float = 1e-8,
+        constants: Optional[Constants] = None,
+    ) -> Sweep:
+        """Raises TpcalcError where an argument is wrong."""
+        if steps < 1 or seeds < 1:
+            raise TpcalcError("a sweep needs one step and one seed or more")
+        Base(lr[0], weight_decay, eps).check()
+        return Sweep(along(scales), rates_between(lr, points), steps, seeds, weight_decay, eps, constants or {})
+
+    @property
+    def parametrizations(self) -> tuple[str, ...]:
+        return (STANDARD, DERIVED, TUNED, UNSCALED) if self.constants else (STANDARD, DERIVED)
+
+    def job(self, name: str, place: Mapping[str, int], rate: float, seed: int, extra: Constants) -> Job:
+        """At the base multipliers are 1, and the derived rules what the code has."""
+        alike = {DERIVED: STANDARD, UNSCALED: TUNED}
+        name = alike.get(name, name) if place == self.places[0] else name
+        numbers = {"lr": rate, "weight_decay": self.weight_decay, "eps": self.eps}
+        for selector, own in extra.items():
+            numbers.update({f"{selector}.{kind}": number for kind, number in own.items()})
+        return Job.of(name, place, numbers, self.steps, seed)
+
+    def row(self, name: str, place: Mapping[str, int]) -> list[list[Job]]:
+        """The jobs of one curve: of each seed, at each rate."""
+        extra = self.constants if name in (TUNED, UNSCALED) else {}
+        return [[self.job(name, place, rate, seed, extra) for rate in self.rates] for seed in range(self.seeds)]
+
+    def jobs(self, done: Done, modules: Mapping[str, frozenset[str]]) -> list[Job]:
+        """All of the sweep, small sizes first; then those for advice, where the derived rules lose."""
+        grid = [
+            job
+            for place in self.places
+            for name in self.parametrizations
+            for seed in self.row(name, place)
+            for job in seed
+        ]
+        found = list(dict.fromkeys(grid))
+        if all(job in done for job in found) and self.loses(done):
+            found += self.trials(done, sorted(set().union(*modules.values())))
+        return found
+
+    def loses(self, done: Done) -> bool:
+        """Whether at the largest size the derived rules are worse than the standard ones, each at its best."""
+        ends = (self.curve(name, self.places[-1], done) for name in (DERIVED, STANDARD))
+        derived, standard = (curve.at(curve.rates[curve.best]) for curve in ends)
+        return derived[0] > standard[0] + max(derived[1], standard[1])
+
+    def trials(self, done: Done, modules: Sequence[str]) -> list[Job]:
+        """One constant of one module each, at the base and its best rate."""
+        rate = self._best(done)
+        tried = ((module, kind, factor) for module in modules for kind in ("lr", "init") for factor in TRIED)
+        return [
+            self.job(TUNED, self.places[0], rate, seed, {module: {kind: factor}})
+            for module, kind, factor in tried
+            for seed in range(self.seeds)
+        ]
+
+    def _best(self, done: Done) -> float:
+        curve = self.curve(STANDARD, self.places[0], done)
+        return curve.rates[curve.best]
+
+    def curve(self, name: str, place: Mapping[str, int], done: Done) -> Curve:
+        losses = tuple(tuple(done[job].loss for job in seed) for seed in self.row(name, place))
+        return Curve(name, place, self.rates, losses)
+
+    def curves(self, done: Done) -> list[Curve]:
+        return [self.curve(name, place, done) for place in self.places for name in self.parametrizations]
+
+    def advice(self, done: Done) -> tuple[Advice, ...]:
+        """The constants that lower the loss at the base, the best of each module first."""
+        before = self.curve(STANDARD, self.places[0], done).at(self._best(done))[0] if done else 0.0
+        grid = {
+            job
+            for place in self.places
+            for name in self.parametrizations
+            for row in self.row(name, place)
+            for job in row
+        }
+        found: dict[tuple[tuple[str, str, float], ...], list[float]] = {}
+        for job in done:
+            if job not in grid:
+                constants = tuple((m, kind, x) for m, own in job.constants.items() for kind, x in own.items())
+                found.setdefault(constants, []).append(done[job].loss)
+        tried = [Advice(*key[0], sum(losses) / len(losses), before) for key, losses in found.items()]
+        best: dict[str, Advice] = {}
+        for advice in sorted(tried, key=lambda advice: advice.loss):
+            if advice.loss < before:
+                best.setdefault(advice.module, advice)
+        return tuple(best.values())
+
+    def taken(self, done: Done) -> int:
+        """Steps at the base of one tuning of the learning rate there: what has to be done in place of a sweep at the
+        target."""
+        return len(self.rates) * self.seeds * self.steps
