@@ -18,7 +18,7 @@ from tpcalc.scaling.runtime import Multipliers
 from tpcalc.trace.record import find_loss, primary_outputs
 from tpcalc.trace.target import name_of
 
-__all__ = ["Context", "Diverged", "Outcome", "Train", "check_train", "default_train", "outcome"]
+__all__ = ["Context", "Diverged", "Outcome", "Train", "batches", "check_train", "default_train", "outcome"]
 
 #: ``train(model, optimizer, context)`` -> the loss to be judged by, a number.
 Train = Callable[[torch.nn.Module, Any, "Context"], Any]
@@ -129,7 +129,7 @@ def default_train(model: torch.nn.Module, optimizer: Any, context: Context) -> f
     steps = context.steps
     losses = []
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, steps))
-    for step, batch in enumerate(islice(_batches(context.inputs), steps)):
+    for step, batch in enumerate(islice(batches(context.inputs), steps)):
         optimizer.zero_grad(set_to_none=True)
         loss = _loss(model(**batch) if isinstance(batch, Mapping) else model(*batch), batch)
         losses.append(loss.detach())
@@ -149,7 +149,8 @@ def warmup_cosine(step: int, steps: int) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * part))
 
 
-def _batches(inputs: Any) -> Iterator[Any]:
+def batches(inputs: Any) -> Iterator[Any]:
+    """Without end those of a factory's inputs, which are one batch or a list of them.  Raises TpcalcError for none."""
     if inputs is None:
         raise TpcalcError(
             "the target gives no inputs to train on; return (model, inputs), or give --train file.py:train"
