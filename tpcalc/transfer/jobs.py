@@ -79,7 +79,8 @@ class Ledger(Protocol):
 class Executor(Protocol):
     """Where jobs are run: ``slots`` at once."""
 
-    slots: int
+    @property
+    def slots(self) -> int: ...
 
     def start(self, job: Job) -> Any: ...
 

@@ -32,15 +32,10 @@ class Base:
 
     def check(self) -> None:
         """Raise TpcalcError where one of them is no hyperparameter."""
-        for name, value, least in (
-            ("lr", self.lr, 0.0),
-            ("weight_decay", self.weight_decay, -1.0),
-            ("eps", self.eps, -1.0),
-        ):
-            if not (math.isfinite(value) and value > least) or value < 0:
-                raise TpcalcError(
-                    f"{name} {value:g} is no hyperparameter; give a finite number, {'more than 0' if name == 'lr' else '0 or more'}"
-                )
+        for name, value in vars(self).items():
+            if not (math.isfinite(value) and (value > 0 or (value == 0 and name != "lr"))):
+                least = "more than 0" if name == "lr" else "0 or more"
+                raise TpcalcError(f"{name} {value:g} is no hyperparameter; give a finite number, {least}")
 
 
 class Together(torch.optim.Optimizer):

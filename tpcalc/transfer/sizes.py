@@ -19,7 +19,7 @@ from tpcalc.scaling.several import many_scales, multiples, numbers_alone
 from tpcalc.trace import trace
 from tpcalc.trace.depth import check_alike
 from tpcalc.transfer.jobs import Job
-from tpcalc.transfer.modules import check_selector, modules_of
+from tpcalc.transfer.modules import MODULES, check_selector, modules_of, selected
 from tpcalc.transfer.result import STANDARD, UNSCALED
 from tpcalc.transfer.run import Trainer
 from tpcalc.transfer.training import Outcome
@@ -65,6 +65,13 @@ class Sizes:
     def modules(self) -> Mapping[str, frozenset[str]]:
         """Those of each weight, by its name with whole numbers folded."""
         return modules_of(self.program)
+
+    def members(self) -> dict[str, frozenset[str]]:
+        """Module -> the first names of its weights at the base, in the order of :data:`MODULES`."""
+        names = list(self.scaling(self.base))
+        first = [name for name in names if self.scaling(self.base)[name].name == name]
+        found = {module: frozenset(n for n in first if selected(module, n, self.modules)) for module in MODULES}
+        return {module: own for module, own in found.items() if own}
 
     @property
     def sites(self) -> tuple[str, ...]:

@@ -37,7 +37,9 @@ def require_optuna() -> Any:
 
 
 def stored(url: str, asked: Mapping[str, Any], bounds: Mapping[str, tuple[float, float]]) -> Stored:
-    """Open or begin the ledger at ``url``, a file or the address of a database.  ``asked``: what all its jobs are of; ``bounds``: of each number.
+    """Open or begin the ledger at ``url``, a file or the address of a database.
+
+    ``asked``: what all its jobs are of; ``bounds``: of each number.
 
     Raises TpcalcError where it can't be read, or is of something else.
     """

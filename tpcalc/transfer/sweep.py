@@ -62,13 +62,11 @@ def transfer(
     how = trainer(factory_of(factory, scales=None), optimizer, train, device)
     sizes = Sizes(how.factory, sweep.places[0], sweep.places[1:], how.how, depth_alpha)
     sizes.check(sweep.constants)
-    done = work(
-        lambda done: sweep.jobs(done, sizes.modules),
-        ledger or Memory(),
-        (executor or Here)(sizes.runner(how)),
-        told,
-    )
-    cost = Cost.of(*(flops(how.factory, place_of(sweep.places[end])) for end in (0, -1)), sweep.taken(done), steps)
+    run = sizes.runner(how)
+    place: Executor = Here(run) if executor is None else executor(run)
+    done = work(lambda done: sweep.jobs(done, sizes.modules), ledger or Memory(), place, told)
+    small, large = (flops(how.factory, place_of(sweep.places[end])) for end in (0, -1))
+    cost = Cost.of(small, large, sweep.taken(done), steps)
     notes = [f"a site needs a multiplier in the code: {site}" for site in sizes.sites]
     return Transfer(
         name_of(how.factory),

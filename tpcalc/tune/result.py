@@ -1,0 +1,70 @@
+"""The result of a search: the hyperparameters of the base, and what they become at the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Optional
+
+from tpcalc.scaling.result import Scaling
+from tpcalc.show import Shown
+from tpcalc.transfer.cost import Cost
+from tpcalc.transfer.jobs import Done, Job
+from tpcalc.transfer.run import Base
+from tpcalc.tune.plan import Search
+
+__all__ = ["Tuned"]
+
+
+@dataclass(frozen=True)
+class Tuned(Shown):
+    """``best``: the job whose numbers were taken.  ``scaling``: multipliers from the base to the target, with the
+    constants of modules in them.  ``cost``: of all runs, as a share of one run of ``cost.steps`` steps at the target.
+    """
+
+    name: str
+    optimizer: str
+    search: Search
+    done: Done
+    best: Job
+    scaling: Scaling
+    cost: Cost
+    notes: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> Base:
+        """The plain hyperparameters at the base."""
+        return self.best.base
+
+    @property
+    def constants(self) -> dict[str, dict[str, float]]:
+        """Of modules."""
+        return self.best.constants
+
+    @property
+    def loss(self) -> float:
+        return self.done[self.best].loss
+
+    @cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        """All runs, in the order of the plan."""
+        return tuple(self.search.jobs(self.done))
+
+    @property
+    def before(self) -> Optional[float]:
+        """The least loss of the model as it is, all constants 1, in short runs; None where all of them diverged."""
+        found = [self.done[job].loss for job in self.search.first if math.isfinite(self.done[job].loss)]
+        return min(found, default=None)
+
+    @property
+    def after(self) -> float:
+        """The least loss in short runs, to compare with :attr:`before`."""
+        return min(self.done[job].loss for job in self.jobs if job.steps == self.search.runs.short)
+
+    @property
+    def ends(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """The base and the target, by name."""
+        base, target = self.scaling.base, self.scaling.target
+        return ({"width": base}, {"width": target}) if isinstance(base, int) else (base, target)

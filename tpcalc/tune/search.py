@@ -1,0 +1,151 @@
+"""``tune``: search at the base, and give what is found for the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Optional, Union
+
+from tpcalc.errors import TpcalcError
+from tpcalc.optimizers import Recipe, UpdateLaw
+from tpcalc.trace.target import factory_of, name_of
+from tpcalc.transfer.cost import Cost, flops
+from tpcalc.transfer.jobs import Executor, Here, Job, Ledger, Memory, work
+from tpcalc.transfer.run import Trainer, trainer
+from tpcalc.transfer.sizes import Sizes, place_of
+from tpcalc.transfer.training import Outcome, Train
+from tpcalc.tune.plan import Search, schedule
+from tpcalc.tune.propose import SAMPLERS
+from tpcalc.tune.result import Tuned
+from tpcalc.tune.space import Space, default_space, parse_space
+
+__all__ = ["SHARE", "Tuning", "tune"]
+
+#: Of the FLOPs of one target run, what tuning may cost: what it cost TP5 (section 7.3) for GPT-3 of 6.7B parameters.
+SHARE = 0.07
+
+
+def tune(
+    factory: Union[str, Callable[..., Any]],
+    base: Union[int, Mapping[str, int]],
+    target: Union[int, Mapping[str, int]],
+    train: Optional[Train] = None,
+    space: Union[str, Space, None] = None,
+    *,
+    trials: Optional[int] = None,
+    share: float = SHARE,
+    steps: int = 200,
+    target_steps: Optional[int] = None,
+    optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
+    seed: int = 0,
+    sampler: str = "tpe",
+    depth_alpha: Any = 1,
+    device: str = "cpu",
+    ledger: Optional[Ledger] = None,
+    executor: Optional[Callable[[Callable[[Job], Outcome]], Executor]] = None,
+    told: Callable[[int, int], None] = lambda done, known: None,
+) -> Tuned:
+    """Tune the model at ``base`` for a run at ``target`` (two widths, or scales by name) of ``target_steps`` steps.
+
+    ``train(model, optimizer, context)`` is the user's loop (:class:`~tpcalc.transfer.training.Context`).  ``space``:
+    what is searched (:func:`~tpcalc.tune.space.parse_space`); by default lr, and constants of lr and init for
+    each module.  The longest run at the base has ``steps`` steps; ``trials`` runs are short ones, by default as many as
+    ``share`` of the cost of the target run pays for.  ``ledger``, ``executor``: where runs are noted and run.
+
+    Raises TpcalcError where an argument is wrong, the model can't be traced or trained, or every run diverges.
+    """
+    return Tuning.of(
+        factory,
+        base,
+        target,
+        train,
+        space,
+        trials,
+        share,
+        steps,
+        target_steps,
+        optimizer,
+        seed,
+        sampler,
+        depth_alpha,
+        device,
+    ).result(ledger or Memory(), executor, told)
+
+
+class Tuning:
+    """A search that is about to be done."""
+
+    def __init__(self, how: Trainer, sizes: Sizes, search: Search, target: Mapping[str, int], cost: Cost) -> None:
+        self.how, self.sizes, self.search, self.target, self.cost = how, sizes, search, target, cost
+
+    @staticmethod
+    def of(
+        factory: Union[str, Callable[..., Any]],
+        base: Union[int, Mapping[str, int]],
+        target: Union[int, Mapping[str, int]],
+        train: Optional[Train],
+        space: Union[str, Space, None],
+        trials: Optional[int],
+        share: float,
+        steps: int,
+        target_steps: Optional[int],
+        optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]],
+        seed: int,
+        sampler: str,
+        depth_alpha: Any,
+        device: str,
+    ) -> Tuning:
+        """Raises what :func:`tune` raises, but for what runs raise."""
+        ends = [{"width": end} if isinstance(end, int) else dict(end) for end in (base, target)]
+        if ends[0] == ends[1]:
+            told = ", ".join(f"{name}={value}" for name, value in ends[0].items())
+            raise TpcalcError(f"base and target are both at {told}: there is nothing to carry; give a larger target")
+        if steps < 1 or (trials is not None and trials < 1) or (target_steps or 1) < 1:
+            raise TpcalcError("a search needs one step and one trial or more")
+        if not 0 < share:
+            raise TpcalcError(f"a share of {share:g} of the target run pays for nothing; give a positive one, as 0.07")
+        if sampler not in SAMPLERS:
+            raise TpcalcError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
+        how = trainer(factory_of(factory), optimizer, train, device)
+        sizes = Sizes(how.factory, ends[0], ends[1:], how.how, depth_alpha)
+        chosen = default_space(sizes, how.how)
+        if space is not None:
+            chosen = parse_space(space, chosen) if isinstance(space, str) else space
+        sizes.check({selector: {} for selector in chosen.selectors})
+        small, large = (flops(how.factory, place_of(end)) for end in ends)
+        length = target_steps or steps
+        runs = schedule(share * large * length / (small * steps), steps, trials)
+        search = Search(sizes.base, chosen, runs, seed, sampler)
+        return Tuning(how, sizes, search, ends[1], Cost.of(small, large, runs.taken, length))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the runs are of: with another of these they do not go together."""
+        return {
+            "target": f"{name_of(self.how.factory)}",
+            "train": name_of(self.how.train),
+            "optimizer": self.how.how.name,
+            "base": dict(self.search.scales),
+            "space": {name: list(ends) for name, ends in self.search.space.ranges.items()},
+            "steps": [self.search.runs.trials, self.search.runs.short, self.search.runs.finals, self.search.runs.long],
+            "seed": self.search.seed,
+            "sampler": self.search.sampler,
+        }
+
+    def run(self) -> Callable[[Job], Outcome]:
+        """What does a job."""
+        return self.sizes.runner(self.how)
+
+    def result(
+        self,
+        ledger: Ledger,
+        executor: Optional[Callable[[Callable[[Job], Outcome]], Executor]] = None,
+        told: Callable[[int, int], None] = lambda done, known: None,
+        wait: Callable[[], None] = lambda: None,
+    ) -> Tuned:
+        """Do what is left of the search, and give what is found."""
+        place: Executor = Here(self.run()) if executor is None else executor(self.run())
+        done = work(self.search.jobs, ledger, place, told, wait)
+        best = self.search.best(done)
+        scaling = self.sizes.multipliers(best.parametrization, self.target, best.constants)
+        sites = tuple(f"a site needs a multiplier in the code: {site}" for site in self.sizes.sites)
+        return Tuned(name_of(self.how.factory), self.how.how.name, self.search, done, best, scaling, self.cost, sites)
