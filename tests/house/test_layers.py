@@ -38,6 +38,7 @@ LAYERS = (
     "verify",
     "scaling",
     "check",
+    "transfer",
     "report",
     "console",
     "given",
@@ -47,7 +48,7 @@ LAYERS = (
 )
 LEVEL = {name: level for level, name in enumerate(LAYERS)}
 
-TORCH_ALLOWED = frozenset({"trace", "probe", "scaling", "verify", "check"})
+TORCH_ALLOWED = frozenset({"trace", "probe", "scaling", "verify", "check", "transfer"})
 TORCH = frozenset({"torch", "transformers", "torchvision", "mup", "numpy"})
 
 #: Modules over 450 lines, each with a reason in docs/architecture.md.
