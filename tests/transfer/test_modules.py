@@ -4,8 +4,7 @@ import pytest
 
 import tpcalc
 from tests.support.models import WIDTHS, example, program
-from tpcalc.errors import TpcalcError
-from tpcalc.transfer.modules import MODULES, check_selector, modules_at, modules_of, selected
+from tpcalc.transfer.modules import MODULES, modules_of
 
 NORMS = {"blocks.*.ln1.weight", "blocks.*.ln1.bias", "blocks.*.ln2.weight", "blocks.*.ln2.bias"}
 GPT = {

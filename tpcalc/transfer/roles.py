@@ -104,12 +104,12 @@ class Roles:
         """Whether a value is the weight still: a function of it, itself with gains, experts that a router picked."""
         atom = self.maker[vid]
         xs, index = operands(atom.structure), [x for x in self.picking(atom) if x in self.inputs]
-        if isinstance(atom.structure, Contract):
-            return False
         if len(xs) == 1:
             return not index or any(x in self.of_weights for x in index)
-        others = {x for x in upstream(self.flow, xs, lambda _: True) if x in self.leaves}
-        return vid not in self.inputs and all(_rank(self.leaves[x]) <= _rank(leaf) for x in others)
+        if isinstance(atom.structure, Contract) or vid in self.inputs:
+            return False
+        others = (self.leaves[x] for x in upstream(self.flow, xs, lambda _: True) if x in self.leaves)
+        return all(_rank(other) <= _rank(leaf) for other in others)
 
     def roles(self, leaf: Leaf, x: int, out: int, uses: Collection[int]) -> set[str]:
         s, constant = self.maker[out].structure, any(law.kind == "constant" for _, law in leaf.weight.init)
