@@ -17,8 +17,10 @@ from tpcalc.algebra.order import MINUS_INFINITY
 from tpcalc.algebra.size import Size
 from tpcalc.lower.flatten import lower
 from tpcalc.lower.lowered import Leaf
+from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Program, Weight
 from tpcalc.program.queries import first_met, trail, upstream
+from tpcalc.rules import REGISTRY
 from tpcalc.rules.structures import (
     Atom,
     Bounded,
@@ -49,7 +51,7 @@ class Roles:
     """
 
     def __init__(self, program: Program) -> None:
-        self.program, self.lowered = program, lower(program)
+        self.program, self.lowered, self.wiring = program, lower(program), Wiring(program, REGISTRY)
         self.flow, self.maker, self.inputs = self.lowered.flow, self.lowered.maker, self.lowered.from_inputs
         used = set(upstream(self.flow, (*program.results, *program.ends), lambda _: True))
         self.live = [atom for atom in self.lowered.atoms[: self.lowered.forward] if atom.out in used]
@@ -135,7 +137,7 @@ class Roles:
             found.add("embedding")
         if self.reads_out(out) and (stream is None or stream not in self.of_weights):
             found.add("readout")
-        if not found and self.few(s, other, out) and self.routes(out):
+        if not found and self.few(s, other, out) and self.routes(leaf, out):
             found.add("router")
         return found or ({"hidden"} if stream is None else {"hidden", "projection"})
 
@@ -155,8 +157,8 @@ class Roles:
         return self.maker[vid].structure if vid in self.maker else None
 
     def seen(self, vid: int) -> int:
-        """What a value is a view of."""
-        *_, last = trail(self.flow, vid, lambda v: isinstance(self.structure(v), (View, Scale)))
+        """What a value is a view or a part of."""
+        *_, last = trail(self.flow, vid, lambda v: isinstance(self.structure(v), (View, Gather, Scale)))
         return last
 
     def beside(self, leaf: Leaf, others: list[int]) -> bool:
@@ -201,30 +203,37 @@ class Roles:
         return not reached.isdisjoint(self.program.results)
 
     def few(self, s: Contract, other: int, out: int) -> bool:
-        """Whether a matrix has few outputs: of another growth than what it reads, which grows; where neither grows,
-        fewer along the last axis."""
-        rest = s.rest_y if s.x == other else s.rest_x
-        if s.K != 0 or rest != 0:
-            return s.K > 0 and rest != s.K
-        values = self.program.values
-        read = values.get(other)
-        made = values.get(
-            out, values[next(iter(o for o in self.lowered.node(self.maker[out]).outputs if o is not None))]
+        """Whether a matrix has few outputs: of another growth than what it reads, where that grows; else fewer along
+        the last axis, at the base."""
+        if s.K > 0:
+            return (s.rest_y if s.x == other else s.rest_x) != s.K
+        outs = (out, *self.lowered.node(self.maker[out]).outputs)  # part of an op has the shape of its result
+        read, made = (
+            next((self.program.values[x].shape[-1:] for x in xs if x in self.program.values), ())
+            for xs in ((other,), outs)
         )
-        return read is not None and [s.terms for s in read.shape[-1:]] > [s.terms for s in made.shape[-1:]]
+        base = self.program.widths[0]
+        return any(a.at(base) > b.at(base) for a, b in zip(read, made))
 
-    def routes(self, start: int) -> bool:
-        """Whether it weighs what other weights made, behind a softmax, a sigmoid or a top-k."""
+    def routes(self, leaf: Leaf, start: int) -> bool:
+        """Whether it weighs what other weights made: behind a sigmoid, or a softmax or top-k along an axis of the
+        weight (along others, it says where to look and not which expert)."""
         reached = {start: False}
         for atom, read in self.onward(start, reached):
-            s, gate = atom.structure, any(reached[x] for x in read)
-            foreign = self.foreign(atom, reached)
+            s, gate, foreign = atom.structure, any(reached[x] for x in read), self.foreign(atom, reached)
             if gate and foreign and isinstance(s, (Product, Contract)):
                 return True
-            if not foreign and not self.meets(atom.structure):
-                picks = isinstance(s, Power) and s.largest or isinstance(s, Bounded) and not s.zero
-                reached[atom.out] = gate or picks or (isinstance(s, Softmax) and not s.log)
+            if not foreign and not self.meets(s):
+                picks = (isinstance(s, Softmax) and not s.log) or (isinstance(s, Power) and s.largest)
+                along = picks and not self.picked(atom).isdisjoint(_axes(leaf.shape))
+                reached[atom.out] = gate or along or (isinstance(s, Bounded) and not s.zero)
         return False
+
+    def picked(self, atom: Atom) -> set[Size]:
+        """The lengths of the axes along which a softmax or a top-k goes."""
+        node = self.lowered.node(atom)
+        shape = self.program.values[next(node.refs)].shape
+        return {shape[-axis] for axis in self.wiring.picked(node)}
 
     def stream(self, start: int, expert: bool, uses: Collection[int]) -> Optional[int]:
         """The value that a residual branch starts from, where ``start`` is what its last matrix gives.
