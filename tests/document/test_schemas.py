@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 import tpcalc
-from tests.report.made import checked, small_gpt, verified
+from tests.report.made import checked, curve, small_gpt, transferred, verified
 from tests.support import scaled, stacks
 from tests.support.models import MODELS
 from tests.support.once import once
@@ -19,6 +19,7 @@ from tpcalc.check.result import ScaledResult
 from tpcalc.document import DOCUMENTS, json_text, schema
 from tpcalc.document.scaled import scaled_json
 from tpcalc.document.table import table_json
+from tpcalc.document.transfer import transfer_json
 
 SCHEMAS = Path(__file__).parents[2] / "tpcalc" / "document" / "schemas"
 
@@ -52,6 +53,11 @@ def made(name: str) -> list[dict]:
     if name == "scaled-check":
         ray = replace(checked(), scale="depth", base={"width": 64, "depth": 2})
         return [ScaledResult((checked(), ray)).json()]
+    if name == "transfer":
+        return [
+            transfer_json(transferred()),
+            transfer_json(replace(transferred(), curves=(curve("tuned", 64, 0.003, 2.0, wall=0),))),
+        ]
     return [verified().to_json()] if name == "verify" else [checked().json()]
 
 

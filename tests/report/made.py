@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO
@@ -10,6 +11,8 @@ from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope
 from tpcalc.derive.result import Parametrization, Rule, Site, SliceRule
 from tpcalc.program.ir import InitLaw, Node, Program, Ref, Value, Weight
+from tpcalc.transfer.cost import Cost
+from tpcalc.transfer.result import Advice, Curve, Transfer
 from tpcalc.verify.findings import Checked, Finding, Fix, Report
 
 N, VOCABULARY = Size.linear(), Size.constant(96)
@@ -127,3 +130,31 @@ def verified() -> Report:
     )
     more = {"r": half, "notes": ("a note",), "assumptions": ("an assumption",), "why": "it reads numbers"}
     return Report(findings, checked, "kernel", (64, 128, 256), "fake tensors", **more)
+
+
+RATES = tuple(10**-4 * 10 ** (x / 2) for x in range(7))  # 1e-4 to 1e-1
+
+
+def curve(parametrization: str, width: int, vertex: float, least: float, wall: float = 1.0) -> Curve:
+    """A parabola in the logarithm of the rate, of three seeds that differ; infinite from ``wall`` on."""
+    losses = tuple(
+        tuple(
+            float("inf") if rate >= wall else least + 0.01 * seed + 0.08 * math.log2(rate / vertex / 1.1**seed) ** 2
+            for rate in RATES
+        )
+        for seed in (-1, 0, 1)
+    )
+    return Curve(parametrization, {"width": width}, RATES, losses)
+
+
+def transferred() -> Transfer:
+    """Derived rules keep the optimum and lose at the largest size; standard ones diverge there at large rates."""
+    curves = (
+        curve("standard", 64, 0.003, 2.4),
+        curve("derived", 64, 0.003, 2.4),
+        curve("standard", 256, 0.0015, 2.18, wall=0.03),
+        curve("derived", 256, 0.0031, 2.37),
+    )
+    advice = (Advice("readout", "lr", 0.25, 2.2, 2.4), Advice("hidden", "init", 2.0, 2.35, 2.4))
+    cost = Cost.of(base=10**9, target=13 * 10**9, taken=21 * 150, steps=3000)
+    return Transfer("gpt", "adamw", curves, 150, 3, cost, advice, ("one note",))

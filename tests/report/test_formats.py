@@ -10,12 +10,12 @@ from pkgutil import resolve_name
 
 import pytest
 
-from tests.report.made import checked, small_gpt, small_program, verified
+from tests.report.made import checked, small_gpt, small_program, transferred, verified
 from tpcalc.report import FORMATS, register, render
 from tpcalc.show import Shown, show
 
 ROOT = Path(__file__).parents[2]
-RESULTS = {"table": small_gpt, "program": small_program, "verify": verified, "check": checked}
+RESULTS = {"table": small_gpt, "program": small_program, "verify": verified, "check": checked, "transfer": transferred}
 
 
 def test_every_format_has_a_renderer():

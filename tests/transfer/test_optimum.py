@@ -82,7 +82,7 @@ def test_a_rate_at_which_one_seed_diverges_has_diverged():
 
 @pytest.mark.parametrize("vertex, index", [(-14.0, 0), (-12.4, 0), (-3.0, -1)])
 def test_an_end_of_the_grid_is_an_edge(vertex, index):
-    assert optimum_of(RATES, [parabola(vertex)]) == Optimum(RATES[index], None, True)
+    assert optimum_of(RATES, [parabola(vertex)] * 3) == Optimum(RATES[index], None, True)
 
 
 def test_the_last_rate_before_divergence_at_the_end_of_the_grid_is_no_edge():
@@ -91,7 +91,7 @@ def test_the_last_rate_before_divergence_at_the_end_of_the_grid_is_no_edge():
 
 
 def test_flat_curves():
-    assert optimum_of(RATES, [[2.0] * len(RATES)] * 2) == Optimum(RATES[0], 0.0, True)
+    assert optimum_of(RATES, [[2.0] * len(RATES)] * 2) == Optimum(RATES[0], None, True)
     flat_bottom = [3, 3, 2, 2, 2, 3, 3, 3, 3]
     assert optimum_of(RATES, [flat_bottom]).rate == pytest.approx(2**-9.5), "kept within half a step of the first"
 

@@ -19,6 +19,7 @@ DOCUMENTS = {
     "verify": "tpcalc.document.verify:VerifyDocument",
     "check": "tpcalc.document.check:CheckDocument",
     "scaled-check": "tpcalc.document.check:ScaledCheckDocument",
+    "transfer": "tpcalc.document.transfer:TransferDocument",
 }
 
 

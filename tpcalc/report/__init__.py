@@ -44,6 +44,7 @@ FORMATS = {
         "github": "tpcalc.report.verify:report_github",
     },
     "check": {"text": "tpcalc.report.check:result_text", "json": "tpcalc.check.result:result_json"},
+    "transfer": {"text": "tpcalc.report.transfer:transfer_text", "json": "tpcalc.document.transfer:transfer_json"},
 }
 
 #: Module of a result -> its kind.
@@ -55,6 +56,7 @@ _KINDS = {
     "tpcalc.scaling.result": "scaling",
     "tpcalc.verify.findings": "verify",
     "tpcalc.check.result": "check",
+    "tpcalc.transfer.result": "transfer",
 }
 
 

@@ -23,7 +23,8 @@ _LINES = {
 }
 
 
-def _pyplot() -> Any:
+def load_pyplot() -> Any:
+    """matplotlib.pyplot, which draws into files.  Raises TpcalcError where it is missing."""
     try:
         import matplotlib
 
@@ -36,7 +37,7 @@ def _pyplot() -> Any:
 
 def require_matplotlib() -> None:
     """Raise TpcalcError where matplotlib is missing: before an hour of training, not after."""
-    _pyplot()
+    load_pyplot()
 
 
 def check_plot(results: Sequence[Any], path: Union[str, Path]) -> None:
@@ -46,7 +47,7 @@ def check_plot(results: Sequence[Any], path: Union[str, Path]) -> None:
     Each line is the rms over what the derived rules predict, relative to the smallest width: a flat line scales as
     predicted, a rising one grows faster.  The wedge is the tolerance.
     """
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     figure, axes = pyplot.subplots(
         len(_TITLES),
         len(results),

@@ -21,8 +21,8 @@ STEEPEST = 2.0
 
 @dataclass(frozen=True)
 class Optimum:
-    """``rate``: the best learning rate.  ``error``: its standard error over seeds in log2 units; None of one seed,
-    which can't tell.  ``edge``: it is an end of the grid, beyond which better ones may lie."""
+    """``rate``: the best learning rate.  ``error``: its standard error over seeds in log2 units; None where nothing can
+    tell, of one seed or at an edge.  ``edge``: it is an end of the grid, beyond which better ones may lie."""
 
     rate: float
     error: Optional[float]
@@ -43,8 +43,8 @@ def optimum_of(rates: Sequence[float], losses: Sequence[Sequence[float]]) -> Opt
       that bend down.  The vertex stays within the same half step, as the grid's best is evidence, too.
     - Beside a diverged neighbour there is nothing to fit.  The optimum lies between the other neighbour and that one,
       and the grid's rate stands for it.
-    - At an end of the grid nothing tells where it lies: the grid's rate, and ``edge``.  Of equal losses the smallest
-      rate is taken, so a flat curve is at an edge.
+    - At an end of the grid nothing tells where it lies: the grid's rate, ``edge``, and no error.  Of equal losses the
+      smallest rate is taken, so a flat curve is at an edge.
 
     ``error`` is the standard deviation of all this over resamples of the seeds (the bootstrap of Efron 1979), times
     sqrt(n / (n-1)) for n seeds: that of a mean would be too small by this factor (Efron and Tibshirani 1993).
@@ -57,7 +57,7 @@ def optimum_of(rates: Sequence[float], losses: Sequence[Sequence[float]]) -> Opt
     best, position = _vertex(grid, table.mean(axis=0))
     rate = float(rates[best]) if position == grid[best] else float(2.0**position)
     edge = best in (0, len(grid) - 1)
-    if seeds == 1:
+    if seeds == 1 or edge:
         return Optimum(rate, None, edge)
     draws = np.random.default_rng(0).multinomial(seeds, [1 / seeds] * seeds, size=RESAMPLES)
     kinds, times = np.unique(draws, axis=0, return_counts=True)
