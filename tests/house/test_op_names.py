@@ -50,6 +50,8 @@ REASONS: dict[tuple[str, str], str] = {
     ("calculus/limits.py", "exponential softmax"): "words of messages",
     ("calculus/words.py", "softmax"): "a word of messages",
     ("lower/", "sum put"): "how a Sum is one",
+    ("transfer/roles.py", "sum put"): "how a Sum is one",
+    ("transfer/", "embedding norm"): "roles of weights",
     ("calculus/limits.py", "put"): "how a Sum is one",
     ("trace/fixed.py", "random"): "a kind of init law",
     ("scaling/everywhere.py", "max min range sqrt"): "functions of formulas, in Python",

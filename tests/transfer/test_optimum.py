@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from tpcalc.errors import TpcalcError
+from tpcalc.transfer import optimum
 from tpcalc.transfer.optimum import Optimum, optimum_of
 
 RATES = tuple(2.0**x for x in range(-12, -3))
+#: Half as far apart.
+FINE = tuple(2.0 ** (x / 2) for x in range(-24, -7))
 INF = math.inf
 
 
@@ -20,10 +23,10 @@ def parabola(vertex: float, bend: float = 0.1, rates=RATES) -> list[float]:
 
 @pytest.mark.parametrize("vertex", [-10.3, -9.0, -8.49, -8.51, -6.2, -5.1])
 def test_a_parabola_gives_its_vertex(vertex):
-    """Also where only three points can be taken (-5.1)."""
-    found = optimum_of(RATES, [parabola(vertex)] * 2)
-    assert math.log2(found.rate) == pytest.approx(vertex, abs=1e-6) and not found.edge
-    assert found.error == 0.0, "seeds that agree"
+    for rates in (RATES, FINE):
+        found = optimum_of(rates, [parabola(vertex, rates=rates)] * 2)
+        assert math.log2(found.rate) == pytest.approx(vertex, abs=1e-6) and not found.edge
+        assert found.error == pytest.approx(0, abs=1e-9), "seeds that agree"
 
 
 def test_a_grid_need_not_be_even():
@@ -31,21 +34,32 @@ def test_a_grid_need_not_be_even():
     assert math.log2(optimum_of(rates, [parabola(-9.1, rates=rates)]).rate) == pytest.approx(-9.1)
 
 
-def test_noise_is_averaged_by_five_points_and_told():
-    """Errors as told are those that are met, and smaller than those of three points."""
-    rng = np.random.default_rng(1)
-    curve = np.array(parabola(-8.2))
-    found, told, three = [], [], []
-    for _ in range(100):
-        noisy = curve + 0.01 * rng.standard_normal((3, len(RATES)))
-        optimum = optimum_of(RATES, noisy)
-        found.append(math.log2(optimum.rate))
-        told.append(optimum.error)
-        middle = slice(3, 6)  # nothing else
-        three.append(math.log2(optimum_of(RATES[middle], noisy[:, middle]).rate))
-    spread = np.std(found)
-    assert abs(np.mean(found) + 8.2) < 0.01 and spread < 0.7 * np.std(three)
-    assert 0.6 < np.sqrt(np.mean(np.square(told))) / spread < 1.5
+def noisy(rates, size: float) -> tuple[list[float], list[float]]:
+    """The optima of many sweeps of three seeds, and the errors as told; the true one is at -8.2."""
+    rng, curve = np.random.default_rng(1), np.array(parabola(-8.2, rates=rates))
+    found = [optimum_of(rates, curve + size * rng.standard_normal((3, len(rates)))) for _ in range(100)]
+    return [math.log2(one.rate) for one in found], [one.error for one in found]
+
+
+@pytest.mark.parametrize("rates, size", [(RATES, 0.01), (FINE, 0.003)])
+def test_errors_as_told_are_those_that_are_met(rates, size):
+    found, told = noisy(rates, size)
+    assert abs(np.mean(found) + 8.2) < 0.01
+    assert 0.6 < np.sqrt(np.mean(np.square(told))) / np.std(found) < 1.7
+
+
+def test_five_points_of_a_fine_grid_average_noise(monkeypatch):
+    five = np.std(noisy(FINE, 0.003)[0])
+    monkeypatch.setattr(optimum, "WIDEST", 1.0)
+    assert five < 0.7 * np.std(noisy(FINE, 0.003)[0])
+
+
+def test_three_points_of_a_coarse_grid_stay_at_the_vertex():
+    """A curve that is flat below its optimum and steep above it, on seven points of three decades."""
+    rates = tuple(1e-4 * 1000 ** (x / 6) for x in range(7))
+    curve = [0.25 * math.log1p(math.exp(-0.9 * (x + 1))) + 0.02 * math.exp(x) for x in np.log2(rates) + 8]
+    found = math.log2(optimum_of(rates, [curve]).rate)
+    assert abs(found + 7.303) < 0.1, found
 
 
 def test_what_seeds_share_is_no_uncertainty():
@@ -61,10 +75,10 @@ def test_one_seed_has_no_error():
 
 def test_a_wall_does_not_push_the_optimum_away():
     """Two steps above the optimum the loss jumps: the middle three alone say where it is."""
-    curve = parabola(-8.0)
+    curve = parabola(-8.0, rates=FINE)
     for jump in (3.0, INF):
-        walled = [*curve[:6], *[loss + jump for loss in curve[6:]]]
-        assert math.log2(optimum_of(RATES, [walled]).rate) == pytest.approx(-8.0, abs=1e-6), jump
+        walled = [*curve[:10], *[loss + jump for loss in curve[10:]]]
+        assert math.log2(optimum_of(FINE, [walled]).rate) == pytest.approx(-8.0, abs=1e-6), jump
 
 
 def test_beside_a_diverged_neighbour_the_grid_decides():
@@ -97,9 +111,9 @@ def test_flat_curves():
 
 
 def test_wings_that_bend_down_are_left_out():
-    assert optimum_of(RATES, [[2.1, 2.1, 2.1, 3, 2, 2.9, 2.2, 2.2, 2.2]]).rate == pytest.approx(
-        RATES[4] * 2**0.026, rel=1e-2
-    )
+    rates = FINE[:9]
+    found = optimum_of(rates, [[2.1, 2.1, 2.1, 3, 2, 2.9, 2.2, 2.2, 2.2]]).rate
+    assert math.log2(found / rates[4]) == pytest.approx(0.5 / 38)  # of a step, from rises of 1 and 0.9
 
 
 def test_few_rates_have_edges_alone():
