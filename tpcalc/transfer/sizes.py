@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
-from typing import Any
+from typing import Any, Optional
 
 from tpcalc.algebra.scales import Place, Point
 from tpcalc.derive.api import OF_A_DEPTH, depth_exponent, made
@@ -34,7 +34,8 @@ def place_of(scales: Mapping[str, int]) -> Place:
 
 
 class Sizes:
-    """Multipliers from ``base`` to each of ``others``, places by name.
+    """Multipliers from ``base`` to each of ``others``, places by name; ``traced``: values of each scale to trace at, by
+    default twice and four times the base.
 
     Raises what :func:`tpcalc.scale` raises, at once: nothing is trained before.
     """
@@ -47,6 +48,7 @@ class Sizes:
         how: Recipe,
         depth_alpha: Any = 1,
         experts: str = "mup",
+        traced: Optional[Mapping[str, Sequence[int]]] = None,
     ) -> None:
         self.base = dict(base)
         places = [dict(place) for place in (base, *others)]
@@ -55,9 +57,9 @@ class Sizes:
         alone = set(base) == {"width"}
         if alone and depth_exponent(depth_alpha) != 1:
             raise TpcalcError(OF_A_DEPTH)
-        along = partial(_along_the_width, factory, places, how, experts)
+        along = partial(_along_the_width, factory, places, how, experts, traced)
         if not alone:
-            along = partial(_along_several, factory, places, how, depth_alpha, experts)
+            along = partial(_along_several, factory, places, how, depth_alpha, experts, traced)
         self.program, at = along()
         self._scalings = {tuple(place.items()): at(place) for place in places}
 
@@ -127,14 +129,18 @@ At = Callable[[Mapping[str, int]], Scaling]
 
 
 def _along_the_width(
-    factory: Callable[..., Any], places: Sequence[Mapping[str, int]], how: Recipe, experts: str
+    factory: Callable[..., Any],
+    places: Sequence[Mapping[str, int]],
+    how: Recipe,
+    experts: str,
+    traced: Optional[Mapping[str, Sequence[int]]],
 ) -> tuple[Program, At]:
     widths = [place["width"] for place in places]
-    base = widths[0]
-    program = trace(factory, sorted({*widths, 2 * base, 4 * base}))
+    others = multiples(places[0]) if traced is None else traced
+    program = trace(factory, sorted({*widths, *others["width"]}))
     solution = sized(solve(program), experts)
     scalings = Scalings(factory, solution, made(solution, how, "init", experts), how)
-    return program, lambda place: scalings.between(base, place["width"])
+    return program, lambda place: scalings.between(widths[0], place["width"])
 
 
 def _along_several(
@@ -143,9 +149,10 @@ def _along_several(
     how: Recipe,
     depth_alpha: Any,
     experts: str,
+    traced: Optional[Mapping[str, Sequence[int]]],
 ) -> tuple[Program, At]:
     base = places[0]
-    model = many_scales(factory, multiples(base), how, "init", depth_alpha, None, places, experts)
+    model = many_scales(factory, traced or multiples(base), how, "init", depth_alpha, None, places, experts)
     for place in places:
         check_alike(factory, model.periods, model.point(place), None)
     return model.program, lambda place: numbers_alone(model, base, place)

@@ -39,7 +39,7 @@ def require_optuna() -> Any:
 def stored(url: str, asked: Mapping[str, Any], bounds: Mapping[str, tuple[float, float]]) -> Stored:
     """Open or begin the ledger at ``url``, a file or the address of a database.
 
-    ``asked``: what all its jobs are of; ``bounds``: of each number.
+    ``asked``: what all its jobs are of; ``bounds``: of each number that varies, for whoever looks at the study.
 
     Raises TpcalcError where it can't be read, or is of something else.
     """
@@ -111,8 +111,8 @@ class Stored:
             if job is not None:
                 trial.set_user_attr("by", self.me)
                 trial.set_user_attr("alive", time.time())
-                for name in dict(_job(job).numbers):
-                    low, high = self.bounds[name]
+                for name, number in _job(job).numbers:
+                    low, high = self.bounds.get(name, (number, number))
                     trial.suggest_float(name, low, high, log=low > 0)
             if job is None or self._first()[job].number != trial.number or job not in {known.key for known in jobs}:
                 self.study.tell(trial, state=self.states.FAIL)

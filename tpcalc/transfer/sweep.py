@@ -16,12 +16,12 @@ from tpcalc.trace.target import factory_of, name_of
 from tpcalc.transfer.cost import Cost, flops
 from tpcalc.transfer.jobs import Done, Executor, Here, Job, Ledger, Memory, work
 from tpcalc.transfer.result import DERIVED, STANDARD, TUNED, UNSCALED, Advice, Curve, Transfer
-from tpcalc.transfer.run import Base, trainer
+from tpcalc.transfer.run import Base, Trainer, trainer
 from tpcalc.transfer.sizes import Sizes, place_of
 from tpcalc.transfer.training import Outcome, Train
 from tpcalc.transfer.tuned import Constants
 
-__all__ = ["Sweep", "along", "rates_between", "transfer"]
+__all__ = ["Sweep", "Sweeping", "along", "rates_between", "transfer"]
 
 #: Constants of a module that advice tries at the base.
 TRIED = (0.25, 4.0)
@@ -59,25 +59,62 @@ def transfer(
     Raises TpcalcError where an argument is wrong, the model can't be traced or trained, or every run diverges.
     """
     sweep = Sweep.of(scales, lr, points, steps, seeds, weight_decay, eps, constants)
-    how = trainer(factory_of(factory, scales=None), optimizer, train, device)
-    sizes = Sizes(how.factory, sweep.places[0], sweep.places[1:], how.how, depth_alpha)
-    sizes.check(sweep.constants)
-    run = sizes.runner(how)
-    place: Executor = Here(run) if executor is None else executor(run)
-    done = work(lambda done: sweep.jobs(done, sizes.modules), ledger or Memory(), place, told)
-    small, large = (flops(how.factory, place_of(sweep.places[end])) for end in (0, -1))
-    cost = Cost.of(small, large, sweep.taken(done), steps)
-    notes = [f"a site needs a multiplier in the code: {site}" for site in sizes.sites]
-    return Transfer(
-        name_of(how.factory),
-        how.how.name,
-        tuple(sweep.curves(done)),
-        steps,
-        seeds,
-        cost,
-        sweep.advice(done),
-        tuple(notes),
+    return Sweeping(sweep, trainer(factory_of(factory), optimizer, train, device), depth_alpha).result(
+        ledger or Memory(), executor, told
     )
+
+
+class Sweeping:
+    """A sweep that is about to be done.  Raises what :func:`transfer` raises, but for what runs raise."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        how: Trainer,
+        depth_alpha: Any = 1,
+        traced: Optional[Mapping[str, Sequence[int]]] = None,
+    ) -> None:
+        self.sweep, self.how = sweep, how
+        self.sizes = Sizes(how.factory, sweep.places[0], sweep.places[1:], how.how, depth_alpha, traced=traced)
+        self.sizes.check(sweep.constants)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the runs are of: with another of these they do not go together."""
+        numbers = {key: value for key, value in vars(self.sweep).items()}
+        return {
+            **numbers,
+            "target": name_of(self.how.factory),
+            "train": name_of(self.how.train),
+            "optimizer": self.how.how.name,
+        }
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Of what varies."""
+        return {"lr": (self.sweep.rates[0], self.sweep.rates[-1])}
+
+    def run(self) -> Callable[[Job], Outcome]:
+        """What does a job."""
+        return self.sizes.runner(self.how)
+
+    def result(
+        self,
+        ledger: Ledger,
+        executor: Optional[Callable[[Callable[[Job], Outcome]], Executor]] = None,
+        told: Callable[[int, int], None] = lambda done, known: None,
+        wait: Callable[[], None] = lambda: None,
+    ) -> Transfer:
+        """Do what is left of the sweep, and compare."""
+        sweep, factory = self.sweep, self.how.factory
+        place: Executor = Here(self.run()) if executor is None else executor(self.run())
+        done = work(lambda done: sweep.jobs(done, self.sizes.modules), ledger, place, told, wait)
+        small, large = (flops(factory, place_of(sweep.places[end])) for end in (0, -1))
+        cost = Cost.of(small, large, sweep.taken(done), sweep.steps)
+        notes = tuple(f"a site needs a multiplier in the code: {site}" for site in self.sizes.sites)
+        name = name_of(factory)
+        curves = tuple(sweep.curves(done))
+        return Transfer(name, self.how.how.name, curves, sweep.steps, sweep.seeds, cost, sweep.advice(done), notes)
 
 
 def along(scales: Mapping[str, Sequence[int]]) -> tuple[dict[str, int], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional, Union
 
 from tpcalc.errors import TpcalcError
@@ -93,6 +93,7 @@ class Tuning:
         sampler: str,
         depth_alpha: Any,
         device: str,
+        traced: Optional[Mapping[str, Sequence[int]]] = None,
     ) -> Tuning:
         """Raises what :func:`tune` raises, but for what runs raise."""
         ends = [{"width": end} if isinstance(end, int) else dict(end) for end in (base, target)]
@@ -106,7 +107,7 @@ class Tuning:
         if sampler not in SAMPLERS:
             raise TpcalcError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
         how = trainer(factory_of(factory), optimizer, train, device)
-        sizes = Sizes(how.factory, ends[0], ends[1:], how.how, depth_alpha)
+        sizes = Sizes(how.factory, ends[0], ends[1:], how.how, depth_alpha, traced=traced)
         chosen = default_space(sizes, how.how)
         if space is not None:
             chosen = parse_space(space, chosen) if isinstance(space, str) else space
@@ -130,6 +131,11 @@ class Tuning:
             "seed": self.search.seed,
             "sampler": self.search.sampler,
         }
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Of what varies."""
+        return {name: self.search.space.ranges[name] for name in self.search.space.free}
 
     def run(self) -> Callable[[Job], Outcome]:
         """What does a job."""

@@ -1,0 +1,79 @@
+"""Runs on a Ray cluster: the plan and the ledger stay here, jobs go there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tpcalc.errors import TpcalcError
+from tpcalc.transfer.jobs import Job
+from tpcalc.transfer.training import Outcome
+
+__all__ = ["LOCAL", "OnRay"]
+
+#: The address of a cluster of this machine alone, made for the runs.
+LOCAL = "local"
+
+
+class OnRay:
+    """As many jobs at once as the cluster has processors, each by a worker that traces the model once.
+
+    ``make`` gives what does a job; it is called in each worker, so it must be possible to send it there, and find the
+    files that it names.  A worker that is lost is replaced, and its job run again (three times at most).
+
+    Raises TpcalcError where Ray is not installed or the cluster can't be reached.
+    """
+
+    def __init__(self, address: str, make: Callable[[], Callable[[Job], Outcome]], processors: int = 1) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise TpcalcError("--ray needs Ray; install it with: pip install 'tpcalc[ray]'") from None
+        self.ray = ray
+        started = {} if address == LOCAL else {"address": address}
+        try:
+            if not ray.is_initialized():
+                ray.init(**started, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+        except Exception as error:
+            first = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
+            raise TpcalcError(
+                f"no Ray cluster can be reached at {address} ({type(error).__name__}: {first}); start one with ray "
+                f"start --head, or give --ray {LOCAL}"
+            ) from error
+        self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)) // processors)
+        worker = ray.remote(num_cpus=processors, max_restarts=3, max_task_retries=3)(_Worker)
+        sent = ray.put(make)
+        self.idle = [worker.remote(sent, os.getcwd(), processors) for _ in range(self.slots)]
+        self.busy: dict[Any, Any] = {}
+
+    def start(self, job: Job) -> Any:
+        worker = self.idle.pop()
+        future = worker.run.remote(job)
+        self.busy[future] = worker
+        return future
+
+    def finish(self, running: Sequence[Any]) -> tuple[Any, Outcome]:
+        """Raises TpcalcError with what a job raised."""
+        (future,), _ = self.ray.wait(list(running), num_returns=1)
+        self.idle.append(self.busy.pop(future))
+        try:
+            return future, self.ray.get(future)
+        except self.ray.exceptions.RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, TpcalcError) else error
+            raise TpcalcError(str(cause).strip().splitlines()[-1]) from error
+        except self.ray.exceptions.RayError as error:
+            raise TpcalcError(f"the Ray cluster lost a run ({type(error).__name__}); run the command again") from error
+
+
+class _Worker:
+    def __init__(self, make: Callable[[], Callable[[Job], Outcome]], directory: str, processors: int) -> None:
+        import torch
+
+        if os.path.isdir(directory):
+            os.chdir(directory)
+        torch.set_num_threads(processors)
+        self.work = make()
+
+    def run(self, job: Job) -> Outcome:
+        return self.work(job)
