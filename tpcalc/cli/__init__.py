@@ -14,7 +14,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from tpcalc import __version__
-from tpcalc.cli import documents, multipliers, rules, verdicts
+from tpcalc.cli import documents, multipliers, rules, training, verdicts
 from tpcalc.console import fail, library
 from tpcalc.errors import TpcalcError
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (rules, multipliers, verdicts, documents):  # in the order of --help
+for module in (rules, multipliers, verdicts, training, documents):  # in the order of --help
     app.add_typer(module.commands)
 
 
@@ -63,7 +63,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     usage_error: Any = typer.BadParameter.__base__  # typer does not export it by name
     try:
-        code = app(args=arguments or ["--help"], prog_name="tpcalc", standalone_mode=False)
+        code = app(args=arguments or ["--help"], prog_name="tpcalc", standalone_mode=False, obj=arguments)
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,10 +32,10 @@ class OnRay:
         except ImportError:
             raise TpcalcError("--ray needs Ray; install it with: pip install 'tpcalc[ray]'") from None
         self.ray = ray
-        started = {} if address == LOCAL else {"address": address}
+        started: dict[str, Any] = {} if address == LOCAL else {"address": address}
         try:
             if not ray.is_initialized():
-                ray.init(**started, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+                ray.init(**started, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         except Exception as error:
             first = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
             raise TpcalcError(
@@ -42,9 +43,8 @@ class OnRay:
                 f"start --head, or give --ray {LOCAL}"
             ) from error
         self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)) // processors)
-        worker = ray.remote(num_cpus=processors, max_restarts=3, max_task_retries=3)(_Worker)
-        sent = ray.put(make)
-        self.idle = [worker.remote(sent, os.getcwd(), processors) for _ in range(self.slots)]
+        worker: Any = ray.remote(num_cpus=processors, max_restarts=3, max_task_retries=3)(_Worker)
+        self.idle = [worker.remote(make, os.getcwd(), processors) for _ in range(self.slots)]
         self.busy: dict[Any, Any] = {}
 
     def start(self, job: Job) -> Any:

@@ -72,10 +72,9 @@ class Sweeping:
         sweep: Sweep,
         how: Trainer,
         depth_alpha: Any = 1,
-        traced: Optional[Mapping[str, Sequence[int]]] = None,
     ) -> None:
         self.sweep, self.how = sweep, how
-        self.sizes = Sizes(how.factory, sweep.places[0], sweep.places[1:], how.how, depth_alpha, traced=traced)
+        self.sizes = Sizes(how.factory, sweep.places[0], sweep.places[1:], how.how, depth_alpha)
         self.sizes.check(sweep.constants)
 
     @property
