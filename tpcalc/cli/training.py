@@ -171,8 +171,15 @@ def tune(
     """Search hyperparameters and constants of modules at a small size, and write the recipe of a large one."""
     with library(None):
         ends = [parse_place(text, option) for text, option in ((base, "--base"), (target_place, "--target"))]
-        arguments = (space, trials, share, steps, target_steps, optimizer, seed, sampler, depth_alpha, device)
-        make = partial(_tuning, target, ends[0], ends[1], train, arguments, scale, overrides)
+        options: dict[str, Any] = {
+            "space": space,
+            "trials": trials,
+            "share": share,
+            "steps": steps,
+            "target_steps": target_steps,
+        }
+        options |= {"optimizer": optimizer, "seed": seed, "sampler": sampler, "depth_alpha": depth_alpha}
+        make = partial(_tuning, target, ends[0], ends[1], train, {**options, "device": device}, scale, overrides)
         workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper)
         folder = directory_for(directory, storage, processes, plots=False)
         tuning = make()
@@ -208,7 +215,7 @@ def _tuning(
     base: Any,
     to: Any,
     train: Optional[str],
-    arguments: tuple[Any, ...],
+    options: dict[str, Any],
     scale: Optional[list[str]],
     overrides: Optional[list[str]],
 ) -> Any:
@@ -223,7 +230,7 @@ def _tuning(
     made = factory_of(
         target, values["width"] if alone else None, parse_overrides(overrides or ()), None if alone else values
     )
-    return Tuning.of(made, ends[0], ends[1], loaded(train), *arguments, traced)
+    return Tuning.of(made, ends[0], ends[1], loaded(train), **options, traced=traced)
 
 
 def _trainer(

@@ -57,7 +57,7 @@ def stored(url: str, asked: Mapping[str, Any], bounds: Mapping[str, tuple[float,
     if first is not None and first != json.loads(json.dumps(asked)):
         other = sorted(key for key in {*first, *asked} if first.get(key) != json.loads(json.dumps(asked.get(key))))
         raise TpcalcError(
-            f"the storage {url} was begun with other {', '.join(other)}; give another directory, or what it was begun with"
+            f"the storage {url} was begun with other {', '.join(other)}; give those again, or another directory"
         )
     return Stored(study, bounds)
 
