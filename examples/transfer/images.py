@@ -2,7 +2,7 @@
 
     tpcalc table examples/transfer/images.py:resnet --optimizer examples/transfer/images.py:sgd
 
-Each of ten classes is eight glyphs, 5x5 patterns of light and dark.  An image shows one, anywhere, in any colour,
+Each of ten classes is four glyphs, 5x5 patterns of light and dark.  An image shows one, anywhere, in any colour,
 over noise.  So a network needs a detector of each glyph, and more channels find more of them.
 """
 
@@ -24,13 +24,13 @@ from loop import descend, held_out  # noqa: E402
 from resnet import ResNet  # noqa: E402
 
 CLASSES = 10
-VARIANTS = 8
+VARIANTS = 4
 GLYPH = 5
 SIZE = 8
-NOISE = 0.5
+NOISE = 0.3
 BATCH = 32
-#: Batches of held-out images: 2,048 of them.
-HELD_OUT = 16
+#: Batches of held-out images: 1,024 of them.
+HELD_OUT = 8
 HELD_OUT_BATCH = 128
 
 

@@ -18,7 +18,7 @@ OFTEN = 5
 
 
 def schedule(step: int, steps: int) -> float:
-    """The learning rate over its peak: up along a line for a tenth of all steps, then along a cosine down to a tenth."""
+    """The learning rate over its peak: up along a line for a tenth of all steps, then down to a tenth on a cosine."""
     warm = max(1, steps // 10)
     if step < warm:
         return (step + 1) / warm

@@ -1,4 +1,4 @@
-"""The examples of tuning small and training big: traced, scaled, trained, and what they say of their data."""
+"""The examples of tuning small and training big: they are traced and scaled, they train, and do what they say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import tpcalc
 from tpcalc.algebra.scales import Point
@@ -15,52 +16,108 @@ from tpcalc.transfer.run import Base, trainer
 
 FOLDER = Path(__file__).parents[2] / "examples" / "transfer"
 BASE, WIDTHS = 32, (32, 64, 128)
-LANGUAGE = ("gpt", "gpt_tied", "gpt_heads", "gpt_moe")
+BY_WIDTH = {"language": ("gpt", "gpt_tied", "gpt_heads", "gpt_moe"), "images": ("resnet",)}
+CASES = [(file, name) for file, names in BY_WIDTH.items() for name in names]
 
 
-def load(name: str):
-    return load_target(f"{FOLDER / name.split(':')[0]}.py:{name.split(':')[1]}")
+def load(file: str, name: str):
+    return load_target(f"{FOLDER / file}.py:{name}")
 
 
-def two_steps(name: str, scaling, place, optimizer):
-    loop = load(name.split(":")[0] + ":train")
-    return trainer(load(name), optimizer, loop).run(place, scaling, Base(lr=1e-2), seed=0, steps=2)
+def optimizer_of(file: str):
+    return load("images", "sgd") if file == "images" else "adamw"
 
 
-@pytest.mark.parametrize("name", [*(f"language:{name}" for name in LANGUAGE), "images:resnet"])
-def test_scaled_and_trained(name):
-    optimizer = load("images:sgd") if name == "images:resnet" else "adamw"
-    scaling = tpcalc.scale(load(name), BASE, 64, optimizer, WIDTHS)
+def two_steps(file: str, name: str, scaling, place):
+    of = trainer(load(file, name), optimizer_of(file), load(file, "train"))
+    return of.run(place, scaling, Base(lr=1e-2), seed=0, steps=2)
+
+
+@pytest.mark.parametrize("file, name", CASES)
+def test_scaled_and_trained(file, name):
+    scaling = tpcalc.scale(load(file, name), BASE, 64, optimizer_of(file), WIDTHS)
     assert any(weight.lr != 1 for weight in scaling.values())
-    came = two_steps(name, scaling, 64, optimizer)
-    assert math.isfinite(came.loss) and len(came.curve) == 1
-    assert two_steps(name, scaling, 64, optimizer).loss == came.loss
+    came = two_steps(file, name, scaling, 64)
+    assert math.isfinite(came.loss) and came.curve
+    assert two_steps(file, name, scaling, 64).loss == came.loss
 
 
 def test_wider_and_deeper():
-    factory = load("language:gpt_deep")
     place = Point(("width", "depth"), (64, 4))
-    scaling = tpcalc.scale(factory, {"width": BASE, "depth": 2}, place.by_name)
-    assert math.isfinite(two_steps("language:gpt_deep", scaling, place, "adamw").loss)
+    scaling = tpcalc.scale(load("language", "gpt_deep"), {"width": BASE, "depth": 2}, place.by_name)
+    assert math.isfinite(two_steps("language", "gpt_deep", scaling, place).loss)
 
 
-@pytest.mark.parametrize("name", [*(f"language:{name}" for name in LANGUAGE), "images:resnet"])
-def test_inputs_are_a_batch_as_trained_on(name):
-    module = name.split(":")[0]
-    _, (inputs,) = load(name)(BASE)
-    source = load("text:batches") if module == "language" else load(f"{module}:batches")
-    length = () if module == "images" else (inputs.shape[1],)
+@pytest.mark.parametrize("file, name", CASES)
+def test_inputs_are_like_a_batch_and_the_same_at_every_width(file, name):
+    _, (inputs,) = load(file, name)(BASE)
+    _, (wider,) = load(file, name)(2 * BASE)
+    assert wider.equal(inputs)
+    source = load("text" if file == "language" else file, "batches")
+    length = inputs.shape[1:] if file == "language" else ()
     batch, _ = next(source(torch.Generator().manual_seed(0), len(inputs), *length))
     assert batch.shape == inputs.shape and batch.dtype == inputs.dtype
-    _, (wider,) = load(name)(2 * BASE)
-    assert wider.equal(inputs)
 
 
 def test_text_held_out_is_not_trained_on():
-    trained, held_out = load("text:corpus")()
-    alphabet = load("text:ALPHABET.__str__")()
-    words = ["".join(alphabet[index] for index in part.tolist()) for part in (trained, held_out)]
-    assert len(words[0]) > 300_000 and len(words[1]) > 30_000
-    paragraphs = [part for part in words[1].split("\n\n")[1:] if len(part) > 100]
+    trained, held_out = (part.tolist() for part in load("text", "corpus")())
+    alphabet = load("text", "ALPHABET.__str__")()
+    assert len(alphabet) == len(set(alphabet)) == 96
+    known, new = ("".join(alphabet[index] for index in part) for part in (trained, held_out))
+    assert len(known) > 300_000 and len(new) > 30_000
+    paragraphs = [part for part in new.split("\n\n")[1:] if len(part) > 100]
     assert len(paragraphs) > 50
-    assert not any(part in words[0] for part in paragraphs)
+    assert not any(part in known for part in paragraphs)
+
+
+def test_characters_that_follow():
+    tokens, following = next(load("text", "batches")(torch.Generator().manual_seed(0), 3, 8))
+    assert tokens[:, 1:].equal(following[:, :-1])
+
+
+def test_fused_attention_is_attention():
+    model, _ = load("language", "gpt_tied")(64)
+    assert model.head.weight is model.token.weight
+    fused = model.blocks[0].attn
+    plain = load("language", "gpt")(64)[0].blocks[0].attn
+    with torch.no_grad():
+        for layer, part in zip(
+            (plain.q, plain.k, plain.v, plain.proj), (*fused.qkv.weight.chunk(3), fused.proj.weight)
+        ):
+            layer.weight.copy_(part)
+    x = torch.randn(2, 8, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(fused(x), plain(x))
+
+
+def test_two_experts_a_token():
+    mixture = load("language", "gpt_moe")(64)[0].blocks[0].mlp
+    x = torch.randn(2, 8, 64, generator=torch.Generator().manual_seed(0))
+    for token, came in zip(x.flatten(0, 1), mixture(x).flatten(0, 1)):
+        scores = mixture.router(token)
+        first, second = scores.argsort(descending=True)[:2]
+        share = torch.sigmoid(scores[first] - scores[second])
+        expected = share * mixture.experts[first](token) + (1 - share) * mixture.experts[second](token)
+        torch.testing.assert_close(came, expected)
+
+
+def test_heads_of_a_fixed_size_or_a_fixed_number():
+    assert [load("language", "gpt")(width)[0].blocks[0].attn.head_dim for width in (32, 128)] == [16, 16]
+    assert [load("language", "gpt_heads")(width)[0].blocks[0].attn.head_dim for width in (32, 128)] == [16, 64]
+
+
+def test_an_image_shows_a_glyph_of_its_class():
+    """The glyph that fits best anywhere, whatever its colour, is nearly always one of the class."""
+    images, classes = next(load("images", "batches")(torch.Generator().manual_seed(0), 500))
+    glyphs = load("images", "glyphs")()
+    filters = glyphs.flatten(0, 1).unsqueeze(1)
+    fits = F.conv2d(images.flatten(0, 1).unsqueeze(1), filters).unflatten(0, (len(images), 3))
+    best = fits.square().sum(dim=1).flatten(2).amax(dim=2)
+    found = best.argmax(dim=1) // glyphs.shape[1]
+    assert (found == classes).double().mean() > 0.95
+
+
+def test_the_rate_rises_and_falls():
+    rates = [load("loop", "schedule")(step, 200) for step in range(200)]
+    assert rates.index(max(rates)) in (19, 20) and max(rates) == 1
+    assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[-1] == pytest.approx(0.1, abs=1e-3)
