@@ -34,7 +34,7 @@ check: $(READY)
 	$(VENV)/bin/mypy
 
 schema: $(READY)
-	for document in table scales multipliers scaled-multipliers verify check scaled-check transfer; do \
+	for document in table scales multipliers scaled-multipliers verify check scaled-check transfer recipe; do \
 	    $(VENV)/bin/tpcalc schema $$document -o tpcalc/document/schemas/$$document.json || exit 1; \
 	done
 

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from tpcalc.late import late as _late
+from tpcalc.show import draw as _draw
 from tpcalc.show import show as _show
 
 __version__ = "0.1.0"
@@ -105,3 +106,9 @@ def _first_shown(result: object, **options: Any) -> str:
     """Have the report on ``result`` imported: by name and late, since a result may not know it and few are printed."""
     importlib.import_module("tpcalc.report").register(type(result))
     return _show(result, **options)
+
+
+@_draw.register(object)
+def _first_drawn(result: object, path: Any) -> None:
+    importlib.import_module("tpcalc.report").register(type(result))
+    _draw(result, path)

@@ -26,25 +26,26 @@ def check_writable(path: Union[str, Path]) -> None:
         raise TpcalcError(f"cannot write {path}: the directory {path.parent} does not exist; create it first")
 
 
-def write_atomic(path: Union[str, Path], text: str) -> None:
-    """Write ``text`` to a neighbouring temporary file and rename it to ``path``; devices are written directly."""
+def write_atomic(path: Union[str, Path], content: Union[str, bytes]) -> None:
+    """Write text or bytes to a neighbouring temporary file and rename it to ``path``; devices are written directly."""
     check_writable(path)
+    content = content.encode() if isinstance(content, str) else content
     real = Path(path).resolve()
     try:
         if real.exists() and not real.is_file():
-            real.write_text(text, encoding="utf-8", newline="")
+            real.write_bytes(content)
         else:
-            _replace(real, text)
+            _replace(real, content)
     except OSError as error:
         raise TpcalcError(f"cannot write {path}: {error.strerror or error}; choose another file") from error
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: bytes) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:

@@ -20,6 +20,7 @@ DOCUMENTS = {
     "check": "tpcalc.document.check:CheckDocument",
     "scaled-check": "tpcalc.document.check:ScaledCheckDocument",
     "transfer": "tpcalc.document.transfer:TransferDocument",
+    "recipe": "tpcalc.document.recipe:RecipeDocument",
 }
 
 

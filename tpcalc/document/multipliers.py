@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Optional, TypeVar, Union
 from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from tpcalc.document.reading import parsed, sentence
 from tpcalc.document.scaled import SCHEMA as SCALED
 from tpcalc.document.scaled import ScaledMultipliers
 from tpcalc.document.table import SCHEMA, TableDocument
@@ -60,20 +60,9 @@ def _without_problem(document: Document, problem: str) -> Document:
 
 def read(path: Union[str, Path]) -> dict[str, Any]:
     """The document in a file.  Raises ScalingError, in one sentence, where it is missing, corrupt or not ours."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        document = json.loads(text, parse_constant=_no_constant)
-    except OSError as error:
-        raise ScalingError(f"cannot read {path}: {error.strerror or error}; check the path") from error
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise ScalingError(f"{path} is corrupt ({reason}); write it again with tpcalc export") from error
+    document = parsed(path, "write it again with tpcalc export", ScalingError)
     check(document, str(path))
     return document
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def check(document: Any, what: str = "the document") -> None:
@@ -95,19 +84,9 @@ def check(document: Any, what: str = "the document") -> None:
 
 def _sentence(error: ErrorDetails, version: str) -> str:
     """What is wrong, where, and the remedy."""
-    kind, place = error["type"], error["loc"]
-    if kind == "value_error":  # of _holds_multipliers
+    if error["type"] == "value_error":  # of _holds_multipliers
         return f"{error['ctx']['error']}; write it again with tpcalc export"
-    shown = repr(error["input"])
-    shown = shown if len(shown) <= 40 else shown[:37] + "..."
-    if kind == "missing":
-        place, message = place[:-1], f"{place[-1]!r} is missing"
-    elif kind in ("int_type", "int_from_float"):
-        message = f"{shown} is no whole number"
-    else:
-        message = error["msg"].replace("Input", shown, 1)
-    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).lstrip(".")
-    return f"breaks the schema {version} at {path or 'top level'}: {message}; export it again"
+    return sentence(error, version, "export it again")
 
 
 def _problem(document: Any) -> str:

@@ -10,14 +10,14 @@ from pydantic import BeforeValidator, Field
 from tpcalc.document.model import Count, Row, Several
 
 
-def _measured(value: Any) -> Any:
+def measured(value: Any) -> Any:
     """Six digits; None for what JSON can't hold."""
     if not isinstance(value, float):
         return value
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-Measured = Annotated[Optional[float], BeforeValidator(_measured)]
+Measured = Annotated[Optional[float], BeforeValidator(measured)]
 
 
 class CurveRow(Row):

@@ -11,7 +11,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from tpcalc.document import json_text
-from tpcalc.show import show
+from tpcalc.show import draw, show
 
 #: Kind of result -> format -> what makes it: text, or a document.  By name, so that only what is used is imported (a
 #: table needs no torch, what is learnt by training does); ``text`` is what ``print`` shows.
@@ -46,6 +46,13 @@ FORMATS = {
     "check": {"text": "tpcalc.report.check:result_text", "json": "tpcalc.check.result:result_json"},
     "tune": {"text": "tpcalc.report.tune:tune_text", "json": "tpcalc.document.recipe:recipe_json"},
     "transfer": {"text": "tpcalc.report.transfer:transfer_text", "json": "tpcalc.document.transfer:transfer_json"},
+    "tune": {"text": "tpcalc.report.tune:tune_text", "json": "tpcalc.document.recipe:recipe_json"},
+}
+
+#: Kind of result -> what draws it into a file.
+PICTURES = {
+    "transfer": "tpcalc.report.transfer_plot:transfer_plot",
+    "tune": "tpcalc.report.tune_plot:tune_plot",
 }
 
 #: Module of a result -> its kind.
@@ -62,11 +69,20 @@ _KINDS = {
 }
 
 
+def _undrawn(result: object, path: Any) -> None:
+    raise TypeError(f"there is no picture of a {type(result).__name__}")
+
+
 def register(kind: type) -> None:
-    """Have :func:`tpcalc.show.show` know the text of results of this type.  Raises TypeError where there is none."""
+    """Have :func:`tpcalc.show.show` know the text of results of this type, and :func:`tpcalc.show.draw` their picture.
+
+    Raises TypeError where there is no report.
+    """
     for base in kind.__mro__:
-        if base.__module__ in _KINDS:
-            show.register(base, resolve_name(FORMATS[_KINDS[base.__module__]]["text"]))
+        known = _KINDS.get(base.__module__)
+        if known is not None:
+            show.register(base, resolve_name(FORMATS[known]["text"]))
+            draw.register(base, resolve_name(PICTURES[known]) if known in PICTURES else _undrawn)
             return
     raise TypeError(f"there is no report on a {kind.__name__}")
 

@@ -9,7 +9,7 @@ from typing import Optional
 from tpcalc.report.grid import fitted, itemized, within
 from tpcalc.transfer.result import DERIVED, STANDARD, TUNED, UNSCALED, Behind, Curve, Transfer
 
-__all__ = ["place_text", "transfer_text"]
+__all__ = ["counted", "digits", "place_text", "transfer_text"]
 
 #: What is carried to the largest size -> what it is held against there.
 _AGAINST = ((DERIVED, STANDARD), (TUNED, STANDARD), (TUNED, UNSCALED))
@@ -27,7 +27,7 @@ def transfer_text(result: Transfer, width: Optional[int] = None) -> str:
     rows = list(_optima(result))
     lines = [
         f"Transfer of the learning rate of {result.name} with {result.optimizer}: {sizes}, "
-        f"{_counted(result.seeds, 'seed')}, {_counted(result.steps, 'step')}",
+        f"{counted(result.seeds, 'seed')}, {counted(result.steps, 'step')}",
         "",
         *fitted(("scales", "parametrization", "optimum", "error", "least loss"), rows, width),
         "",
@@ -46,7 +46,7 @@ def place_text(scales: Mapping[str, int]) -> str:
     return ", ".join(f"{name}={value}" for name, value in scales.items())
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
@@ -71,10 +71,10 @@ def _error(error: Optional[float]) -> str:
 def _loss(mean: float, error: float) -> str:
     if not math.isfinite(mean):
         return "diverged"
-    return f"{_digits(mean)} +-{error:.1g}" if error else _digits(mean)
+    return f"{digits(mean)} +-{error:.1g}" if error else digits(mean)
 
 
-def _digits(loss: float) -> str:
+def digits(loss: float) -> str:
     return f"{loss:#.4g}".rstrip(".")
 
 
@@ -149,7 +149,7 @@ def _divergence(curve: Curve, runs: int) -> str:
     above = wild[0] > curve.rates[curve.best] and curve.rates[-len(wild) :] == tuple(wild)
     at = f"{wild[0]:.3g}" if len(wild) == 1 else ", ".join(f"{rate:.3g}" for rate in wild)
     at = f"{wild[0]:.3g} and above" if above and len(wild) > 1 else at
-    return f"{curve.diverged} of {_counted(runs, 'run')} diverged, at {at}"
+    return f"{curve.diverged} of {counted(runs, 'run')} diverged, at {at}"
 
 
 def _advice(result: Transfer) -> Iterator[str]:
@@ -158,7 +158,7 @@ def _advice(result: Transfer) -> Iterator[str]:
     for advice in result.advice:
         yield (
             f"{advice.module}.{advice.kind} times {advice.factor:.3g} lowers the loss at {place} from "
-            f"{_digits(advice.before)} by {advice.before - advice.loss:.3g}"
+            f"{digits(advice.before)} by {advice.before - advice.loss:.3g}"
         )
     behind = result.behind()
     if result.advice or (behind is not None and not behind.no_worse):
@@ -174,6 +174,6 @@ def _cost(result: Transfer) -> Iterator[str]:
         return
     yield ""
     yield (
-        f"cost: {cost} ({cost.spent:.2g} FLOPs at {place_text(result.places[0])}; {_counted(cost.steps, 'step')} at "
+        f"cost: {cost} ({cost.spent:.2g} FLOPs at {place_text(result.places[0])}; {counted(cost.steps, 'step')} at "
         f"{place_text(result.places[-1])} are {cost.target * cost.steps:.2g})"
     )

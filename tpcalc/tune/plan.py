@@ -12,7 +12,7 @@ processes do it, or in which order they finish.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -102,16 +102,25 @@ class Search:
     def jobs(self, done: Done) -> list[Job]:
         """All that is known of the search."""
         found = list(self.first)
-        size = max(GENERATION, self.runs.trials // GENERATIONS)
         while all(job in done for job in found):
-            left = self.runs.trials - len(found)
-            if left <= 0:
-                return found + self.finals(found, done)
-            history = [(dict(job.numbers), done[job].loss) for job in found]
-            number = self.seed * 100_003 + len(found)
-            new = propose(self.space, history, min(size, left), number, self.sampler)
-            found += [self.job(numbers, self.runs.short) for numbers in new]
+            if len(found) >= self.runs.trials:
+                return list(dict.fromkeys(found + self.finals(found, done)))
+            losses = tuple(done[job].loss for job in found)
+            if losses not in self._generations:  # what was found follows from them
+                self._generations[losses] = self._next(found, losses)
+            found += self._generations[losses]
         return found
+
+    @cached_property
+    def _generations(self) -> dict[tuple[float, ...], list[Job]]:
+        """Losses of all short runs so far -> the next ones: proposals take as long as small runs do."""
+        return {}
+
+    def _next(self, found: Sequence[Job], losses: Sequence[float]) -> list[Job]:
+        size = min(max(GENERATION, self.runs.trials // GENERATIONS), self.runs.trials - len(found))
+        history = [(dict(job.numbers), loss) for job, loss in zip(found, losses, strict=True)]
+        new = propose(self.space, history, size, self.seed * 100_003 + len(found), self.sampler)
+        return [self.job(numbers, self.runs.short) for numbers in new]
 
     def finals(self, short: list[Job], done: Done) -> list[Job]:
         """The best at learning rates of their own, and half of these, for more steps."""

@@ -42,11 +42,12 @@ def propose(
     optuna = require_optuna()
     ranges = {name: optuna.distributions.FloatDistribution(*space.ranges[name], log=True) for name in space.free}
     study = optuna.create_study(sampler=SAMPLERS[sampler](optuna, seed))
-    worst = max((loss for _, loss in history if math.isfinite(loss)), default=0.0)
+    finite = [loss for _, loss in history if math.isfinite(loss)]
+    worst = max(finite, default=math.inf)
 
     def note(numbers: Mapping[str, float], loss: float) -> None:
         params = {name: numbers[name] for name in ranges}
-        value = loss if math.isfinite(loss) else worst + WORSE
+        value = loss if math.isfinite(loss) else max(finite, default=0.0) + WORSE
         study.add_trial(optuna.trial.create_trial(params=params, distributions=ranges, value=value))
 
     for numbers, loss in history:

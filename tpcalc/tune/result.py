@@ -18,7 +18,7 @@ from tpcalc.tune.plan import Search
 __all__ = ["Tuned"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tuned(Shown):
     """``best``: the job whose numbers were taken.  ``scaling``: multipliers from the base to the target, with the
     constants of modules in them.  ``cost``: of all runs, as a share of one run of ``cost.steps`` steps at the target.

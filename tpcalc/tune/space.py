@@ -47,6 +47,8 @@ class Space:
                 )
         if "lr" not in self.ranges:
             raise TpcalcError("the space has no lr; give its range, as lr=1e-4:1e-1")
+        if not self.free:
+            raise TpcalcError("the space has one number for everything, and nothing to search; give a range of one")
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -65,15 +67,16 @@ class Space:
 
     def within(self, numbers: Mapping[str, float]) -> dict[str, float]:
         """The nearest numbers that lie in their ranges, to six digits: what is written is what was run."""
-        return {name: float(f"{min(max(numbers[name], low), high):.6g}") for name, (low, high) in self.ranges.items()}
+        return {name: min(max(float(f"{numbers[name]:.6g}"), low), high) for name, (low, high) in self.ranges.items()}
 
 
 def parse_space(text: str, default: Space) -> Space:
     """``lr=1e-4:1e-1,embedding.lr=0.1:10,weight_decay=0.1``; with ``default`` among them these on top of it."""
     ranges: dict[str, tuple[float, float]] = {}
+    more: Mapping[str, tuple[float, float]] = {}
     for part in (part.strip() for part in text.split(",")):
         if part == DEFAULT:
-            ranges = {**default.ranges, **ranges}
+            more = default.ranges
             continue
         name, equals, values = (each.strip() for each in part.partition("="))
         ends = values.split(":")
@@ -85,10 +88,10 @@ def parse_space(text: str, default: Space) -> Space:
             raise TpcalcError(
                 f"{part!r} is no part of a space; write lr=1e-4:1e-1,embedding.init=0.1:10,weight_decay=0.1"
             )
-        if name in ranges and name not in default.ranges:
-            raise TpcalcError(f"the space gives {name} twice")
+        if name in ranges:
+            raise TpcalcError(f"the space gives {name} twice; give it once")
         ranges[name] = (numbers[0], numbers[-1])
-    return Space(ranges)
+    return Space({**more, **ranges})
 
 
 def default_space(sizes: Sizes, how: Recipe) -> Space:
