@@ -32,6 +32,8 @@ _PUBLIC = {
     "ScalingError": "tpcalc.scaling",
     "codegen": "tpcalc.scaling.codegen",
     "check": "tpcalc.check",
+    "transfer": "tpcalc.transfer",
+    "tune": "tpcalc.tune",
     "verify": "tpcalc.verify",
     "declare_optimizer": "tpcalc.verify",
     "optimizer": "tpcalc.optimizers",

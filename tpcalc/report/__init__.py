@@ -44,7 +44,6 @@ FORMATS = {
         "github": "tpcalc.report.verify:report_github",
     },
     "check": {"text": "tpcalc.report.check:result_text", "json": "tpcalc.check.result:result_json"},
-    "tune": {"text": "tpcalc.report.tune:tune_text", "json": "tpcalc.document.recipe:recipe_json"},
     "transfer": {"text": "tpcalc.report.transfer:transfer_text", "json": "tpcalc.document.transfer:transfer_json"},
     "tune": {"text": "tpcalc.report.tune:tune_text", "json": "tpcalc.document.recipe:recipe_json"},
 }

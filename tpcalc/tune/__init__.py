@@ -6,7 +6,12 @@ parameters for a model of 6.7B, at 7% of the cost of pretraining it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tpcalc.late import late
+
+if TYPE_CHECKING:
+    from tpcalc.tune.search import tune
 
 __all__ = ["tune"]
 
