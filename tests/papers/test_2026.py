@@ -303,8 +303,9 @@ def along(row: dict[str, Any], quantity: str, published: dict, rules: Any, formu
 
 #: Growths of a matrix's inputs and outputs.
 SHAPES = {"input": (0, 1), "hidden": (1, 1), "output": (1, 0)}
-#: Printed formula -> its exponent in n, of growths i of inputs, o of outputs, d of the blocks' sides (s) and of their
-#: number; and that in L of a hidden matrix.
+#: Printed formula of a rate -> its exponents in n and, in a block, in L: of the growths of inputs, outputs and of the
+#: number of blocks (``many``; a block is the matrix, or does not grow), and of e, the powers of Shampoo's factors
+#: together.  Of SOAP's formulas the one with both factors.
 RATES: dict[str, Callable] = {
     # a fraction's bar is lost in this reading of the table: see D27
     "(d_out/d_in)^(1-(eL+eR)) * L^(2(eL+eR)-1) * n_blk^(eL+eR)": lambda i, o, e, many: (

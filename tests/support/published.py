@@ -29,7 +29,7 @@ from tpcalc.algebra.text import powers_text, product_text
 from tpcalc.derive.api import made, solve_along
 from tpcalc.derive.several import ScaledParametrization, in_every_direction, together
 from tpcalc.derive.solve import Solution
-from tpcalc.optimizers import ADAM, DECOUPLED, LAWS, Recipe, UpdateLaw, WeightView, finite
+from tpcalc.optimizers import DECOUPLED, LAWS, Recipe, UpdateLaw, WeightView, finite
 from tpcalc.optimizers.law import BESIDE_GRAM, BESIDE_NORM, Epsilon
 
 ZERO, HALF, ONE = Fraction(0), Fraction(1, 2), Fraction(1)
@@ -309,7 +309,6 @@ def along_each(
 
 
 __all__ = [
-    "ADAM",
     "ADAMUON",
     "ALL",
     "COLUMNS",
