@@ -24,6 +24,8 @@ from torch import nn
 import tpcalc
 from tests.support.models import example, program
 from tests.support.once import once
+from tests.support.published import of_stack
+from tests.support.unusual import single
 from tpcalc.calculus.alignment import ALIGNMENTS, FULL, NONE
 from tpcalc.calculus.facts import WeightOrders
 from tpcalc.calculus.weights import weight_view
@@ -33,6 +35,7 @@ from tpcalc.derive.parametrizations import named_solution
 from tpcalc.derive.solve import solve
 from tpcalc.dynamics.regime import KERNEL, UNSTABLE, excesses, regime
 from tpcalc.dynamics.training import Given, analyse, view_of
+from tpcalc.errors import DeriveError
 from tpcalc.lower.flatten import lower
 from tpcalc.optimizers import ADAM, DECOUPLED, UpdateLaw, WeightView, update_law
 from tpcalc.optimizers.law import BESIDE_GRADIENT
@@ -404,7 +407,7 @@ def _mup(row: Row) -> bool:
     return row.parametrization.startswith(("muP", "spectral"))
 
 
-DEPTH = "exponents of the depth: one scale, the width, is built"
+DEPTH = "exponents of the depth are compared in test_2026.py, with nets that have one"
 CLAIMS = [
     Claim("TP4 muP", lambda r: r.paper == "TP4" and _mup(r), is_derived),
     Claim("TP4 NTP", lambda r: r.paper == "TP4" and r.parametrization == "NTP", lambda r: named(r, "ntp")),
@@ -572,8 +575,15 @@ def formula_tp4b(text: str) -> None:
 
 
 def formula_depth(text: str) -> None:
-    """Depth is a second scale, which is not built: nothing to compare."""
-    assert "L^-alpha" in text
+    """Stable and nontrivial, alpha + gamma = 1, for each alpha that is faithful; others are refused."""
+    for alpha in (H, Fraction(3, 4), ONE):
+        gamma = ONE - alpha
+        for law, rate in ((ADAM, -gamma), (update_law("sgd"), alpha - gamma)):
+            rule = of_stack(single, law, alpha)["blocks.0.layer.weight"]
+            assert (rule.a["L"], rule.C["L"] - alpha, -rule.c["L"]) == (alpha, gamma, rate)
+    with pytest.raises(DeriveError, match="alpha"):
+        of_stack(single, ADAM, Fraction(1, 4))
+    assert "EFFECTIVE update L^-gamma (Adam LR L^-gamma, SGD LR L^{alpha-gamma})" in text
 
 
 def formula_everett(text: str) -> None:
