@@ -95,7 +95,7 @@ class Sizes:
     def check(self, constants: Mapping[str, Mapping[str, float]]) -> None:
         """Raise TpcalcError where one is no number, or of what is no module and no weight."""
         check_constants(constants)
-        names = [weight.name for weight in self.program.weights]
+        names = [name for weight in self.program.weights for name in weight.names]
         for selector in constants:
             check_selector(selector, names, self.modules)
 

@@ -71,9 +71,19 @@ def _storage(optuna: Any, url: str) -> Any:
     (in SQLite two processes can get one waiting trial)."""
     if "://" in url:
         return url
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-    return optuna.storages.JournalStorage(JournalFileBackend(url))
+    backend, lock = JournalFileBackend(url), JournalFileSymlinkLock(url)
+    lock.acquire()
+    try:
+        with open(url, "rb+") as file:
+            text = file.read()
+            if text and not text.startswith(b'{"op_code"'):
+                raise ValueError("it is no journal of Optuna")
+            file.truncate(text.rfind(b"\n") + 1)  # no half a line, of a process that was killed, or a full disk
+    finally:
+        lock.release()
+    return optuna.storages.JournalStorage(backend)
 
 
 def _first_line(error: Exception) -> str:
