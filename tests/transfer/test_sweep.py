@@ -201,7 +201,7 @@ def test_sizes():
 @pytest.mark.parametrize(
     "lr, points, words",
     [
-        ((0.0, 1.0), 5, "from 0 to 1 are no range; give two positive ones, the smaller first, as 1e-4:1e-1"),
+        ((0.0, 1.0), 5, "learning rates 0:1 are no range; give two positive ones, the smaller first, as 1e-4:1e-1"),
         ((-1.0, 1.0), 5, "no range"),
         ((1.0, 0.1), 5, "no range"),
         ((1.0, 1.0), 5, "no range"),
@@ -244,9 +244,7 @@ def test_what_is_refused_before_a_run(options, words):
 
 def test_a_loop_that_diverges_everywhere():
     counted = Counted()
-    with pytest.raises(
-        TpcalcError, match="^every run at width=8 diverged, at learning rates from 0.000625 to 0.16; try"
-    ):
+    with pytest.raises(TpcalcError, match="^every run at width=8 diverged, at the learning rates 0.000625:0.16; try"):
         swept(train=lambda *_: math.nan, executor=counted)
     assert {job.scales for job in counted.ran} == {(("width", 8),)}, "larger ones are not tried"
 

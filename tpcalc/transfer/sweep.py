@@ -154,15 +154,14 @@ def rates_between(lr: tuple[float, float], points: int) -> tuple[float, ...]:
     low, high = lr
     if not (0 < low < high < math.inf):
         raise TpcalcError(
-            f"learning rates from {low:g} to {high:g} are no range; give two positive ones, the smaller first, as "
-            f"1e-4:1e-1"
+            f"learning rates {low:g}:{high:g} are no range; give two positive ones, the smaller first, as 1e-4:1e-1"
         )
     if points < 3:
         raise TpcalcError(f"{points} learning rates show no optimum; give three points or more")
     step = math.log(high / low) / (points - 1)
     rates = tuple(float(f"{low * math.exp(step * i):.6g}") for i in range(points))
     if len(set(rates)) < points:
-        raise TpcalcError(f"learning rates from {low:g} to {high:g} are too near for {points} points; give ends apart")
+        raise TpcalcError(f"learning rates {low:g}:{high:g} are too near for {points} points; give ends apart")
     return rates
 
 
@@ -222,7 +221,7 @@ class Sweep:
         if all(job in done and math.isinf(done[job].loss) for job in base):
             words = ", ".join(f"{name}={value}" for name, value in self.places[0].items())
             raise TpcalcError(
-                f"every run at {words} diverged, at learning rates from {self.rates[0]:g} to {self.rates[-1]:g}; try "
+                f"every run at {words} diverged, at the learning rates {self.rates[0]:g}:{self.rates[-1]:g}; try "
                 f"smaller ones, or mend the loop"
             )
         grid = [
