@@ -22,7 +22,7 @@ from tpcalc.trace.target import call_factory, error_text, load_target, name_of
 from tpcalc.transfer.training import Context, Outcome, Train, check_train, default_train, outcome
 from tpcalc.verify.built import optimizers_in
 
-__all__ = ["Base", "Together", "Trainer", "trainer"]
+__all__ = ["Base", "Together", "Trainer", "share_processors", "trainer"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,13 @@ class Base:
             if not (math.isfinite(value) and (value > 0 or (value == 0 and name != "lr"))):
                 least = "more than 0" if name == "lr" else "0 or more"
                 raise TpcalcError(f"{name} {value:g} is no hyperparameter; give a finite number, {least}")
+
+
+def share_processors(processes: int) -> int:
+    """Have this process take its part of those that torch uses, and give how many that are."""
+    threads = max(1, torch.get_num_threads() // processes)
+    torch.set_num_threads(threads)
+    return threads
 
 
 class Together(torch.optim.Optimizer):

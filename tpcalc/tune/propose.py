@@ -22,7 +22,7 @@ SEEN = 8
 
 
 def _tpe(optuna: Any, seed: int) -> Any:
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=SEEN)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=SEEN, constant_liar=True)
 
 
 def _random(optuna: Any, seed: int) -> Any:
@@ -39,8 +39,8 @@ def propose(
     """``count`` sets of numbers of a ``space``, from those that were tried and their losses; the same for the same
     ``seed``.
 
-    Within a generation each proposal counts as tried, with the worst loss that is known, so that the next one keeps
-    away from it (the constant liar of Ginsbourger et al. 2010).
+    Those of one generation are drawn one after the other, each as if the ones before it had been tried and were bad
+    (the constant liar of Ginsbourger et al. 2010, in Optuna).
     """
     if sampler not in SAMPLERS:
         raise TpcalcError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
@@ -53,19 +53,10 @@ def propose(
         history = [tried for tried in history if ends["lr"][0] <= tried[0]["lr"] <= ends["lr"][1]]
     ranges = {name: optuna.distributions.FloatDistribution(*own, log=True) for name, own in ends.items()}
     study = optuna.create_study(sampler=SAMPLERS[sampler](optuna, seed))
-    finite = [loss for _, loss in history if math.isfinite(loss)]
-    worst = max(finite, default=math.inf)
-
-    def note(numbers: Mapping[str, float], loss: float) -> None:
-        params = {name: numbers[name] for name in ranges}
-        value = loss if math.isfinite(loss) else max(finite, default=0.0) + WORSE
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=ranges, value=value))
-
+    worst = max((loss for _, loss in history if math.isfinite(loss)), default=0.0)
     for numbers, loss in history:
-        note(numbers, loss)
-    found = []
-    for _ in range(count):
-        drawn = space.within({**{name: low for name, (low, _) in space.ranges.items()}, **study.ask(ranges).params})
-        found.append(drawn)
-        note(drawn, worst)
-    return found
+        params = {name: numbers[name] for name in ranges}
+        value = loss if math.isfinite(loss) else worst + WORSE
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=ranges, value=value))
+    stays = {name: low for name, (low, _) in space.ranges.items()}
+    return [space.within({**stays, **study.ask(ranges).params}) for _ in range(count)]
