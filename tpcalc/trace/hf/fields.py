@@ -8,8 +8,8 @@ from typing import Any, Optional
 
 __all__ = [
     "HEAD_COUNTS", "HEAD_DIMS", "HEAD_DIM_FOLLOWERS", "KEY_VALUE_HEADS", "LAYER_DROPS", "PATH_DROPS",
-    "PROPORTIONAL", "dropped", "first", "hidden_field", "hidden_size", "items", "mapped", "own_name", "settable", "sizes",
-    "sub_configs", "whole",
+    "PROPORTIONAL", "dropped", "first", "hidden_field", "hidden_size", "items", "mapped", "own_name", "settable",
+    "sizes", "sub_configs", "whole",
 ]  # fmt: skip
 
 #: The field that is the width, in the order looked for (after the config's own ``hidden_size`` alias).
