@@ -3,6 +3,8 @@
 # make slow    run the tests that take longer, and try the fixes of every report (minutes)
 # make check   style and types (ruff, mypy)
 # make schema  write the JSON Schemas of the documents from their models
+# make transfer       does a learning rate carry over? a small sweep, drawn (minutes)
+# make transfer-full  the searches and sweeps of docs/transfer.md, on two processes (under two hours)
 # make mutants change every law, one term at a time: does a test notice? (minutes)
 #
 # They need only Python 3.10 or newer: the first run builds .venv.  To use another Python or another torch:
@@ -14,7 +16,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test slow check schema mutants readme clean
+.PHONY: demo test slow check schema transfer transfer-full mutants readme clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -37,6 +39,30 @@ schema: $(READY)
 	for document in table scales multipliers scaled-multipliers verify check scaled-check transfer recipe; do \
 	    $(VENV)/bin/tpcalc schema $$document -o tpcalc/document/schemas/$$document.json || exit 1; \
 	done
+
+# Runs are noted in runs.log of each directory: what was interrupted goes on.
+EXAMPLES := examples/transfer
+LANGUAGE := $(EXAMPLES)/language.py
+TRAINED := docs/transfer
+SWEEP = OMP_NUM_THREADS=1 $(VENV)/bin/tpcalc transfer $(LANGUAGE):$(1) --train $(LANGUAGE):train --processes 2
+TUNE = OMP_NUM_THREADS=1 $(VENV)/bin/tpcalc tune $(LANGUAGE):$(1) --train $(LANGUAGE):train --processes 2
+DRIFT := --scale width=32,64,128 --lr 2e-3:6.4e-2 --points 6 --seeds 3 --steps 128
+
+transfer: $(READY)
+	$(call SWEEP,gpt_tied) --scale width=32,64,128 --lr 2e-3:3.2e-2 --points 5 --seeds 1 --steps 100 -o build/transfer
+
+transfer-full: $(READY)
+	for model in gpt_tied gpt; do \
+	    $(call TUNE,$$model) --base 32 --target 256 --steps 200 -o $(TRAINED)/$$model/recipe && \
+	    $(call SWEEP,$$model) --scale width=32,256 --lr 1e-3:3.2e-2 --points 6 --seeds 3 --steps 200 \
+	        --recipe $(TRAINED)/$$model/recipe -o $(TRAINED)/$$model/target || exit 1; \
+	done
+	for model in gpt_tied gpt gpt_heads gpt_moe; do \
+	    $(call SWEEP,$$model) $(DRIFT) -o $(TRAINED)/$$model/drift || exit 1; \
+	done
+	OMP_NUM_THREADS=1 $(VENV)/bin/tpcalc transfer $(EXAMPLES)/images.py:resnet --train $(EXAMPLES)/images.py:train \
+	    --optimizer $(EXAMPLES)/images.py:sgd --scale width=32,64,128 --lr 1e-2:1 --points 6 --seeds 3 --steps 128 \
+	    --processes 2 -o $(TRAINED)/resnet/drift
 
 mutants: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.house.mutate
