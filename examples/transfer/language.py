@@ -60,7 +60,8 @@ class TopTwo(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         best, which = self.router(x).topk(2, dim=-1)
-        shares = torch.zeros(*x.shape[:-1], EXPERTS, device=x.device).scatter(-1, which, best.softmax(dim=-1))
+        best = best.softmax(dim=-1)
+        shares = best.new_zeros(*x.shape[:-1], EXPERTS).scatter(-1, which, best)
         outputs = torch.stack([expert(x) for expert in self.experts], dim=-1)
         return (outputs * shares.unsqueeze(-2)).sum(dim=-1)
 

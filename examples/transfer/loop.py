@@ -29,7 +29,7 @@ def descend(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     context: Any,
-    batches: Iterable[Any],
+    batches: Iterable[tuple[Tensor, Tensor]],
     loss_of: Callable[[nn.Module, Any], Tensor],
     max_norm: Optional[float] = None,
 ) -> None:
@@ -38,7 +38,7 @@ def descend(
     model.train()
     for step, batch in enumerate(islice(batches, context.steps)):
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(model, batch)
+        loss = loss_of(model, on(model, batch))
         if step % OFTEN == 0:
             context.report(step, loss.detach())
         loss.backward()
@@ -49,7 +49,15 @@ def descend(
 
 
 @torch.no_grad()
-def held_out(model: nn.Module, batches: Iterable[Any], loss_of: Callable[[nn.Module, Any], Tensor]) -> float:
+def held_out(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss_of: Callable[[nn.Module, Any], Tensor]
+) -> float:
     """The mean loss over batches of one size."""
     model.eval()
-    return float(torch.stack([loss_of(model, batch) for batch in batches]).mean())
+    return float(torch.stack([loss_of(model, on(model, batch)) for batch in batches]).mean())
+
+
+def on(model: nn.Module, batch: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The batch, where the model is."""
+    device = next(model.parameters()).device
+    return tuple(part.to(device) for part in batch)

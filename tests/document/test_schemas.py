@@ -11,12 +11,13 @@ import jsonschema
 import pytest
 
 import tpcalc
-from tests.report.made import checked, curve, small_gpt, transferred, verified
+from tests.report.made import checked, curve, small_gpt, transferred, tuned, verified
 from tests.support import scaled, stacks
 from tests.support.models import MODELS
 from tests.support.once import once
 from tpcalc.check.result import ScaledResult
 from tpcalc.document import DOCUMENTS, json_text, schema
+from tpcalc.document.recipe import recipe_json
 from tpcalc.document.scaled import scaled_json
 from tpcalc.document.table import table_json
 from tpcalc.document.transfer import transfer_json
@@ -58,6 +59,8 @@ def made(name: str) -> list[dict]:
             transfer_json(transferred()),
             transfer_json(replace(transferred(), curves=(curve("tuned", 64, 0.003, 2.0, wall=0),))),
         ]
+    if name == "recipe":
+        return [recipe_json(tuned())]
     return [verified().to_json()] if name == "verify" else [checked().json()]
 
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+from tests.support.models import example
+from tests.support.once import once
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO
 from tpcalc.algebra.size import Scalar, Size
 from tpcalc.check.result import Entry, Result
 from tpcalc.check.slopes import Slope
 from tpcalc.derive.result import Parametrization, Rule, Site, SliceRule
+from tpcalc.optimizers import recipe
 from tpcalc.program.ir import InitLaw, Node, Program, Ref, Value, Weight
 from tpcalc.transfer.cost import Cost
+from tpcalc.transfer.jobs import Here, Job, Memory, work
 from tpcalc.transfer.result import Advice, Curve, Transfer
+from tpcalc.transfer.sizes import Sizes
+from tpcalc.transfer.training import Outcome
+from tpcalc.tune.plan import Schedule, Search
+from tpcalc.tune.result import Tuned
+from tpcalc.tune.space import Space
 from tpcalc.verify.findings import Checked, Finding, Fix, Report
 
 N, VOCABULARY = Size.linear(), Size.constant(96)
@@ -158,3 +167,32 @@ def transferred() -> Transfer:
     advice = (Advice("readout", "lr", 0.25, 2.2, 2.4), Advice("hidden", "init", 2.0, 2.35, 2.4))
     cost = Cost.of(base=10**9, target=13 * 10**9, taken=21 * 150, steps=3000)
     return Transfer("gpt", "adamw", curves, 150, 3, cost, advice, ("one note",))
+
+
+TUNED_SPACE = {
+    "lr": (1e-3, 1.0),
+    "embedding.lr": (1 / 8, 8.0),
+    "readout.init": (1 / 32, 4.0),
+    "weight_decay": (0.1, 0.1),
+}
+
+
+def made_outcome(job: Job) -> Outcome:
+    """Least at a rate of 0.02 and the lower end of readout's init; large rates diverge, longer runs are better."""
+    numbers = dict(job.numbers)
+    if numbers["lr"] > 0.5:
+        return Outcome(math.inf)
+    off = math.log2(numbers["lr"] / 0.02) ** 2 + math.log2(numbers["embedding.lr"]) ** 2
+    return Outcome(1 + 10 / job.steps + 0.05 * off + 0.1 * math.log2(32 * numbers["readout.init"]))
+
+
+@once
+def tuned() -> Tuned:
+    """A search with a made loss, carried from width 64 to 256 of the example MLP."""
+    sizes = Sizes(example("mlp.py", "mlp"), {"width": 64}, [{"width": 256}], recipe("adamw"))
+    search = Search({"width": 64}, Space(TUNED_SPACE), Schedule(16, 25, 4, 100), sampler="random")
+    done = work(search.jobs, Memory(), Here(made_outcome))
+    best = search.best(done)
+    scaling = sizes.multipliers(best.parametrization, {"width": 256}, best.constants)
+    cost = Cost.of(base=10**6, target=15 * 10**6, taken=search.runs.taken, steps=1000)
+    return Tuned("mlp", "adamw", search, done, best, scaling, cost, ("one note",))

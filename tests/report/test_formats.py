@@ -10,12 +10,19 @@ from pkgutil import resolve_name
 
 import pytest
 
-from tests.report.made import checked, small_gpt, small_program, transferred, verified
-from tpcalc.report import FORMATS, register, render
-from tpcalc.show import Shown, show
+from tests.report.made import checked, small_gpt, small_program, transferred, tuned, verified
+from tpcalc.report import FORMATS, PICTURES, register, render
+from tpcalc.show import Shown, draw, show
 
 ROOT = Path(__file__).parents[2]
-RESULTS = {"table": small_gpt, "program": small_program, "verify": verified, "check": checked, "transfer": transferred}
+RESULTS = {
+    "table": small_gpt,
+    "program": small_program,
+    "verify": verified,
+    "check": checked,
+    "transfer": transferred,
+    "tune": tuned,
+}
 
 
 def test_every_format_has_a_renderer():
@@ -35,6 +42,16 @@ def test_every_format_renders_the_same_text_each_time(kind, format):
 @pytest.mark.parametrize("kind", RESULTS)
 def test_print_shows_the_text(kind):
     assert str(RESULTS[kind]()) == render(kind, "text", RESULTS[kind]())
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_result_finds_its_picture(kind, tmp_path):
+    if kind in PICTURES:
+        draw(RESULTS[kind](), tmp_path / "a.png")
+        assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    else:
+        with pytest.raises(TypeError, match="there is no picture of a"):
+            draw(RESULTS[kind](), tmp_path / "a.png")
 
 
 def test_a_subclass_is_shown_like_its_base():

@@ -70,8 +70,8 @@ def _remarks(result: Tuned) -> Iterator[str]:
             low, high = result.search.space.ranges[name]
             wider = (low / BEYOND, high) if "lower" in end else (low, high * BEYOND)
             yield (
-                f"{name} is {end}, beyond which better ones may lie; search there too: "
-                f"--space default,{name}={wider[0]:.3g}:{wider[1]:.3g}"
+                f"{name} is {end}, beyond which better ones may lie; search there too, with "
+                f"{name}={wider[0]:.3g}:{wider[1]:.3g} in --space"
             )
     diverged = sum(not math.isfinite(result.done[job].loss) for job in result.jobs)
     if diverged:

@@ -58,6 +58,8 @@ def schedule(budget: float, steps: int, trials: int | None = None) -> Schedule:
 
     Raises TpcalcError where it pays for no search.
     """
+    if trials is not None and trials < FEWEST:
+        raise TpcalcError(f"--trials {trials} is no search; give {FEWEST} or more")
     fraction = next((f for f in FRACTIONS if SHORT * budget / f >= (trials or ENOUGH)), FRACTIONS[-1])
     short = max(1, round(fraction * steps))
     count = trials or int(SHORT * budget * steps / short)
