@@ -12,7 +12,6 @@ from tpcalc.cli.options import Debug, DepthAlpha, Optimizer, Overrides, Target, 
 from tpcalc.cli.verdicts import EXIT_FINDINGS
 from tpcalc.cli.workers import Workers, bar, directory_for, ledger_in
 from tpcalc.console import columns, emit, library
-from tpcalc.document import json_text
 from tpcalc.errors import TpcalcError
 from tpcalc.files import write_atomic
 from tpcalc.report import FORMATS, render
@@ -114,7 +113,7 @@ def transfer(
             from tpcalc.report.transfer_plot import transfer_plot
 
             transfer_plot(result, folder / "transfer.png")
-            write_atomic(folder / "transfer.json", json_text(render("transfer", "json", result)))
+            write_atomic(folder / "transfer.json", render("transfer", "json", result))
             write_atomic(folder / "transfer.txt", render("transfer", "text", result))
         drift = result.drift("derived")
     emit(render("transfer", format, result, **columns(format, None)), None)
