@@ -51,6 +51,16 @@ def run(text: str) -> dict:
     return module.__dict__
 
 
+def test_hyperparameters_that_were_tuned_are_held():
+    scaling = tpcalc.scale(examples.gpt, BASE, TARGET)
+    text = codegen(scaling, {"lr": 0.003, "weight_decay": 0.1, "eps": 1e-8})
+    names = run(text)
+    assert names["BASE"] == {"lr": 0.003, "weight_decay": 0.1, "eps": 1e-8}
+    assert "torch.optim.AdamW(param_groups(model, **BASE))" in text and "by `tpcalc tune`" in text
+    assert repr(names["WEIGHTS"]) == repr(run(codegen(scaling))["WEIGHTS"]), "the table is the same"
+    assert "BASE" not in codegen(scaling)
+
+
 def test_round_trip_to_the_last_bit(scaling, tmp_path):
     """Export, load, codegen, run: the same numbers, the same training."""
     scaling.save(tmp_path / "multipliers.json")

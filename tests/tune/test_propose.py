@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
 
 import pytest
 
@@ -48,23 +47,12 @@ def test_an_end_of_a_range_can_be_part_of_the_history():
     assert len(propose(SPACE, history, 3, 0, "tpe")) == 3
 
 
-def apart(proposals) -> float:
-    """Mean distance of two, in log2 of the numbers that are searched."""
-    pairs = list(combinations(proposals, 2))
-    return sum(
-        math.sqrt(sum(math.log2(one[name] / other[name]) ** 2 for name in SPACE.free)) for one, other in pairs
-    ) / len(pairs)
-
-
 @pytest.mark.parametrize("known", [True, False])
-def test_proposals_of_one_generation_keep_apart(known):
-    """Without the liar each of them would be drawn from the same history.  Also where all that is known diverged."""
-    with_liar, without = [], []
-    for seed in range(4):
-        history = [(numbers, value if known else math.inf) for numbers, value in tried(20, seed)]
-        with_liar.append(apart(propose(SPACE, history, 10, seed, "tpe")))
-        without.append(apart([propose(SPACE, history, 1, 100 * seed + i, "tpe")[0] for i in range(10)]))
-    assert sum(with_liar) > 1.2 * sum(without)
+def test_proposals_of_one_generation_differ(known):
+    """Also where all that is known diverged."""
+    history = [(numbers, value if known else math.inf) for numbers, value in tried(20, 0)]
+    found = propose(SPACE, history, 10, 0, "tpe")
+    assert all(len({numbers[name] for numbers in found}) == 10 for name in SPACE.free)
 
 
 def search(sampler: str, seed: int) -> float:

@@ -46,10 +46,9 @@ class Workers:
     def started(self) -> Iterator[None]:
         """Helpers run while this lasts, and share the processors with this one."""
         if self.processes > 1:
-            import torch
+            from tpcalc.transfer.run import share_processors
 
-            threads = max(1, torch.get_num_threads() // self.processes)
-            torch.set_num_threads(threads)
+            threads = share_processors(self.processes)
             command = [sys.executable, "-m", "tpcalc", *self.arguments, "--helper"]
             environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}

@@ -25,8 +25,8 @@ from tpcalc.algebra.scales import Place, Point
 from tpcalc.errors import TargetError, TpcalcError
 
 __all__ = [
-    "DEFAULT_WIDTHS", "by_depth", "call_factory", "check_takes", "factory_of", "load_plugin", "load_target", "name_of",
-    "parse_scales", "parse_widths", "saved_base", "users_line",
+    "DEFAULT_WIDTHS", "by_depth", "call_factory", "check_takes", "error_text", "factory_of", "load_plugin",
+    "load_target", "name_of", "parse_scales", "parse_widths", "saved_base", "users_line",
 ]  # fmt: skip
 
 DEFAULT_WIDTHS = (128, 256, 512)
@@ -198,7 +198,7 @@ def call_factory(factory: Factory, width: Place, expects: str = "model or (model
         ) from error
     except BaseException as error:
         raise TargetError(
-            f"{name}({width}) raised {_error_text(error)}; make it return {expects} at this width"
+            f"{name}({width}) raised {error_text(error)}; make it return {expects} at this width"
         ) from error
     return _model_and_inputs(result, f"{name}({width})", expects)
 
@@ -292,7 +292,7 @@ def _load_file(path: Path) -> ModuleType:
         _restore(path.stem, previous)
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise TargetError(f"importing {path.name} raised {_error_text(error, path)}; mend it first") from error
+        raise TargetError(f"importing {path.name} raised {error_text(error, path)}; mend it first") from error
     if previous is not None:
         _restore(path.stem, previous)  # a file called like an imported module must not replace it
     return module
@@ -320,11 +320,11 @@ def _import_module(name: str) -> ModuleType:
             raise TargetError(
                 f"no module {name!r}; check the name, or write the path of a file: path/to/file.py:callable"
             ) from error
-        raise TargetError(f"importing {name} raised {_error_text(error)}; mend it first") from error
+        raise TargetError(f"importing {name} raised {error_text(error)}; mend it first") from error
     except (TpcalcError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise TargetError(f"importing {name} raised {_error_text(error)}; mend it first") from error
+        raise TargetError(f"importing {name} raised {error_text(error)}; mend it first") from error
 
 
 def _alternatives(name: str, module: ModuleType) -> str:
@@ -344,7 +344,7 @@ def _either(items: list[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " or " + items[-1]
 
 
-def _error_text(error: BaseException, path: Optional[Path] = None) -> str:
+def error_text(error: BaseException, path: Optional[Path] = None) -> str:
     """``ValueError: 65 is not divisible by 4 (gpt.py:41)``: the innermost line of the user's own code."""
     message = " ".join(str(error).split())
     message = message if len(message) <= MOST_QUOTED else message[:MOST_QUOTED] + " ..."
@@ -361,7 +361,7 @@ def _error_text(error: BaseException, path: Optional[Path] = None) -> str:
 def _exit_text(error: SystemExit) -> str:
     """``called sys.exit(3) (train.py:41)``."""
     code = "" if error.code is None else repr(error.code)
-    place = re.search(r" \([^()]*:\d+\)$", _error_text(error))
+    place = re.search(r" \([^()]*:\d+\)$", error_text(error))
     return f"called sys.exit({code}){place.group() if place else ''}"
 
 

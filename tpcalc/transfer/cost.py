@@ -11,7 +11,7 @@ from tpcalc.algebra.scales import Place, place_text
 from tpcalc.errors import TpcalcError
 from tpcalc.trace.record import flops_of, record
 from tpcalc.trace.target import call_factory, name_of
-from tpcalc.transfer.training import batches
+from tpcalc.transfer.training import with_a_batch
 
 __all__ = ["Cost", "flops"]
 
@@ -24,18 +24,14 @@ def flops(factory: Callable[..., Any], place: Place) -> int:
 
     Raises TpcalcError where the factory fails, or the model can't be traced or has nothing that is counted.
     """
-    found = flops_of(record(partial(_with_a_batch, factory, place), place, activation_grads=False, sources=False))
+    given = partial(call_factory, with_a_batch(factory), place)
+    found = flops_of(record(given, place, activation_grads=False, sources=False))
     if not found:
         raise TpcalcError(
             f"{name_of(factory)} gives a model without products of matrices at {place_text(place)}, in which the cost "
             f"of training is counted; check its inputs"
         )
     return found
-
-
-def _with_a_batch(factory: Callable[..., Any], place: Place) -> tuple[Any, Any]:
-    model, inputs = call_factory(factory, place)
-    return model, None if inputs is None else next(batches(inputs))
 
 
 @dataclass(frozen=True)

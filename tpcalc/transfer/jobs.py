@@ -145,6 +145,7 @@ def work(
     ``told``: how many are done, and of how many that are known so far.  ``wait``: called where all that is left is
     others'.  Claims that are not done when this is left are given back.
     """
+    claims: list[Claim] = []
     running: dict[Any, Claim] = {}
     try:
         while True:
@@ -155,12 +156,15 @@ def work(
             if not left:
                 return {job: done[job] for job in jobs}
             while len(running) < executor.slots and (claim := ledger.claim(left)) is not None:
+                claims.append(claim)
                 running[executor.start(claim.job)] = claim
             if running:
                 finished, outcome = executor.finish(list(running))
-                running.pop(finished).tell(outcome)
+                claim = running.pop(finished)
+                claim.tell(outcome)
+                claims.remove(claim)
             else:
                 wait()
     finally:
-        for claim in running.values():
+        for claim in claims:
             claim.drop()

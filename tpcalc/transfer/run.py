@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Optional, Union
 
+import numpy as np
 import torch
 
 from tpcalc.algebra.scales import Place, Point
@@ -15,11 +18,11 @@ from tpcalc.check.optimizers import Groups, Make, built
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import LiveRecipe, Recipe, UpdateLaw, recipe
 from tpcalc.scaling.runtime import Multipliers
-from tpcalc.trace.target import call_factory, load_target, name_of
+from tpcalc.trace.target import call_factory, error_text, load_target, name_of
 from tpcalc.transfer.training import Context, Outcome, Train, check_train, default_train, outcome
 from tpcalc.verify.built import optimizers_in
 
-__all__ = ["Base", "Together", "Trainer", "trainer"]
+__all__ = ["Base", "Together", "Trainer", "share_processors", "trainer"]
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,32 @@ class Base:
                 raise TpcalcError(f"{name} {value:g} is no hyperparameter; give a finite number, {least}")
 
 
+def share_processors(processes: int) -> int:
+    """Have this process take its part of those that torch uses, and give how many that are."""
+    threads = max(1, torch.get_num_threads() // processes)
+    torch.set_num_threads(threads)
+    return threads
+
+
 class Together(torch.optim.Optimizer):
-    """Several optimizers as one: their groups in one list, for schedules, and a step of each."""
+    """Several optimizers as one: their groups in one list, for schedules, their states, and a step of each."""
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
-        super().__init__([group for part in parts for group in part.param_groups], {})
         self.parts = parts
-        self.param_groups = [group for part in parts for group in part.param_groups]  # the very same ones
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self._join()
+
+    def _join(self) -> None:
+        """Hold the very same groups as the parts do, which are new ones after a load."""
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    @property
+    def state(self) -> Any:
+        return {parameter: own for part in self.parts for parameter, own in part.state.items()}
+
+    @state.setter
+    def state(self, _: Any) -> None:
+        """torch begins with none; the parts have theirs."""
 
     def step(self, closure: Any = None) -> Any:
         if closure is not None:
@@ -55,6 +77,14 @@ class Together(torch.optim.Optimizer):
     def zero_grad(self, set_to_none: bool = True) -> None:
         for part in self.parts:
             part.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self._join()
 
 
 #: The groups of each update law, and the model -> what trains them.
@@ -72,13 +102,12 @@ class Trainer:
     device: str = "cpu"
 
     def run(self, place: Place, multipliers: Multipliers, base: Base, seed: int, steps: int) -> Outcome:
-        """Train the model at ``place`` from ``seed``; the state of torch's random numbers is as it was after.
+        """Train the model at ``place`` from ``seed``; the state of random numbers (of torch, numpy and random) is
+        as it was after.
 
         Raises TpcalcError where the factory or the loop fails, other than by a loss that is not finite.
         """
-        cuda = [torch.cuda.current_device()] if self.device.startswith("cuda") else []
-        with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(seed)
+        with _seeded(seed, self.device):
             model, inputs = call_factory(self.factory, place)
             multipliers.init_(model)
             multipliers.forward_(model)
@@ -101,6 +130,30 @@ class Trainer:
         return parts[0] if len(parts) == 1 else Together(parts)
 
 
+@contextmanager
+def _seeded(seed: int, device: str) -> Iterator[None]:
+    """Draw from ``seed``, by whatever a factory or a loop may draw, and give back the states after."""
+    cuda = [torch.device(device)] if device.startswith("cuda") else []
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter of a torch without CUDA
+        why = str(error).strip().splitlines()[0][:100]
+        raise TpcalcError(f"device {device!r} can't be used ({why}); give one that torch has here, as cpu") from None
+
+
 def trainer(
     factory: Callable[..., Any],
     optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",
@@ -110,8 +163,9 @@ def trainer(
     """``optimizer``: one of :func:`tpcalc.derive`, or what makes one from param groups; ``train``: by default
     :func:`~tpcalc.transfer.training.default_train`.
 
-    Raises TpcalcError where either can't be used.
+    Raises TpcalcError where one of them can't be used, or the device is not there.
     """
+    _check_device(device)
     how = recipe(optimizer)
     loop = train or default_train
     check_train(loop)
@@ -136,9 +190,11 @@ def _live(make: Callable[..., Any]) -> Makes:
             made = optimizers_in(make([group for own in groups.values() for group in own]))
         except Exception as error:
             raise TpcalcError(
-                f"{name_of(make)}(groups) raised {type(error).__name__}: {str(error)[:200]}; it is given param groups "
-                f"with lr, weight_decay and eps, and returns an optimizer"
+                f"{name_of(make)}(groups) raised {error_text(error)}; it is given param groups with lr, weight_decay "
+                f"and eps, and returns an optimizer"
             ) from error
+        if not made:
+            raise TpcalcError(f"{name_of(make)}(groups) returned no optimizer; let it return one, or a list of them")
         return made
 
     return makes

@@ -22,7 +22,7 @@ from tpcalc.transfer.jobs import Job
 from tpcalc.transfer.modules import MODULES, check_selector, modules_of, selected
 from tpcalc.transfer.result import STANDARD, UNSCALED
 from tpcalc.transfer.run import Trainer
-from tpcalc.transfer.training import Outcome
+from tpcalc.transfer.training import Outcome, with_a_batch
 from tpcalc.transfer.tuned import check_constants, tuned, unscaled
 
 __all__ = ["Sizes", "place_of"]
@@ -57,11 +57,12 @@ class Sizes:
         alone = set(base) == {"width"}
         if alone and depth_exponent(depth_alpha) != 1:
             raise TpcalcError(OF_A_DEPTH)
+        factory = with_a_batch(factory)
         along = partial(_along_the_width, factory, places, how, experts, traced)
         if not alone:
             along = partial(_along_several, factory, places, how, depth_alpha, experts, traced)
         self.program, at = along()
-        self._scalings = {tuple(place.items()): at(place) for place in places}
+        self._scalings = {frozenset(place.items()): at(place) for place in places}
 
     @cached_property
     def modules(self) -> Mapping[str, frozenset[str]]:
@@ -82,7 +83,7 @@ class Sizes:
 
     def scaling(self, scales: Mapping[str, int]) -> Scaling:
         """The derived multipliers from the base to one of the places."""
-        return self._scalings[tuple(scales.items())]
+        return self._scalings[frozenset(scales.items())]
 
     def multipliers(self, parametrization: str, scales: Mapping[str, int], constants: Mapping[str, Any]) -> Scaling:
         """Those of a parametrization at one of the places; ``constants`` of modules where there are any."""
@@ -94,7 +95,7 @@ class Sizes:
     def check(self, constants: Mapping[str, Mapping[str, float]]) -> None:
         """Raise TpcalcError where one is no number, or of what is no module and no weight."""
         check_constants(constants)
-        names = [weight.name for weight in self.program.weights]
+        names = [name for weight in self.program.weights for name in weight.names]
         for selector in constants:
             check_selector(selector, names, self.modules)
 

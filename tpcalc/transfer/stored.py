@@ -12,8 +12,9 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Iterator, Optional
 
 from tpcalc.errors import TpcalcError
@@ -24,6 +25,8 @@ __all__ = ["STALE", "Stored", "require_optuna", "stored"]
 
 #: Seconds between two signs of life, and after how many without one a job is given up.
 BEAT, STALE = 2.0, 20.0
+#: Tells this process from one before it, which in a container had the same number.
+_TOKEN = uuid.uuid4().hex
 
 
 def require_optuna() -> Any:
@@ -67,9 +70,19 @@ def _storage(optuna: Any, url: str) -> Any:
     (in SQLite two processes can get one waiting trial)."""
     if "://" in url:
         return url
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-    return optuna.storages.JournalStorage(JournalFileBackend(url))
+    backend, lock = JournalFileBackend(url), JournalFileSymlinkLock(url)
+    lock.acquire()
+    try:
+        with open(url, "rb+") as file:
+            text = file.read()
+            if text and not text.startswith(b'{"op_code"'):
+                raise ValueError("it is no journal of Optuna")
+            file.truncate(text.rfind(b"\n") + 1)  # no half a line, of a process that was killed, or a full disk
+    finally:
+        lock.release()
+    return optuna.storages.JournalStorage(backend)
 
 
 def _first_line(error: Exception) -> str:
@@ -83,7 +96,7 @@ class Stored:
         self.study, self.bounds = study, bounds
         self.optuna = require_optuna()
         self.states = self.optuna.trial.TrialState
-        self.me = f"{socket.gethostname()}:{os.getpid()}"
+        self.me = f"{socket.gethostname()}:{os.getpid()}:{_TOKEN}"
 
     def done(self) -> Done:
         with _reading():
@@ -131,10 +144,12 @@ class Stored:
 
     def _is_left(self, trial: Any) -> bool:
         """Whether the process that ran a trial is gone."""
-        host, _, number = trial.user_attrs.get("by", "").partition(":")
-        here = host == socket.gethostname()
-        if here and (int(number) == os.getpid() or not _is_running(int(number))):
-            return int(number) != os.getpid()
+        by = trial.user_attrs.get("by", "")
+        if by == self.me:
+            return False
+        host, _, number = by.rpartition(":")[0].rpartition(":")
+        if host == socket.gethostname() and (int(number) == os.getpid() or not _is_running(int(number))):
+            return True
         started = 0.0 if trial.datetime_start is None else trial.datetime_start.timestamp()
         return time.time() - trial.user_attrs.get("alive", started) > STALE
 
@@ -153,11 +168,12 @@ class _Running:
             try:
                 self.trial.set_user_attr("alive", time.time())
             except Exception:
-                return  # the next one who looks takes the job up
+                continue  # a storage that is back in time is as if nothing was; else another takes the job up
 
     def tell(self, outcome: Outcome) -> None:
         self._stop()
-        with _reading():
+        given_up = self.ledger.optuna.exceptions.UpdateFinishedTrialError  # by another, as this one seemed to be gone
+        with _reading(), suppress(given_up):
             self.trial.set_user_attr("curve", [list(point) for point in outcome.curve])
             self.trial.set_user_attr("seconds", outcome.seconds)
             self.ledger.study.tell(self.trial, outcome.loss, skip_if_finished=True)

@@ -73,7 +73,7 @@ class Sweeping:
         how: Trainer,
         depth_alpha: Any = 1,
     ) -> None:
-        self.sweep, self.how = sweep, how
+        self.sweep, self.how, self.depth_alpha = sweep, how, depth_alpha
         self.sizes = Sizes(how.factory, sweep.places[0], sweep.places[1:], how.how, depth_alpha)
         self.sizes.check(sweep.constants)
 
@@ -86,6 +86,7 @@ class Sweeping:
             "target": name_of(self.how.factory),
             "train": name_of(self.how.train),
             "optimizer": self.how.how.name,
+            "depth_alpha": str(self.depth_alpha),
         }
 
     @property
@@ -108,12 +109,17 @@ class Sweeping:
         sweep, factory = self.sweep, self.how.factory
         place: Executor = Here(self.run()) if executor is None else executor(self.run())
         done = work(lambda done: sweep.jobs(done, self.sizes.modules), ledger, place, told, wait)
-        small, large = (flops(factory, place_of(sweep.places[end])) for end in (0, -1))
-        cost = Cost.of(small, large, sweep.taken(done), sweep.steps)
-        notes = tuple(f"a site needs a multiplier in the code: {site}" for site in self.sizes.sites)
+        notes = [f"a site needs a multiplier in the code: {site}" for site in self.sizes.sites]
+        cost = None
+        try:
+            small, large = (flops(factory, place_of(sweep.places[end])) for end in (0, -1))
+            cost = Cost.of(small, large, sweep.taken(done), sweep.steps)
+        except TpcalcError as error:
+            notes.append(f"the cost can't be counted: {error}")
         name = name_of(factory)
         curves = tuple(sweep.curves(done))
-        return Transfer(name, self.how.how.name, curves, sweep.steps, sweep.seeds, cost, sweep.advice(done), notes)
+        advice = sweep.advice(done)
+        return Transfer(name, self.how.how.name, curves, sweep.steps, sweep.seeds, cost, advice, tuple(notes))
 
 
 def along(scales: Mapping[str, Sequence[int]]) -> tuple[dict[str, int], ...]:
@@ -121,6 +127,9 @@ def along(scales: Mapping[str, Sequence[int]]) -> tuple[dict[str, int], ...]:
 
     Raises TpcalcError where they have different numbers of values, do not grow, or none moves.
     """
+    for name, values in scales.items():
+        if not isinstance(values, Sequence) or not values:
+            raise TpcalcError(f"the scale {name} has the values {values!r}; give one or more, as (64, 128, 256)")
     moving = {name: tuple(values) for name, values in scales.items() if len(values) > 1}
     if not moving:
         raise TpcalcError("no scale moves; give one of them two or more values, as width=64,128,256")
@@ -143,11 +152,16 @@ def rates_between(lr: tuple[float, float], points: int) -> tuple[float, ...]:
     """``points`` learning rates, evenly spaced in the logarithm.  Raises TpcalcError where they can't be."""
     low, high = lr
     if not (0 < low < high < math.inf):
-        raise TpcalcError(f"learning rates from {low:g} to {high:g} are no range; give two positive ones, as 1e-4:1e-1")
+        raise TpcalcError(
+            f"learning rates {low:g}:{high:g} are no range; give two positive ones, the smaller first, as 1e-4:1e-1"
+        )
     if points < 3:
         raise TpcalcError(f"{points} learning rates show no optimum; give three points or more")
     step = math.log(high / low) / (points - 1)
-    return tuple(float(f"{low * math.exp(step * i):.6g}") for i in range(points))
+    rates = tuple(float(f"{low * math.exp(step * i):.6g}") for i in range(points))
+    if len(set(rates)) < points:
+        raise TpcalcError(f"learning rates {low:g}:{high:g} are too near for {points} points; give ends apart")
+    return rates
 
 
 @dataclass(frozen=True)
@@ -198,7 +212,17 @@ class Sweep:
         return [[self.job(name, place, rate, seed, extra) for rate in self.rates] for seed in range(self.seeds)]
 
     def jobs(self, done: Done, modules: Mapping[str, frozenset[str]]) -> list[Job]:
-        """All of the sweep, small sizes first; then those for advice, where the derived rules lose."""
+        """All of the sweep, small sizes first; then those for advice, where the derived rules lose.
+
+        Raises TpcalcError where every run of the code's own parametrization diverged at the base.
+        """
+        base = [job for seed in self.row(STANDARD, self.places[0]) for job in seed]
+        if all(job in done and math.isinf(done[job].loss) for job in base):
+            words = ", ".join(f"{name}={value}" for name, value in self.places[0].items())
+            raise TpcalcError(
+                f"every run at {words} diverged, at the learning rates {self.rates[0]:g}:{self.rates[-1]:g}; try "
+                f"smaller ones, or mend the loop"
+            )
         grid = [
             job
             for place in self.places

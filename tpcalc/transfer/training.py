@@ -7,18 +7,31 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from itertools import cycle, islice
 from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
+from torch.utils._pytree import tree_map
 
+from tpcalc.algebra.scales import Point
 from tpcalc.errors import TpcalcError
 from tpcalc.scaling.runtime import Multipliers
 from tpcalc.trace.record import find_loss, primary_outputs
-from tpcalc.trace.target import name_of
+from tpcalc.trace.target import call_factory, error_text, name_of
 
-__all__ = ["Context", "Diverged", "Outcome", "Train", "batches", "check_train", "default_train", "outcome"]
+__all__ = [
+    "Context",
+    "Diverged",
+    "Outcome",
+    "Train",
+    "batches",
+    "check_train",
+    "default_train",
+    "outcome",
+    "with_a_batch",
+]
 
 #: ``train(model, optimizer, context)`` -> the loss to be judged by, a number.
 Train = Callable[[torch.nn.Module, Any, "Context"], Any]
@@ -53,7 +66,7 @@ class Context:
 
     def report(self, step: int, loss: Any) -> None:
         """Note the loss of a step.  Ends the run (:class:`Diverged`) where it is no finite number, or runs away."""
-        value = float(loss)
+        value = _float(loss)
         self.curve.append((step, value))
         if not math.isfinite(value) or value > RUNAWAY * max(self.curve[0][1], 1.0):
             raise Diverged
@@ -85,21 +98,27 @@ def outcome(train: Train, model: torch.nn.Module, optimizer: Any, context: Conte
         raise
     except Diverged:
         loss = math.inf
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TpcalcError(
-            f"{name_of(train)} raised {type(error).__name__} at {_words(context.scales)}: {str(error)[:200]}; it is "
-            f"called as train(model, optimizer, context)"
+            f"{name_of(train)} raised {error_text(error)} at {_words(context.scales)}; it is called as train(model, "
+            f"optimizer, context) and returns the loss"
         ) from error
     value = _number(loss, train)
     return Outcome(value if math.isfinite(value) else math.inf, tuple(context.curve), time.perf_counter() - started)
 
 
 def _number(loss: Any, train: Train) -> float:
-    whole = isinstance(loss, torch.Tensor) and loss.numel() == 1
-    if isinstance(loss, bool) or not (whole or isinstance(loss, (int, float)) or hasattr(loss, "__float__")):
+    try:
+        if isinstance(loss, (bool, str)):
+            raise TypeError
+        return _float(loss)
+    except (TypeError, ValueError, RuntimeError):
         what = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{type(loss).__name__}"
-        raise TpcalcError(f"{name_of(train)} returned {what}; return the loss to be judged by, one number")
-    return float(loss)
+        raise TpcalcError(f"{name_of(train)} returned {what}; return the loss to be judged by, one number") from None
+
+
+def _float(loss: Any) -> float:
+    return float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
 
 
 def _words(scales: Mapping[str, int]) -> str:
@@ -129,7 +148,8 @@ def default_train(model: torch.nn.Module, optimizer: Any, context: Context) -> f
     steps = context.steps
     losses = []
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, steps))
-    for step, batch in enumerate(islice(batches(context.inputs), steps)):
+    for step, given in enumerate(islice(batches(context.inputs), steps)):
+        batch = tree_map(lambda x: x.to(context.device) if isinstance(x, torch.Tensor) else x, given)
         optimizer.zero_grad(set_to_none=True)
         loss = _loss(model(**batch) if isinstance(batch, Mapping) else model(*batch), batch)
         losses.append(loss.detach())
@@ -155,8 +175,21 @@ def batches(inputs: Any) -> Iterator[Any]:
         raise TpcalcError(
             "the target gives no inputs to train on; return (model, inputs), or give --train file.py:train"
         )
-    several = isinstance(inputs, Sequence) and len(inputs) > 0 and not isinstance(inputs[0], torch.Tensor)
-    return cycle(inputs if several else [inputs])
+    several = isinstance(inputs, Sequence) and all(isinstance(batch, (Sequence, Mapping)) for batch in inputs)
+    return cycle(inputs if several and inputs else [inputs])
+
+
+def with_a_batch(factory: Callable[..., Any]) -> Callable[..., Any]:
+    """``factory`` with the first of its batches for inputs, which is what the model is traced with."""
+
+    @wraps(factory)
+    def made(*width: int, **scales: int) -> tuple[Any, Any]:
+        place = width[0] if width else Point(tuple(scales), scales.values())
+        model, inputs = call_factory(factory, place)
+        return model, None if inputs is None else next(batches(inputs))
+
+    made.__name__ = name_of(factory)
+    return made
 
 
 def _loss(output: Any, batch: Any) -> torch.Tensor:

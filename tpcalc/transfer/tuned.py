@@ -7,7 +7,7 @@ brings some constants with it, and multipliers that are 1 at the base keep them 
 
 from __future__ import annotations
 
-import copy
+import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,10 +27,13 @@ Constants = Mapping[str, Mapping[str, float]]
 def check_constants(constants: Constants) -> None:
     """Raise TpcalcError unless each is a positive number of a known kind."""
     for selector, numbers in constants.items():
+        if not isinstance(numbers, Mapping):
+            raise TpcalcError(f"the constants of {selector} are {numbers!r}; give each by its kind, as {{'lr': 2.0}}")
         for kind, number in numbers.items():
             if kind not in KINDS:
                 raise TpcalcError(f"{selector}.{kind} is nothing that is tuned; choose one of {', '.join(KINDS)}")
-            if not (isinstance(number, (int, float)) and math.isfinite(number) and number > 0):
+            whole = isinstance(number, (int, float)) and not isinstance(number, bool)
+            if not (whole and math.isfinite(number) and number > 0):
                 raise TpcalcError(f"{selector}.{kind} = {number} is no constant; give a positive number")
 
 
@@ -38,14 +41,13 @@ def tuned(scaling: Scaling, constants: Constants, modules: Mapping[str, frozense
     """The multipliers of ``scaling`` times the constants of the modules that each weight is in."""
     check_constants(constants)
 
-    def change(names: tuple[str, ...], numbers: dict[str, Any]) -> float:
+    def change(names: tuple[str, ...], numbers: dict[str, Any]) -> None:
         found = dict.fromkeys(KINDS, 1.0)
         for selector, own in constants.items():
             if any(selected(selector, name, modules) for name in names):
                 found.update({kind: found[kind] * number for kind, number in own.items()})
-        numbers["lr"] *= found["lr"]
-        numbers["weight_decay"] *= found["weight_decay"]
-        return found["init"]
+        for kind in numbers.keys() & found:
+            numbers[kind] *= found[kind]
 
     return _changed(scaling, change)
 
@@ -53,34 +55,21 @@ def tuned(scaling: Scaling, constants: Constants, modules: Mapping[str, frozense
 def unscaled(scaling: Scaling) -> Scaling:
     """Standard parametrization at the target of ``scaling``: every multiplier 1, the code's own init."""
 
-    def change(names: tuple[str, ...], numbers: dict[str, Any]) -> float:
-        init = numbers["init"]
-        numbers.update({key: None if number is None else 1.0 for key, number in numbers.items()}, init=init)
-        return 1 / init
+    def change(names: tuple[str, ...], numbers: dict[str, Any]) -> None:
+        numbers.update({key: None if number is None else 1.0 for key, number in numbers.items()})
 
-    return _changed(scaling, change, own_blocks=True)
+    return _changed(scaling, change)
 
 
-def _changed(
-    scaling: Scaling, change: Callable[[tuple[str, ...], dict[str, Any]], float], own_blocks: bool = False
-) -> Scaling:
-    """``change``: of all names of a weight and its numbers, which it may change; gives what is to multiply its init.
-
-    ``own_blocks``: blocks of packed weights have the code's own init too.
-    """
-    document = copy.deepcopy(scaling.document)
+def _changed(scaling: Scaling, change: Callable[[tuple[str, ...], dict[str, Any]], None]) -> Scaling:
+    """``change``: changes the numbers of a weight, or the init of a block of a packed one, given all its names."""
+    document = json.loads(json.dumps(scaling.document))  # and not a copy, in which entries share what they share
     for entry in document["weights"]:
-        init = change((entry["name"], *entry["aliases"]), entry["multipliers"])
-        _times(entry, init)
-        for piece in entry["slices"]:
-            if "multipliers" in piece:
-                _times(piece, 1 / piece["multipliers"]["init"] if own_blocks else init)
+        names = (entry["name"], *entry["aliases"])
+        for numbers in (entry, *(piece for piece in entry["slices"] if "multipliers" in piece)):
+            change(names, numbers["multipliers"])
+            for size in (numbers["init_std"], numbers["init_mean"]):
+                size["target"] = size["code_at_target"] * numbers["multipliers"]["init"]
     if document.get("patterns") is not None:
         document.update(patterns=None, no_patterns="the numbers of modules were changed for one target")
     return Scaling(document)
-
-
-def _times(entry: dict[str, Any], init: float) -> None:
-    entry["multipliers"]["init"] *= init
-    for size in (entry["init_std"], entry["init_mean"]):
-        size["target"] *= init

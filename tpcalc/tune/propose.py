@@ -14,10 +14,15 @@ __all__ = ["SAMPLERS", "propose"]
 
 #: What a run that diverged counts as: worse than the worst by this.
 WORSE = 1.0
+#: Learning rates are proposed within this factor of the best that is known: a line of them is tried first, and at ten
+#: times too much or too little no constant of a module shows what it is worth.
+NEAR = 4.0
+#: Runs that TPE wants to have seen; before, it draws from the ranges.
+SEEN = 8
 
 
 def _tpe(optuna: Any, seed: int) -> Any:
-    return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=1)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=SEEN, constant_liar=True)
 
 
 def _random(optuna: Any, seed: int) -> Any:
@@ -34,27 +39,24 @@ def propose(
     """``count`` sets of numbers of a ``space``, from those that were tried and their losses; the same for the same
     ``seed``.
 
-    Within a generation each proposal counts as tried, with the worst loss that is known, so that the next one keeps
-    away from it (the constant liar of Ginsbourger et al. 2010).
+    Those of one generation are drawn one after the other, each as if the ones before it had been tried and were bad
+    (the constant liar of Ginsbourger et al. 2010, in Optuna).
     """
     if sampler not in SAMPLERS:
         raise TpcalcError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
     optuna = require_optuna()
-    ranges = {name: optuna.distributions.FloatDistribution(*space.ranges[name], log=True) for name in space.free}
+    ends = {name: space.ranges[name] for name in space.free}
+    best = min(history, key=lambda tried: tried[1], default=None)
+    if "lr" in ends and best is not None and math.isfinite(best[1]):
+        (low, high), lr = ends["lr"], best[0]["lr"]
+        ends["lr"] = max(low, lr / NEAR), min(high, lr * NEAR)
+        history = [tried for tried in history if ends["lr"][0] <= tried[0]["lr"] <= ends["lr"][1]]
+    ranges = {name: optuna.distributions.FloatDistribution(*own, log=True) for name, own in ends.items()}
     study = optuna.create_study(sampler=SAMPLERS[sampler](optuna, seed))
-    finite = [loss for _, loss in history if math.isfinite(loss)]
-    worst = max(finite, default=math.inf)
-
-    def note(numbers: Mapping[str, float], loss: float) -> None:
-        params = {name: numbers[name] for name in ranges}
-        value = loss if math.isfinite(loss) else max(finite, default=0.0) + WORSE
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=ranges, value=value))
-
+    worst = max((loss for _, loss in history if math.isfinite(loss)), default=0.0)
     for numbers, loss in history:
-        note(numbers, loss)
-    found = []
-    for _ in range(count):
-        drawn = space.within({**{name: low for name, (low, _) in space.ranges.items()}, **study.ask(ranges).params})
-        found.append(drawn)
-        note(drawn, worst)
-    return found
+        params = {name: numbers[name] for name in ranges}
+        value = loss if math.isfinite(loss) else worst + WORSE
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=ranges, value=value))
+    stays = {name: low for name, (low, _) in space.ranges.items()}
+    return [space.within({**stays, **study.ask(ranges).params}) for _ in range(count)]

@@ -22,7 +22,7 @@ PLAIN = tuple(field.name for field in fields(Base))
 #: cost little, those that are too large much (a readout may start at zero: TP5, appendix D.2), so they reach further
 #: down.
 AROUND = (0.1, 100.0)
-RATES, INITS, OF_HIDDEN = (1 / 8, 8.0), (1 / 32, 4.0), (1 / 4, 4.0)
+RATES, INITS, OF_HIDDEN = (1 / 4, 4.0), (1 / 16, 2.0), (1 / 4, 4.0)
 
 
 @dataclass(frozen=True)
