@@ -1,25 +1,36 @@
-"""docs/transfer.md and docs/cluster.md tell the truth: what a newcomer is told to type runs, here with fewer steps."""
+"""docs/transfer.md and docs/cluster.md tell the truth: what a newcomer is told to type runs, here with fewer steps.
+
+``make pages`` runs it as it is shown and pastes what it prints, into README.md too (minutes).
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
+import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
 
-from tests.house.test_readme import _PYTHON, Shown, shown_in
-from tests.support.forked import forked
-from tpcalc.cli import app, main
-from tpcalc.tune.recipe import load_recipe
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT)]  # `make pages` runs this file
 
-DOCS = Path(__file__).parents[2] / "docs"
+from tests.house.test_readme import _PYTHON, Shown, shown_in  # noqa: E402
+from tests.support.forked import forked  # noqa: E402
+from tpcalc.cli import app, main  # noqa: E402
+from tpcalc.tune import plan, propose, space  # noqa: E402
+from tpcalc.tune.recipe import load_recipe  # noqa: E402
+
+DOCS = ROOT / "docs"
 PAGE = (DOCS / "transfer.md").read_text(encoding="utf-8")
-README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 CLUSTER = (DOCS / "cluster.md").read_text(encoding="utf-8")
 #: Given once more, these go before what the page says.
 SMALLER = {
@@ -30,13 +41,18 @@ SMALLER = {
 NOT_RUN = ("make ", "source ")
 
 
+def write_files(folder: Path, steps: int = 200) -> None:
+    """Those that the page tells to write."""
+    mine, big = _PYTHON.findall(PAGE)
+    (folder / "mine.py").write_text(mine)
+    (folder / "big.py").write_text(big.replace("steps = 200", f"steps = {steps}"))
+
+
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory):
     """What each command of the page printed, in a directory with its two files."""
     folder = tmp_path_factory.mktemp("newcomer")
-    mine, big = _PYTHON.findall(PAGE)
-    (folder / "mine.py").write_text(mine)
-    (folder / "big.py").write_text(big.replace("steps = 200", "steps = 12"))
+    write_files(folder, steps=12)
     printed = {}
     for shown in shown_in(PAGE):
         first, *rest = shlex.split(shown.command)
@@ -87,6 +103,18 @@ def test_the_newcomer_has_his_figure_and_recipe(newcomer):
     assert all({"standard", "derived", "tuned", "unscaled"} <= set(size) for size in kept["sizes"])
 
 
+def test_the_page_has_the_numbers_of_the_code():
+    def ends(found: tuple[float, float]) -> str:
+        return " to ".join(str(Fraction(end)) for end in found)
+
+    low, high = space.AROUND
+    assert f"`lr` from {Fraction(str(low))} to {high:g} times the usual one" in PAGE
+    assert f"`.lr` from {ends(space.RATES)} and `.init` from {ends(space.INITS)} (`hidden.init` from" in PAGE
+    assert f"(`hidden.init` from {ends(space.OF_HIDDEN)})" in PAGE
+    assert f"{plan.SHORT:.0%} of it. Each has {', or '.join(str(Fraction(part)) for part in plan.FRACTIONS)} of" in PAGE
+    assert f"that pays for {plan.ENOUGH}." in PAGE and f"within a factor of {propose.NEAR:g} of the best" in PAGE
+
+
 def commands(text: str) -> list[str]:
     """Those of tpcalc in a page's blocks."""
     blocks = "".join(re.findall(r"^```(?:bash|yaml|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
@@ -120,3 +148,31 @@ def test_the_job_of_kubernetes():
     assert job["kind"] == "Job" and job["spec"]["parallelism"] > 1 and "completions" not in job["spec"]
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert "$" + container["env"][0]["name"] in container["args"][0]
+
+
+def pasted() -> tuple[str, str]:
+    """The page and the README, with what the page's commands print now."""
+    page = PAGE
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(Path(folder))
+        for shown in shown_in(PAGE):
+            if shown.command.startswith(NOT_RUN):
+                continue
+            first, *rest = shlex.split(shown.command)
+            command = [sys.executable, *(["-m", "tpcalc"] if first == "tpcalc" else []), *rest]
+            text = subprocess.run(command, cwd=folder, env=environment, text=True, check=True, stdout=subprocess.PIPE)
+            before = "".join(f"{line}\n" for line in (f"$ {shown.command}", *shown.output))
+            page = page.replace(before, f"$ {shown.command}\n{text.stdout}")
+    last = shown_in(page)[-1].output
+    start = next(index for index, line in enumerate(last) if line.startswith("at the largest"))
+    end = max(index for index, line in enumerate(last) if ", with the best rate of " in line)
+    excerpt = "".join(f"{line}\n" for line in last[start : end + 1])
+    (before,) = re.findall(r"^```text\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return page, README.replace(before, excerpt)
+
+
+if __name__ == "__main__":
+    new_page, new_readme = pasted()
+    (DOCS / "transfer.md").write_text(new_page, encoding="utf-8")
+    (ROOT / "README.md").write_text(new_readme, encoding="utf-8")
