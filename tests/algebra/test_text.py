@@ -32,6 +32,13 @@ def test_styles(exponent):
         assert power_text(Order(exponent), "L", "full") == texts[2].replace("n", "L")
 
 
+def test_names_are_names_in_latex():
+    """An underscore begins an index in a formula, and two of them are an error."""
+    assert power_text(Order("-1/2"), "num_kv_heads", "latex") == r"\mathit{num\_kv\_heads}^{-1/2}"
+    assert power_text(Order(1), "groups", "latex") == r"\mathit{groups}" and power_text(Order(1), "d", "latex") == "d"
+    assert power_text(Order("-1/2"), "kv_heads") == "kv_heads^-1/2"
+
+
 def test_plain_is_the_default():
     assert power_text(Order("-1/2")) == "n^-1/2" and power_text(MINUS_INFINITY) == "0" and power_text(1, "d") == "d"
 

@@ -217,6 +217,18 @@ def test_skips_leave_other_weights_as_they_are():
     assert of_depth(found, "A") == {w: w.startswith(("down", "up")) and w.endswith(PAIRS) for w in found}
 
 
+def test_skips_that_branches_read_are_no_terms_of_the_stream():
+    program = traced(unusual.hourglass)
+    for a in (ONE, H):
+        found = powers(program, a)
+        for name, each in found.items():
+            row = expected("last" if name.endswith(PAIRS) else "inner", a)
+            if not name.startswith(("down", "up")):
+                row = expected("outside", a)
+            assert (each["A"][1], each["c"][1], each["eps"][1]) == (row["A"], row["adamw"], row["eps"]), name
+    assert not any("depth" in note for note in noted(unusual.hourglass))
+
+
 def test_periods_that_do_not_agree_are_refused():
     solution = solve(traced(stacks.pre), depth=depth_of(traced(stacks.pre)))
     check_periods(solution.lowered, solution.orders, solution.facts)

@@ -54,6 +54,11 @@ SLOW: dict[str, tuple[tuple[str, ...], tuple[str, ...], int]] = {
     "falcon": (("self_attention.dense.weight", "mlp.dense_4h_to_h.weight"), (), 0),
     "olmo2": (("post_attention_layernorm.weight", "post_feedforward_layernorm.weight"), (), 0),
     "granite": (("o_proj.weight", "down_proj.weight"), (), 0),
+    # with a vision model beside the text, which no text needs
+    "gemma3": ((), (), 2),
+    # stages, all as deep; their first blocks change the size
+    "resnet": (("layer.2.normalization.weight", "layer.2.normalization.bias"), (), 0),
+    "swin": (("o_proj.weight", "o_proj.bias", "fc2.weight", "fc2.bias"), (), 0),
 }
 
 

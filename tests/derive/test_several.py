@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import pytest
 import sympy
+import torch
+from torch import nn
 
 import tpcalc
-from tests.support import scaled
+from tests.support import experts, scaled
 from tests.support.once import once
 from tpcalc.derive.several import ScaledParametrization
 from tpcalc.errors import DeriveError
@@ -23,7 +26,7 @@ def rules(factory: Callable[..., Any], optimizer: str = "adamw") -> ScaledParame
 
 @once
 def program(factory: Callable[..., Any]) -> tpcalc.Program:
-    return tpcalc.trace(factory, scales=scaled.SCALES[factory])
+    return tpcalc.trace(factory, scales=SCALES[factory])
 
 
 #: Init std, lr and eps of Adam at a = 0; lr of Muon (original factor).
@@ -66,10 +69,48 @@ def test_expressions_and_exact_exponents() -> None:
     assert rule.C == {"n": 1, "f": 0} and rule.A is None
 
 
-@pytest.mark.parametrize("factory", scaled.SCALES)
+class Block(scaled.FeedForward):
+    """Attention and feed-forward with heads, their size and the inner size as scales."""
+
+    def __init__(self, heads: int, head_dim: int, ffn: int, depth: int) -> None:
+        super().__init__(heads * head_dim, ffn)
+        self.blocks = nn.ModuleList(scaled.Attention(heads, 1, head_dim) for _ in range(depth))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.embed(tokens)
+        for block in self.blocks:
+            x = x + block.mix(block.norm(x)) + self.down(torch.relu(self.up(self.norm(x))))
+        return self.readout(x)
+
+
+def block(heads: int, head_dim: int, ffn: int) -> tuple[nn.Module, tuple]:
+    return Block(heads, head_dim, ffn, 1), (scaled.TOKENS,)
+
+
+def blocks(heads: int, head_dim: int, ffn: int, depth: int) -> tuple[nn.Module, tuple]:
+    return Block(heads, head_dim, ffn, depth), (scaled.TOKENS,)
+
+
+routed = experts.layer(experts.batched, experts.of_picked, ffn=24)
+THREE = {"heads": (4, 8, 16), "head_dim": (4, 8, 16), "ffn": (24, 48, 96)}
+SCALES = {
+    **scaled.SCALES,
+    block: THREE,
+    blocks: {**THREE, "depth": (2, 3)},
+    routed: experts.scales("width", "experts", "top_k"),
+}
+
+
+@pytest.mark.parametrize(
+    "factory", [*(f for f in SCALES if f is not routed), pytest.param(routed, marks=pytest.mark.slow)]
+)
 def test_cones_cover_random_directions(factory: Any) -> None:
     found = rules(factory)
-    for direction in scaled.directions(len(found.scales), 300):
+    tried = list(scaled.directions(len(found.scales), 300))
+    if factory is routed:  # no more experts can be picked than there are
+        tried = [direction for direction in tried if direction[2] < direction[1]]
+        assert len(tried) > 100
+    for direction in tried:
         inside = [c for c in found.cones if all(sum(a * b for a, b in zip(wall, direction)) > 0 for wall in c)]
         assert inside
 
@@ -94,6 +135,24 @@ def test_on_a_ray_a_formula_is_what_one_scale_gives(factory: Any, alone: Any, di
     for name, rule in rules(factory, optimizer).items():
         own = {key: None if x is None else x.along(direction) for key, x in rule.formulas.items()}
         assert own == one[name].formulas, name
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
+@pytest.mark.parametrize("factory", [scaled.ffn, scaled.attention, scaled.packed, block], ids=lambda f: f.__name__)
+def test_on_random_rays_too(factory: Any, seed: int) -> None:
+    """Sizes ``k n^p`` with random k and p, walls between cones included."""
+    source = random.Random(f"{factory.__name__} {seed}")
+    names = list(SCALES[factory])
+    direction = [source.randint(1, 3) for _ in names]
+    least = [source.choice((4, 6, 8)) for _ in names]
+
+    def alone(n: int) -> Any:
+        return factory(**{name: k * (n // 2) ** p for name, k, p in zip(names, least, direction)})
+
+    one = tpcalc.derive(tpcalc.trace(alone, widths=(2, 4, 8)), "adam")
+    for name, rule in rules(factory, "adam").items():
+        own = {key: None if x is None else x.along(direction) for key, x in rule.formulas.items()}
+        assert own == one[name].formulas, (name, direction)
 
 
 @once

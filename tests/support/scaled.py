@@ -55,14 +55,16 @@ class Attention(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.embed(tokens)
-        z = self.norm(x)
+        return self.readout(self.last(x + self.mix(self.norm(x))))
+
+    def mix(self, z: torch.Tensor) -> torch.Tensor:
         q, k, v = self.qkv(z).split(self.cuts, -1) if self.packed else (self.q(z), self.k(z), self.v(z))
         kv_heads, groups, head_dim = self.sizes
         q = q.view(2, 5, kv_heads, groups, head_dim)
         k, v = (item.view(2, 5, kv_heads, head_dim) for item in (k, v))
         scores = torch.einsum("bthgd,bshd->bhgts", q, k) / head_dim**0.5
         mixed = torch.einsum("bhgts,bshd->bthgd", scores.softmax(-1), v)
-        return self.readout(self.last(x + self.o(mixed.reshape(2, 5, -1))))
+        return self.o(mixed.reshape(2, 5, -1))
 
 
 def ffn(width: int, ffn: int) -> tuple[nn.Module, tuple]:

@@ -185,4 +185,48 @@ def ladder(width: int, depth: int):
     return Ladder(width, depth), points()
 
 
-__all__ = ["REFUSED", "injected", "ladder", "logarithmic", "multiplied", "positive", "pyramid", "single", "turns"]
+class Reader(nn.Module):
+    """A block whose branch reads a skip beside the stream."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.norm, self.one, self.two = nn.LayerNorm(2 * n), nn.Linear(2 * n, 4 * n), nn.Linear(4 * n, n)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return x + self.two(F.relu(self.one(self.norm(torch.cat([x, skip], -1)))))
+
+
+class Hourglass(Ladder):
+    """A U-Net whose skips are concatenated inside of branches."""
+
+    def __init__(self, n: int, depth: int):
+        super().__init__(n, depth)
+        self.up = nn.ModuleList(Reader(n) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.entry(x)
+        skips = []
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        for block in self.up:
+            x = block(x, skips.pop())
+        return self.out(self.norm(x))
+
+
+def hourglass(width: int, depth: int):
+    return Hourglass(width, depth), points()
+
+
+__all__ = [
+    "REFUSED",
+    "hourglass",
+    "injected",
+    "ladder",
+    "logarithmic",
+    "multiplied",
+    "positive",
+    "pyramid",
+    "single",
+    "turns",
+]

@@ -8,7 +8,7 @@ import torch
 
 from tpcalc.errors import TargetError
 from tpcalc.trace import trace
-from tpcalc.trace.target import call_factory, load_target, parse_widths
+from tpcalc.trace.target import call_factory, load_target, parse_scales, parse_widths
 
 SOURCE = """
 import torch
@@ -203,3 +203,13 @@ def test_bad_widths(given, message):
 def test_trace_checks_its_widths_first():
     with pytest.raises(TargetError, match="too few"):
         trace(linear, widths=(1, 2))
+
+
+def test_two_values_do_for_what_counts_blocks():
+    assert parse_scales({"width": "64,128,256", "encoder_depth": "2,3"})["encoder_depth"] == (2, 3)
+    with pytest.raises(
+        TargetError, match="such as layers=64,128,256; or, if it counts blocks, end its name with depth$"
+    ):
+        parse_scales({"layers": "2,3"})
+    with pytest.raises(TargetError, match="such as width=64,128,256$"):
+        parse_scales({"width": "2,3"})

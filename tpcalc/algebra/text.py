@@ -21,6 +21,8 @@ def power_text(exponent: Exact, symbol: str = "n", style: Style = "plain") -> st
         return "0"
     if isinstance(exponent, Form):
         return product_text(exponent.compass.scales, exponent.coordinates, style)
+    if style == "latex" and len(symbol) > 1:  # a name, no product of letters
+        symbol = r"\mathit{%s}" % symbol.replace("_", r"\_")
     if style != "full" and exponent in (0, 1):
         return symbol if exponent else "1"
     text = str(exponent)

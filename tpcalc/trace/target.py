@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, Optional
 
-from tpcalc.algebra.scales import Place, Point
+from tpcalc.algebra.scales import SYMBOLS, Place, Point
 from tpcalc.errors import TargetError, TpcalcError
 
 __all__ = [
@@ -85,10 +85,11 @@ def parse_scales(scales: "Mapping[str, str | Sequence[int]]") -> dict[str, tuple
                 f"scale {name!r} is no name of an argument; write one that the factory has, as width=64,128,256"
             )
         few, example = (2, "2,3") if name.endswith("depth") else (3, "64,128,256")
+        counts = "" if few == 2 or name in SYMBOLS else "; or, if it counts blocks, end its name with depth"
         try:
             found[name] = _parse_numbers(values, few, f"{name}={example}")
         except TargetError as error:
-            raise TargetError(f"scale {name}: {error}") from None
+            raise TargetError(f"scale {name}: {error}{counts}") from None
     return found
 
 

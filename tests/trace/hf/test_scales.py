@@ -341,6 +341,20 @@ def test_padding_stays_in_the_vocabulary():
     assert hf_factory("whisper", scales={"ffn": WIDTH}).config(ffn=128).pad_token_id == 50256
 
 
+@pytest.mark.parametrize(("model_type", "none"), [("swin", 0.0), ("cvt", [0.0] * 3)])
+def test_no_path_is_dropped_at_a_rate_that_each_block_has_by_its_index(model_type, none):
+    factory = hf_factory(model_type, scales={"depth": (2, 4)})
+    assert factory.config(width=128, depth=4).drop_path_rate == none
+    (said,) = [text for text in factory.assumptions if "drop_path" in text]
+    assert said == (
+        f"drop_path_rate of hf:{model_type} is 0: its blocks, which differ by it, are the same at every depth"
+    )
+    plain = hf_factory(model_type)  # along the width they are what they are
+    assert plain.config(128).drop_path_rate == default_config(model_type).drop_path_rate and not plain.assumptions
+    by_hand = hf_factory("swin", scales={"depth": (2, 4)}, overrides={"drop_path_rate": "0.5"})
+    assert by_hand.config(width=128, depth=4).drop_path_rate == 0.5
+
+
 def test_the_width_is_that_of_the_text():
     assert reference_of(default_config("clip")) == reference_of(default_config("clip").text_config) == 512
     assert reference_of(default_config("mobilenet_v2")) is None

@@ -77,7 +77,10 @@ def _symbol(parametrization: AnyParametrization) -> str:
 def _title(parametrization: AnyParametrization) -> str:
     parts = [f"Scaling rules for {parametrization.optimizer}"]
     if isinstance(parametrization, ScaledParametrization):
-        named = ", ".join(f"{scale.symbol} = {scale.name}" for scale in parametrization.scales)
+        named = ", ".join(
+            scale.name if scale.symbol == scale.name else f"{scale.symbol} = {scale.name}"
+            for scale in parametrization.scales
+        )
         traced = f"traced at {parametrization.points[0]} and at {len(parametrization.points) - 1} places around it"
         return ", ".join([*parts, *_settings(parametrization), f"{named} ({traced})"])
     widths = ", ".join(map(str, parametrization.widths))

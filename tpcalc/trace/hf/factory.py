@@ -123,7 +123,9 @@ class HuggingFaceFactory:
         set_ = scaled(config, given, tuple(scales), places, self.__name__, written or {})
         self.n, self.depths = set_.n, set_.depths
         widths = tuple(sorted({self.n.at(place, "the width") for place in places}))
-        self._family = Family(config, set_.own, set_.nested, widths, self.__name__, reference, written)
+        self._family = Family(
+            config, set_.own, set_.nested, widths, self.__name__, reference, written, deep=bool(self.depths)
+        )
         self.base = None if written is None else hidden_size(config)
         self.assumptions: list[str] = [*set_.notes, *self._family.assumptions()]
 

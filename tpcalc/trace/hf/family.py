@@ -35,7 +35,7 @@ class Family:
 
     ``reference`` is the width of the outermost config as it is.  At a single width nothing follows it.  Values in
     ``own`` and ``nested`` are numbers or :class:`~tpcalc.trace.hf.formula.Formula`; ``written`` is what a file says of
-    the config, whose other fields are kept then.
+    the config, whose other fields are kept then; ``deep``: a scale counts its layers.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Family:
         reference: int,
         written: Optional[Mapping[str, Any]] = None,
         inner: bool = False,
+        deep: bool = False,
     ) -> None:
         self.name = name
         self.config = config
@@ -60,8 +61,9 @@ class Family:
         if hidden in own:
             raise TargetError(f"{hidden} is the width of {name} and can't be set; give it with --widths")
         self.ratios: dict[str, Any] = {}
-        self.fixed: dict[str, Any] = {field: 0.0 for field in dropped(config) if field not in own}
-        self._notes += [f"{field} of {name} is 0: no layer is dropped at random" for field in self.fixed]
+        still = {field: why for field, why in dropped(config, deep).items() if field not in own}
+        self.fixed: dict[str, Any] = {field: mapped(getattr(config, field), lambda _: 0.0) for field in still}
+        self._notes += [f"{field} of {name} is 0: {why}" for field, why in still.items()]
         unit = Fraction(1) if size is None else Fraction(size, reference)
         self._sizes = sizes(config, self.written)
         if len(widths) > 1:
@@ -82,6 +84,7 @@ class Family:
                     reference,
                     self.written.get(key),
                     inner=True,
+                    deep=deep,
                 ),
             )
             for key, sub in subs.items()

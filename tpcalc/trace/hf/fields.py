@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection
 from typing import Any, Optional
 
 __all__ = [
-    "HEAD_COUNTS", "HEAD_DIMS", "HEAD_DIM_FOLLOWERS", "KEY_VALUE_HEADS", "LAYER_DROPS", "PROPORTIONAL", "dropped",
-    "first", "hidden_field", "hidden_size", "items", "mapped", "own_name", "settable", "sizes", "sub_configs", "whole",
+    "HEAD_COUNTS", "HEAD_DIMS", "HEAD_DIM_FOLLOWERS", "KEY_VALUE_HEADS", "LAYER_DROPS", "PATH_DROPS",
+    "PROPORTIONAL", "dropped", "first", "hidden_field", "hidden_size", "items", "mapped", "own_name", "settable",
+    "sizes", "sub_configs", "whole",
 ]  # fmt: skip
 
 #: The field that is the width, in the order looked for (after the config's own ``hidden_size`` alias).
@@ -52,6 +53,9 @@ HEAD_DIM_FOLLOWERS = ("query_pre_attn_scalar",)
 #: Ends of the names of rates at which whole layers are dropped at random in training.
 LAYER_DROPS = ("layerdrop", "layer_drop")
 
+#: Rates at which branches are dropped, where the last block has the rate and each block one by its index.
+PATH_DROPS = ("drop_path_rate",)
+
 
 def settable(config: Any) -> dict[str, Any]:
     """Fields the config's constructor accepts, with their defaults."""
@@ -74,9 +78,20 @@ def sizes(config: Any, written: Collection[str] = ()) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if whole(value)}
 
 
-def dropped(config: Any) -> list[str]:
-    """Fields by which layers are dropped at random: a trace would see one draw."""
-    return [name for name in settable(config) if name.endswith(LAYER_DROPS) and getattr(config, name, None)]
+def dropped(config: Any, deep: bool = False) -> dict[str, str]:
+    """Fields by which layers are dropped at random, and what is so without: a trace would see one draw.
+
+    Where the config is ``deep``, those too that make a number for each block of its index: no power of the depth.
+    """
+    reasons = dict.fromkeys(LAYER_DROPS, "no layer is dropped at random")
+    if deep:
+        reasons |= dict.fromkeys(PATH_DROPS, "its blocks, which differ by it, are the same at every depth")
+    return {
+        name: reason
+        for name in settable(config)
+        for end, reason in reasons.items()
+        if name.endswith(end) and any(items(getattr(config, name, None)))
+    }
 
 
 def sub_configs(config: Any) -> dict[str, Any]:
