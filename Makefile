@@ -5,6 +5,7 @@
 # make schema  write the JSON Schemas of the documents from their models
 # make transfer       does a learning rate carry over? a small sweep, drawn (minutes)
 # make transfer-full  the searches and sweeps of docs/transfer.md, on two processes (under two hours)
+# make pages   run the commands of docs/transfer.md again and paste what they print (minutes)
 # make mutants change every law, one term at a time: does a test notice? (minutes)
 #
 # They need only Python 3.10 or newer: the first run builds .venv.  To use another Python or another torch:
@@ -16,7 +17,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test slow check schema transfer transfer-full mutants readme clean
+.PHONY: demo test slow check schema transfer transfer-full mutants readme pages clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -70,6 +71,9 @@ mutants: $(READY)
 # Run the commands in README.md again and paste what they print.
 readme: $(READY)
 	$(VENV)/bin/python tests/house/test_readme.py
+
+pages: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/house/test_transfer_docs.py
 
 # torch comes first, alone, so that nothing else chooses its build.  mup comes without its dependencies, among
 # which is a torchvision that may not match that build (transformers imports torchvision where it finds it).

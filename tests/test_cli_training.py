@@ -15,7 +15,7 @@ import pytest
 import tpcalc
 from tests.support.once import once
 
-TARGET = '''
+TARGET = """
 import os, time
 import torch
 import torch.nn.functional as F
@@ -59,7 +59,7 @@ def pair(model, optimizer):
 
 def vector(model, optimizer, context):
     return torch.ones(3)
-'''
+"""
 SWEEP = "--scale width=16,64 --lr 1e-3:1e-1 --points 3 --steps 8 --seeds 2".split()
 SEARCH = "--base 16 --target 128 --steps 32 --trials 8".split()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,11 @@ import torch
 import torch.nn.functional as F
 
 import tpcalc
+from tests.support.forked import ranks
 from tpcalc.algebra.scales import Point
 from tpcalc.trace.target import load_target
 from tpcalc.transfer.run import Base, trainer
+from tpcalc.tune.recipe import write_recipe
 
 FOLDER = Path(__file__).parents[2] / "examples" / "transfer"
 BASE, WIDTHS = 32, (32, 64, 128)
@@ -121,3 +125,56 @@ def test_the_rate_rises_and_falls():
     assert rates.index(max(rates)) in (19, 20) and max(rates) == 1
     assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipe")
+    train = load("language", "train")
+    write_recipe(tpcalc.tune(load("language", "gpt_tied"), BASE, 64, train, trials=3, steps=1, target_steps=11), folder)
+    return folder
+
+
+def losses(printed: str) -> list[float]:
+    return [float(found) for found in re.findall(r"loss ([0-9.]+)", printed)]
+
+
+def test_the_target_on_two_processes_as_on_one(recipe, tmp_path):
+    main = load("target", "main")
+    ((one,), (first, second)) = (ranks(lambda: main(str(recipe)), count, tmp_path) for count in (1, 2))
+    for found in (one, first, second):
+        assert found.returncode == 0, found.stderr[-4000:]
+    assert second.stdout == ""
+    told = losses(one.stdout)
+    assert len(told) == 4 and one.stdout.splitlines()[-1].startswith("held out: ")
+    assert losses(first.stdout) == pytest.approx(told, rel=1e-5)
+    assert told[-1] < told[0] / 2, "it should have trained"
+
+
+def test_the_target_is_trained_by_its_recipe(recipe, tmp_path):
+    """Another learning rate in scaling.py is another run; and so is the loop's own way to train there."""
+    torch.manual_seed(0)
+    scaling = tpcalc.Scaling.load(recipe / "multipliers.json")
+    base = Base(**load("target", "scaling_of")(recipe).BASE)
+    of = trainer(load("language", "gpt_tied"), "adamw", load("language", "train"))
+    came = of.run(64, scaling, base, seed=0, steps=11)
+    (told,) = ranks(lambda: load("target", "main")(str(recipe)), 1, tmp_path)
+    assert losses(told.stdout) == pytest.approx([*(loss for _, loss in came.curve), came.loss], rel=1e-5)
+    other = shutil.copytree(recipe, tmp_path / "other")
+    code = (other / "scaling.py").read_text()
+    (other / "scaling.py").write_text(code.replace(f'"lr": {base.lr!r}', f'"lr": {base.lr / 100!r}'))
+    (off,) = ranks(lambda: load("target", "main")(str(other)), 1, tmp_path)
+    assert losses(off.stdout)[-1] > came.loss + 1
+
+
+def test_the_target_refuses(recipe, tmp_path):
+    run = load("target", "run")
+    with pytest.raises(SystemExit, match="holds no recipe.json"):
+        run(tmp_path, torch.device("cpu"), 0, 1)
+    with pytest.raises(SystemExit, match="3 processes can't share batches of 16"):
+        run(recipe, torch.device("cpu"), 0, 3)
+    other = shutil.copytree(recipe, tmp_path / "other")
+    text = (other / "recipe.json").read_text()
+    (other / "recipe.json").write_text(text.replace('"name": "gpt_tied"', '"name": "resnet"'))
+    with pytest.raises(SystemExit, match="is of resnet with adamw; give one of language.py"):
+        run(other, torch.device("cpu"), 0, 1)
