@@ -290,3 +290,17 @@ def test_numbers_of_the_base(base, words):
     Base(1.0, 0.0, 0.0).check()
     with pytest.raises(TpcalcError, match=words):
         base.check()
+
+
+def test_an_edited_loop_is_something_else(tmp_path):
+    """Runs that were noted before the edit are not taken for those after it."""
+    from tpcalc.trace.target import load_target
+
+    def asked(text):
+        (tmp_path / "loop.py").write_text(text)
+        return trainer(small, train=load_target(f"{tmp_path}/loop.py:train")).asked
+
+    first = asked("def train(model, optimizer, context):\n    return 1.0\n")
+    again = asked("def train(model, optimizer, context):\n    return 1.0\n")
+    other = asked("def train(model, optimizer, context):\n    return 2.0\n")
+    assert first == again and {key for key in first if first[key] != other[key]} == {"code"}

@@ -255,8 +255,14 @@ def test_no_database():
     assert "can't be used (" in refused("nosuch://host/runs")
 
 
+def test_no_password_is_printed():
+    with pytest.raises(TpcalcError) as error:
+        stored("postgresql://me:secret@nowhere.invalid/runs", ASKED, {})
+    assert "secret" not in str(error.value) and "//me:***@nowhere.invalid/runs" in str(error.value)
+
+
 def test_runs_of_something_else(tmp_path):
     opened(tmp_path / "log")
     opened(tmp_path / "log")
     found = refused(tmp_path / "log", {**ASKED, "steps": 11, "more": 1})
-    assert found.endswith("holds runs of another more, steps; give another directory, or what it was begun with")
+    assert found.endswith("was begun with other more, steps; give those again, or another directory")

@@ -112,12 +112,14 @@ def test_it_begins_with_the_model_as_it_is():
     assert len(search(runs=Schedule(3, 25, 0, 25)).first) == 3
 
 
-def test_the_decision_is_between_the_best_and_their_halved_rates():
+def test_the_decision_is_between_the_best_and_the_model_as_it_is_at_their_rates_and_half_of_them():
     own = search()
     done = all_done(own)
     short = sorted((job for job in done if job.steps == 25), key=lambda job: done[job].loss)
     finals = [job for job in done if job.steps == 100]
-    expected = [(job.base.lr * rate, job.constants) for job in short[:2] for rate in (1.0, 0.5)]
+    as_it_is = next(job for job in short if job in own.first)
+    assert as_it_is != short[0]
+    expected = [(job.base.lr * rate, job.constants) for job in (short[0], as_it_is) for rate in (1.0, 0.5)]
     found = [(job.base.lr, job.constants) for job in finals]
     assert [constants for _, constants in found] == [constants for _, constants in expected]
     assert [rate for rate, _ in found] == pytest.approx([rate for rate, _ in expected], rel=1e-5)

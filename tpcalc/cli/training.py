@@ -101,7 +101,7 @@ def transfer(
             constants, weight_decay, eps = found.constants, found.base.weight_decay, found.base.eps
         sweep = Sweep.of(values, _ends(lr), points, steps, seeds, weight_decay, eps, constants)
         make = partial(_sweeping, target, sweep, optimizer, train, device, depth_alpha, overrides)
-        workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper)
+        workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper, device)
         folder = directory_for(directory, storage, processes, plots=True)
         sweeping = make()
         ledger = ledger_in(folder, storage, sweeping)
@@ -179,7 +179,7 @@ def tune(
         }
         options |= {"optimizer": optimizer, "seed": seed, "sampler": sampler, "depth_alpha": depth_alpha}
         make = partial(_tuning, target, ends[0], ends[1], train, {**options, "device": device}, scale, overrides)
-        workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper)
+        workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper, device)
         folder = directory_for(directory, storage, processes, plots=False)
         tuning = make()
         ledger = ledger_in(folder, storage, tuning)

@@ -24,12 +24,18 @@ class Workers:
     """``arguments``: those of this command, which helpers are started with.  ``make``: gives what does a job."""
 
     def __init__(
-        self, arguments: Sequence[str], processes: int, ray: Optional[str], make: Callable[[], Any], helper: bool
+        self,
+        arguments: Sequence[str],
+        processes: int,
+        ray: Optional[str],
+        make: Callable[[], Any],
+        helper: bool,
+        device: str,
     ) -> None:
         if ray is not None and processes > 1:
             raise TpcalcError("--ray has processes of its own; drop --processes")
         self.arguments, self.processes, self.make = list(arguments), 1 if helper else processes, make
-        self.ray = None if helper else ray
+        self.ray, self.gpus = None if helper else ray, int(device.startswith("cuda"))
         self.helpers: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -40,7 +46,7 @@ class Workers:
         from tpcalc.transfer.remote import OnRay
 
         address = self.ray
-        return lambda run: OnRay(address, self.make)
+        return lambda run: OnRay(address, self.make, self.gpus)
 
     @contextlib.contextmanager
     def started(self) -> Iterator[None]:

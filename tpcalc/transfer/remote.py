@@ -18,7 +18,8 @@ LOCAL = "local"
 
 
 class OnRay:
-    """As many jobs at once as the cluster has processors, each by a worker that traces the model once.
+    """As many jobs at once as the cluster has processors, or where each needs ``gpus`` as many as it has of those; each
+    by a worker that traces the model once.
 
     ``make`` gives what does a job; it is called in each worker, so it must be possible to send it there, and find the
     files that it names.  A worker that is lost is replaced, and its job run again (three times at most).
@@ -26,7 +27,7 @@ class OnRay:
     Raises TpcalcError where Ray is not installed or the cluster can't be reached.
     """
 
-    def __init__(self, address: str, make: Callable[[], Callable[[Job], Outcome]], processors: int = 1) -> None:
+    def __init__(self, address: str, make: Callable[[], Callable[[Job], Outcome]], gpus: int = 0) -> None:
         try:
             import ray
         except ImportError:
@@ -42,9 +43,12 @@ class OnRay:
                 f"no Ray cluster can be reached at {address} ({type(error).__name__}: {first}); start one with ray "
                 f"start --head, or give --ray {LOCAL}"
             ) from error
-        self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)) // processors)
-        worker: Any = ray.remote(num_cpus=processors, max_restarts=3, max_task_retries=3)(_Worker)
-        self.idle = [worker.remote(make, os.getcwd(), processors) for _ in range(self.slots)]
+        there = ray.cluster_resources()
+        self.slots = int(there.get("GPU", 0)) // gpus if gpus else int(there.get("CPU", 1))
+        if self.slots < 1:
+            raise TpcalcError(f"the Ray cluster at {address} has no GPU; give --device cpu, or another cluster")
+        worker: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=3, max_task_retries=3)(_Worker)
+        self.idle = [worker.remote(make, os.getcwd()) for _ in range(self.slots)]
         self.busy: dict[Any, Any] = {}
 
     def start(self, job: Job) -> Any:
@@ -67,12 +71,12 @@ class OnRay:
 
 
 class _Worker:
-    def __init__(self, make: Callable[[], Callable[[Job], Outcome]], directory: str, processors: int) -> None:
+    def __init__(self, make: Callable[[], Callable[[Job], Outcome]], directory: str) -> None:
         import torch
 
         if os.path.isdir(directory):
             os.chdir(directory)
-        torch.set_num_threads(processors)
+        torch.set_num_threads(1)
         self.work = make()
 
     def run(self, job: Job) -> Outcome:

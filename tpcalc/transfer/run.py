@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -101,6 +104,17 @@ class Trainer:
     make: Makes
     device: str = "cpu"
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What runs are of, so that those of something else are not taken for them; ``code``: of their files."""
+        return {
+            "target": name_of(self.factory),
+            "train": name_of(self.train),
+            "code": _digest(self.factory, self.train),
+            "optimizer": self.how.name,
+            "device": self.device,
+        }
+
     def run(self, place: Place, multipliers: Multipliers, base: Base, seed: int, steps: int) -> Outcome:
         """Train the model at ``place`` from ``seed``; the state of random numbers (of torch, numpy and random) is
         as it was after.
@@ -152,6 +166,18 @@ def _check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:  # the latter of a torch without CUDA
         why = str(error).strip().splitlines()[0][:100]
         raise TpcalcError(f"device {device!r} can't be used ({why}); give one that torch has here, as cpu") from None
+
+
+def _digest(*functions: Callable[..., Any]) -> str:
+    """Of the files in which they are written; a function that is in none has a part of none in it."""
+    found = hashlib.sha256()
+    for function in functions:
+        try:
+            file = inspect.getsourcefile(inspect.unwrap(getattr(function, "func", function)))
+            found.update(Path(file).read_bytes() if file else b"")
+        except (OSError, TypeError):
+            continue
+    return found.hexdigest()[:16]
 
 
 def trainer(

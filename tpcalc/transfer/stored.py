@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -46,7 +47,7 @@ def stored(url: str, asked: Mapping[str, Any], bounds: Mapping[str, tuple[float,
 
     Raises TpcalcError where it can't be read, or is of something else.
     """
-    optuna = require_optuna()
+    optuna, shown = require_optuna(), re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)  # no password
     try:
         study = optuna.create_study(storage=_storage(optuna, url), study_name="tpcalc", load_if_exists=True)
         first = study.user_attrs.get("asked")
@@ -54,13 +55,13 @@ def stored(url: str, asked: Mapping[str, Any], bounds: Mapping[str, tuple[float,
             study.set_user_attr("asked", dict(asked))
     except Exception as error:
         raise TpcalcError(
-            f"the storage {url} can't be used ({type(error).__name__}: {_first_line(error)}); give another one, or "
+            f"the storage {shown} can't be used ({type(error).__name__}: {_first_line(error)}); give another one, or "
             f"remove it to begin again"
         ) from error
     if first is not None and first != json.loads(json.dumps(asked)):
         other = sorted(key for key in {*first, *asked} if first.get(key) != json.loads(json.dumps(asked.get(key))))
         raise TpcalcError(
-            f"the storage {url} was begun with other {', '.join(other)}; give those again, or another directory"
+            f"the storage {shown} was begun with other {', '.join(other)}; give those again, or another directory"
         )
     return Stored(study, bounds)
 

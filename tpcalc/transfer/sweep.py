@@ -83,9 +83,7 @@ class Sweeping:
         numbers = {key: value for key, value in vars(self.sweep).items()}
         return {
             **numbers,
-            "target": name_of(self.how.factory),
-            "train": name_of(self.how.train),
-            "optimizer": self.how.how.name,
+            **self.how.asked,
             "depth_alpha": str(self.depth_alpha),
         }
 

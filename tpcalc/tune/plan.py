@@ -125,11 +125,13 @@ class Search:
         return [self.job(numbers, self.runs.short) for numbers in new]
 
     def finals(self, short: list[Job], done: Done) -> list[Job]:
-        """The best at learning rates of their own, and half of these, for more steps."""
+        """The best at learning rates of their own, and half of these, for more steps; from the third place on also the
+        model as it is, so that no recipe is worse than none."""
         ranked = sorted((job for job in short if math.isfinite(done[job].loss)), key=lambda job: done[job].loss)
+        own = [job for job in ranked if job in self.first][:1]
         tried = [
             self.job(self.space.within({**dict(job.numbers), "lr": job.base.lr * rate}), self.runs.long)
-            for job in ranked
+            for job in (*ranked[:1], *own, *ranked[1:])
             for rate in RATES
         ]
         return list(dict.fromkeys(tried))[: self.runs.finals]

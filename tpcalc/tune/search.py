@@ -122,9 +122,7 @@ class Tuning:
     def asked(self) -> dict[str, Any]:
         """What the runs are of: with another of these they do not go together."""
         return {
-            "target": f"{name_of(self.how.factory)}",
-            "train": name_of(self.how.train),
-            "optimizer": self.how.how.name,
+            **self.how.asked,
             "base": dict(self.search.scales),
             "space": {name: list(ends) for name, ends in self.search.space.ranges.items()},
             "steps": [self.search.runs.trials, self.search.runs.short, self.search.runs.finals, self.search.runs.long],
