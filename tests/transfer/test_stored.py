@@ -142,6 +142,7 @@ HERE = module.socket.gethostname()
         (f"{HERE}:{os.getpid()}:another process with this number", 0.0, True),
         (f"{HERE}:{os.getpid()}:{module._TOKEN}", module.STALE + 1, False),
     ],
+    ids=["away", "away too long", "alive", "alive and stuck", "dead", "dead with this number", "this one"],
 )
 def test_whose_job_is_taken_up(tmp_path, by, seconds, taken):
     left_by(opened(tmp_path / "log"), by, seconds)
