@@ -15,7 +15,7 @@ import pytest
 import tpcalc
 from tests.support.once import once
 
-TARGET = '''
+TARGET = """
 import os, time
 import torch
 import torch.nn.functional as F
@@ -59,7 +59,7 @@ def pair(model, optimizer):
 
 def vector(model, optimizer, context):
     return torch.ones(3)
-'''
+"""
 SWEEP = "--scale width=16,64 --lr 1e-3:1e-1 --points 3 --steps 8 --seeds 2".split()
 SEARCH = "--base 16 --target 128 --steps 32 --trials 8".split()
 
@@ -128,6 +128,21 @@ def test_a_recipe_is_written_and_tried_at_the_target(folder):
     done = run(folder, "transfer", "model.py:mlp", "--train", "model.py:train", *sweep, "--recipe", "one")
     assert done.returncode == 0, done.stderr
     assert {"tuned", "unscaled"} <= json.loads(done.stdout)["sizes"][1].keys()
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        ("--scale width=32,128", "was found at width 16, and this base is width 32"),
+        ("--scale width=16,128 --optimizer sgd", "was found with adamw, and this is sgd"),
+        ("--scale width=16,128 --weight-decay 0.5", "has weight_decay=0; leave --weight-decay out"),
+    ],
+)
+def test_a_recipe_of_something_else(folder, more, words):
+    one_process(folder)
+    done = run(folder, "transfer", "model.py:mlp", "--train", "model.py:train", "--recipe", "one", *more.split())
+    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
+    assert not done.stdout
 
 
 def test_two_processes_find_what_one_does(folder):

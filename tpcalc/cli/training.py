@@ -94,16 +94,21 @@ def transfer(
         values = {name: _whole(name, text) for name, text in values_of_scales(scale).items()}
         constants: Any = {}
         eps = 1e-8
+        found = None
         if recipe is not None:
             from tpcalc.tune.recipe import load_recipe
 
             found = load_recipe(recipe)
+            if weight_decay not in (0.0, found.base.weight_decay):
+                raise TpcalcError(f"{recipe} has weight_decay={found.base.weight_decay:g}; leave --weight-decay out")
             constants, weight_decay, eps = found.constants, found.base.weight_decay, found.base.eps
         sweep = Sweep.of(values, _ends(lr), points, steps, seeds, weight_decay, eps, constants)
         make = partial(_sweeping, target, sweep, optimizer, train, device, depth_alpha, overrides)
         workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper)
         folder = directory_for(directory, storage, processes, plots=True)
         sweeping = make()
+        if found is not None:
+            found.check(sweep.places[0], sweeping.how.how.name)
         ledger = ledger_in(folder, storage, sweeping)
         with workers.started(), bar("training", quiet=helper) as told:
             result = sweeping.result(ledger, workers.executor, told, workers.wait)
