@@ -12,7 +12,7 @@ from typing import Any, Optional, Union
 
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import Recipe, UpdateLaw
-from tpcalc.trace.target import factory_of, name_of
+from tpcalc.trace.target import described, factory_of, name_of
 from tpcalc.transfer.cost import Cost, flops
 from tpcalc.transfer.jobs import Done, Executor, Here, Job, Ledger, Memory, work
 from tpcalc.transfer.result import DERIVED, STANDARD, TUNED, UNSCALED, Advice, Curve, Transfer
@@ -83,7 +83,7 @@ class Sweeping:
         numbers = {key: value for key, value in vars(self.sweep).items()}
         return {
             **numbers,
-            "target": name_of(self.how.factory),
+            "target": described(self.how.factory),
             "train": name_of(self.how.train),
             "optimizer": self.how.how.name,
             "depth_alpha": str(self.depth_alpha),

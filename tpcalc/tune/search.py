@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import Recipe, UpdateLaw
-from tpcalc.trace.target import factory_of, name_of
+from tpcalc.trace.target import described, factory_of, name_of
 from tpcalc.transfer.cost import Cost, flops
 from tpcalc.transfer.jobs import Executor, Here, Job, Ledger, Memory, work
 from tpcalc.transfer.run import Trainer, trainer
@@ -122,7 +122,7 @@ class Tuning:
     def asked(self) -> dict[str, Any]:
         """What the runs are of: with another of these they do not go together."""
         return {
-            "target": f"{name_of(self.how.factory)}",
+            "target": described(self.how.factory),
             "train": name_of(self.how.train),
             "optimizer": self.how.how.name,
             "base": dict(self.search.scales),
