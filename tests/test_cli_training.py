@@ -112,11 +112,13 @@ def test_a_sweep_is_printed_and_written(folder):
 
 
 def test_a_drift_that_is_too_large_is_exit_code_one(folder):
-    strict = transfer(folder, "-o", "sweep", "--max-drift", "0")
-    lax = transfer(folder, "-o", "sweep", "--max-drift", "20")
-    drift = json.loads((folder / "sweep/transfer.json").read_text())["drift"]["derived"]
+    inside = "--lr 1e-3:1e1 -o drift --max-drift".split()
+    strict, lax = (transfer(folder, *inside, most) for most in ("0", "20"))
+    drift = json.loads((folder / "drift/transfer.json").read_text())["drift"]["derived"]
     assert strict.returncode == (1 if drift else 0) and lax.returncode == 0
     assert strict.stdout == lax.stdout
+    edge = transfer(folder, "--lr", "1e-7:1e-6", "--max-drift", "20")
+    assert edge.returncode == 1 and "end of grid" in edge.stdout  # at both sizes: the true drift is not known
 
 
 def test_a_recipe_is_written_and_tried_at_the_target(folder):

@@ -74,7 +74,10 @@ def transfer(
     ] = None,
     max_drift: Annotated[
         Optional[float],
-        typer.Option("--max-drift", help="Exit with 1 where the derived optimum drifts by more, in log2."),
+        typer.Option(
+            "--max-drift",
+            help="Exit with 1 where the derived optimum drifts by more, in log2, or is at an end of the grid.",
+        ),
     ] = None,
     format: Annotated[str, choice(FORMATS["transfer"], "--format", "How to print the result.")] = "text",
     directory: Directory = None,
@@ -120,9 +123,8 @@ def transfer(
             transfer_plot(result, folder / "transfer.png")
             write_atomic(folder / "transfer.json", render("transfer", "json", result))
             write_atomic(folder / "transfer.txt", render("transfer", "text", result))
-        drift = result.drift("derived")
+        astray = max_drift is not None and not result.drifts_within("derived", max_drift)
     emit(render("transfer", format, result, **columns(format, None)), None)
-    astray = max_drift is not None and (drift is None or abs(drift) > max_drift)
     return EXIT_FINDINGS if astray else 0
 
 
