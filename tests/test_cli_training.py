@@ -112,11 +112,13 @@ def test_a_sweep_is_printed_and_written(folder):
 
 
 def test_a_drift_that_is_too_large_is_exit_code_one(folder):
-    strict = transfer(folder, "-o", "sweep", "--max-drift", "0")
-    lax = transfer(folder, "-o", "sweep", "--max-drift", "20")
-    drift = json.loads((folder / "sweep/transfer.json").read_text())["drift"]["derived"]
+    inside = "--lr 1e-3:1e1 -o drift --max-drift".split()
+    strict, lax = (transfer(folder, *inside, most) for most in ("0", "20"))
+    drift = json.loads((folder / "drift/transfer.json").read_text())["drift"]["derived"]
     assert strict.returncode == (1 if drift else 0) and lax.returncode == 0
     assert strict.stdout == lax.stdout
+    edge = transfer(folder, "--lr", "1e-7:1e-6", "--max-drift", "20")
+    assert edge.returncode == 1 and "end of grid" in edge.stdout  # at both sizes: the true drift is not known
 
 
 def test_a_recipe_is_written_and_tried_at_the_target(folder):
@@ -128,6 +130,21 @@ def test_a_recipe_is_written_and_tried_at_the_target(folder):
     done = run(folder, "transfer", "model.py:mlp", "--train", "model.py:train", *sweep, "--recipe", "one")
     assert done.returncode == 0, done.stderr
     assert {"tuned", "unscaled"} <= json.loads(done.stdout)["sizes"][1].keys()
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        ("--scale width=32,128", "was found at width 16, and this base is width 32"),
+        ("--scale width=16,128 --optimizer sgd", "was found with adamw, and this is sgd"),
+        ("--scale width=16,128 --weight-decay 0.5", "has weight_decay=0; leave --weight-decay out"),
+    ],
+)
+def test_a_recipe_of_something_else(folder, more, words):
+    one_process(folder)
+    done = run(folder, "transfer", "model.py:mlp", "--train", "model.py:train", "--recipe", "one", *more.split())
+    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
+    assert not done.stdout
 
 
 def test_two_processes_find_what_one_does(folder):

@@ -55,6 +55,18 @@ def test_drift():
     assert nothing.drift("derived") is None
 
 
+def test_a_drift_between_bounds_is_not_known():
+    inside, rising = (2.0, 1.0, 2.0), (1.0, 2.0, 3.0)
+    ends = {
+        (inside, inside): True, (rising, rising): False, (inside, rising): False, (inside, (INF,) * 3): False
+    }  # fmt: skip
+    for (small, large), known in ends.items():
+        own = swept(made("derived", 64, small), made("derived", 256, large))
+        assert own.drifts_within("derived", 20.0) is known, (small, large)
+    result = transferred()
+    assert not result.drifts_within("standard", 0.9) and result.drifts_within("standard", 1.1), "it halves"
+
+
 def test_the_rate_of_the_smallest_size_at_the_largest():
     small, large = (
         made("derived", 64, (3.0, 2.0, 2.5), (3.0, 2.2, 2.5)),

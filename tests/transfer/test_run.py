@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+import tpcalc
 from tests.support.small import small
 from tpcalc.algebra.scales import Point
 from tpcalc.errors import TpcalcError
@@ -297,10 +298,29 @@ def test_an_edited_loop_is_something_else(tmp_path):
     from tpcalc.trace.target import load_target
 
     def asked(text):
-        (tmp_path / "loop.py").write_text(text)
-        return trainer(small, train=load_target(f"{tmp_path}/loop.py:train")).asked
+        (tmp_path / "edited_loop.py").write_text(text)
+        return trainer(small, train=load_target(f"{tmp_path}/edited_loop.py:train")).asked
 
     first = asked("def train(model, optimizer, context):\n    return 1.0\n")
     again = asked("def train(model, optimizer, context):\n    return 1.0\n")
     other = asked("def train(model, optimizer, context):\n    return 2.0\n")
     assert first == again and {key for key in first if first[key] != other[key]} == {"code"}
+
+
+@pytest.mark.parametrize("rate", [0.01, None])
+def test_a_loop_that_erases_the_multipliers(rate):
+    def train(model, optimizer, context):
+        if rate is None:
+            context.multipliers.set_lr(optimizer, 0.01)
+        else:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        return 1.0
+
+    found = trainer(small, train=train)
+    multipliers = tpcalc.scale(small, 8, 32)
+    if rate is None:
+        assert found.run(32, multipliers, Base(0.1), 0, 1).loss == 1.0
+        return
+    with pytest.raises(TpcalcError, match=r"^train sets one learning rate for all groups .*call context.multipliers"):
+        found.run(32, multipliers, Base(0.1), 0, 1)

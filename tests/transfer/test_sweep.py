@@ -13,6 +13,7 @@ from torch import nn
 
 from tests.support.small import VOCABULARY, deep, small, tokens
 from tpcalc.errors import TpcalcError
+from tpcalc.trace.target import factory_of
 from tpcalc.transfer.jobs import Here, Memory
 from tpcalc.transfer.result import DERIVED, STANDARD, TUNED, UNSCALED
 from tpcalc.transfer.run import trainer
@@ -277,3 +278,11 @@ def test_what_runs_are_of(monkeypatch):
     assert Sweeping(asked(), how).bounds == {"lr": (1e-3, 1e-1)}
     grown = Sweep.of({"width": (8, 16), "depth": (2, 2 + 1)}, (1e-3, 1e-1), 3, 5, 2)
     assert Sweeping(grown, trainer(deep)).asked != Sweeping(grown, trainer(deep), "1/2").asked
+
+
+def test_fields_of_a_config_are_part_of_what_runs_are_of(monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setattr("tpcalc.transfer.sweep.Sizes", MagicMock())
+    made = [factory_of("hf:llama", overrides={"num_hidden_layers": count}) for count in ("1", "2", "2")]
+    one, two, again = (Sweeping(Sweep.of(WIDTHS, (1e-3, 1e-1), 3, 5, 2), trainer(own)).asked for own in made)
+    assert one != two == again

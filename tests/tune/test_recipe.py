@@ -152,6 +152,15 @@ def test_a_place_that_is_none(tmp_path):
         load_recipe(tmp_path / "nowhere")
 
 
+def test_a_recipe_of_something_else(directory):
+    found = load_recipe(directory)
+    found.check(found.scales, found.optimizer)
+    with pytest.raises(TpcalcError, match="was found with adamw, and this is sgd; give that optimizer"):
+        found.check(found.scales, "sgd")
+    with pytest.raises(TpcalcError, match="was found at .*, and this base is .*999; begin at that size"):
+        found.check({**found.scales, "width": 999}, found.optimizer)
+
+
 def at(document, *path, value):
     *above, last = path
     for key in above:

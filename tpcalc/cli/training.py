@@ -74,7 +74,10 @@ def transfer(
     ] = None,
     max_drift: Annotated[
         Optional[float],
-        typer.Option("--max-drift", help="Exit with 1 where the derived optimum drifts by more, in log2."),
+        typer.Option(
+            "--max-drift",
+            help="Exit with 1 where the derived optimum drifts by more, in log2, or is at an end of the grid.",
+        ),
     ] = None,
     format: Annotated[str, choice(FORMATS["transfer"], "--format", "How to print the result.")] = "text",
     directory: Directory = None,
@@ -94,16 +97,21 @@ def transfer(
         values = {name: _whole(name, text) for name, text in values_of_scales(scale).items()}
         constants: Any = {}
         eps = 1e-8
+        found = None
         if recipe is not None:
             from tpcalc.tune.recipe import load_recipe
 
             found = load_recipe(recipe)
+            if weight_decay not in (0.0, found.base.weight_decay):
+                raise TpcalcError(f"{recipe} has weight_decay={found.base.weight_decay:g}; leave --weight-decay out")
             constants, weight_decay, eps = found.constants, found.base.weight_decay, found.base.eps
         sweep = Sweep.of(values, _ends(lr), points, steps, seeds, weight_decay, eps, constants)
         make = partial(_sweeping, target, sweep, optimizer, train, device, depth_alpha, overrides)
         workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper, device)
         folder = directory_for(directory, storage, processes, plots=True)
         sweeping = make()
+        if found is not None:
+            found.check(sweep.places[0], sweeping.how.how.name)
         ledger = ledger_in(folder, storage, sweeping)
         with workers.started(), bar("training", quiet=helper) as told:
             result = sweeping.result(ledger, workers.executor, told, workers.wait)
@@ -115,9 +123,8 @@ def transfer(
             transfer_plot(result, folder / "transfer.png")
             write_atomic(folder / "transfer.json", render("transfer", "json", result))
             write_atomic(folder / "transfer.txt", render("transfer", "text", result))
-        drift = result.drift("derived")
+        astray = max_drift is not None and not result.drifts_within("derived", max_drift)
     emit(render("transfer", format, result, **columns(format, None)), None)
-    astray = max_drift is not None and (drift is None or abs(drift) > max_drift)
     return EXIT_FINDINGS if astray else 0
 
 

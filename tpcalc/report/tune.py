@@ -58,7 +58,8 @@ def _end(result: Tuned, name: str) -> str:
 def _losses(result: Tuned, base: str) -> Iterator[str]:
     short = counted(result.search.runs.short, "step")
     before = "diverged at every learning rate" if result.before is None else digits(result.before)
-    yield f"loss at {base}, {short}: {before} as the model is, {digits(result.after)} tuned"
+    own = "as the model is" if result.as_it_is else "as near to the model as it is as the space allows"
+    yield f"loss at {base}, {short}: {before} {own}, {digits(result.after)} tuned"
     if result.best.steps != result.search.runs.short:
         yield f"loss at {base}, {counted(result.best.steps, 'step')}: {digits(result.loss)} with what was found"
 
@@ -77,7 +78,7 @@ def _remarks(result: Tuned) -> Iterator[str]:
     if diverged:
         yield f"{diverged} of {counted(len(result.jobs), 'run')} diverged"
     if result.before is not None and result.after >= result.before:
-        yield "the model as it is was the best that was tried; more --trials or a larger --share may find better"
+        yield "none that was tried is better than that; more --trials or a larger --share may find better"
 
 
 def _next(result: Tuned, target: str) -> Iterator[str]:

@@ -25,7 +25,7 @@ from tpcalc.algebra.scales import SYMBOLS, Place, Point
 from tpcalc.errors import TargetError, TpcalcError
 
 __all__ = [
-    "DEFAULT_WIDTHS", "by_depth", "call_factory", "check_takes", "error_text", "factory_of", "load_plugin",
+    "DEFAULT_WIDTHS", "by_depth", "call_factory", "check_takes", "described", "error_text", "factory_of", "load_plugin",
     "load_target", "name_of", "parse_scales", "parse_widths", "saved_base", "users_line",
 ]  # fmt: skip
 
@@ -174,6 +174,12 @@ def name_of(function: Any) -> str:
     while isinstance(function, functools.partial):
         function = function.func
     return getattr(function, "__name__", type(function).__name__)
+
+
+def described(factory: Factory) -> str:
+    """What tells a target from others of its name, too: with the fields that were set of a Hugging Face config."""
+    fields = getattr(factory, "overrides", {})
+    return " ".join([name_of(factory), *(f"{name}={value}" for name, value in sorted(fields.items()))])
 
 
 def load_plugin(path: str) -> None:

@@ -163,6 +163,12 @@ class Transfer(Shown):
         optima = self._optima(parametrization)
         return None if optima is None else math.log2(optima[1].rate / optima[0].rate)
 
+    def drifts_within(self, parametrization: str, most: float) -> bool:
+        """Whether the drift is known to be at most ``most`` in size: not where an optimum is at an end of the grid, as
+        that is only a bound."""
+        optima, drift = self._optima(parametrization), self.drift(parametrization)
+        return optima is not None and not any(own.edge for own in optima) and abs(drift or 0.0) <= most
+
     def drift_error(self, parametrization: str) -> Optional[float]:
         """Standard error of the drift over seeds; None of one seed, too."""
         optima = self._optima(parametrization)

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import math
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from tpcalc.algebra.scales import Place, Point
 from tpcalc.check.optimizers import Groups, Make, built
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import LiveRecipe, Recipe, UpdateLaw, recipe
-from tpcalc.scaling.runtime import Multipliers
-from tpcalc.trace.target import call_factory, error_text, load_target, name_of
+from tpcalc.scaling.runtime import Multipliers, RatioWarning
+from tpcalc.trace.target import call_factory, described, error_text, load_target, name_of
 from tpcalc.transfer.training import Context, Outcome, Train, check_train, default_train, outcome
 from tpcalc.verify.built import optimizers_in
 
@@ -108,7 +109,7 @@ class Trainer:
     def asked(self) -> dict[str, Any]:
         """What runs are of, so that those of something else are not taken for them; ``code``: of their files."""
         return {
-            "target": name_of(self.factory),
+            "target": described(self.factory),
             "train": name_of(self.train),
             "code": _digest(self.factory, self.train),
             "optimizer": self.how.name,
@@ -128,7 +129,22 @@ class Trainer:
             model.to(self.device)
             optimizer = self.optimizer(model, multipliers, base)
             scales = place.by_name if isinstance(place, Point) else {"width": place}
-            return outcome(self.train, model, optimizer, Context(scales, steps, seed, inputs, multipliers, self.device))
+            found = outcome(
+                self.train, model, optimizer, Context(scales, steps, seed, inputs, multipliers, self.device)
+            )
+            self._check_ratios(multipliers, optimizer)
+            return found
+
+    def _check_ratios(self, multipliers: Multipliers, optimizer: torch.optim.Optimizer) -> None:
+        """Raise TpcalcError where the loop gave every group the same rate, which erases the multipliers."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RatioWarning)
+            kept = multipliers.check_(optimizer)
+        if not kept and len({float(group["lr"]) for group in optimizer.param_groups}) == 1:
+            raise TpcalcError(
+                f"{name_of(self.train)} sets one learning rate for all groups of the optimizer, which erases their "
+                f"multipliers; multiply the rates of the groups (LambdaLR), or call context.multipliers.set_lr"
+            )
 
     def optimizer(self, model: torch.nn.Module, multipliers: Multipliers, base: Base) -> torch.optim.Optimizer:
         """That of the parameters of ``model``, with their own learning rates, decays and epsilons."""

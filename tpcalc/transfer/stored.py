@@ -73,6 +73,8 @@ def _storage(optuna: Any, url: str) -> Any:
         return url
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+    if os.path.exists(url) and not os.path.isfile(url):
+        raise ValueError("it is no file")
     backend, lock = JournalFileBackend(url), JournalFileSymlinkLock(url)
     lock.acquire()
     try:

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Optional, Union
 
+from tpcalc.algebra.scales import place_text
 from tpcalc.document import json_text
 from tpcalc.document.recipe import read, recipe_json
 from tpcalc.errors import TpcalcError
@@ -15,6 +16,7 @@ from tpcalc.files import write_atomic
 from tpcalc.scaling.codegen import codegen
 from tpcalc.show import draw, show
 from tpcalc.transfer.run import Base
+from tpcalc.transfer.sizes import place_of
 from tpcalc.tune.result import Tuned
 
 __all__ = ["RECIPE", "TunedRecipe", "load_recipe", "write_recipe"]
@@ -33,6 +35,20 @@ class TunedRecipe:
     scales: Mapping[str, int]
     base: Base
     constants: Mapping[str, Mapping[str, float]]
+
+    def check(self, scales: Mapping[str, int], optimizer: str) -> None:
+        """Raise TpcalcError where it was not found at ``scales`` with this ``optimizer``, whose constants differ."""
+        if optimizer != self.optimizer:
+            raise TpcalcError(
+                f"the recipe of {self.name} was found with {self.optimizer}, and this is {optimizer}; give that "
+                f"optimizer, or a recipe of this one"
+            )
+        if dict(scales) != dict(self.scales):
+            found, given = (place_text(place_of(own)) for own in (self.scales, scales))
+            raise TpcalcError(
+                f"the recipe of {self.name} was found at {found}, and this base is {given}; begin at that size, or "
+                f"give a recipe of this one"
+            )
 
 
 def load_recipe(path: Union[str, Path]) -> TunedRecipe:

@@ -59,6 +59,12 @@ class Tuned(Shown):
         return min(found, default=None)
 
     @property
+    def as_it_is(self) -> bool:
+        """Whether :attr:`before` is of all constants 1, and not of the ends of ranges that leave them out."""
+        own = (number for job in self.search.first for name, number in job.numbers if "." in name)
+        return all(number == 1 for number in own)
+
+    @property
     def after(self) -> float:
         """The least loss in short runs, to compare with :attr:`before`."""
         return min(self.done[job].loss for job in self.jobs if job.steps == self.search.runs.short)

@@ -114,6 +114,7 @@ class HuggingFaceFactory:
         self.scales = scales
         self.widths = scales.get("width")
         self.__name__ = f"hf:{model_type}"
+        self.overrides = dict(overrides)
         self._config_class = type(config)
         reference = reference_of(config)
         if reference is None:
