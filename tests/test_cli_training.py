@@ -111,6 +111,7 @@ def test_a_sweep_is_printed_and_written(folder):
     assert not (folder / "again.txt").exists()  # every run was noted
 
 
+@pytest.mark.slow
 def test_a_drift_that_is_too_large_is_exit_code_one(folder):
     inside = "--lr 1e-3:1e1 -o drift --max-drift".split()
     strict, lax = (transfer(folder, *inside, most) for most in ("0", "20"))
@@ -121,6 +122,7 @@ def test_a_drift_that_is_too_large_is_exit_code_one(folder):
     assert edge.returncode == 1 and "end of grid" in edge.stdout  # at both sizes: the true drift is not known
 
 
+@pytest.mark.slow
 def test_a_recipe_is_written_and_tried_at_the_target(folder):
     recipe = one_process(folder)
     assert recipe["base"]["scales"] == {"width": 16} and recipe["target"]["scales"] == {"width": 128}
@@ -155,6 +157,7 @@ def test_two_processes_find_what_one_does(folder):
     assert runs[0] == runs[1]  # the same ones, none twice
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_after_a_kill(folder):
     """What was finished is not run again; what was interrupted is."""
     wanted = found(one_process(folder))

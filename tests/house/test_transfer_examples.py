@@ -139,6 +139,7 @@ def losses(printed: str) -> list[float]:
     return [float(found) for found in re.findall(r"loss ([0-9.]+)", printed)]
 
 
+@pytest.mark.slow
 def test_the_target_on_two_processes_as_on_one(recipe, tmp_path):
     main = load("target", "main")
     ((one,), (first, second)) = (ranks(lambda: main(str(recipe)), count, tmp_path) for count in (1, 2))
@@ -151,6 +152,7 @@ def test_the_target_on_two_processes_as_on_one(recipe, tmp_path):
     assert told[-1] < told[0] / 2, "it should have trained"
 
 
+@pytest.mark.slow
 def test_the_target_is_trained_by_its_recipe(recipe, tmp_path):
     """Another learning rate in scaling.py is another run; and so is the loop's own way to train there."""
     torch.manual_seed(0)
@@ -167,6 +169,7 @@ def test_the_target_is_trained_by_its_recipe(recipe, tmp_path):
     assert losses(off.stdout)[-1] > came.loss + 1
 
 
+@pytest.mark.slow
 def test_the_target_refuses(recipe, tmp_path):
     run = load("target", "run")
     with pytest.raises(SystemExit, match="holds no recipe.json"):
