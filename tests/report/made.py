@@ -180,7 +180,7 @@ TUNED_SPACE = {
 def made_outcome(job: Job) -> Outcome:
     """Least at a rate of 0.02 and the lower end of readout's init; large rates diverge, longer runs are better."""
     numbers = dict(job.numbers)
-    if numbers["lr"] > 0.5:
+    if numbers["lr"] > 0.05:
         return Outcome(math.inf)
     off = math.log2(numbers["lr"] / 0.02) ** 2 + math.log2(numbers["embedding.lr"]) ** 2
     return Outcome(1 + 10 / job.steps + 0.05 * off + 0.1 * math.log2(32 * numbers["readout.init"]))

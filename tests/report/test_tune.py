@@ -17,20 +17,20 @@ Tuning of mlp with adamw at width=64 for width=256: 16 runs of 25 steps and 4 of
 
 number        range        found
 ---------------------------------------------------
-lr            0.001 to 1   0.0196
+lr            0.001 to 1   0.0264
 embedding.lr  0.125 to 8   0.329
 readout.init  0.0312 to 4  0.033   at its lower end
 weight_decay  kept         0.1
 
-loss at width=64, 25 steps: 1.917 as the model is, 1.583 tuned
-loss at width=64, 100 steps: 1.237 with what was found
+loss at width=64, 25 steps: 1.917 as the model is, 1.544 tuned
+loss at width=64, 100 steps: 1.244 with what was found
 
 remarks:
   - readout.init is at its lower end, beyond which better ones may lie; search there too, with readout.init=0.00195:4 in --space
-  - 3 of 20 runs diverged
+  - 4 of 20 runs diverged
 
 next:
-  - train once at width=256: init_(model), then an optimizer of param_groups(model, lr=0.0195676, weight_decay=0.1, eps=1e-08), both of scaling.py or of the multipliers here
+  - train once at width=256: init_(model), then an optimizer of param_groups(model, lr=0.0263523, weight_decay=0.1, eps=1e-08), both of scaling.py or of the multipliers here
   - a schedule there has 1000 steps, here it had 100; let it end with the run
 
 notes:
@@ -48,7 +48,7 @@ def test_text():
 def test_a_narrow_terminal_breaks_no_number():
     narrow = tune_text(tuned(), width=60)
     assert max(map(len, narrow.splitlines())) <= 60
-    assert all(word in narrow for word in ("0.125 to 8", "lr=0.0195676", "8e+08"))
+    assert all(word in narrow for word in ("0.125 to 8", "lr=0.0263523", "8e+08"))
 
 
 RUNS = Schedule(16, 25, 4, 100)
@@ -72,7 +72,7 @@ def test_no_run_of_the_model_as_it_is():
     def far(job):
         return Outcome(math.inf) if set(job.constants["readout"].values()) == {1.0} else made_outcome(job)
 
-    assert "loss at width=64, 25 steps: diverged at every learning rate as the model is, 1.583 tuned" in searched(far)
+    assert "loss at width=64, 25 steps: diverged at every learning rate as the model is, 1." in searched(far)
 
 
 def test_nothing_better_was_found():
@@ -83,5 +83,10 @@ def test_nothing_better_was_found():
 
     text = searched(near, runs=Schedule(6, 25, 0, 25))
     assert "6 runs of 25 steps\n" in text and text.count("loss at") == 1
-    assert "the model as it is was the best that was tried" in text
-    assert "the best that was tried" not in searched()
+    assert "none that was tried is better than that" in text
+    assert "none that was tried" not in searched()
+
+
+def test_a_space_that_leaves_the_model_out():
+    text = searched(ranges={**TUNED_SPACE, "readout.init": (0.1, 0.5)})
+    assert " as near to the model as it is as the space allows, " in text

@@ -54,7 +54,7 @@ def test_a_panel_for_each_number_and_one_for_the_order(drawn, tmp_path):
         assert sorted(x for x, _ in points(axes, "x")) == sorted(
             own[name] for own, loss in numbers.values() if not math.isfinite(loss)
         )
-    assert len(points(figure.axes[0], "x")) == 3 and len(points(figure.axes[0], "D")) == 3
+    assert len(points(figure.axes[0], "x")) == 4 and len(points(figure.axes[0], "D")) == 3
     history = figure.axes[3]
     least = [line for line in history.lines if len(line.get_xdata()) == 16]
     assert len(least) == 1 and least[0].get_ydata()[-1] == result.after
