@@ -11,6 +11,11 @@ class TpcalcError(Exception):
     """Base class of every error caused by input; its text is one sentence with the remedy."""
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """Of somebody else's error message, for a sentence of ours."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0][:most]
+
+
 class TargetError(TpcalcError):
     """The target can't be loaded or called: missing file, missing callable, factory that raises."""
 

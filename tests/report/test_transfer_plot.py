@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from tests.report.made import RATES, curve, transferred
 from tpcalc.errors import TpcalcError
-from tpcalc.report import transfer_plot as module
 from tpcalc.report.transfer_plot import limits, transfer_plot
 from tpcalc.transfer.result import Curve
 
@@ -17,19 +17,9 @@ INF = float("inf")
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(figure_of):
     """The figure of a sweep, before it is closed."""
-    pyplot = module.load_pyplot()
-    figures = []
-    monkeypatch.setattr(pyplot, "close", figures.append)
-
-    def draw(result, path):
-        transfer_plot(result, path)
-        return figures[-1]
-
-    yield draw
-    monkeypatch.undo()
-    pyplot.close("all")
+    return partial(figure_of, transfer_plot)
 
 
 def test_a_panel_for_each_parametrization_and_a_curve_for_each_size(drawn, tmp_path):

@@ -6,30 +6,20 @@ import io
 import math
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from tests.report.made import made_outcome, tuned
 from tpcalc.errors import TpcalcError
-from tpcalc.report import tune_plot as module
 from tpcalc.report.tune_plot import limits, tune_plot
 from tpcalc.transfer.training import Outcome
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(figure_of):
     """The figure of a search, before it is closed."""
-    pyplot = module.load_pyplot()
-    figures = []
-    monkeypatch.setattr(pyplot, "close", figures.append)
-
-    def draw(result, path):
-        tune_plot(result, path)
-        return figures[-1]
-
-    yield draw
-    monkeypatch.undo()
-    pyplot.close("all")
+    return partial(figure_of, tune_plot)
 
 
 def points(axes, marker) -> list:

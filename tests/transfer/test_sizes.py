@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from tests.support.small import deep, small
-from tpcalc.algebra.scales import Point
+from tpcalc.algebra.scales import Point, place_of
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import recipe
 from tpcalc.scaling import scale
 from tpcalc.transfer.jobs import Job
 from tpcalc.transfer.run import Base, trainer
-from tpcalc.transfer.sizes import Sizes, place_of
+from tpcalc.transfer.sizes import Sizes
 
 WIDE = tuple({"width": width} for width in (8, 16, 24))
 DEEP = ({"width": 8, "depth": 2}, {"width": 16, "depth": 2}, {"width": 16, "depth": 4})

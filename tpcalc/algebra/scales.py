@@ -65,7 +65,7 @@ class Point(tuple[int, ...]):
         return Point(self.names, ({**self.by_name, **values}[name] for name in self.names))
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.by_name.items())
+        return scales_text(self.by_name)
 
     __repr__ = __str__
 
@@ -95,9 +95,8 @@ def star(scales: Mapping[str, Sequence[int]], also: Iterable[Mapping[str, int]] 
 def _place(names: Sequence[str], values: Mapping[str, int]) -> Point:
     lacking = [name for name in names if name not in values]
     if lacking:
-        given = ", ".join(f"{name}={value}" for name, value in values.items())
         raise TargetError(
-            f"{given} gives no {lacking[0]}, along which the model is traced too; give {lacking[0]} there"
+            f"{scales_text(values)} gives no {lacking[0]}, along which the model is traced too; give {lacking[0]} there"
         )
     return Point(names, (values[name] for name in names))
 
@@ -110,6 +109,23 @@ def ray(points: Sequence[Point], name: str) -> tuple[tuple[int, Point], ...]:
     return tuple(sorted((p[index], p) for p in found))
 
 
+def scales_text(scales: Mapping[str, int]) -> str:
+    """``width=128, depth=2``, of the width alone ``width=128``."""
+    return ", ".join(f"{name}={value}" for name, value in scales.items())
+
+
+def place_of(scales: Mapping[str, int]) -> Place:
+    """The place of scales given by name; of the width alone the width."""
+    return scales["width"] if scales.keys() == {"width"} else Point(tuple(scales), scales.values())
+
+
+def scales_of(place: Place | Mapping[str, int]) -> dict[str, int]:
+    """What :func:`place_of` takes: a place as scales by name, and these as they are."""
+    if isinstance(place, int):
+        return {"width": place}
+    return place.by_name if isinstance(place, Point) else dict(place)
+
+
 def place_text(place: Place) -> str:
     """``width 128``, or ``width=128, depth=2``."""
     return str(place) if isinstance(place, Point) else f"width {place}"
@@ -120,4 +136,7 @@ def magnitude(place: Place) -> int:
     return prod(place) if isinstance(place, Point) else place
 
 
-__all__ = ["SYMBOLS", "Place", "Point", "Scale", "magnitude", "place_text", "ray", "star"]
+__all__ = [
+    "SYMBOLS", "Place", "Point", "Scale", "magnitude", "place_of", "place_text", "ray", "scales_of", "scales_text",
+    "star",
+]  # fmt: skip

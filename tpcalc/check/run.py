@@ -22,6 +22,7 @@ from tpcalc.check.several import along_rays, moving
 from tpcalc.check.training import Batch, Loss, Run, Trainer, Training
 from tpcalc.check.verdicts import Judge
 from tpcalc.derive.api import OF_A_DEPTH, depth_exponent
+from tpcalc.derive.result import site_notes
 from tpcalc.errors import SetupError, TpcalcError
 from tpcalc.optimizers import LiveRecipe, Recipe, UpdateLaw, recipe
 from tpcalc.trace.target import name_of, parse_widths
@@ -130,7 +131,7 @@ def _run(
         trainer.rounding,
         faded=None if plan.fading is None or fall is None else plan.fading.predict(fall),
     )
-    notes = [f"a site needs a multiplier in the code: {message}" for message in plan.sites]
+    notes = [*site_notes(plan.sites)]
     notes += [law.note for law in plan.used.values() if law.note]
     if training.warm_up:
         notes.append(

@@ -62,7 +62,7 @@ def checked(
     if texts:
         if widths is not None:
             texts = {"width": widths, **texts}
-        scales = {name: _numbers(name, values) for name, values in texts.items()}
+        scales = {name: whole_numbers(name, values) for name, values in texts.items()}
         # one that stays where it is, too, is traced as it grows
         known = {
             name: values if len(values) > 1 else tuple(values[0] * k for k in (1, 2, 4))
@@ -73,10 +73,12 @@ def checked(
     return made, {"widths": parsed}
 
 
-def _numbers(name: str, text: str) -> tuple[int, ...]:
+def whole_numbers(name: str, text: str, positive: bool = False) -> tuple[int, ...]:
+    """The values of a scale.  Raises TpcalcError for what are no whole numbers, or not ``positive`` ones."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise TpcalcError(f"--scale {name}={text} holds no whole numbers; write --scale {name}=2,4,8")
+    if not parts or not all(part.isdecimal() and int(part) >= positive for part in parts):
+        what, example = ("positive whole numbers", "64,128,256") if positive else ("whole numbers", "2,4,8")
+        raise TpcalcError(f"--scale {name}={text} holds no {what}; write --scale {name}={example}")
     return tuple(map(int, parts))
 
 

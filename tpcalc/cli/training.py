@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from tpcalc.cli.given import loaded, parse_overrides, parse_place, values_of_scales
+from tpcalc.algebra.scales import scales_of
+from tpcalc.cli.given import loaded, parse_overrides, parse_place, values_of_scales, whole_numbers
 from tpcalc.cli.options import Debug, DepthAlpha, Optimizer, Overrides, Target, choice
 from tpcalc.cli.verdicts import EXIT_FINDINGS
 from tpcalc.cli.workers import Workers, bar, directory_for, ledger_in
@@ -15,6 +16,7 @@ from tpcalc.console import columns, emit, library
 from tpcalc.errors import TpcalcError
 from tpcalc.files import write_atomic
 from tpcalc.report import FORMATS, render
+from tpcalc.show import draw
 
 if TYPE_CHECKING:
     from tpcalc.transfer.run import Trainer
@@ -94,7 +96,7 @@ def transfer(
     with library(None):
         from tpcalc.transfer.sweep import Sweep
 
-        values = {name: _whole(name, text) for name, text in values_of_scales(scale).items()}
+        values = {name: whole_numbers(name, text, positive=True) for name, text in values_of_scales(scale).items()}
         constants: Any = {}
         eps = 1e-8
         found = None
@@ -118,9 +120,7 @@ def transfer(
         if helper:
             return 0
         if folder is not None:
-            from tpcalc.report.transfer_plot import transfer_plot
-
-            transfer_plot(result, folder / "transfer.png")
+            draw(result, folder / "transfer.png")
             write_atomic(folder / "transfer.json", render("transfer", "json", result))
             write_atomic(folder / "transfer.txt", render("transfer", "text", result))
         astray = max_drift is not None and not result.drifts_within("derived", max_drift)
@@ -177,15 +177,9 @@ def tune(
     """Search hyperparameters and constants of modules at a small size, and write the recipe of a large one."""
     with library(None):
         ends = [parse_place(text, option) for text, option in ((base, "--base"), (target_place, "--target"))]
-        options: dict[str, Any] = {
-            "space": space,
-            "trials": trials,
-            "share": share,
-            "steps": steps,
-            "target_steps": target_steps,
-        }
-        options |= {"optimizer": optimizer, "seed": seed, "sampler": sampler, "depth_alpha": depth_alpha}
-        make = partial(_tuning, target, ends[0], ends[1], train, {**options, "device": device}, scale, overrides)
+        make = partial(_tuning, target, ends[0], ends[1], train, scale, overrides)
+        make = partial(make, space=space, trials=trials, share=share, steps=steps, target_steps=target_steps)
+        make = partial(make, optimizer=optimizer, seed=seed, sampler=sampler, depth_alpha=depth_alpha, device=device)
         workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper, device)
         folder = directory_for(directory, storage, processes, plots=False)
         tuning = make()
@@ -221,21 +215,18 @@ def _tuning(
     base: Any,
     to: Any,
     train: Optional[str],
-    options: dict[str, Any],
     scale: Optional[list[str]],
     overrides: Optional[list[str]],
+    **options: Any,
 ) -> Any:
     from tpcalc.scaling.several import values_between
-    from tpcalc.trace.target import factory_of, parse_scales
+    from tpcalc.trace.target import parse_scales
     from tpcalc.tune.search import Tuning
 
-    ends = [{"width": end} if isinstance(end, int) else end for end in (base, to)]
+    ends = [scales_of(end) for end in (base, to)]
     traced = parse_scales(values_of_scales(scale)) if scale else None
     values = values_between(ends[0], ends[1], traced)
-    alone = set(values) == {"width"}
-    made = factory_of(
-        target, values["width"] if alone else None, parse_overrides(overrides or ()), None if alone else values
-    )
+    made = _factory(target, values, overrides)
     return Tuning.of(made, ends[0], ends[1], loaded(train), **options, traced=traced)
 
 
@@ -248,28 +239,26 @@ def _trainer(
     overrides: Optional[list[str]],
 ) -> Trainer:
     """How a target is trained at places of these ``values``, the base first."""
-    from tpcalc.trace.target import factory_of
     from tpcalc.transfer.run import trainer
 
     known = {name: tuple(sorted({*own, 2 * own[0], 4 * own[0]})) for name, own in values.items()}
-    alone = set(values) == {"width"}
-    made = factory_of(
-        target, known["width"] if alone else None, parse_overrides(overrides or ()), None if alone else known
-    )
-    return trainer(made, optimizer, loaded(train), device)
+    return trainer(_factory(target, known, overrides), optimizer, loaded(train), device)
+
+
+def _factory(target: str, values: dict[str, tuple[int, ...]], overrides: Optional[list[str]]) -> Any:
+    """That of a target which has to fit these ``values`` of its scales; of the width alone it takes no names."""
+    from tpcalc.trace.target import factory_of
+
+    given = parse_overrides(overrides or ())
+    if set(values) == {"width"}:
+        return factory_of(target, values["width"], given)
+    return factory_of(target, None, given, values)
 
 
 def _runner(make: Any) -> Any:
     """What does a job, in a process of its own."""
     with library(None):
         return make().run()
-
-
-def _whole(name: str, text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise TpcalcError(f"--scale {name}={text} holds no positive whole numbers; write --scale {name}=64,128,256")
-    return tuple(map(int, parts))
 
 
 def _ends(text: str) -> tuple[float, float]:

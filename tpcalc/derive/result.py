@@ -8,7 +8,7 @@ order (entries of dW ~ n^-C).  All are exact rationals.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple, Optional, TypeVar
@@ -121,6 +121,11 @@ class Site:
     found: Order
     needed: Order
     message: str
+
+
+def site_notes(messages: Iterable[str]) -> tuple[str, ...]:
+    """Those of sites, as notes on a training without these multipliers."""
+    return tuple(f"a site needs a multiplier in the code: {message}" for message in messages)
 
 
 class Terms(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Optional, Union
 
 from tpcalc.algebra.order import order_text
+from tpcalc.algebra.scales import scales_text
 from tpcalc.check.result import FADES, QUANTITIES, Entry, Result, ScaledResult
 from tpcalc.program.names import fold
 from tpcalc.report.grid import fitted, itemized, within
@@ -81,7 +82,7 @@ def _measured(result: Result) -> list[str]:
 
 def _size(result: Result) -> str:
     values = ", ".join(map(str, result.widths))
-    at = ", ".join(f"{name}={value}" for name, value in result.base.items() if name != result.scale)
+    at = scales_text({name: value for name, value in result.base.items() if name != result.scale})
     where = f"{result.scale} {values} at {at}" if at else f"{result.scale}s {values}"
     return f"{where}, {len(result.seeds)} seeds, {result.steps} steps"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Optional
 
+from tpcalc.algebra.scales import scales_text
 from tpcalc.report.grid import fitted, itemized, within
+from tpcalc.transfer.cost import Cost
 from tpcalc.transfer.result import DERIVED, STANDARD, TUNED, UNSCALED, Behind, Curve, Transfer
 
-__all__ = ["counted", "digits", "place_text", "transfer_text"]
+__all__ = ["cost_text", "counted", "digits", "transfer_text"]
 
 #: What is carried to the largest size -> what it is held against there.
 _AGAINST = ((DERIVED, STANDARD), (TUNED, STANDARD), (TUNED, UNSCALED))
@@ -23,7 +25,7 @@ _MEANING = {
 
 def transfer_text(result: Transfer, width: Optional[int] = None) -> str:
     """``width`` is that of a terminal, in which every number stays whole."""
-    sizes = " up to ".join(dict.fromkeys(place_text(result.places[end]) for end in (0, -1)))
+    sizes = " up to ".join(dict.fromkeys(scales_text(result.places[end]) for end in (0, -1)))
     rows = list(_optima(result))
     lines = [
         f"Transfer of the learning rate of {result.name} with {result.optimizer}: {sizes}, "
@@ -41,11 +43,6 @@ def transfer_text(result: Transfer, width: Optional[int] = None) -> str:
     return "\n".join(within(lines, width)) + "\n"
 
 
-def place_text(scales: Mapping[str, int]) -> str:
-    """``width=256, depth=4``"""
-    return ", ".join(f"{name}={value}" for name, value in scales.items())
-
-
 def counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
@@ -58,10 +55,10 @@ def _optima(result: Transfer) -> Iterator[tuple[str, ...]]:
                 continue
             found = curve.optimum
             if found is None:
-                yield place_text(place), name, "all diverged", "", ""
+                yield scales_text(place), name, "all diverged", "", ""
                 continue
             rate = f"{found.rate:.3g}{' (end of grid)' if found.edge else ''}"
-            yield place_text(place), name, rate, _error(found.error), _best(curve)[1]
+            yield scales_text(place), name, rate, _error(found.error), _best(curve)[1]
 
 
 def _error(error: Optional[float]) -> str:
@@ -100,7 +97,7 @@ def _best(curve: Optional[Curve]) -> tuple[str, str]:
 def _at_largest(result: Transfer, width: Optional[int]) -> list[str]:
     if len(result.places) == 1:
         return []
-    smallest, largest = (place_text(result.places[end]) for end in (0, -1))
+    smallest, largest = (scales_text(result.places[end]) for end in (0, -1))
     behind = [found for pair in _AGAINST if (found := result.behind(*pair)) is not None]
     verdicts = [f"{found.ours}, with the best rate of {smallest}, {_held_against(found, largest)}" for found in behind]
     return ["", *fitted(_ENDING, list(_endings(result)), width), *([""] if verdicts else []), *verdicts]
@@ -124,7 +121,7 @@ def _remarks(result: Transfer) -> list[str]:
     for name in result.parametrizations:
         for curve in (curve for curve in result.curves if curve.parametrization == name):
             for words in _remarks_on(curve):
-                where.setdefault((name, words), []).append(place_text(curve.scales))
+                where.setdefault((name, words), []).append(scales_text(curve.scales))
     return [f"{name} at {'; '.join(places)}: {words}" for (name, words), places in where.items()]
 
 
@@ -154,7 +151,7 @@ def _divergence(curve: Curve, runs: int) -> str:
 
 def _advice(result: Transfer) -> Iterator[str]:
     """Advice is given where the derived rules lose."""
-    place = place_text(result.places[0])
+    place = scales_text(result.places[0])
     for advice in result.advice:
         yield (
             f"{advice.module}.{advice.kind} times {advice.factor:.3g} lowers the loss at {place} from "
@@ -169,11 +166,12 @@ def _advice(result: Transfer) -> Iterator[str]:
 
 
 def _cost(result: Transfer) -> Iterator[str]:
-    cost = result.cost
-    if cost is None:
-        return
-    yield ""
-    yield (
-        f"cost: {cost} ({cost.spent:.2g} FLOPs at {place_text(result.places[0])}; {counted(cost.steps, 'step')} at "
-        f"{place_text(result.places[-1])} are {cost.target * cost.steps:.2g})"
-    )
+    if result.cost is not None:
+        yield ""
+        yield cost_text(result.cost, *(scales_text(result.places[end]) for end in (0, -1)))
+
+
+def cost_text(cost: Cost, base: str, target: str) -> str:
+    steps = counted(cost.steps, "step")
+    whole = f"{cost.target * cost.steps:.2g}"
+    return f"cost: {cost} ({cost.spent:.2g} FLOPs at {base}; {steps} at {target} are {whole})"

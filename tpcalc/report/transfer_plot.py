@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union
 
+from tpcalc.algebra.scales import scales_text
 from tpcalc.report.plots import load_pyplot
-from tpcalc.report.transfer import place_text
 from tpcalc.transfer.result import STANDARD, Curve, Transfer
 
-__all__ = ["limits", "transfer_plot"]
+__all__ = ["TALLEST", "limits", "set_losses", "transfer_plot", "with_margins"]
 
 #: Losses are drawn up to this many times the usual height of the curves near their optima.
 TALLEST = 6.0
@@ -41,7 +41,7 @@ def transfer_plot(result: Transfer, path: Union[str, Path]) -> None:
     )
     colours = _colours(pyplot, len(places))
     handles = [
-        pyplot.Line2D([], [], color=colour, lw=1.4, label=place_text(place)) for colour, place in zip(colours, places)
+        pyplot.Line2D([], [], color=colour, lw=1.4, label=scales_text(place)) for colour, place in zip(colours, places)
     ]
     bar = result.find(STANDARD, places[-1])
     for panel, name in zip(axes[0], names, strict=True):
@@ -54,16 +54,13 @@ def transfer_plot(result: Transfer, path: Union[str, Path]) -> None:
             panel.axvline(first.optimum.rate, color="0.5", lw=0.8, ls=":", zorder=0)
         if bar is not None and math.isfinite(bar.loss):
             line = panel.axhline(bar.loss, color="0.5", lw=0.8, ls="--", zorder=0)
-            line.set_label(f"{STANDARD}, best at {place_text(places[-1])}")
+            line.set_label(f"{STANDARD}, best at {scales_text(places[-1])}")
             handles[len(places) :] = [line]
         panel.set_title(name, fontsize=9)
         panel.set_xlabel("learning rate, as at the base", fontsize=8)
         panel.tick_params(labelsize=7)
-    low, high = limits(result.curves)
     axes[0][0].set_xscale("log")
-    if low > 0 and high > WIDE * low:
-        axes[0][0].set_yscale("log")
-    axes[0][0].set_ylim(low, high)
+    set_losses(axes[0][0], *limits(result.curves))
     axes[0][0].set_ylabel("loss", fontsize=8)
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(len(handles), 2 * len(names)), fontsize=8, frameon=False
@@ -87,10 +84,22 @@ def limits(curves: Sequence[Curve]) -> tuple[float, float]:
     low, worst = min(near), max(curve.loss for curve in curves if math.isfinite(curve.loss))
     usual = max(statistics.median(near), worst) - low
     high = min(max(near), low + TALLEST * usual) if usual > 0 else max(near)
+    return with_margins(low, high)
+
+
+def with_margins(low: float, high: float) -> tuple[float, float]:
+    """The ends of a loss axis on which ``low`` and ``high`` are not at its very edge."""
     if low > 0 and high > WIDE * low:
         return low / 1.5, high * 1.5
     margin = 0.06 * (high - low) or 0.05 * abs(low) or 1.0
     return low - margin, high + margin
+
+
+def set_losses(axes: Any, low: float, high: float) -> None:
+    """Give axes the ends of their losses; they are logarithmic where these are far apart."""
+    if low > 0 and high > WIDE * low:
+        axes.set_yscale("log")
+    axes.set_ylim(low, high)
 
 
 def _colours(pyplot: Any, count: int) -> list[Any]:

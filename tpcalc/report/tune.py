@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Optional
 
+from tpcalc.algebra.scales import scales_text
 from tpcalc.report.grid import fitted, itemized, within
-from tpcalc.report.transfer import counted, digits, place_text
+from tpcalc.report.transfer import cost_text, counted, digits
 from tpcalc.tune.result import Tuned
 
 __all__ = ["tune_text"]
@@ -18,7 +19,7 @@ AT_AN_END, BEYOND = 0.05, 16.0
 
 def tune_text(result: Tuned, width: Optional[int] = None) -> str:
     """``width`` is that of a terminal, in which every number stays whole."""
-    base, target = map(place_text, result.ends)
+    base, target = map(scales_text, result.ends)
     runs = result.search.runs
     longer = [job for job in result.jobs if job.steps != runs.short]
     ran = f"{counted(len(result.jobs) - len(longer), 'run')} of {counted(runs.short, 'step')}"
@@ -33,8 +34,7 @@ def tune_text(result: Tuned, width: Optional[int] = None) -> str:
             ("remarks", list(_remarks(result))), ("next", list(_next(result, target))), ("notes", list(result.notes))
         ),
         "",
-        f"cost: {result.cost} ({result.cost.spent:.2g} FLOPs at {base}; {counted(result.cost.steps, 'step')} at "
-        f"{target} are {result.cost.target * result.cost.steps:.2g})",
+        cost_text(result.cost, base, target),
     ]
     return "\n".join(within(lines, width)) + "\n"
 

@@ -9,9 +9,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, Union
 
+from tpcalc.algebra.scales import scales_text
 from tpcalc.report.plots import load_pyplot
-from tpcalc.report.transfer import place_text
-from tpcalc.report.transfer_plot import TALLEST, WIDE
+from tpcalc.report.transfer_plot import TALLEST, set_losses, with_margins
 from tpcalc.tune.result import Tuned
 
 __all__ = ["limits", "tune_plot"]
@@ -42,9 +42,7 @@ def tune_plot(result: Tuned, path: Union[str, Path, BinaryIO]) -> None:
         layout="constrained",
     )
     low, high = limits(losses)
-    if low > 0 and high > WIDE * low:
-        axes[0][0].set_yscale("log")
-    axes[0][0].set_ylim(low, high)
+    set_losses(axes[0][0], low, high)
     panels = [panel for row in axes for panel in row]
     for panel, name in zip(panels, free):
         values = [dict(job.numbers)[name] for job in jobs]
@@ -64,7 +62,7 @@ def tune_plot(result: Tuned, path: Union[str, Path, BinaryIO]) -> None:
         row[0].set_ylabel("loss", fontsize=8)
     handles = [pyplot.Line2D([], [], ls="", **look) for look in _looks(result)]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7, frameon=False)
-    base, target = map(place_text, result.ends)
+    base, target = map(scales_text, result.ends)
     figure.suptitle(f"{result.name}, {result.optimizer}, tuned at {base} for {target}", fontsize=9)
     figure.savefig(path, dpi=200)
     pyplot.close(figure)
@@ -78,10 +76,7 @@ def limits(losses: Sequence[float]) -> tuple[float, float]:
         return 0.0, 1.0
     low = min(fine)
     high = min(max(fine), low + TALLEST * (statistics.median(fine) - low) or math.inf)
-    if low > 0 and high > WIDE * low:
-        return low / 1.5, high * 1.5
-    margin = 0.06 * (high - low) or 0.05 * abs(low) or 1.0
-    return low - margin, high + margin
+    return with_margins(low, high)
 
 
 def _axis(panel: Any, low: float, high: float) -> None:

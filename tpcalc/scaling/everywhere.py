@@ -12,6 +12,7 @@ from importlib.resources import files
 from keyword import iskeyword
 from typing import Any
 
+from tpcalc.algebra.scales import scales_text
 from tpcalc.errors import ScalingError
 from tpcalc.scaling.codegen import MARKER, header, literal, runtime, tuple_of
 from tpcalc.scaling.result import Scaling
@@ -67,8 +68,7 @@ def codegen_formulas(scaling: Scaling) -> str:
 
 
 def _usage(scaling: Scaling) -> str:
-    names = ", ".join(f"{name}={value}" for name, value in scaling.target.items())
-    return f"scaling = multipliers({names})  # or any other\n    "
+    return f"scaling = multipliers({scales_text(scaling.target)})  # or any other\n    "
 
 
 def _body(document: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
+from tpcalc.algebra.scales import place_text, scales_text
 from tpcalc.derive.result import Parametrization
 from tpcalc.document import json_text
 from tpcalc.document.multipliers import check, read
@@ -93,7 +94,7 @@ class Scaling(Shown, Multipliers, Mapping[str, Weight]):
 
 
 def _words(end: Any) -> str:
-    return ", ".join(f"{k}={v}" for k, v in end.items()) if isinstance(end, dict) else f"width {end}"
+    return scales_text(end) if isinstance(end, dict) else place_text(end)
 
 
 class Unscaled(Multipliers):

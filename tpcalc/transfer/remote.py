@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tpcalc.errors import TpcalcError
+from tpcalc.errors import TpcalcError, first_line
 from tpcalc.transfer.jobs import Job
 from tpcalc.transfer.training import Outcome
 
@@ -38,10 +38,9 @@ class OnRay:
             if not ray.is_initialized():
                 ray.init(**started, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         except Exception as error:
-            first = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
             raise TpcalcError(
-                f"no Ray cluster can be reached at {address} ({type(error).__name__}: {first}); start one with ray "
-                f"start --head, or give --ray {LOCAL}"
+                f"no Ray cluster can be reached at {address} ({type(error).__name__}: {first_line(error)}); "
+                f"start one with ray start --head, or give --ray {LOCAL}"
             ) from error
         there = ray.cluster_resources()
         self.slots = int(there.get("GPU", 0)) // gpus if gpus else int(there.get("CPU", 1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Optional, Union
 
-import numpy as np
 import torch
 
-from tpcalc.algebra.scales import Place, Point
+from tpcalc.algebra.scales import Place, scales_of
 from tpcalc.check.optimizers import Groups, Make, built
-from tpcalc.errors import TpcalcError
+from tpcalc.errors import TpcalcError, first_line
 from tpcalc.optimizers import LiveRecipe, Recipe, UpdateLaw, recipe
 from tpcalc.scaling.runtime import Multipliers, RatioWarning
+from tpcalc.trace.record import seeded
 from tpcalc.trace.target import call_factory, described, error_text, load_target, name_of
 from tpcalc.transfer.training import Context, Outcome, Train, check_train, default_train, outcome
 from tpcalc.verify.built import optimizers_in
@@ -128,10 +127,8 @@ class Trainer:
             multipliers.forward_(model)
             model.to(self.device)
             optimizer = self.optimizer(model, multipliers, base)
-            scales = place.by_name if isinstance(place, Point) else {"width": place}
-            found = outcome(
-                self.train, model, optimizer, Context(scales, steps, seed, inputs, multipliers, self.device)
-            )
+            context = Context(scales_of(place), steps, seed, inputs, multipliers, self.device)
+            found = outcome(self.train, model, optimizer, context)
             self._check_ratios(multipliers, optimizer)
             return found
 
@@ -164,23 +161,16 @@ class Trainer:
 def _seeded(seed: int, device: str) -> Iterator[None]:
     """Draw from ``seed``, by whatever a factory or a loop may draw, and give back the states after."""
     cuda = [torch.device(device)] if device.startswith("cuda") else []
-    states = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=cuda):
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
+    with seeded(seed), torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        yield
 
 
 def _check_device(device: str) -> None:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter of a torch without CUDA
-        why = str(error).strip().splitlines()[0][:100]
+        why = first_line(error, 100)
         raise TpcalcError(f"device {device!r} can't be used ({why}); give one that torch has here, as cpu") from None
 
 

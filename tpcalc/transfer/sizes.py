@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from typing import Any, Optional
 
-from tpcalc.algebra.scales import Place, Point
+from tpcalc.algebra.scales import place_of
 from tpcalc.derive.api import OF_A_DEPTH, depth_exponent, made
 from tpcalc.derive.experts import sized
+from tpcalc.derive.result import site_notes
 from tpcalc.derive.solve import solve
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import Recipe
@@ -25,12 +26,7 @@ from tpcalc.transfer.run import Trainer
 from tpcalc.transfer.training import Outcome, with_a_batch
 from tpcalc.transfer.tuned import check_constants, tuned, unscaled
 
-__all__ = ["Sizes", "place_of"]
-
-
-def place_of(scales: Mapping[str, int]) -> Place:
-    """The place of scales given by name; of the width alone the width."""
-    return scales["width"] if set(scales) == {"width"} else Point(tuple(scales), scales.values())
+__all__ = ["Sizes"]
 
 
 class Sizes:
@@ -77,9 +73,9 @@ class Sizes:
         return {module: own for module, own in found.items() if own}
 
     @property
-    def sites(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """Places in the code that need a multiplier of their own, a sentence each."""
-        return next(reversed(self._scalings.values())).sites
+        return site_notes(next(reversed(self._scalings.values())).sites)
 
     def scaling(self, scales: Mapping[str, int]) -> Scaling:
         """The derived multipliers from the base to one of the places."""

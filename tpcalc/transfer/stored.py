@@ -16,9 +16,10 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any, Iterator, Optional
 
-from tpcalc.errors import TpcalcError
+from tpcalc.errors import TpcalcError, first_line
 from tpcalc.transfer.jobs import Claim, Done, Job
 from tpcalc.transfer.training import Outcome
 
@@ -55,11 +56,12 @@ def stored(url: str, asked: Mapping[str, Any], bounds: Mapping[str, tuple[float,
             study.set_user_attr("asked", dict(asked))
     except Exception as error:
         raise TpcalcError(
-            f"the storage {shown} can't be used ({type(error).__name__}: {_first_line(error)}); give another one, or "
+            f"the storage {shown} can't be used ({type(error).__name__}: {first_line(error)}); give another one, or "
             f"remove it to begin again"
         ) from error
-    if first is not None and first != json.loads(json.dumps(asked)):
-        other = sorted(key for key in {*first, *asked} if first.get(key) != json.loads(json.dumps(asked.get(key))))
+    now = json.loads(json.dumps(asked))
+    if first is not None and first != now:
+        other = sorted(key for key in {*first, *now} if first.get(key) != now.get(key))
         raise TpcalcError(
             f"the storage {shown} was begun with other {', '.join(other)}; give those again, or another directory"
         )
@@ -86,10 +88,6 @@ def _storage(optuna: Any, url: str) -> Any:
     finally:
         lock.release()
     return optuna.storages.JournalStorage(backend)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0][:200]
 
 
 class Stored:
@@ -199,7 +197,7 @@ def _reading() -> Iterator[None]:
         raise
     except Exception as error:
         raise TpcalcError(
-            f"the storage of the runs failed ({type(error).__name__}: {_first_line(error)}); what is finished is kept: "
+            f"the storage of the runs failed ({type(error).__name__}: {first_line(error)}); what is finished is kept: "
             f"run the command again"
         ) from error
 
@@ -214,6 +212,7 @@ def _is_running(process: int) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)  # the whole ledger is read again at every look
 def _job(key: str) -> Job:
     found = json.loads(key)
     return Job(

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from typing import Any, Optional, Union
 
+from tpcalc.algebra.scales import place_of, scales_text
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import Recipe, UpdateLaw
 from tpcalc.trace.target import factory_of, name_of
@@ -17,7 +19,7 @@ from tpcalc.transfer.cost import Cost, flops
 from tpcalc.transfer.jobs import Done, Executor, Here, Job, Ledger, Memory, work
 from tpcalc.transfer.result import DERIVED, STANDARD, TUNED, UNSCALED, Advice, Curve, Transfer
 from tpcalc.transfer.run import Base, Trainer, trainer
-from tpcalc.transfer.sizes import Sizes, place_of
+from tpcalc.transfer.sizes import Sizes
 from tpcalc.transfer.training import Outcome, Train
 from tpcalc.transfer.tuned import Constants
 
@@ -67,12 +69,7 @@ def transfer(
 class Sweeping:
     """A sweep that is about to be done.  Raises what :func:`transfer` raises, but for what runs raise."""
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        how: Trainer,
-        depth_alpha: Any = 1,
-    ) -> None:
+    def __init__(self, sweep: Sweep, how: Trainer, depth_alpha: Any = 1) -> None:
         self.sweep, self.how, self.depth_alpha = sweep, how, depth_alpha
         self.sizes = Sizes(how.factory, sweep.places[0], sweep.places[1:], how.how, depth_alpha)
         self.sizes.check(sweep.constants)
@@ -80,12 +77,7 @@ class Sweeping:
     @property
     def asked(self) -> dict[str, Any]:
         """What the runs are of: with another of these they do not go together."""
-        numbers = {key: value for key, value in vars(self.sweep).items()}
-        return {
-            **numbers,
-            **self.how.asked,
-            "depth_alpha": str(self.depth_alpha),
-        }
+        return {**asdict(self.sweep), **self.how.asked, "depth_alpha": str(self.depth_alpha)}
 
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
@@ -105,13 +97,13 @@ class Sweeping:
     ) -> Transfer:
         """Do what is left of the sweep, and compare."""
         sweep, factory = self.sweep, self.how.factory
-        place: Executor = Here(self.run()) if executor is None else executor(self.run())
-        done = work(lambda done: sweep.jobs(done, self.sizes.modules), ledger, place, told, wait)
-        notes = [f"a site needs a multiplier in the code: {site}" for site in self.sizes.sites]
+        plan = partial(sweep.jobs, modules=self.sizes.modules)
+        done = work(plan, ledger, (executor or Here)(self.run()), told, wait)
+        notes = [*self.sizes.notes]
         cost = None
         try:
             small, large = (flops(factory, place_of(sweep.places[end])) for end in (0, -1))
-            cost = Cost.of(small, large, sweep.taken(done), sweep.steps)
+            cost = Cost.of(small, large, sweep.taken, sweep.steps)
         except TpcalcError as error:
             notes.append(f"the cost can't be counted: {error}")
         name = name_of(factory)
@@ -209,6 +201,12 @@ class Sweep:
         extra = self.constants if name in (TUNED, UNSCALED) else {}
         return [[self.job(name, place, rate, seed, extra) for rate in self.rates] for seed in range(self.seeds)]
 
+    @cached_property
+    def grid(self) -> dict[Job, None]:
+        """The jobs of all curves, each once, small sizes first."""
+        curves = ((name, place) for place in self.places for name in self.parametrizations)
+        return dict.fromkeys(job for curve in curves for seed in self.row(*curve) for job in seed)
+
     def jobs(self, done: Done, modules: Mapping[str, frozenset[str]]) -> list[Job]:
         """All of the sweep, small sizes first; then those for advice, where the derived rules lose.
 
@@ -216,19 +214,11 @@ class Sweep:
         """
         base = [job for seed in self.row(STANDARD, self.places[0]) for job in seed]
         if all(job in done and math.isinf(done[job].loss) for job in base):
-            words = ", ".join(f"{name}={value}" for name, value in self.places[0].items())
             raise TpcalcError(
-                f"every run at {words} diverged, at the learning rates {self.rates[0]:g}:{self.rates[-1]:g}; try "
-                f"smaller ones, or mend the loop"
+                f"every run at {scales_text(self.places[0])} diverged, at the learning rates "
+                f"{self.rates[0]:g}:{self.rates[-1]:g}; try smaller ones, or mend the loop"
             )
-        grid = [
-            job
-            for place in self.places
-            for name in self.parametrizations
-            for seed in self.row(name, place)
-            for job in seed
-        ]
-        found = list(dict.fromkeys(grid))
+        found = [*self.grid]
         if all(job in done for job in found) and self.loses(done):
             found += self.trials(done, sorted(set().union(*modules.values())))
         return found
@@ -263,16 +253,9 @@ class Sweep:
     def advice(self, done: Done) -> tuple[Advice, ...]:
         """The constants that lower the loss at the base, the best of each module first."""
         before = self.curve(STANDARD, self.places[0], done).at(self._best(done))[0] if done else 0.0
-        grid = {
-            job
-            for place in self.places
-            for name in self.parametrizations
-            for row in self.row(name, place)
-            for job in row
-        }
         found: dict[tuple[tuple[str, str, float], ...], list[float]] = {}
         for job in done:
-            if job not in grid:
+            if job not in self.grid:
                 constants = tuple((m, kind, x) for m, own in job.constants.items() for kind, x in own.items())
                 found.setdefault(constants, []).append(done[job].loss)
         tried = [Advice(*key[0], sum(losses) / len(losses), before) for key, losses in found.items()]
@@ -282,7 +265,8 @@ class Sweep:
                 best.setdefault(advice.module, advice)
         return tuple(best.values())
 
-    def taken(self, done: Done) -> int:
+    @property
+    def taken(self) -> int:
         """Steps at the base of one tuning of the learning rate there: what has to be done in place of a sweep at the
         target."""
         return len(self.rates) * self.seeds * self.steps

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._pytree import tree_map
 
-from tpcalc.algebra.scales import Point
+from tpcalc.algebra.scales import Point, scales_text
 from tpcalc.errors import TpcalcError
 from tpcalc.scaling.runtime import Multipliers
 from tpcalc.trace.record import find_loss, primary_outputs
@@ -100,8 +100,8 @@ def outcome(train: Train, model: torch.nn.Module, optimizer: Any, context: Conte
         loss = math.inf
     except (Exception, SystemExit) as error:
         raise TpcalcError(
-            f"{name_of(train)} raised {error_text(error)} at {_words(context.scales)}; it is called as train(model, "
-            f"optimizer, context) and returns the loss"
+            f"{name_of(train)} raised {error_text(error)} at {scales_text(context.scales)}; it is called as "
+            f"train(model, optimizer, context) and returns the loss"
         ) from error
     value = _number(loss, train)
     return Outcome(value if math.isfinite(value) else math.inf, tuple(context.curve), time.perf_counter() - started)
@@ -119,10 +119,6 @@ def _number(loss: Any, train: Train) -> float:
 
 def _float(loss: Any) -> float:
     return float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
-
-
-def _words(scales: Mapping[str, int]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in scales.items())
 
 
 def check_train(train: Train) -> None:
@@ -184,8 +180,7 @@ def with_a_batch(factory: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(factory)
     def made(*width: int, **scales: int) -> tuple[Any, Any]:
-        place = width[0] if width else Point(tuple(scales), scales.values())
-        model, inputs = call_factory(factory, place)
+        model, inputs = call_factory(factory, width[0] if width else Point(tuple(scales), scales.values()))
         return model, None if inputs is None else next(batches(inputs))
 
     made.__name__ = name_of(factory)

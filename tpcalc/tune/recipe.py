@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Optional, Union
 
-from tpcalc.algebra.scales import place_text
+from tpcalc.algebra.scales import place_of, place_text
 from tpcalc.document import json_text
 from tpcalc.document.recipe import read, recipe_json
 from tpcalc.errors import TpcalcError
@@ -16,7 +16,6 @@ from tpcalc.files import write_atomic
 from tpcalc.scaling.codegen import codegen
 from tpcalc.show import draw, show
 from tpcalc.transfer.run import Base
-from tpcalc.transfer.sizes import place_of
 from tpcalc.tune.result import Tuned
 
 __all__ = ["RECIPE", "TunedRecipe", "load_recipe", "write_recipe"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Optional
 
+from tpcalc.algebra.scales import scales_of
 from tpcalc.scaling.result import Scaling
 from tpcalc.show import Shown
 from tpcalc.transfer.cost import Cost
@@ -72,5 +73,4 @@ class Tuned(Shown):
     @property
     def ends(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """The base and the target, by name."""
-        base, target = self.scaling.base, self.scaling.target
-        return ({"width": base}, {"width": target}) if isinstance(base, int) else (base, target)
+        return scales_of(self.scaling.base), scales_of(self.scaling.target)

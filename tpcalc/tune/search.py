@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional, Union
 
+from tpcalc.algebra.scales import place_of, scales_of, scales_text
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import Recipe, UpdateLaw
 from tpcalc.trace.target import factory_of, name_of
 from tpcalc.transfer.cost import Cost, flops
 from tpcalc.transfer.jobs import Executor, Here, Job, Ledger, Memory, work
 from tpcalc.transfer.run import Trainer, trainer
-from tpcalc.transfer.sizes import Sizes, place_of
+from tpcalc.transfer.sizes import Sizes
 from tpcalc.transfer.training import Outcome, Train
 from tpcalc.tune.plan import Search, schedule
 from tpcalc.tune.propose import SAMPLERS
@@ -96,10 +97,11 @@ class Tuning:
         traced: Optional[Mapping[str, Sequence[int]]] = None,
     ) -> Tuning:
         """Raises what :func:`tune` raises, but for what runs raise."""
-        ends = [{"width": end} if isinstance(end, int) else dict(end) for end in (base, target)]
+        ends = [scales_of(end) for end in (base, target)]
         if ends[0] == ends[1]:
-            told = ", ".join(f"{name}={value}" for name, value in ends[0].items())
-            raise TpcalcError(f"base and target are both at {told}: there is nothing to carry; give a larger target")
+            raise TpcalcError(
+                f"base and target are both at {scales_text(ends[0])}: there is nothing to carry; give a larger target"
+            )
         if steps < 1 or (trials is not None and trials < 1) or (target_steps or 1) < 1:
             raise TpcalcError("a search needs one step and one trial or more")
         if not 0 < share:
@@ -147,9 +149,8 @@ class Tuning:
         wait: Callable[[], None] = lambda: None,
     ) -> Tuned:
         """Do what is left of the search, and give what is found."""
-        place: Executor = Here(self.run()) if executor is None else executor(self.run())
-        done = work(self.search.jobs, ledger, place, told, wait)
+        done = work(self.search.jobs, ledger, (executor or Here)(self.run()), told, wait)
         best = self.search.best(done)
         scaling = self.sizes.multipliers(best.parametrization, self.target, best.constants)
-        sites = tuple(f"a site needs a multiplier in the code: {site}" for site in self.sizes.sites)
-        return Tuned(name_of(self.how.factory), self.how.how.name, self.search, done, best, scaling, self.cost, sites)
+        name, notes = name_of(self.how.factory), self.sizes.notes
+        return Tuned(name, self.how.how.name, self.search, done, best, scaling, self.cost, notes)

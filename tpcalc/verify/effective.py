@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, order
+from tpcalc.algebra.scales import place_text
 from tpcalc.calculus.weights import growths
 from tpcalc.dynamics.training import Given
 from tpcalc.errors import FitError
@@ -19,7 +20,7 @@ from tpcalc.program.ir import InitLaw, Weight
 from tpcalc.verify.findings import EPSILON, INIT_STD, RATE, WEIGHT_DECAY, Fix
 from tpcalc.verify.gather import Gathered
 from tpcalc.verify.live import Settings
-from tpcalc.verify.numbers import NEAR, Numbers, place_text
+from tpcalc.verify.numbers import NEAR, Numbers
 from tpcalc.verify.optimizers import Trained
 
 #: Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed.

@@ -9,7 +9,7 @@ from typing import Any
 from tpcalc.algebra.exponents import NEAR, SNAP, initial_size, is_flat, power, snapped
 from tpcalc.algebra.form import Compass, coordinates
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, Order
-from tpcalc.algebra.scales import Place, Point, Scale, magnitude, ray
+from tpcalc.algebra.scales import Point, Scale, magnitude, ray
 from tpcalc.algebra.size import Size, power_at
 from tpcalc.errors import FitError
 
@@ -114,9 +114,4 @@ class StarNumbers(Numbers):
         )
 
 
-def place_text(place: Place) -> str:
-    """``width 128``, or ``width=128, depth=2``."""
-    return str(place) if isinstance(place, Point) else f"width {place}"
-
-
-__all__ = ["NEAR", "Numbers", "StarNumbers", "place_text"]
+__all__ = ["NEAR", "Numbers", "StarNumbers"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional
 
+from tpcalc.algebra.scales import scales_text
 from tpcalc.errors import TargetError
 
 __all__ = ["Formula", "formula", "place_text", "product"]
@@ -89,7 +90,7 @@ def place_text(values: Mapping[str, int]) -> str:
     scales = {name: value for name, value in values.items() if name != "n"} or {"width": values["n"]}
     if scales.keys() == {"width"}:
         return f"width {scales['width']}"
-    return ", ".join(f"{name}={value}" for name, value in scales.items())
+    return scales_text(scales)
 
 
 def _kinds(values: Mapping[str, int]) -> str:
