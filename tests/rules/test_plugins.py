@@ -41,8 +41,8 @@ def registered():
 
 
 def spawn(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    """A new process: a custom op is registered once in a process, and in a fork of one that has traced much before, its
-    saved tensors were lost now and then (once in three runs of the suite)."""
+    """A new process, as a user's: torch does not stand it well that an op is registered a second time (models that had
+    the first one end by lost tensors, or by signal 11)."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tpcalc", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=300)

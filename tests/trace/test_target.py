@@ -65,6 +65,31 @@ def test_a_file_does_not_replace_an_imported_module(nets):
     assert sys.modules["math"] is math
 
 
+@pytest.mark.parametrize("stem", ["nets", "json"])  # its own name, and one that another module has
+def test_a_file_runs_once_until_it_changes(nets, stem):
+    path = nets / f"{stem}.py"
+    path.write_text("from pathlib import Path\nwith open('runs', 'a') as runs: runs.write('x')\n" + SOURCE)
+    first = load_target(f"{path}:make_model")
+    assert load_target(f"./{stem}.py:make_model") is first and load_target(f"{path}:Zoo.mlp")(8).out_features == 8
+    assert (nets / "runs").read_text() == "x"
+    path.write_text(path.read_text().replace("(width, 4)", "(width, 5)"))
+    assert load_target(f"{path}:make_model")(8).out_features == 5
+    assert (nets / "runs").read_text() == "xx"
+
+
+def test_a_file_that_raised_runs_again(nets):
+    (nets / "raises.py").write_text(
+        "import torch\nif not hasattr(torch, 'mended'): raise ValueError\nf = torch.nn.Linear"
+    )
+    with pytest.raises(TargetError, match="ValueError"):
+        load_target("raises.py:f")
+    torch.mended = True
+    try:
+        assert load_target("raises.py:f") is torch.nn.Linear
+    finally:
+        del torch.mended
+
+
 @pytest.mark.parametrize(
     "target, message",
     [

@@ -276,7 +276,11 @@ def _by_name(call: str, model: Any, args: Any, kwargs: Any) -> tuple:
 
 
 def _load_file(path: Path) -> ModuleType:
-    """Import a file under its own stem, with its folder importable, as ``python file.py`` would have it."""
+    """Import a file under its own stem, with its folder importable, as ``python file.py`` would have it.
+
+    It runs once, as what is imported does, until its text changes: where it registers ops
+    (``torch.library.custom_op``), a second run would take those of the first from under models that have them.
+    """
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in _listing(path.parent)], n=3)
         hint = f"did you mean {_either([str(path.parent / name) for name in near])}?" if near else "check the path"
@@ -285,6 +289,11 @@ def _load_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise TargetError(f"{path} is no Python file; give a file that ends in .py")
+    spec.loader_state = path.read_bytes()
+    for name in (path.stem, str(path)):
+        known = getattr(sys.modules.get(name), "__spec__", None)
+        if known is not None and (known.origin, known.loader_state) == (spec.origin, spec.loader_state):
+            return sys.modules[name]
     module = importlib.util.module_from_spec(spec)
     folder = str(path.parent)
     if folder not in sys.path:
@@ -300,8 +309,9 @@ def _load_file(path: Path) -> ModuleType:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise TargetError(f"importing {path.name} raised {error_text(error, path)}; mend it first") from error
-    if previous is not None:
-        _restore(path.stem, previous)  # a file called like an imported module must not replace it
+    if previous is not None and getattr(previous, "__file__", None) != str(path):
+        sys.modules[str(path)] = module  # a file called like an imported module must not replace it
+        _restore(path.stem, previous)
     return module
 
 
