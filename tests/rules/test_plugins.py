@@ -40,12 +40,15 @@ def registered():
         table.update(before)
 
 
-def spawn(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+def run(command: list[str], cwd: Path, given: str = "") -> subprocess.CompletedProcess:
     """A new process, as a user's: torch does not stand it well that an op is registered a second time (models that had
     the first one end by lost tensors, or by signal 11)."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tpcalc", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=300)
+    return subprocess.run(command, cwd=cwd, input=given, capture_output=True, text=True, env=environment, timeout=300)
+
+
+def spawn(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    return run([sys.executable, "-m", "tpcalc", *arguments], cwd)
 
 
 def test_the_documented_example_runs(tmp_path):
@@ -184,38 +187,65 @@ def setup(n: int):
 '''
 
 
+#: Commands in one process, of a file that runs once in it: the code and output of each.
+SEVERAL = """
+import contextlib, io, json, sys
+from tpcalc import cli
+
+found = []
+for arguments in json.load(sys.stdin):
+    code, output = 0, io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        try:
+            cli.main(arguments)
+        except SystemExit as end:
+            code = end.code
+    found.append((code, output.getvalue()))
+json.dump(found, sys.stdout)
+"""
+
+WIDE = ("--widths", "96,192,384")
+BETWEEN = (*WIDE, "--base", "96", "--target", "384", "-o")
+COMMANDS = {
+    "table own": ("table", "model.py:own", *WIDE),
+    "table plain": ("table", "model.py:plain", *WIDE),
+    "export own": ("export", "model.py:own", *BETWEEN, "own.json"),
+    "export plain": ("export", "model.py:plain", *BETWEEN, "plain.json"),
+    "explain": ("explain", "model.py:own", "packed", *WIDE),
+    "verify": ("verify", "model.py:setup", *WIDE),
+    "check": ("check", "model.py:own", "--widths", "32,64,128"),
+}
+
+
 @pytest.fixture(scope="module")
 def fused(tmp_path_factory):
-    """Run a command on the file, and give its output and the exported document."""
+    """What each command says of the file, and the exported documents."""
     folder = tmp_path_factory.mktemp("fused")
     (folder / "model.py").write_text(FUSED)
-
-    def run(command: str, target: str, *options: str, widths: str = "96,192,384", code: int = 0) -> str:
-        found = spawn(command, f"model.py:{target}", *options, "--widths", widths, cwd=folder)
-        assert found.returncode == code, found.stderr
-        return (folder / "out.json").read_text() if command == "export" else found.stdout
-
-    return run
+    found = run([sys.executable, "-c", SEVERAL], cwd=folder, given=json.dumps(list(COMMANDS.values())))
+    assert found.returncode == 0, found.stderr
+    said = dict(zip(COMMANDS, json.loads(found.stdout)))
+    for name, (code, output) in said.items():
+        assert code == (1 if name == "verify" else 0), (name, output)
+    documents = {name: (folder / f"{name}.json").read_text() for name in ("own", "plain")}
+    return {**{name: output for name, (_, output) in said.items()}, **documents}
 
 
 def test_one_line_an_op_gives_all_that_torch_ops_have(fused):
     """Table with slices, and exported multipliers, to the last digit."""
-    table = fused("table", "own")
-    assert table == fused("table", "plain")
+    table = fused["table own"]
+    assert table == fused["table plain"]
     assert "packed[:, 0 : n]: init std n^-1/2, lr n^-1 (hidden)" in table
     assert "packed[:, n : n + 32]: init std n^-1, lr n^-1 (output)" in table and "gradients of" not in table
-    options = ("--base", "96", "--target", "384", "-o", "out.json")
-    own = fused("export", "own", *options)
-    assert own == fused("export", "plain", *options)
-    lr = {weight["name"]: weight["multipliers"]["lr"] for weight in json.loads(own)["weights"]}
+    assert fused["own"] == fused["plain"]
+    lr = {weight["name"]: weight["multipliers"]["lr"] for weight in json.loads(fused["own"])["weights"]}
     assert lr["wide"] == 96 / 384 and lr["back"] == pytest.approx(272 / 1040)  # of the true sizes
 
 
 def test_ops_of_a_file_are_explained_verified_and_checked(fused):
-    assert "a part of own.mix inside h12" in fused("explain", "own", "packed")
-    findings = fused("verify", "setup", code=1)
-    assert "one update makes h12 (own.mix), which enters a nonlinearity, grow like n^1 after step 1" in findings
-    assert "\nok (tolerance" in fused("check", "own", widths="32,64,128")
+    assert "a part of own.mix inside h12" in fused["explain"]
+    assert "one update makes h12 (own.mix), which enters a nonlinearity, grow like n^1 after step 1" in fused["verify"]
+    assert "\nok (tolerance" in fused["check"]
 
 
 def test_rules_in_a_file_of_their_own(tmp_path):
