@@ -56,7 +56,7 @@ TORCHTITAN = Dialect(
     body=_of_table(modules.torchtitan),
     laws=("adamw", "adam"),
     traps=Traps(
-        clipping="training.max_norm (off: inf)",
+        clipping="training.max_norm (1.0 where it is left out; off: inf)",
         schedule="its schedules are factors of each group's own rate (warmup_steps, min_lr_factor): nothing to set",
         safe=True,
         notes=(
@@ -77,7 +77,7 @@ MEGATRON = Dialect(
     laws=("adamw", "adam", "sgd"),
     roots=("embedding.", "decoder.", "encoder.", "output_layer.", "mtp."),
     traps=Traps(
-        clipping="clip_grad (off: 0)",
+        clipping="clip_grad (1.0 where it is left out; off: 0)",
         schedule=(
             "init_lr (--lr-warmup-init) is one start of the warm-up for all groups: leave it at 0; min_lr is scaled "
             "for each group here, decoupled_lr and decoupled_min_lr are not: leave them out; "
@@ -186,7 +186,7 @@ DEEPSPEED = Dialect(
     laws=None,
     peft=True,
     traps=Traps(
-        clipping="gradient_clipping (off: 0)",
+        clipping="gradient_clipping (1.0 where it is left out; off: 0)",
         schedule=(
             "WarmupDecayLR, OneCycle and LRRangeTest, and WarmupLR if it is given warmup_max_lr, put one rate into "
             "every group, and warmup_min_lr is one start for all: use WarmupCosineLR, whose numbers are ratios, or "
@@ -209,7 +209,7 @@ AXOLOTL = Dialect(
     laws=("adamw",),
     peft=True,
     traps=Traps(
-        clipping="max_grad_norm (off: 0)",
+        clipping="max_grad_norm (1.0 where it is left out; off: 0)",
         schedule=(
             "lr_scheduler: one_cycle puts one peak into every group, rex ends at one rate for all, and min_lr in "
             "lr_scheduler_kwargs is one floor: use cosine with cosine_min_lr_ratio, or min_lr_rate"
