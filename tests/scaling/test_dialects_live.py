@@ -284,7 +284,7 @@ def taken(package: str, file: str, names: list[str], module: ModuleType) -> None
     exec(compile(ast.Module([*future, *found], []), file, "exec"), vars(module))
 
 
-def stage(monkeypatch: pytest.MonkeyPatch, **names: Any) -> ModuleType:
+def stocked(monkeypatch: pytest.MonkeyPatch, **names: Any) -> ModuleType:
     """A module that what is taken finds its names in."""
     module = ModuleType("taken_out_of_a_trainer")
     vars(module).update(vars(typing), torch=torch, re=re, **names)
@@ -294,7 +294,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, **names: Any) -> ModuleType:
 
 def test_llm_foundry(monkeypatch):
     """Its DecoupledAdamW does not multiply decay by the rate; ten steps of it are AdamW's."""
-    made = stage(
+    made = stocked(
         monkeypatch,
         AdamW=torch.optim.AdamW,
         OrderedDict=collections.OrderedDict,
@@ -313,7 +313,7 @@ def test_llm_foundry(monkeypatch):
 
 
 def test_fairseq2(monkeypatch):
-    made = stage(
+    made = stocked(
         monkeypatch,
         AdamW=torch.optim.AdamW,
         Module=nn.Module,

@@ -124,19 +124,20 @@ Match = Callable[[str, str], bool]
 def _with_patterns(
     rows: Iterable[Row], names: Sequence[str], pattern: Callable[[Row, bool], str], match: Match
 ) -> Iterator[Row]:
-    """Each row with the shortest patterns that match its names and no other."""
+    """Each row with the fewest patterns that match its names and no other."""
     for row in rows:
-        single = tuple(pattern(replace(row, names=(name,)), False) for name in row.names)
-        for tried in ((pattern(row, True),), (pattern(row, False),), single):
-            if all(_matched(tried, name, match) is (name in set(row.names)) for name in names):
+        for tried in _tries(row, pattern):
+            if {name for name in names if any(match(one, name) for one in tried)} == set(row.names):
                 yield replace(row, patterns=tried)
                 break
         else:
             raise ScalingError(f"no pattern tells {some(row.names)} from other parameters; rename them with --rename")
 
 
-def _matched(patterns: Sequence[str], name: str, match: Match) -> bool:
-    return any(match(pattern, name) for pattern in patterns)
+def _tries(row: Row, pattern: Callable[[Row, bool], str]) -> Iterator[tuple[str, ...]]:
+    yield (pattern(row, True),)
+    yield (pattern(row, False),)
+    yield tuple(pattern(replace(row, names=(name,)), False) for name in row.names)
 
 
 def _regex(row: Row, wide: bool) -> str:
