@@ -8,10 +8,13 @@ parameter.  Where a trainer is installed, ``test_dialects_live.py`` runs its own
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -147,18 +150,24 @@ class Key:
     with_name_predicate: Predicate
 
 
-def read_megatron(text: str, model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Numbers:
+def megatrons(text: str, monkeypatch: pytest.MonkeyPatch, stages: int = 1) -> tuple[Callable, SimpleNamespace]:
+    """``config_overrides`` of a file, and a config for it."""
+    state = SimpleNamespace(
+        model_parallel_is_initialized=lambda: True, get_pipeline_model_parallel_world_size=lambda: stages
+    )
     stubs: dict[str, dict[str, Any]] = {
         "megatron.core.optimizer.optimizer_config": {"ParamKey": Key, "ParamWithNamePredicate": Predicate},
+        "megatron.core": {"parallel_state": state},
     }
-    one_stage = SimpleNamespace(get_pipeline_model_parallel_world_size=lambda: 1)
-    monkeypatch.setitem(sys.modules, "megatron", ModuleType("megatron"))
     config = SimpleNamespace(
-        optimizer="adam", decoupled_weight_decay=True, decoupled_lr=None, lr=LR, min_lr=0.0, adam_eps=EPS
+        optimizer="adam", decoupled_weight_decay=True, decoupled_lr=None, lr=LR, min_lr=LR / 10, adam_eps=EPS
     )
-    names = module_of(text, stubs, monkeypatch)
-    names["parallel_state"] = one_stage
-    overrides = names["config_overrides"](config, no_decay=None)
+    return module_of(text, stubs, monkeypatch)["config_overrides"], config
+
+
+def read_megatron(text: str, model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Numbers:
+    config_overrides, config = megatrons(text, monkeypatch)
+    overrides = config_overrides(config, no_decay=None)
     found: Numbers = {}
     for name, parameter in model.named_parameters():
         merged: dict[str, float] = {}
@@ -420,13 +429,8 @@ def test_weights_that_become_one_must_agree():
 
 def test_megatrons_own_rules(monkeypatch):
     """Biases and vectors have no decay there; groups are told apart in a checkpoint; what would undo it is refused."""
-    names: dict[str, Any] = {}
-    stubs = {"megatron.core.optimizer.optimizer_config": {"ParamKey": Key, "ParamWithNamePredicate": Predicate}}
-    names = module_of(text_for("megatron", "gpt"), stubs, monkeypatch)
-    config = SimpleNamespace(
-        optimizer="adam", decoupled_weight_decay=True, decoupled_lr=None, lr=LR, min_lr=LR / 10, adam_eps=EPS
-    )
-    overrides = names["config_overrides"](config)
+    config_overrides, config = megatrons(text_for("megatron", "gpt"), monkeypatch)
+    overrides = config_overrides(config)
     model, matched = built("gpt"), {}
     for name, parameter in model.named_parameters():
         (matched[name],) = [one for key, one in overrides.items() if key.with_name_predicate.fn(parameter, name)]
@@ -440,7 +444,7 @@ def test_megatrons_own_rules(monkeypatch):
         ({"decoupled_weight_decay": False}, "are for adamw"),
     ):
         with pytest.raises(ValueError, match=message):
-            names["config_overrides"](SimpleNamespace(**{**vars(config), **setting}))
+            config_overrides(SimpleNamespace(**{**vars(config), **setting}))
 
 
 def edited(scaling: tpcalc.Scaling, change: Callable[[str], str]) -> tpcalc.Scaling:
@@ -469,8 +473,14 @@ def test_blocks_that_differ_are_refused_where_stages_count_them_anew(monkeypatch
     found = read_deepspeed(write(changed, "deepspeed").text, built("gpt"), monkeypatch)
     assert found["blocks.1.attn.q.weight"][0] == LR * 0.5 and found["blocks.0.attn.q.weight"][0] == LR * 0.25
     text = write(changed, "megatron", STAY).text
-    assert "blocks of one name differ" in text
-    assert "blocks of one name differ" not in write(scaling, "megatron", STAY).text
+    assert read_megatron(text, built("gpt"), monkeypatch) == {
+        name: pytest.approx(numbers) for name, numbers in found.items()
+    }
+    config_overrides, config = megatrons(text, monkeypatch, stages=2)
+    with pytest.raises(ValueError, match="blocks of one name differ"):
+        config_overrides(config)
+    config_overrides, config = megatrons(write(scaling, "megatron", STAY).text, monkeypatch, stages=2)
+    assert config_overrides(config), "blocks that are alike"
 
 
 ERRORS = {
@@ -625,5 +635,20 @@ def test_names_can_not_end_a_comment_or_a_string(monkeypatch):
         assert set(found) == names and all(rate == rate for rate, *_ in found.values())
 
 
-def test_the_same_multipliers_give_the_same_bytes():
-    assert text_for("automodel", "gpt_moe") == text_for("automodel", "gpt_moe")
+def test_the_same_multipliers_give_the_same_bytes(tmp_path):
+    """Saved and loaded, of one scale and of several."""
+    for model in ("gpt_moe", "deep"):
+        scaling_of(model).save(tmp_path / "multipliers.json")
+        loaded = tpcalc.Scaling.load(tmp_path / "multipliers.json")
+        assert write(loaded, "automodel").text == text_for("automodel", model)
+
+
+@pytest.mark.skipif(shutil.which("ruff", path=str(Path(sys.executable).parent)) is None, reason="ruff is not installed")
+def test_python_is_formatted(tmp_path):
+    for trainer in ("torchtitan", "megatron", "olmo-core", "deepspeed", "axolotl"):
+        (tmp_path / f"{trainer}.py").write_text(text_for(trainer, "gpt_tied"))
+    ruff = [str(Path(sys.executable).parent / "ruff")]
+    options = ["--isolated", "--no-cache", "--line-length", "120"]
+    for command in (["format", "--check", "--diff"], ["check", "--select", "E,F,W,B"]):
+        result = subprocess.run([*ruff, *command, *options, str(tmp_path)], capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr

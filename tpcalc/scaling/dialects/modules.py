@@ -22,7 +22,7 @@ GROUPS = (
 
 _MATCHED = '''
 _PATTERNS = [re.compile("|".join(names)) for *_, names in GROUPS]
-_WRAPPERS = {wrappers!r}
+_WRAPPERS = ({wrappers})
 
 
 def group_of(name: str) -> int:
@@ -59,7 +59,7 @@ def _text(pattern: str) -> str:
 
 
 def matched(table: Table) -> str:
-    return groups(table) + _MATCHED.format(wrappers=_WRAPPERS)
+    return groups(table) + _MATCHED.format(wrappers=", ".join(map(literal, _WRAPPERS)))
 
 
 _TORCHTITAN = '''
@@ -134,7 +134,7 @@ def config_overrides(config, no_decay=not_decayed):
     ``config``: the OptimizerConfig, its numbers as at the base; ``no_decay(parameter, name)``: who has no decay.
     """
     if config.optimizer != "{optimizer}"{condition}:
-        raise ValueError("these multipliers are for {law}: set OptimizerConfig({settings})")
+        raise ValueError("these multipliers are for {law}: set {settings}")
     if config.decoupled_lr is not None:
         raise ValueError("decoupled_lr gives embedding and readout a rate without multipliers; leave it out")
     overrides = {{}}
@@ -174,7 +174,8 @@ def megatron(table: Table) -> str:
     return first + matched(table) + body
 
 
-_PIPELINE = """    if parallel_state.get_pipeline_model_parallel_world_size() > 1:
+_PIPELINE = """    in_stages = parallel_state.model_parallel_is_initialized()
+    if in_stages and parallel_state.get_pipeline_model_parallel_world_size() > 1:
         raise ValueError("blocks of one name differ in their multipliers, and a pipeline stage counts its blocks anew")
 """
 

@@ -129,7 +129,7 @@ OLMO_CORE = Dialect(
         ),
         notes=(
             "a pattern that matches no parameter is an error, and a parameter that none matches has the config's own "
-            "rate, of which check_(model) warns; matrix-aware optimizers (Muon, Dion) take no group_overrides",
+            "rate, unless check_(model) refuses it; matrix-aware optimizers (Muon, Dion) take no group_overrides",
         ),
     ),
 )
