@@ -421,6 +421,10 @@ def test_weights_that_become_one_under_megatrons_names(monkeypatch):
     assert "numbers in the head of the file" in " ".join(text.split("\n# ")), "init_ of codegen has other names"
 
 
+def test_a_rule_may_ignore_case():
+    assert r'r"TOK\.weight"' in write(scaling_of("gpt"), "torchtitan", ("(?i)^TOKEN=TOK",)).text
+
+
 def test_weights_that_become_one_must_agree():
     scaling = tpcalc.scale(examples.gpt_growing_heads, 32, 128)
     with pytest.raises(ScalingError, match=r"blocks\.0\.attn\.k\.weight is renamed to .*linear_qkv.* these differ"):

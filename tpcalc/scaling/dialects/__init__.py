@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -98,7 +98,7 @@ def _values(dialect: Dialect, given: Mapping[str, Optional[float]]) -> dict[str,
     return {"lr": values["lr"], "weight_decay": values["weight_decay"], "eps": values.get("eps", 1e-8)}
 
 
-def _head(found: Table, dialect: Dialect, said: Sequence[Told]):
+def _head(found: Table, dialect: Dialect, said: Sequence[Told]) -> Iterator[str]:
     base, target = found.scaling.ends
     yield from comment(f"{dialect.name}: multipliers from {base} to {target}, for {found.law}.")
     yield from comment(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tpcalc.scaling.dialects.table import Row, Table, anchored, wrapped
+from tpcalc.scaling.dialects.table import Numbers, Row, Table, anchored, wrapped
 
 _LAST = "what no pattern above matches has no multipliers: this stops the run; export them for this very model"
 
@@ -54,7 +54,7 @@ def llm_foundry(table: Table, given: Mapping[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _values(numbers, given: Mapping[str, float]) -> dict[str, float]:
+def _values(numbers: Numbers, given: Mapping[str, float]) -> dict[str, float]:
     return {key: given[key] * getattr(numbers, key) for key in ("lr", "weight_decay", "eps")}
 
 

@@ -31,8 +31,7 @@ class Rename:
             raise ScalingError(f"--rename {text!r} has no '='; write PATTERN=REPLACEMENT, as '^model\\.=module.'")
         try:
             compiled = re.compile(pattern)
-            compiled.sub(replacement, "")
-            re.sub(f"(?:{pattern})|", replacement, "")  # groups of the replacement that the pattern lacks
+            compiled.sub(replacement, "")  # which reads the replacement, match or none
         except (re.error, IndexError) as error:
             raise ScalingError(f"--rename {text!r} is no substitution of Python's re: {error}") from None
         return cls(text, compiled, replacement)
