@@ -10,11 +10,21 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Optional
+from typing import Optional, TextIO
 
 from tpcalc.files import check_writable, write_atomic
 
 EXIT_ERROR = 2
+
+#: What stands out on a terminal, and how: verdicts, powers, headings and rules, places in the code.
+_STYLES = (
+    (r"(?m)^(error|FAIL\w*)\b", "bold red"),
+    (r"(?m)^warning\b", "bold yellow"),
+    (r"(?m)^ok\b", "bold green"),
+    (r"\b\w\^(-?\d+(/\d+)?|\(-?\d+(/\d+)?\))", "cyan"),
+    (r"(?m)^[a-z ]+:$", "bold"),
+    (r"(?m)^-{4,}$|  # .*$", "dim"),
+)
 
 
 def columns(format: str, output: Optional[str]) -> dict[str, int]:
@@ -40,10 +50,26 @@ def library(output: Optional[str]) -> Iterator[None]:
         logging.disable(disabled)
 
 
-def emit(text: str, output: Optional[str], warnings: Iterable[str] = ()) -> None:
-    """Write a finished text, with a final newline, to ``output`` or to standard output."""
+def painted(text: str, stream: TextIO) -> str:
+    """The same text in colours where ``stream`` is a terminal that has them and ``NO_COLOR`` is not set."""
+    if not stream.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    from rich.console import Console
+    from rich.text import Text
+
+    styled = Text(text, end="")
+    for pattern, style in _STYLES:
+        styled.highlight_regex(pattern, style)
+    console = Console(file=stream)
+    with console.capture() as captured:
+        console.print(styled, soft_wrap=True, end="")
+    return captured.get()
+
+
+def emit(text: str, output: Optional[str], warnings: Iterable[str] = (), colours: bool = False) -> None:
+    """Write a finished text, with a final newline, to ``output`` or to standard output, there with ``colours``."""
     for sentence in warnings:
-        print("warning:", sentence, file=sys.stderr)
+        print(painted(f"warning: {sentence}", sys.stderr), file=sys.stderr)
     text = text if text.endswith("\n") else text + "\n"
     if output is not None:
         write_atomic(output, text)
@@ -51,7 +77,7 @@ def emit(text: str, output: Optional[str], warnings: Iterable[str] = ()) -> None
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(painted(text, sys.stdout) if colours else text)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader (head, less) has seen enough; keep the interpreter's last flush quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,8 +86,8 @@ def emit(text: str, output: Optional[str], warnings: Iterable[str] = ()) -> None
 def fail(sentence: str, arguments: Sequence[str]) -> None:
     if "--debug" in arguments:
         traceback.print_exc()
-    print("error:", " ".join(sentence.split()), file=sys.stderr)
+    print(painted(f"error: {' '.join(sentence.split())}", sys.stderr), file=sys.stderr)
     sys.exit(EXIT_ERROR)
 
 
-__all__ = ["EXIT_ERROR", "columns", "emit", "fail", "library"]
+__all__ = ["EXIT_ERROR", "columns", "emit", "fail", "library", "painted"]

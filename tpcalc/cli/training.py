@@ -124,7 +124,7 @@ def transfer(
             write_atomic(folder / "transfer.json", render("transfer", "json", result))
             write_atomic(folder / "transfer.txt", render("transfer", "text", result))
         astray = max_drift is not None and not result.drifts_within("derived", max_drift)
-    emit(render("transfer", format, result, **columns(format, None)), None)
+    emit(render("transfer", format, result, **columns(format, None)), None, colours=format == "text")
     return EXIT_FINDINGS if astray else 0
 
 
@@ -192,7 +192,8 @@ def tune(
             from tpcalc.tune.recipe import write_recipe
 
             write_recipe(result, folder)
-    emit(render("tune", format, result, **columns(format, None)), None, result.scaling.sites)
+    text = render("tune", format, result, **columns(format, None))
+    emit(text, None, result.scaling.sites, colours=format == "text")
 
 
 def _sweeping(

@@ -84,7 +84,7 @@ def check(
         if plot is not None:
             others = (run(parametrization=other) for other in PARAMETRIZATIONS if other != parametrization)
             check_plot(sorted((result, *others), key=lambda r: r.parametrization, reverse=True), plot)
-    emit(render("check", format, result, **columns(format, output)), output)
+    emit(render("check", format, result, **columns(format, output)), output, colours=format == "text")
     return 0 if result.ok else EXIT_FINDINGS
 
 
@@ -124,5 +124,5 @@ def verify(
         report = verified(loaded(target), parsed, scales=scales, depth_alpha=depth_alpha, loss=loaded(loss))
         report = replace(report, name=target.rpartition(":")[2], strict=strict)
     options: dict[str, Any] = {"file": target.rpartition(":")[0]} if format == "github" else columns(format, output)
-    emit(render("verify", format, report, **options), output)
+    emit(render("verify", format, report, **options), output, colours=format == "text")
     return report.exit_code()
