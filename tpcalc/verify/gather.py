@@ -106,7 +106,7 @@ def built_by(setup: Callable[..., Any], width: Place) -> tuple[Built, Live]:
             result = setup(*width, **scales)
         built = unpack(result, call)
         courses = follow(built, watch)
-        held.append((built, read(built, courses, named(built, watch))))
+        held.append((built, read(built, courses, named(built, watch), watch.line)))
         return built.model, built.inputs
 
     held: list[tuple[Built, Live]] = []
