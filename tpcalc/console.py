@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional, TextIO
 
 from tpcalc.files import check_writable, write_atomic
+from tpcalc.progress import shown
 
 EXIT_ERROR = 2
 
@@ -43,7 +44,7 @@ def library(output: Optional[str]) -> Iterator[None]:
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        with warnings.catch_warnings(), shown(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
             yield
     finally:

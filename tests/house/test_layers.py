@@ -23,6 +23,7 @@ LAYERS = (
     "late",
     "errors",
     "files",
+    "progress",
     "show",
     "algebra",
     "optimizers",

@@ -23,7 +23,7 @@ import pytest
 
 from tests.report import made
 from tests.support.once import once
-from tpcalc import cli, console, report
+from tpcalc import cli, console, progress, report
 from tpcalc.report.table.rows import table_of
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +67,7 @@ def show(kind: str, format: str, result: Any, **_: Any) -> str:
 
 
 def commands() -> None:
+    progress.PATIENCE = 600  # no bar, however slow the machine
     for module in (cli.rules, cli.verdicts):
         module.render = show
     for name, (first, *rest) in SHOWN.items():

@@ -17,6 +17,7 @@ from tpcalc.errors import AlignError, FitError, SetupError, TargetError, TpcalcE
 from tpcalc.lower.lowered import Leaf
 from tpcalc.program.ir import InitLaw, Program
 from tpcalc.program.raw import RawTrace
+from tpcalc.progress import steps
 from tpcalc.trace.align import align
 from tpcalc.trace.init import InitRecorder, measured_law
 from tpcalc.trace.record import record, record_real, seeded, unwritten_numbers
@@ -120,7 +121,7 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
     traces: list[RawTrace] = []
     said: dict[str, None] = {}
     drawn: dict[int, Drawn] = {}
-    for width in widths:
+    for width in steps("tracing", widths):
         recorder = InitRecorder()
 
         def call(width: int = width, recorder: InitRecorder = recorder) -> Any:
@@ -155,7 +156,7 @@ def _on_real_instances(setup: Callable[[int], Any], widths: tuple[int, ...], los
     seen: list[dict[str, InitLaw]] = []
     measured: set[str] = set()
     drawn: dict[int, Drawn] = {}
-    for width in widths:
+    for width in steps("tracing", widths):
         with seeded(), InitRecorder() as recorder:
             built, live[width] = built_by(setup, width)
         laws = recorder.laws(built.model)
