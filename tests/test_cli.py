@@ -11,10 +11,12 @@ import pkgutil
 import stat
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import jsonschema
 import pytest
+import torch
 
 import tpcalc
 from tpcalc import cli
@@ -95,6 +97,36 @@ def test_help_does_not_wait_for_torch():
 
 def test_version(run):
     assert run("--version") == (0, f"tpcalc {tpcalc.__version__}\n", "")
+
+
+def test_a_shell_completes_commands_and_choices(run, monkeypatch):
+    for words, position, found in (
+        ("tpcalc ta", 1, "table\n"),
+        ("tpcalc table x.py:f --gauge s", 4, "symmetric\n"),
+        ("tpcalc check --format j", 3, "json\n"),
+    ):
+        monkeypatch.setenv("_TPCALC_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(position))
+        assert run() == (0, found, "")
+    monkeypatch.delenv("_TPCALC_COMPLETE")
+    code, out, err = run("--show-completion", "bash")
+    assert (code, err) == (0, "") and "complete -o default -F _tpcalc_completion tpcalc" in out
+
+
+def test_doctor(run, monkeypatch):
+    code, out, err = run("doctor")
+    assert (code, err) == (0, "") and out.endswith("\nok\n")
+    assert out.startswith(f"tpcalc {tpcalc.__version__}, Python 3.") and f"{torch.__version__}" in out
+    there = metadata.version
+
+    def version(name: str) -> str:
+        return "1.2.3" if name == "torch" else there(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    code, out, err = run("doctor")
+    assert (code, err) == (1, "") and "too old" in out and '  - pip install --upgrade "torch>=2.4"\n' in out
+    assert out.endswith("\nFAIL: tpcalc needs more than there is\n")
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

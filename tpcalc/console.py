@@ -15,6 +15,7 @@ from typing import Optional, TextIO
 from tpcalc.files import check_writable, write_atomic
 from tpcalc.progress import shown
 
+EXIT_FINDINGS = 1
 EXIT_ERROR = 2
 
 #: What stands out on a terminal, and how: verdicts, powers, headings and rules, places in the code.
@@ -91,4 +92,4 @@ def fail(sentence: str, arguments: Sequence[str]) -> None:
     sys.exit(EXIT_ERROR)
 
 
-__all__ = ["EXIT_ERROR", "columns", "emit", "fail", "library", "painted"]
+__all__ = ["EXIT_ERROR", "EXIT_FINDINGS", "columns", "emit", "fail", "library", "painted"]

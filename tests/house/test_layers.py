@@ -24,6 +24,7 @@ LAYERS = (
     "errors",
     "files",
     "progress",
+    "installed",
     "show",
     "algebra",
     "optimizers",

@@ -7,6 +7,7 @@ Each verb is one function of a module here that turns its arguments into calls o
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Optional
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from tpcalc import __version__
-from tpcalc.cli import documents, multipliers, rules, training, verdicts
+from tpcalc.cli import documents, machine, multipliers, rules, training, verdicts
 from tpcalc.console import fail, library
 from tpcalc.errors import TpcalcError
 
@@ -25,9 +26,8 @@ app = typer.Typer(
     ),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-for module in (rules, multipliers, verdicts, training, documents):  # in the order of --help
+for module in (rules, multipliers, verdicts, training, documents, machine):  # in the order of --help
     app.add_typer(module.commands)
 
 
@@ -67,6 +67,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as error:
+        asked = any(each.startswith(("--install-completion", "--show-completion")) for each in arguments)
+        if asked or "_TPCALC_COMPLETE" in os.environ:  # typer answers, and exits
+            raise
         fail(
             f"the code of the target called sys.exit({error.code!r}); guard it by if __name__ == '__main__'", arguments
         )

@@ -10,9 +10,8 @@ import typer
 from tpcalc.algebra.scales import scales_of
 from tpcalc.cli.given import loaded, parse_overrides, parse_place, values_of_scales, whole_numbers
 from tpcalc.cli.options import Debug, DepthAlpha, Optimizer, Overrides, Target, choice
-from tpcalc.cli.verdicts import EXIT_FINDINGS
 from tpcalc.cli.workers import Workers, directory_for, ledger_in
-from tpcalc.console import columns, emit, library
+from tpcalc.console import EXIT_FINDINGS, columns, emit, library
 from tpcalc.errors import TpcalcError
 from tpcalc.files import write_atomic
 from tpcalc.progress import tell

@@ -12,12 +12,10 @@ from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.cli.given import checked as places
 from tpcalc.cli.given import loaded, verify_scales
 from tpcalc.cli.options import Debug, DepthAlpha, Loss, Optimizer, Output, Overrides, Scale, Target, Widths, choice
-from tpcalc.console import columns, emit, library
+from tpcalc.console import EXIT_FINDINGS, columns, emit, library
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable
 from tpcalc.report import FORMATS, render
-
-EXIT_FINDINGS = 1
 
 #: Those of this module, in the order of ``tpcalc --help``.
 commands = typer.Typer()
