@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional, TextIO
 
+from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable, write_atomic
 from tpcalc.progress import shown
 
@@ -31,7 +32,7 @@ _STYLES = (
 
 def columns(format: str, output: Optional[str]) -> dict[str, int]:
     """How wide a text may be that goes to a terminal."""
-    on_terminal = format == "text" and output is None and sys.stdout.isatty()
+    on_terminal = format == "text" and output is None and sys.stdout is not None and sys.stdout.isatty()
     return {"width": shutil.get_terminal_size().columns} if on_terminal else {}
 
 
@@ -52,9 +53,9 @@ def library(output: Optional[str]) -> Iterator[None]:
         logging.disable(disabled)
 
 
-def painted(text: str, stream: TextIO) -> str:
+def painted(text: str, stream: Optional[TextIO]) -> str:
     """The same text in colours where ``stream`` is a terminal that has them and ``NO_COLOR`` is not set."""
-    if not stream.isatty() or os.environ.get("NO_COLOR"):
+    if stream is None or not stream.isatty() or os.environ.get("NO_COLOR"):
         return text
     from rich.console import Console
     from rich.text import Text
@@ -76,20 +77,37 @@ def emit(text: str, output: Optional[str], warnings: Iterable[str] = (), colours
     if output is not None:
         write_atomic(output, text)
         return
+    if sys.stdout is None:
+        raise TpcalcError("standard output is closed; write to a file: -o FILE")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.stdout.write(painted(text, sys.stdout) if colours else text)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has seen enough; keep the interpreter's last flush quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        forget_output()
+    except OSError as error:
+        forget_output()
+        raise TpcalcError(f"cannot write to standard output: {error.strerror or error}; {ELSEWHERE}") from error
+
+
+#: What to do where standard output can't be written.
+ELSEWHERE = "write elsewhere, as with -o FILE"
+
+
+def forget_output() -> None:
+    """What is left to be written goes nowhere, so that the interpreter's last flush is quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(sentence: str, arguments: Sequence[str]) -> None:
     if "--debug" in arguments:
         traceback.print_exc()
-    print(painted(f"error: {' '.join(sentence.split())}", sys.stderr), file=sys.stderr)
+    if sys.stderr is not None:
+        print(painted(f"error: {' '.join(sentence.split())}", sys.stderr), file=sys.stderr)
     sys.exit(EXIT_ERROR)
 
 
-__all__ = ["EXIT_ERROR", "EXIT_FINDINGS", "columns", "emit", "fail", "library", "painted"]
+__all__ = [
+    "ELSEWHERE", "EXIT_ERROR", "EXIT_FINDINGS", "columns", "emit", "fail", "forget_output", "library", "painted",
+]  # fmt: skip

@@ -38,7 +38,7 @@ def shown(stream: Optional[TextIO] = None) -> Iterator[None]:
     after two seconds and leaves nothing behind.  Inside another one it does nothing.
     """
     stream = stream or sys.stderr
-    if _BAR.get() is not None or not stream.isatty():
+    if _BAR.get() is not None or stream is None or not stream.isatty():
         yield
         return
     bar = _Bar(stream)

@@ -67,7 +67,7 @@ def check(
 
         if plot is not None:
             check_writable(plot)
-            require_matplotlib()
+            require_matplotlib(plot)
         by_name = any("=" in each for each in scale or ())
         if plot is not None and by_name:
             raise TpcalcError("--plot draws a check of the width alone; drop it, or --scale")

@@ -112,6 +112,7 @@ def built_by(setup: Callable[..., Any], width: Place) -> tuple[Built, Live]:
 
     held: list[tuple[Built, Live]] = []
     factory.__name__ = name
+    factory.__wrapped__ = setup  # type: ignore[attr-defined]  # whose signature counts
     call_factory(factory, width, EXPECTS)
     return held[0]
 
