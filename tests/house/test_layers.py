@@ -23,6 +23,8 @@ LAYERS = (
     "late",
     "errors",
     "files",
+    "progress",
+    "installed",
     "show",
     "algebra",
     "optimizers",

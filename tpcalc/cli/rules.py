@@ -82,7 +82,7 @@ def table(
                     raise
                 result = derive(traced(target, widths, overrides, scale, loss), how, **options)
             kind = "table" if program.compass is None else "scales"
-    emit(render(kind, format, result, **columns(format, output)), output)
+    emit(render(kind, format, result, **columns(format, output)), output, colours=format == "text")
 
 
 @commands.command()
@@ -99,7 +99,7 @@ def trace(
     """Print the tensor program of a model: one line for each operation, forward and backward."""
     with library(output):
         program = traced(target, widths, overrides, scale, loss)
-    emit(render("program", format, program), output)
+    emit(render("program", format, program), output, colours=format == "text")
 
 
 @commands.command()
@@ -124,4 +124,4 @@ def explain(
         how = recipe(optimizer)
         program = traced(target, widths, overrides, scale, loss)
         explanation = explained(program, weight, how, alignment=alignment, gauge=gauge, depth_alpha=depth_alpha)
-    emit(render("explain", "text", explanation, **columns("text", output)), output)
+    emit(render("explain", "text", explanation, **columns("text", output)), output, colours=True)

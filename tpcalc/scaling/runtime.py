@@ -246,6 +246,13 @@ class Multipliers:
         same learning rate.  ``optimizer`` None: all groups that ``param_groups`` made and
         that are still in use, as ``clip_grad_norm_`` looks at every step.
         """
+        trouble = self._out_of_ratio(optimizer)
+        if trouble:
+            warnings.warn(trouble, RatioWarning, stacklevel=2)
+        return not trouble
+
+    def _out_of_ratio(self, optimizer: Any = None) -> str:
+        """What to write where rates are not in ratio: the same sentence at every step."""
         made: list[list[Any]] = [[group() for group in refs] for refs in self._made]
         if optimizer is not None:
             made = [[g for g in optimizer.param_groups if "lr_multiplier" in g]]
@@ -257,18 +264,17 @@ class Multipliers:
             ended = max(rates, default=0.0) <= 1e-9 * max(first, default=0.0)
             multipliers = [group["lr_multiplier"] for group in groups]
             if not ended and not _in_ratio(rates, multipliers):
-                shown = ", ".join(f"{rate:.3g}" for rate in dict.fromkeys(rates))
-                warnings.warn(
-                    f"the groups have lr = {shown}, which is not in the ratio of their "
-                    f"multipliers: something sets every group to one value; write "
-                    f"set_lr(optimizer, lr) in place of group['lr'] = lr",
-                    RatioWarning,
-                    stacklevel=3,
+                found, wanted = (
+                    " : ".join(f"{value / (max(values) or 1.0):.3g}" for value in values)
+                    for values in (rates, multipliers)
                 )
-                return False
-        return True
+                return (
+                    f"the lr of the groups are as {found}, and their multipliers as "
+                    f"{wanted}: something sets every group to one value; write "
+                    f"set_lr(optimizer, lr) in place of group['lr'] = lr"
+                )
+        return ""
 
-    @torch.no_grad()
     def clip_grad_norm_(
         self,
         model: nn.Module,
@@ -282,7 +288,14 @@ class Multipliers:
         written into its forward pass, where one ``max_norm`` holds at all widths.
         Warns where learning rates have lost their ratios (``check_``).
         """
-        self.check_()
+        # out here, so that the warning names the line of the caller
+        trouble = self._out_of_ratio()
+        if trouble:
+            warnings.warn(trouble, RatioWarning, stacklevel=2)
+        with torch.no_grad():
+            return self._clip(model, float(max_norm), float(norm_type), error_if_nonfinite)
+
+    def _clip(self, model: nn.Module, max_norm: float, norm_type: float, error_if_nonfinite: bool) -> Tensor:
         found = []
         for _, parameter, weight in self.match(model):
             if parameter.grad is not None:
@@ -293,11 +306,11 @@ class Multipliers:
             parameters = [p for p in model.parameters() if p.grad is not None]
             clip = torch.nn.utils.clip_grad_norm_
             return clip(parameters, max_norm, norm_type, error_if_nonfinite)
-        total = _weighed_norm(found, float(norm_type))
+        total = _weighed_norm(found, norm_type)
         if error_if_nonfinite and not torch.isfinite(total):
             what = f"the total norm of order {norm_type} of the gradients"
             raise RuntimeError(f"{what} is not finite, so they cannot be clipped")
-        coefficient = torch.clamp(float(max_norm) / (total + 1e-6), max=1.0)
+        coefficient = torch.clamp(max_norm / (total + 1e-6), max=1.0)
         by_kind: dict[Any, list[Tensor]] = {}
         for grad in map(_local, grads):
             by_kind.setdefault((grad.device, grad.dtype), []).append(grad)
