@@ -26,6 +26,7 @@ LAYERS = (
     "show",
     "algebra",
     "optimizers",
+    "horizon",
     "program",
     "trace",
     "rules",
