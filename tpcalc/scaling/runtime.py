@@ -80,16 +80,18 @@ class Assumed:
         """Options of a group; ``betas`` (``alpha`` of RMSprop) given as at the base."""
         if self.one_minus_beta == 1.0:
             return given
+        found = dict(given)
         if "betas" in given:
-            betas = tuple(self._beta(beta, error) for beta in given["betas"])
-            return {**given, "betas": betas}
+            found["betas"] = tuple(self._beta(beta, error) for beta in given["betas"])
         if "alpha" in given:
-            return {**given, "alpha": self._beta(given["alpha"], error)}
-        raise error(
-            f"the rule for batch size and length multiplies 1 - beta by "
-            f"{self.one_minus_beta:.6g}, and no betas are given; give those of the base to "
-            f"param_groups, as betas=(0.9, 0.999) (of RMSprop alpha=0.99)"
-        )
+            found["alpha"] = self._beta(given["alpha"], error)
+        if not {"betas", "alpha"} & found.keys():
+            raise error(
+                f"the rule for batch size and length multiplies 1 - beta by "
+                f"{self.one_minus_beta:.6g}, and no betas are given; give those of the base to "
+                f"param_groups, as betas=(0.9, 0.999) (of RMSprop alpha=0.99)"
+            )
+        return found
 
     def _beta(self, beta: float, error: type[Exception]) -> float:
         if not 0.0 <= beta < 1.0:
