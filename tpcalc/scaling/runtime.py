@@ -82,9 +82,11 @@ class Assumed:
             return given
         found = dict(given)
         if "betas" in given:
-            found["betas"] = tuple(self._beta(beta, error) for beta in given["betas"])
+            found["betas"] = tuple(map(self._beta, given["betas"]))
         if "alpha" in given:
-            found["alpha"] = self._beta(given["alpha"], error)
+            found["alpha"] = self._beta(given["alpha"])
+        if None in (found.get("alpha", 0.0), *found.get("betas", ())):
+            raise error("betas are averages; give each from 0 to less than 1")
         if not {"betas", "alpha"} & found.keys():
             raise error(
                 f"the rule for batch size and length multiplies 1 - beta by "
@@ -93,9 +95,10 @@ class Assumed:
             )
         return found
 
-    def _beta(self, beta: float, error: type[Exception]) -> float:
+    def _beta(self, beta: float) -> float | None:
+        """What a beta of the base becomes; None of what is none."""
         if not 0.0 <= beta < 1.0:
-            raise error(f"beta={beta!r} is no average; give one from 0 to less than 1")
+            return None
         wanted = 1.0 - self.one_minus_beta * (1.0 - beta)
         # over more than 2^24 steps, an average no longer moves in float32
         found = min(max(wanted, 0.0), 1.0 - 2.0**-24)
@@ -103,7 +106,7 @@ class Assumed:
             warnings.warn(
                 f"1 - beta = {1.0 - beta:.6g} times {self.one_minus_beta:.6g} is no average: "
                 f"beta is clipped to {found:.8g}, where the rule does not hold",
-                stacklevel=5,
+                stacklevel=4,
             )
         return found
 
