@@ -218,8 +218,9 @@ def text_of(found: Sequence[dict[str, Any]], given: argparse.Namespace) -> str:
             lost = " ".join(f"{told['lost'][str(batch)]:+.4f}" for batch in (given.batches[0], given.batches[-1]))
             rows.append((fixed, name, *ends, *rates, lost))
     note = f"""\
-GPT of width {given.width}, {given.seeds} seeds; fixed tokens: {given.examples} sequences of {language.CONTEXT} characters,
-fixed steps: {given.steps}; weight decay {given.weight_decay:g}, betas {BETAS}, hyperparameters as at batch {given.base_batch}.
+GPT of width {given.width}, {given.seeds} seeds; fixed tokens: {given.examples} sequences of {language.CONTEXT} \
+characters, fixed steps: {given.steps}; weight decay {given.weight_decay:g}, betas {BETAS};
+hyperparameters as at batch {given.base_batch}.
 slope: of log2(best rate) in log2(batch), 0 where the rule holds; drift: from the smallest batch to the largest;
 *: an end of the grid, so that both are bounds; loss at the ends: of the base's best rate over the best rate there."""
     return "\n".join((*ruled(head, rows), "", note)) + "\n"
