@@ -28,6 +28,7 @@ LAYERS = (
     "show",
     "algebra",
     "optimizers",
+    "horizon",
     "program",
     "trace",
     "rules",

@@ -41,7 +41,10 @@ CASES = [(index, False, entry) for index, entry in ROWS] + [
 
 # --- what is set aside, and why ---------------------------------------------------------------------------------------
 
-NOISE = "batch and duration: what noise and time ask for, no order of a limit of the traced program"
+NOISE = (
+    "batch and duration: what noise and time ask for, no order of a limit of the traced program; the stated rules are "
+    "compared with these columns in tests/horizon/test_rules.py"
+)
 EMPIRICAL = "fitted or chosen by trials; no assumption from which an exponent follows"
 #: What a row's paper, parametrization, optimizer and class begin with -> why nothing of it is compared.
 SET_ASIDE = {

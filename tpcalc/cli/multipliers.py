@@ -7,11 +7,27 @@ from typing import Annotated, Optional
 import typer
 
 from tpcalc.cli.given import between, loaded
-from tpcalc.cli.options import Debug, DepthAlpha, Experts, Gauge, Loss, Optimizer, Output, Overrides, Scale, Target
+from tpcalc.cli.options import (
+    Batch,
+    Debug,
+    DepthAlpha,
+    Experts,
+    Gauge,
+    Horizon,
+    HorizonExponent,
+    Loss,
+    Optimizer,
+    Output,
+    Overrides,
+    Scale,
+    Target,
+    Tokens,
+)
 from tpcalc.console import emit, library
 from tpcalc.derive.gauge import EXPERTS
 from tpcalc.document import json_text
 from tpcalc.errors import ScalingError
+from tpcalc.horizon import assume
 from tpcalc.optimizers import recipe
 
 #: Those of this module, in the order of ``tpcalc --help``.
@@ -49,13 +65,27 @@ def export(
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
+    batch: Batch = None,
+    tokens: Tokens = None,
+    horizon: Horizon = None,
+    horizon_exponent: HorizonExponent = None,
     output: Output = None,
     debug: Debug = False,
 ) -> None:
     """Write exact multipliers for training at another width, or another place of several scales, as JSON."""
     with library(output):
+        how = recipe(optimizer)
+        assume(horizon, batch, tokens, horizon_exponent, how)  # before anything slow
         result = between(target, base, target_place, widths, overrides, scale)(
-            optimizer=recipe(optimizer), gauge=gauge, depth_alpha=depth_alpha, experts=experts, loss=loaded(loss)
+            optimizer=how,
+            gauge=gauge,
+            depth_alpha=depth_alpha,
+            experts=experts,
+            loss=loaded(loss),
+            batch=batch,
+            tokens=tokens,
+            horizon=horizon,
+            horizon_exponent=horizon_exponent,
         )
     emit(json_text(result.document), output, result.sites)
 

@@ -9,6 +9,7 @@ import typer
 
 from tpcalc.calculus.alignment import ALIGNMENTS
 from tpcalc.derive.gauge import EXPERTS, GAUGES, OF_DEPTH
+from tpcalc.horizon import RULES
 
 
 def one_of(names: Iterable[str]) -> Callable[[str], str]:
@@ -83,5 +84,24 @@ DepthAlpha = Annotated[
 ]
 Experts = Annotated[
     str, choice(EXPERTS, "--experts", "The init of experts' last weights: derived, of Jiang et al., of Complete-muE.")
+]
+Batch = Annotated[
+    Optional[str], typer.Option("--batch", metavar="BASE:TARGET", help="Batch sizes, 64:1024 (needs --horizon).")
+]
+Tokens = Annotated[
+    Optional[str],
+    typer.Option("--tokens", metavar="BASE:TARGET", help="Tokens of the run, 1e9:2e11 (needs --horizon)."),
+]
+Horizon = Annotated[
+    Optional[str],
+    choice(
+        RULES, "--horizon", "An assumed rule, of a paper, for what follows batch size and length (docs/horizon.md)."
+    ),
+]
+HorizonExponent = Annotated[
+    Optional[str],
+    typer.Option(
+        "--horizon-exponent", metavar="P", help="lr ~ tokens^-P at a given batch size, of completed-p [default: 1/2]."
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -9,22 +9,27 @@ import typer
 from tpcalc.cli.given import scaled_factory, traced
 from tpcalc.cli.options import (
     Alignment,
+    Batch,
     Debug,
     DepthAlpha,
     Experts,
     Gauge,
+    Horizon,
+    HorizonExponent,
     Loss,
     Optimizer,
     Output,
     Overrides,
     Scale,
     Target,
+    Tokens,
     Widths,
     choice,
 )
 from tpcalc.console import columns, emit, library
 from tpcalc.derive.gauge import EXPERTS, GAUGES, OF_DEPTH, WRITTEN_IN
 from tpcalc.errors import TpcalcError
+from tpcalc.horizon import assume, chosen
 from tpcalc.optimizers import recipe
 from tpcalc.report import FORMATS, render
 
@@ -114,6 +119,10 @@ def explain(
     overrides: Overrides = None,
     scale: Scale = None,
     loss: Loss = None,
+    batch: Batch = None,
+    tokens: Tokens = None,
+    horizon: Horizon = None,
+    horizon_exponent: HorizonExponent = None,
     output: Output = None,
     debug: Debug = False,
 ) -> None:
@@ -122,6 +131,14 @@ def explain(
         from tpcalc.derive.explain import explain as explained
 
         how = recipe(optimizer)
+        assumed: Any
+        if horizon is not None and batch is tokens is None:  # formulas need no ends
+            assumed = chosen(horizon, horizon_exponent)
+        else:
+            assumed = assume(horizon, batch, tokens, horizon_exponent)
+        if assumed is not None:
+            assumed.check(how)  # before anything slow
         program = traced(target, widths, overrides, scale, loss)
-        explanation = explained(program, weight, how, alignment=alignment, gauge=gauge, depth_alpha=depth_alpha)
+        options: Any = {"alignment": alignment, "gauge": gauge, "depth_alpha": depth_alpha, "horizon": assumed}
+        explanation = explained(program, weight, how, **options)
     emit(render("explain", "text", explanation, **columns("text", output)), output, colours=True)

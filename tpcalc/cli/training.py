@@ -9,7 +9,18 @@ import typer
 
 from tpcalc.algebra.scales import scales_of
 from tpcalc.cli.given import loaded, parse_overrides, parse_place, values_of_scales, whole_numbers
-from tpcalc.cli.options import Debug, DepthAlpha, Optimizer, Overrides, Target, choice
+from tpcalc.cli.options import (
+    Batch,
+    Debug,
+    DepthAlpha,
+    Horizon,
+    HorizonExponent,
+    Optimizer,
+    Overrides,
+    Target,
+    Tokens,
+    choice,
+)
 from tpcalc.cli.workers import Workers, directory_for, ledger_in
 from tpcalc.console import EXIT_FINDINGS, columns, emit, library
 from tpcalc.errors import TpcalcError
@@ -170,6 +181,10 @@ def tune(
         Optional[list[str]],
         typer.Option("--scale", metavar="NAME=VALUES", help="Values to trace at [default: 1, 2 and 4 times the base]."),
     ] = None,
+    batch: Batch = None,
+    tokens: Tokens = None,
+    horizon: Horizon = None,
+    horizon_exponent: HorizonExponent = None,
     overrides: Overrides = None,
     helper: Helper = False,
     debug: Debug = False,
@@ -180,6 +195,7 @@ def tune(
         make = partial(_tuning, target, ends[0], ends[1], train, scale, overrides)
         make = partial(make, space=space, trials=trials, share=share, steps=steps, target_steps=target_steps)
         make = partial(make, optimizer=optimizer, seed=seed, sampler=sampler, depth_alpha=depth_alpha, device=device)
+        make = partial(make, batch=batch, tokens=tokens, horizon=horizon, horizon_exponent=horizon_exponent)
         workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper, device)
         folder = directory_for(directory, storage, processes, plots=False)
         tuning = make()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Optional, Union
 
@@ -21,6 +21,7 @@ from tpcalc.derive.result import Rule
 from tpcalc.derive.several import formulas_of, in_every_direction
 from tpcalc.derive.solve import Solution
 from tpcalc.errors import DeriveError
+from tpcalc.horizon import Chosen, chosen
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Program, Weight
 from tpcalc.program.names import first_meant
@@ -45,7 +46,7 @@ class Explanation(Shown):
 
     ``certificates``: of A and C.  ``path``: from the use of the weight that binds to where the budget stands; None
     where no output depends on the weight, empty where the budget is the weight's own.  ``gradient``: back along what
-    decides its order.
+    decides its order.  ``assumed``: a rule for batch size and length, which is no part of what is derived.
     """
 
     names: tuple[str, ...]
@@ -55,6 +56,7 @@ class Explanation(Shown):
     certificates: tuple[Certificate, ...] = ()
     path: Optional[tuple[Waypoint, ...]] = None
     gradient: tuple[Waypoint, ...] = ()
+    assumed: Optional[Chosen] = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,6 +70,7 @@ class ScaledExplanation(Shown):
     scales: tuple[Scale, ...]
     formulas: Mapping[str, Optional[Formula]]
     cones: tuple[tuple[Walls, Explanation], ...]
+    assumed: Optional[Chosen] = None
 
 
 def find_weight(program: Program, name: str) -> Weight:
@@ -96,20 +99,25 @@ def explain(
     alignment: str = "full",
     gauge: str = "init",
     depth_alpha: Union[str, Fraction, int] = 1,
+    horizon: Union[str, Chosen, None] = None,
 ) -> Any:
     """Say why ``weight`` has its exponents under ``optimizer``: an :class:`Explanation`, of a program of several scales
-    a :class:`ScaledExplanation`.  The other arguments are those of :func:`tpcalc.derive.derive`.
+    a :class:`ScaledExplanation`.  ``horizon``: a rule for batch size and length, told beside (:mod:`tpcalc.horizon`).
+    The other arguments are those of :func:`tpcalc.derive.derive`.
 
-    Raises DeriveError for a parameter, optimizer, alignment or gauge that does not exist.
+    Raises DeriveError for a parameter, optimizer, alignment or gauge that does not exist, ScalingError for a rule.
     """
     how, alpha = recipe(optimizer), alpha_of(program, depth_alpha)
+    assumed = chosen(horizon) if isinstance(horizon, str) else horizon
+    if assumed is not None:
+        assumed.check(how)
     find_weight(program, weight)  # before anything slow
 
     def explained(p: Program) -> Explanation:
         return _explained(solve_along(p, alignment, alpha), find_weight(p, weight), how, gauge)
 
     if program.compass is None:
-        return explained(program)
+        return replace(explained(program), assumed=assumed)
     apart: dict[Any, tuple[Walls, Explanation]] = {}
     cells = in_every_direction(program, explained)
     for cell in cells:
@@ -117,7 +125,7 @@ def explain(
         exponents = tuple(None if x is None else coordinates(x, len(program.scales)) for x in orders)
         apart.setdefault(exponents, (cell.walls, cell.found))
     formulas = formulas_of(program, [(cell.walls, cell.found.rule) for cell in cells])
-    return ScaledExplanation(program.scales, formulas, tuple(apart.values()))
+    return ScaledExplanation(program.scales, formulas, tuple(apart.values()), assumed)
 
 
 def _explained(solution: Solution, found: Weight, how: Recipe, gauge: str) -> Explanation:

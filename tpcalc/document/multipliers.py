@@ -10,6 +10,7 @@ from typing import Any, Optional, TypeVar, Union
 from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from tpcalc.document.assumed import MayAssume
 from tpcalc.document.reading import parsed, sentence
 from tpcalc.document.scaled import SCHEMA as SCALED
 from tpcalc.document.scaled import ScaledMultipliers
@@ -23,7 +24,7 @@ _VERSION = re.compile(r"tpcalc/([0-9]{1,9})")
 _SMALLEST, _LARGEST = 1e-100, 1e100
 
 
-class MultipliersDocument(TableDocument):
+class MultipliersDocument(MayAssume, TableDocument):
     """Written by `tpcalc export`: a scaling table with all its numbers, which carry hyperparameters from one width to
     another.
     """
@@ -34,7 +35,7 @@ class MultipliersDocument(TableDocument):
         return _without_problem(self, "is a scaling table and holds no multipliers" if lacks else "")
 
 
-class ScaledMultipliersDocument(ScaledMultipliers):
+class ScaledMultipliersDocument(MayAssume, ScaledMultipliers):
     """Written by `tpcalc export` where several scales change: a scaling table of the model at the target with all its
     numbers.
     """
@@ -94,6 +95,8 @@ def _problem(document: Any) -> str:
     for optimizer in (document.optimizer, *(entry.optimizer for entry in document.weights)):
         if not _OPTIMIZER.fullmatch(optimizer or ""):
             return "names no optimizer"
+    if document.assumed is not None and {entry.optimizer for entry in document.weights} - document.assumed.laws.keys():
+        return "assumes nothing of an optimizer that it has"
     entries = {entry.name: entry for entry in document.weights}
     if len(entries) != len(document.weights):
         return "names a parameter twice"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Optional, Union
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from tpcalc.document.assumed import MayAssume
 from tpcalc.document.model import Count, Row, Several
 from tpcalc.document.reading import parsed, sentence
 from tpcalc.document.transfer import CostRow, Measured, measured
@@ -49,7 +50,7 @@ class TargetRow(Row):
 
 
 class MultipliersRow(Row):
-    """from the base to the target, constants included; more of them in multipliers.json"""
+    """from the base to the target, constants included and what is assumed left out; more of them in multipliers.json"""
 
     init: Positive
     """on the parameter as the code initialises it; blocks of a packed one have their own in multipliers.json"""
@@ -107,7 +108,7 @@ class LossRow(Row):
     """of the run whose numbers were taken"""
 
 
-class RecipeDocument(Row):
+class RecipeDocument(MayAssume):
     """Written by `tpcalc tune`, and printed by `tpcalc tune --format json`. Losses have six digits."""
 
     version: Literal["tpcalc.recipe/1"] = Field(alias="schema")
@@ -145,22 +146,24 @@ def recipe_json(tuned: Any) -> dict[str, Any]:
             ],
         },
         loss={"before": tuned.before, "after": tuned.after, "chosen": tuned.loss},
+        assumed=tuned.scaling.assumed,
     ).data()
 
 
 def _weights(tuned: Any) -> Iterator[dict[str, Any]]:
-    base = tuned.base
+    base, laws = tuned.base, (tuned.scaling.assumed or {}).get("laws", {})
     for entry in tuned.scaling.document["weights"]:
         numbers = entry["multipliers"]
+        beside = {key: own["factor"] for key, own in laws.get(entry["optimizer"], {}).items() if own is not None}
         yield {
             "name": entry["name"],
             "optimizer": entry["optimizer"],
             "multipliers": {kind: numbers[kind] for kind in ("init", "lr", "weight_decay", "eps")},
             "init_std": entry["init_std"]["target"],
             "init_mean": entry["init_mean"]["target"],
-            "lr": base.lr * numbers["lr"],
-            "weight_decay": base.weight_decay * numbers["weight_decay"],
-            "eps": None if numbers["eps"] is None else base.eps * numbers["eps"],
+            "lr": base.lr * numbers["lr"] * beside.get("lr", 1.0),
+            "weight_decay": base.weight_decay * numbers["weight_decay"] * beside.get("weight_decay", 1.0),
+            "eps": None if numbers["eps"] is None else base.eps * numbers["eps"] * beside.get("eps", 1.0),
         }
 
 

@@ -15,6 +15,7 @@ from tpcalc.algebra.scales import Scale
 from tpcalc.algebra.text import power_text, product_text
 from tpcalc.derive.explain import Explanation, ScaledExplanation, Waypoint
 from tpcalc.derive.result import Bound
+from tpcalc.horizon.words import HEADING, formula_lines
 from tpcalc.report.grid import within
 
 
@@ -30,6 +31,10 @@ def explanation_text(explanation: Union[Explanation, ScaledExplanation], width: 
         lines = [f"{name}: init std ~ {init}, lr ~ {rate}; each set of exponents in one cone in which it holds"]
         for walls, each in explanation.cones:
             lines += ["", f"Where {_where(explanation.scales, walls)}:", "", *_ToldInPowers(each).lines()]
+    if explanation.assumed is not None:
+        each = explanation if isinstance(explanation, Explanation) else explanation.cones[0][1]
+        told = formula_lines(explanation.assumed, each.law)
+        lines += ["", f"{HEADING[0].upper()}{HEADING[1:]}:", *(f"  {line}" for line in told)]
     return "\n".join(within(lines, width))
 
 

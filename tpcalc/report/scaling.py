@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tpcalc.horizon.words import HEADING, assumed_lines
 from tpcalc.program.names import fold
 from tpcalc.report.grid import aligned, itemized
 from tpcalc.scaling.result import Scaling, weights
@@ -28,6 +29,7 @@ def scaling_text(scaling: Scaling) -> str:
         *aligned(rows, dashes=True),
         *itemized(
             ("init of each block", slices),
+            (HEADING, assumed_lines(scaling.assumed or {})),
             ("the model itself needs", scaling.sites),
             *((heading, scaling.document[heading]) for heading in ("assumptions", "notes", "conventions")),
         ),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from tpcalc.algebra.scales import scales_text
+from tpcalc.horizon.words import HEADING, assumed_lines
 from tpcalc.report.grid import fitted, itemized, within
 from tpcalc.report.transfer import cost_text, counted, digits
 from tpcalc.tune.result import Tuned
@@ -31,7 +32,10 @@ def tune_text(result: Tuned, width: Optional[int] = None) -> str:
         "",
         *_losses(result, base),
         *itemized(
-            ("remarks", list(_remarks(result))), ("next", list(_next(result, target))), ("notes", list(result.notes))
+            ("remarks", list(_remarks(result))),
+            ("next", list(_next(result, target))),
+            (HEADING, assumed_lines(result.scaling.assumed or {})),
+            ("notes", list(result.notes)),
         ),
         "",
         cost_text(result.cost, base, target),
@@ -82,8 +86,7 @@ def _remarks(result: Tuned) -> Iterator[str]:
 
 
 def _next(result: Tuned, target: str) -> Iterator[str]:
-    base = result.base
-    given = f"lr={base.lr:g}, weight_decay={base.weight_decay:g}, eps={base.eps:g}"
+    given = ", ".join(f"{key}={x:g}" if isinstance(x, float) else f"{key}={x}" for key, x in result.given.items())
     yield (
         f"train once at {target}: init_(model), then an optimizer of param_groups(model, {given}), both of scaling.py "
         f"or of the multipliers here"

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from textwrap import wrap
+from typing import Any
 
+from tpcalc.horizon.words import HEADING, assumed_lines
 from tpcalc.program.names import Folded, fold
-from tpcalc.scaling.result import Scaling, weights
+from tpcalc.scaling.result import Scaling, assumed, weights
 from tpcalc.scaling.runtime import Weight
 
 MARKER = "# --- copied into generated files from here on ---\n"
@@ -50,29 +52,48 @@ check_ = _MULTIPLIERS.check_
 """
 
 
-def codegen(scaling: Scaling, tuned: Mapping[str, float] = {}) -> str:
+def codegen(scaling: Scaling, tuned: Mapping[str, Any] = {}) -> str:
     """The text of the file.  The same multipliers give the same bytes.
 
-    ``tuned``: hyperparameters found at the base (``lr``, ``weight_decay``, ``eps``), for the file to hold as ``BASE``.
+    ``tuned``: hyperparameters of the base (``lr``, ``weight_decay``, ``eps``, ``betas``), held by the file as ``BASE``.
     """
     before, _, after = runtime().partition(_AFTER_TABLE)
     start = header(scaling, tuned=tuned) + "\nfrom __future__ import annotations\n\n"
-    table = _table(scaling) + (_base(scaling, tuned) if tuned else "")
-    return "".join((start, before, table, "\n\n", _AFTER_TABLE, after, _FOOTER))
+    table = _table(scaling) + _assumed(scaling) + (_base(scaling, tuned) if tuned else "")
+    footer = _FOOTER if scaling.assumed is None else _FOOTER.replace("(WEIGHTS)", "(WEIGHTS, ASSUMED)")
+    return "".join((start, before, table, "\n\n", _AFTER_TABLE, after, footer))
 
 
 def runtime() -> str:
     return files("tpcalc.scaling").joinpath("runtime.py").read_text(encoding="utf-8").partition(MARKER)[2]
 
 
-def _base(scaling: Scaling, tuned: Mapping[str, float]) -> str:
-    numbers = ", ".join(f"{literal(name)}: {float(number)!r}" for name, number in tuned.items())
+def _assumed(scaling: Scaling) -> str:
+    """The factors of a stated rule, by optimizer; nothing where there is none."""
+    if scaling.assumed is None:
+        return ""
+    rows = (
+        (law, ", ".join(f"{key}={x!r}" for key, x in vars(own).items()))
+        for law, own in assumed(scaling.document).items()
+    )
+    lines = "".join(f"    {literal(law)}: Assumed({numbers}),\n" for law, numbers in rows)
+    heading = f"{HEADING[0].upper()}{HEADING[1:]}: on top of the multipliers, by optimizer."
+    return f"\n# {heading}\n# fmt: off\nASSUMED: dict[str, Assumed] = {{\n{lines}}}\n# fmt: on\n"
+
+
+def _base(scaling: Scaling, tuned: Mapping[str, Any]) -> str:
+    numbers = ", ".join(f"{literal(name)}: {_number(number)}" for name, number in tuned.items())
     return f"\n# Tuned at {scaling.ends[0]}.\nBASE: dict[str, Any] = {{{numbers}}}\n"
 
 
-def header(scaling: Scaling, made: str = "", of: str = "", target: str = "", tuned: Mapping[str, float] = {}) -> str:
+def _number(number: Any) -> str:
+    return tuple_of(map(_number, number)) if isinstance(number, tuple) else repr(float(number))
+
+
+def header(scaling: Scaling, made: str = "", of: str = "", target: str = "", tuned: Mapping[str, Any] = {}) -> str:
     """Docstring and comments; ``made``: a first line of the example, ``of``: what the functions are methods of."""
-    given = "**BASE" if tuned else "lr=..., weight_decay=..."
+    betas = any(own.one_minus_beta != 1.0 for own in assumed(scaling.document).values())
+    given = "**BASE" if tuned else f"lr=..., weight_decay=...{', betas=...' if betas else ''}"
     text = _HEADER.format(
         made=made,
         of=of,
@@ -85,7 +106,8 @@ def header(scaling: Scaling, made: str = "", of: str = "", target: str = "", tun
         constructor=_use(scaling, given).replace("param_groups(", f"{of}param_groups("),
         forward="" if scaling.gauge == "init" else _FORWARD.format(of=of),
     )
-    notes = [("The model itself needs", sentence) for sentence in scaling.sites]
+    notes = [(HEADING, sentence) for sentence in assumed_lines(scaling.assumed or {})]
+    notes += [("The model itself needs", sentence) for sentence in scaling.sites]
     notes += [("Assumption", sentence) for sentence in scaling.document["assumptions"]]
     notes += [("Note", sentence) for sentence in scaling.document["notes"]]
     notes += [("Convention", sentence) for sentence in scaling.document["conventions"]]

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional, Union
 
+from tpcalc.algebra.scales import place_of, scales_of
 from tpcalc.derive.api import made
 from tpcalc.derive.experts import sized
 from tpcalc.derive.gauge import EXPERTS
@@ -13,14 +14,16 @@ from tpcalc.derive.result import Parametrization
 from tpcalc.derive.solve import Solution, solve
 from tpcalc.document.table import table_json
 from tpcalc.errors import ScalingError
+from tpcalc.horizon import assume
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.scaling.entries import filled
 from tpcalc.scaling.initial import Inits
 from tpcalc.scaling.numbers import Stretch, derived
 from tpcalc.scaling.reached import check_reached
 from tpcalc.scaling.result import Scaling
-from tpcalc.scaling.several import scale_several
+from tpcalc.scaling.several import scale_several, values_between
 from tpcalc.trace import trace
+from tpcalc.trace.built import Built
 from tpcalc.trace.target import factory_of
 
 
@@ -44,6 +47,10 @@ def scale(
     depth_alpha: Any = 1,
     experts: str = EXPERTS[0],
     loss: Optional[Callable[..., Any]] = None,
+    batch: Optional[Sequence[float]] = None,
+    tokens: Optional[Sequence[float]] = None,
+    horizon: Optional[str] = None,
+    horizon_exponent: Any = None,
 ) -> Scaling:
     """Exact multipliers that carry hyperparameters tuned at ``base`` to ``target``: two widths, or several scales.
 
@@ -55,24 +62,40 @@ def scale(
     and ``experts`` are those of :func:`tpcalc.derive.derive`; in any gauge but ``init`` the model also needs
     :meth:`~tpcalc.scaling.runtime.Multipliers.forward_`, which puts multipliers on its weights.
 
+    ``horizon``: a published rule for the batch size and the tokens of the run (:data:`tpcalc.horizon.RULES`), each
+    given at the base and at the target, ``batch=(64, 1024)``; ``horizon_exponent``: p of a rule in which the rate falls
+    as the length^-p.  Its factors are no part of the derived multipliers: they stand apart, in ``scaling.assumed``.
+
     Warns with SiteWarning of places that need a forward multiplier.  Raises ScalingError where the code's own init
     can't be read or measured exactly, or where the forward pass reads a weight past the multiplier that the gauge puts
-    on it; and what :func:`tpcalc.trace` and :func:`tpcalc.derive` raise.
+    on it; where the rule's source says nothing of the optimizer; and what :func:`tpcalc.trace` and
+    :func:`tpcalc.derive` raise.
     """
+    how = recipe(optimizer)
+    assumed = assume(horizon, batch, tokens, horizon_exponent, how)
     if isinstance(base, Mapping) and isinstance(target, Mapping) and {*base, *target} == {"width"}:
         widths, scales = (scales or {}).get("width", widths), None
         base, target = base["width"], target["width"]
     if isinstance(base, Mapping) or isinstance(target, Mapping) or scales is not None:
-        scaling = scale_several(factory, base, target, optimizer, scales, gauge, depth_alpha, experts, loss)
+        factory = factory_of(factory, scales=values_between(base, target, scales))
+        scaling = scale_several(factory, base, target, how, scales, gauge, depth_alpha, experts, loss)
     else:
         traced = traced_widths(base, target, widths)
         factory = factory_of(factory, traced)
-        solution, how = sized(solve(trace(factory, traced, loss=loss)), experts), recipe(optimizer)
+        solution = sized(solve(trace(factory, traced, loss=loss)), experts)
         scaling = Scalings(factory, solution, made(solution, how, gauge, experts), how).between(base, target)
         check_reached(scaling, factory, target, loss)
+    if assumed is not None:
+        scaling = scaling.under(assumed.at(parameters(factory, base), parameters(factory, target)), how.by_name)
     for site in scaling.sites:
         warnings.warn(f"{site} (no multiplier of a weight replaces this)", SiteWarning, stacklevel=2)
     return scaling
+
+
+def parameters(factory: Callable[..., Any], at: At) -> int:
+    """How many the model has, a tied one once."""
+    built = Built.at(factory, place_of(scales_of(at)))
+    return sum({id(parameter): parameter.numel() for parameter in built.parameters.values()}.values())
 
 
 def traced_widths(base: int, target: int, widths: Optional[Sequence[int]] = None) -> tuple[int, ...]:

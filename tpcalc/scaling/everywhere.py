@@ -29,8 +29,7 @@ def multipliers(*, {arguments}) -> Multipliers:
 '''
 
 #: What the helpers import besides.
-_MORE = {"import Callable, Iterable, Sequence": "import Callable, Iterable, Mapping, Sequence"}
-_MORE["import dataclass\n"] = "import dataclass, replace\n"
+_MORE = {"import dataclass\n": "import dataclass, replace\n"}
 
 #: Names of functions that formulas call.
 _TAKEN = frozenset({"max", "min", "range", "sqrt", "whole", "Weight"})
@@ -48,6 +47,11 @@ def codegen_formulas(scaling: Scaling) -> str:
         raise ScalingError(
             "these multipliers are of the width alone; formulas need scales by name: "
             "tpcalc export TARGET --base width=64,depth=2 --target width=256,depth=8"
+        )
+    if document.get("assumed") is not None:
+        raise ScalingError(
+            "formulas are of sizes alone, and these multipliers assume a rule for batch size and length between two "
+            "ends; generate code without --formulas, or export without --horizon"
         )
     if document["patterns"] is None:
         raise ScalingError(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from tpcalc.algebra.scales import place_text, scales_text
 from tpcalc.derive.result import Parametrization
 from tpcalc.document import json_text
+from tpcalc.document.assumed import assumed_json
 from tpcalc.document.multipliers import check, read
 from tpcalc.errors import ScalingError
 from tpcalc.files import write_atomic
-from tpcalc.scaling.runtime import Multipliers, Weight
+from tpcalc.horizon import Horizon
+from tpcalc.optimizers import UpdateLaw
+from tpcalc.scaling.runtime import Assumed, Multipliers, Weight
 from tpcalc.show import Shown
 
 
@@ -31,7 +34,22 @@ class Scaling(Shown, Multipliers, Mapping[str, Weight]):
     def __init__(self, document: dict[str, Any]) -> None:
         check(document)
         self.document = document
-        super().__init__(weights(document))
+        super().__init__(weights(document), assumed(document))
+
+    def under(self, horizon: Horizon, laws: Mapping[str, UpdateLaw]) -> "Scaling":
+        """With a rule for batch size and length on top; ``laws``: the update laws by name.
+
+        Raises ScalingError where its source says nothing of one that trains a weight here.
+        """
+        used = [laws[name] for name in dict.fromkeys(weight.optimizer for weight in self.values())]
+        for law in used:
+            horizon.check_law(law)
+        return Scaling({**self.document, "assumed": assumed_json(horizon, used)})
+
+    @property
+    def assumed(self) -> Optional[Mapping[str, Any]]:
+        """A stated rule for batch size and length (:mod:`tpcalc.horizon`), apart from what is derived; else None."""
+        return self.document.get("assumed")
 
     @property
     def optimizer(self) -> str:
@@ -130,6 +148,15 @@ def one(name: str, shape: Sequence[int], rule: Any, aliases: Sequence[str]) -> W
         optimizer=rule.optimizer,
         aliases=tuple(aliases),
     )
+
+
+def assumed(document: Mapping[str, Any]) -> dict[str, Assumed]:
+    """The factors of a stated rule for each optimizer; empty where nothing is assumed."""
+    laws = (document.get("assumed") or {}).get("laws", {})
+    return {
+        law: Assumed(**{key: float(own["factor"]) for key, own in quantities.items() if own is not None})
+        for law, quantities in laws.items()
+    }
 
 
 def weights(document: Mapping[str, Any]) -> list[Weight]:

@@ -11,7 +11,7 @@ import math
 import random
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -66,6 +66,51 @@ class Weight:
         return names
 
 
+@dataclass(frozen=True)
+class Assumed:
+    """What a stated rule for batch size and training length multiplies, on top of the
+    multipliers and alike for every weight of one optimizer."""
+
+    lr: float = 1.0
+    weight_decay: float = 1.0
+    eps: float = 1.0
+    one_minus_beta: float = 1.0
+
+    def options(self, given: dict[str, Any], error: type[Exception]) -> dict[str, Any]:
+        """Options of a group; ``betas`` (``alpha`` of RMSprop) given as at the base."""
+        if self.one_minus_beta == 1.0:
+            return given
+        found = dict(given)
+        if "betas" in given:
+            found["betas"] = tuple(map(self._beta, given["betas"]))
+        if "alpha" in given:
+            found["alpha"] = self._beta(given["alpha"])
+        if None in (found.get("alpha", 0.0), *found.get("betas", ())):
+            raise error("betas are averages; give each from 0 to less than 1")
+        if not {"betas", "alpha"} & found.keys():
+            raise error(
+                f"the rule for batch size and length multiplies 1 - beta by "
+                f"{self.one_minus_beta:.6g}, and no betas are given; give those of the base to "
+                f"param_groups, as betas=(0.9, 0.999) (of RMSprop alpha=0.99)"
+            )
+        return found
+
+    def _beta(self, beta: float) -> float | None:
+        """What a beta of the base becomes; None of what is none."""
+        if not 0.0 <= beta < 1.0:
+            return None
+        wanted = 1.0 - self.one_minus_beta * (1.0 - beta)
+        # over more than 2^24 steps, an average no longer moves in float32
+        found = min(max(wanted, 0.0), 1.0 - 2.0**-24)
+        if abs(found - wanted) > 1e-12:
+            warnings.warn(
+                f"1 - beta = {1.0 - beta:.6g} times {self.one_minus_beta:.6g} is no average: "
+                f"beta is clipped to {found:.8g}, where the rule does not hold",
+                stacklevel=4,
+            )
+        return found
+
+
 class Multipliers:
     """Multipliers keyed by parameter name, and what is done with them.
 
@@ -75,7 +120,12 @@ class Multipliers:
 
     error: type[Exception] = ValueError
 
-    def __init__(self, weights: Iterable[Weight]) -> None:
+    def __init__(
+        self,
+        weights: Iterable[Weight],
+        assumed: Mapping[str, Assumed] | None = None,
+    ) -> None:
+        self._assumed = assumed or {}  # by the name of the optimizer
         self._made: list[list[weakref.ref[_Group]]] = []
         self._table: dict[str, tuple[Weight, str]] = {}
         for weight in weights:
@@ -183,7 +233,8 @@ class Multipliers:
 
         Frozen parameters are left out.  ``no_decay(name, parameter)`` says which ones
         have no weight decay.  ``optimizer`` chooses among the optimizers of the table,
-        where it has several.  Further ``options`` go into every group.
+        where it has several.  Further ``options`` go into every group; ``betas`` (``alpha``
+        of RMSprop) as at base width, where a rule for the batch size changes them.
         """
         kinds = sorted({weight.optimizer for weight, _ in self._table.values()})
         if (optimizer is None and len(kinds) > 1) or optimizer not in (None, *kinds):
@@ -191,6 +242,8 @@ class Multipliers:
                 f"optimizer={optimizer!r} names no group of parameters here; "
                 f"choose one of {', '.join(map(repr, kinds))}"
             )
+        assumed = self._assumed.get(optimizer or "".join(kinds), Assumed())
+        options = assumed.options(options, self.error)
         groups: dict[Any, _Group] = {}
         for name, parameter, weight in self.match(model):
             if not parameter.requires_grad:
@@ -201,18 +254,19 @@ class Multipliers:
             decay = weight.weight_decay if decays else 0.0
             key = (weight.lr, decay, weight.eps)
             if key not in groups:
-                scaled_lr = lr * weight.lr
+                rate = weight.lr * assumed.lr
+                scaled_lr = lr * rate
                 if isinstance(lr, Tensor):
-                    scaled_lr = lr.detach().clone().mul_(weight.lr)
+                    scaled_lr = lr.detach().clone().mul_(rate)
                 groups[key] = _Group(
                     params=[],
                     lr=scaled_lr,
-                    weight_decay=weight_decay * decay,
+                    weight_decay=weight_decay * (decay * assumed.weight_decay),
                     **options,
-                    lr_multiplier=weight.lr,
+                    lr_multiplier=rate,
                 )
                 if weight.eps is not None:
-                    groups[key]["eps"] = eps * weight.eps
+                    groups[key]["eps"] = eps * (weight.eps * assumed.eps)
             groups[key]["params"].append(parameter)
         self._made = [made for made in self._made if any(group() for group in made)]
         self._made.append([weakref.ref(group) for group in groups.values()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from tpcalc.calculus.alignment import FULL
 from tpcalc.derive.api import alpha_of, depth_exponent, made, solve_along
@@ -11,7 +11,7 @@ from tpcalc.derive.experts import sized
 from tpcalc.derive.gauge import EXPERTS
 from tpcalc.derive.several import in_every_direction
 from tpcalc.errors import ScalingError
-from tpcalc.optimizers import Recipe, recipe
+from tpcalc.optimizers import Recipe
 from tpcalc.program.ir import Program
 from tpcalc.scaling.many import ManyScales
 from tpcalc.scaling.numbers import Derived, derived
@@ -20,7 +20,7 @@ from tpcalc.scaling.reached import check_reached
 from tpcalc.scaling.result import Scaling
 from tpcalc.trace import trace
 from tpcalc.trace.depth import check_alike
-from tpcalc.trace.target import factory_of, parse_scales
+from tpcalc.trace.target import parse_scales
 
 __all__ = ["between", "many_scales", "numbers_alone", "scale_several"]
 
@@ -28,10 +28,10 @@ _NO_PATTERNS: dict[str, Any] = {"periods": {}, "patterns": None, "no_patterns": 
 
 
 def scale_several(
-    factory: Union[str, Callable[..., Any]],
+    factory: Callable[..., Any],
     base: Any,
     target: Any,
-    optimizer: Any,
+    how: Recipe,
     scales: Optional[Mapping[str, Sequence[int]]],
     gauge: str,
     depth_alpha: Any,
@@ -39,14 +39,13 @@ def scale_several(
     loss: Optional[Callable[..., Any]],
 ) -> Scaling:
     """:func:`tpcalc.scale` of several scales by name."""
-    called = factory_of(factory, scales=values_between(base, target, scales))
     tried = scales or multiples(base)
-    model = many_scales(called, tried, recipe(optimizer), gauge, depth_alpha, loss, (base, target), experts)
+    model = many_scales(factory, tried, how, gauge, depth_alpha, loss, (base, target), experts)
     if gauge != "init":
         shallow = {**target, **{name: model.program.widths[0].by_name[name] for name in model.periods.steps}}
-        check_reached(numbers_alone(model, base, shallow), called, model.point(shallow), loss)
+        check_reached(numbers_alone(model, base, shallow), factory, model.point(shallow), loss)
     for end in (base, target):
-        check_alike(called, model.periods, model.point(end), loss)
+        check_alike(factory, model.periods, model.point(end), loss)
     return between(model, base, target)
 
 

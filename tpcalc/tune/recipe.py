@@ -77,7 +77,7 @@ def write_recipe(tuned: Tuned, directory: Union[str, Path]) -> Path:
     picture = _picture(tuned)
     contents: dict[str, Union[str, bytes, None]] = {
         _MULTIPLIERS: json_text(tuned.scaling.document),
-        _CODE: codegen(tuned.scaling, vars(tuned.base)),
+        _CODE: codegen(tuned.scaling, tuned.given),
         _PICTURE: picture,
         _README: _readme(tuned, picture is not None),
         RECIPE: json_text(recipe_json(tuned)),

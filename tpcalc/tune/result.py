@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Optional
+from typing import Any, Optional
 
 from tpcalc.algebra.scales import scales_of
 from tpcalc.scaling.result import Scaling
@@ -17,6 +17,13 @@ from tpcalc.transfer.run import Base
 from tpcalc.tune.plan import Search
 
 __all__ = ["Tuned"]
+
+#: Betas that torch's optimizers have unless they are told others.
+AVERAGES: dict[str, dict[str, Any]] = {
+    "adam": {"betas": (0.9, 0.999)},
+    "adamw": {"betas": (0.9, 0.999)},
+    "rmsprop": {"alpha": 0.99},
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,6 +45,14 @@ class Tuned(Shown):
     def base(self) -> Base:
         """The plain hyperparameters at the base."""
         return self.best.base
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What ``param_groups`` is given at the target: the plain hyperparameters, and the averages of torch's own
+        optimizers, by which runs are made, where an assumed rule changes them."""
+        moved = (self.scaling.assumed or {}).get("laws", {})
+        averages = (AVERAGES.get(law, {}) for law, own in moved.items() if own["one_minus_beta"]["factor"] != 1)
+        return {**vars(self.base), **{key: value for own in averages for key, value in own.items()}}
 
     @property
     def constants(self) -> dict[str, dict[str, float]]:

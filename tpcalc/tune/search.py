@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.scales import place_of, scales_of, scales_text
 from tpcalc.errors import TpcalcError
+from tpcalc.horizon import Horizon, assume
 from tpcalc.optimizers import Recipe, UpdateLaw
+from tpcalc.scaling.compute import parameters
 from tpcalc.trace.target import factory_of, name_of
 from tpcalc.transfer.cost import Cost, flops
 from tpcalc.transfer.jobs import Executor, Here, Job, Ledger, Memory, work
@@ -41,6 +44,10 @@ def tune(
     sampler: str = "tpe",
     depth_alpha: Any = 1,
     device: str = "cpu",
+    batch: Optional[Sequence[float]] = None,
+    tokens: Optional[Sequence[float]] = None,
+    horizon: Optional[str] = None,
+    horizon_exponent: Any = None,
     ledger: Optional[Ledger] = None,
     executor: Optional[Callable[[Callable[[Job], Outcome]], Executor]] = None,
     told: Callable[[int, int], None] = lambda done, known: None,
@@ -51,6 +58,8 @@ def tune(
     what is searched (:func:`~tpcalc.tune.space.parse_space`); by default lr, and constants of lr and init for
     each module.  The longest run at the base has ``steps`` steps; ``trials`` runs are short ones, by default as many as
     ``share`` of the cost of the target run pays for.  ``ledger``, ``executor``: where runs are noted and run.
+    ``batch``, ``tokens``, ``horizon``, ``horizon_exponent``: as of :func:`tpcalc.scale`; with them the target run has
+    the steps that these come to.  The loop takes its batches itself.
 
     Raises TpcalcError where an argument is wrong, the model can't be traced or trained, or every run diverges.
     """
@@ -69,14 +78,27 @@ def tune(
         sampler,
         depth_alpha,
         device,
+        batch=batch,
+        tokens=tokens,
+        horizon=horizon,
+        horizon_exponent=horizon_exponent,
     ).result(ledger or Memory(), executor, told)
 
 
 class Tuning:
     """A search that is about to be done."""
 
-    def __init__(self, how: Trainer, sizes: Sizes, search: Search, target: Mapping[str, int], cost: Cost) -> None:
+    def __init__(
+        self,
+        how: Trainer,
+        sizes: Sizes,
+        search: Search,
+        target: Mapping[str, int],
+        cost: Cost,
+        assumed: Optional[Horizon] = None,
+    ) -> None:
         self.how, self.sizes, self.search, self.target, self.cost = how, sizes, search, target, cost
+        self.assumed = assumed
 
     @staticmethod
     def of(
@@ -95,10 +117,15 @@ class Tuning:
         depth_alpha: Any,
         device: str,
         traced: Optional[Mapping[str, Sequence[int]]] = None,
+        batch: Any = None,
+        tokens: Any = None,
+        horizon: Optional[str] = None,
+        horizon_exponent: Any = None,
     ) -> Tuning:
         """Raises what :func:`tune` raises, but for what runs raise."""
         ends = [scales_of(end) for end in (base, target)]
-        if ends[0] == ends[1]:
+        assumed = assume(horizon, batch, tokens, horizon_exponent)
+        if ends[0] == ends[1] and (assumed is None or set(assumed.ratios) == {1}):
             raise TpcalcError(
                 f"base and target are both at {scales_text(ends[0])}: there is nothing to carry; give a larger target"
             )
@@ -109,16 +136,21 @@ class Tuning:
         if sampler not in SAMPLERS:
             raise TpcalcError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
         how = trainer(factory_of(factory), optimizer, train, device)
+        length, larger = target_steps or steps, Fraction(1)
+        if assumed is not None:
+            assumed.check(how.how)
+            assumed = assumed.at(*(parameters(how.factory, end) for end in ends))
+            length, larger = _length(assumed, steps, target_steps), assumed.ratios[0]
         sizes = Sizes(how.factory, ends[0], ends[1:], how.how, depth_alpha, traced=traced)
         chosen = default_space(sizes, how.how)
         if space is not None:
             chosen = parse_space(space, chosen) if isinstance(space, str) else space
         sizes.check({selector: {} for selector in chosen.selectors})
         small, large = (flops(how.factory, place_of(end)) for end in ends)
-        length = target_steps or steps
+        large = round(large * larger)
         runs = schedule(share * large * length / (small * steps), steps, trials)
         search = Search(sizes.base, chosen, runs, seed, sampler)
-        return Tuning(how, sizes, search, ends[1], Cost.of(small, large, runs.taken, length))
+        return Tuning(how, sizes, search, ends[1], Cost.of(small, large, runs.taken, length), assumed)
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -152,5 +184,18 @@ class Tuning:
         done = work(self.search.jobs, ledger, (executor or Here)(self.run()), told, wait)
         best = self.search.best(done)
         scaling = self.sizes.multipliers(best.parametrization, self.target, best.constants)
+        if self.assumed is not None:
+            scaling = scaling.under(self.assumed, self.how.how.by_name)
         name, notes = name_of(self.how.factory), self.sizes.notes
         return Tuned(name, self.how.how.name, self.search, done, best, scaling, self.cost, notes)
+
+
+def _length(assumed: Horizon, steps: int, target_steps: Optional[int]) -> int:
+    """Steps of the target run: those of the base times what the batch sizes and the tokens come to."""
+    wanted = steps * assumed.steps
+    if target_steps is not None and abs(target_steps - wanted) > max(1.0, 0.01 * wanted):
+        raise TpcalcError(
+            f"{steps} steps at the base and these batch sizes and tokens come to {wanted:.6g} steps at the target, and "
+            f"--target-steps is {target_steps}; leave it out, or give the tokens of these runs"
+        )
+    return target_steps or max(1, round(wanted))
