@@ -74,6 +74,7 @@ def by_hand(
     batches: Iterable[Sequence[dict[str, Tensor]]],
     factor: Callable[[int], float] = lambda step: 1.0,
     no_decay: Callable[[str, Tensor], bool] = matrices,
+    clipped: bool = True,
 ) -> dict[str, Tensor]:
     """Plain torch, a group a parameter, its numbers multiplied here: the weights after a step for each of
     ``batches``, the loss of which is the mean over its parts.  ``factor``: what the schedule makes of every rate."""
@@ -95,9 +96,10 @@ def by_hand(
         grads = {name: p.grad for name, p in model.net.named_parameters()}
         norm = torch.stack([grad.norm() * weights[name].clip for name, grad in grads.items()]).norm()
         assert norm > MAX_NORM, "the threshold should bite"
+        part = MAX_NORM / (norm + 1e-6) if clipped else 1.0
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor(step)
-            group["params"][0].grad *= MAX_NORM / (norm + 1e-6)
+            group["params"][0].grad *= part
         optimizer.step()
     return {name: p.detach() for name, p in model.net.named_parameters()}
 

@@ -35,14 +35,14 @@ def initialize(given: Given, *, fresh: bool, model: Any, optimizer: Any, **optio
     Raises ``scaling.error`` for an optimizer that is none yet, for gradient clipping where a weight has a ``clip``
     other than 1, and for a schedule that moves all groups to one rate (``WarmupLR`` with one ``warmup_max_lr``).
     """
-    import deepspeed
-
     scaling = multipliers(given)
     if not isinstance(optimizer, Optimizer):
         raise scaling.error(
             "initialize needs the optimizer itself, whose groups get the multipliers: make it from model.parameters() "
             "and take 'optimizer' out of DeepSpeed's config"
         )
+    import deepspeed
+
     check_model(scaling, model)
     scale_optimizer_(optimizer, scaling, model)
     if fresh:

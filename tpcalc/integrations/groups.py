@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -22,6 +21,8 @@ from tpcalc.verify.optimizers import law_of
 __all__ = ["hold_ratios", "scale_optimizer_"]
 
 MARK = "lr_multiplier"
+#: Laws that differ in how weight decay enters alone: without any they are one.
+TWINS = ({"adam", "adamw"}, {"nadam", "nadamw"}, {"radam", "radamw"})
 
 
 def scale_optimizer_(optimizer: Optimizer, scaling: Multipliers, model: nn.Module) -> None:
@@ -124,18 +125,12 @@ def _check_law(optimizer: Optimizer, wanted: str, scaling: Multipliers) -> None:
     law = law_of(optimizer)
     for group in optimizer.param_groups:
         made = law if isinstance(law, UpdateLaw) else update_law(law) if isinstance(law, str) else law(group, ())
-        decays = group.get("weight_decay") or False
-        if wanted in LAWS and not _same(made, LAWS[wanted], bool(decays)):
+        decays = bool(group.get("weight_decay"))
+        if wanted in LAWS and not (made.name == wanted or not decays and {made.name, wanted} in TWINS):
             raise scaling.error(
                 f"the multipliers are for {wanted}, and {_class(optimizer)} follows the law of {made.name}; make them "
                 f"with --optimizer {made.name} (optimizer={made.name!r}), or train with {wanted}"
             )
-
-
-def _same(made: UpdateLaw, wanted: UpdateLaw, decays: bool) -> bool:
-    """Whether two laws ask for the same multipliers; how weight decay enters matters only where there is some."""
-    plain = replace(made, name="", source="", note="", decay=wanted.decay if not decays else made.decay)
-    return made.name == wanted.name or plain == replace(wanted, name="", source="", note="")
 
 
 def _loader(scaling: Multipliers) -> Any:

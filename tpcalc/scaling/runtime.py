@@ -343,16 +343,17 @@ class Multipliers:
         DDP's ``module.``, PEFT's ``base_model.model.``, the attribute under which a
         Lightning module holds the model.
         """
-        bare = names
-        while any(self.table_name(name) not in self._table for name in bare):
+        bare, found = names, [self.table_name(name) for name in names]
+        while any(name not in self._table for name in found):
             heads = [name.partition(".")[0] + "." for name in bare]
             most = max(heads, key=heads.count)
-            bare = [name.removeprefix(most) for name in bare]
-            if any(head != most for head in heads) or most[:-1] in bare:
-                told = {self.table_name(name) for name in bare}  # to tell what is off
-                bare = bare if told > set(self._table) else names
-                break
-        return [self.table_name(name) for name in bare]
+            below = [name.removeprefix(most) for name in bare]
+            inner = [self.table_name(name) for name in below]
+            if below == bare or any(head != most for head in heads):
+                told = [these for these in (found, inner) if set(these) > set(self._table)]
+                return told[0] if told else names  # refused: what is too much is named
+            bare, found = below, inner
+        return found
 
     def table_name(self, name: str) -> str:
         """The name of a parameter before ``forward_`` put a multiplier on it."""
