@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
 # Path components that wrappers put into parameter names: torch.compile, activation
-# checkpointing, FSDP1.  DDP's leading "module." is handled in Multipliers.match.
+# checkpointing, FSDP1.  What all names begin with is handled in Multipliers._bare.
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 
 
@@ -379,12 +379,7 @@ class Multipliers:
         shapes or other ties than the one the multipliers were made for.
         """
         found = list(model.named_parameters(remove_duplicate=False))
-        names = [_plain(name) for name, _ in found]
-        while any(self.table_name(name) not in self._table for name in names):
-            if not names or not all(name.startswith("module.") for name in names):
-                break
-            names = [name.removeprefix("module.") for name in names]
-        names = [self.table_name(name) for name in names]
+        names = self._bare([_plain(name) for name, _ in found])
         self._check_names(names)
         matched: dict[int, tuple[str, nn.Parameter, Weight]] = {}
         owner: dict[str, tuple[int, str]] = {}
@@ -408,6 +403,24 @@ class Multipliers:
                     f"are for {list(weight.shape)}; build the model at the target width"
                 )
         return list(matched.values())
+
+    def _bare(self, names: list[str]) -> list[str]:
+        """The names as in the table: without what all of them, and not it, begin with.
+
+        DDP's ``module.``, PEFT's ``base_model.model.``, the attribute under which a
+        Lightning module holds the model.
+        """
+        bare, found = names, [self.table_name(name) for name in names]
+        while any(name not in self._table for name in found):
+            heads = [name.partition(".")[0] + "." for name in bare]
+            most = max(heads, key=heads.count)
+            below = [name.removeprefix(most) for name in bare]
+            inner = [self.table_name(name) for name in below]
+            if below == bare or any(head != most for head in heads):
+                told = [these for these in (found, inner) if set(these) > set(self._table)]
+                return told[0] if told else names  # refused: what is too much is named
+            bare, found = below, inner
+        return found
 
     def table_name(self, name: str) -> str:
         """The name of a parameter before ``forward_`` put a multiplier on it."""

@@ -26,6 +26,7 @@ from tpcalc.verify.built import EXPECTS, Built, unpack
 from tpcalc.verify.live import Live, read
 from tpcalc.verify.numbers import Numbers
 from tpcalc.verify.schedules import Watch, follow, named
+from tpcalc.verify.trainers import opened
 
 FAKE, REAL = "fake tensors", "real small instances"
 #: A measured standard deviation this many standard errors from the recorded one contradicts it.
@@ -104,7 +105,7 @@ def built_by(setup: Callable[..., Any], width: Place) -> tuple[Built, Live]:
     def factory(*width: int, **scales: int) -> Any:
         watch = Watch()
         with watch.watching():
-            result = setup(*width, **scales)
+            result = opened(setup(*width, **scales), call)
         built = unpack(result, call)
         courses = follow(built, watch)
         held.append((built, read(built, courses, named(built, watch), watch.line)))
