@@ -94,4 +94,5 @@ class _Bar:
     def _draw(self) -> None:
         if self._progress is not None:
             what, done, of = self._told
+            self._progress.tasks[0].total = of  # update takes None for what is as before
             self._progress.update(self._progress.task_ids[0], description=what, completed=done, total=of)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+import tpcalc
 from tests.support.models import derived
 
 SAID = [
@@ -69,3 +71,23 @@ def test_where_it_binds():
     assert bound.law.endswith("leaves as an output") and bound.where == ""
     assert "mlp.py:" in derived("mlp")["hidden.bias"].init_bound.where
     assert derived("unused_and_frozen")["unused.weight"].init_bound is None
+
+
+class OneUnitOff(torch.nn.Module):
+    """The first unit of a layer is switched off by a write."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(8, width), torch.nn.Linear(width, 4)
+
+    def forward(self, x):
+        h = self.first(x).clone()
+        h[:, 0] = 0
+        return self.last(torch.relu(h))
+
+
+def test_a_few_rows_that_stand_apart_do_not_speak_for_a_weight():
+    rules = tpcalc.derive(tpcalc.trace(lambda width: (OneUnitOff(width), (torch.ones(2, 8),)), (64, 128, 256)))
+    said = {name: (rule.role, rule.reason) for name, rule in rules.items()}
+    assert said["first.weight"] == ("input", "contraction, finite to growing")
+    assert said["first.bias"] == ("input", "added")

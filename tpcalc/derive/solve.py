@@ -94,8 +94,8 @@ class Solution:
         return [(leaf, self.needs[leaf.name]) for leaf in leaves if leaf.name in self.needs]
 
     def needs_of(self, weight: Weight) -> list[tuple[Leaf, Need]]:
-        """The blocks of a weight with their needs; the neediest first."""
-        return sorted(self.blocks_of(weight), key=lambda pair: (-pair[1].A, -pair[1].C))
+        """The blocks of a weight with their needs; the neediest first, of those alike the one that grows most."""
+        return sorted(self.blocks_of(weight), key=lambda pair: (-pair[1].A, -pair[1].C, -entries(pair[0])))
 
     def role(self, weight: Weight) -> str:
         """The role of the neediest block, ``unused`` for a weight that no output depends on."""
