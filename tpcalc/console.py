@@ -10,16 +10,29 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Optional
+from typing import Optional, TextIO
 
+from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable, write_atomic
+from tpcalc.progress import shown
 
+EXIT_FINDINGS = 1
 EXIT_ERROR = 2
+
+#: What stands out on a terminal, and how: verdicts, powers, headings and rules, places in the code.
+_STYLES = (
+    (r"(?m)^(error|FAIL\w*)\b", "bold red"),
+    (r"(?m)^warning\b", "bold yellow"),
+    (r"(?m)^ok\b", "bold green"),
+    (r"\b\w\^(-?\d+(/\d+)?|\(-?\d+(/\d+)?\))", "cyan"),
+    (r"(?m)^[a-z ]+:$", "bold"),
+    (r"(?m)^-{4,}$|  # .*$", "dim"),
+)
 
 
 def columns(format: str, output: Optional[str]) -> dict[str, int]:
     """How wide a text may be that goes to a terminal."""
-    on_terminal = format == "text" and output is None and sys.stdout.isatty()
+    on_terminal = format == "text" and output is None and sys.stdout is not None and sys.stdout.isatty()
     return {"width": shutil.get_terminal_size().columns} if on_terminal else {}
 
 
@@ -33,35 +46,68 @@ def library(output: Optional[str]) -> Iterator[None]:
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        with warnings.catch_warnings(), shown(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(disabled)
 
 
-def emit(text: str, output: Optional[str], warnings: Iterable[str] = ()) -> None:
-    """Write a finished text, with a final newline, to ``output`` or to standard output."""
+def painted(text: str, stream: Optional[TextIO]) -> str:
+    """The same text in colours where ``stream`` is a terminal that has them and ``NO_COLOR`` is not set."""
+    if stream is None or not stream.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    from rich.console import Console
+    from rich.text import Text
+
+    styled = Text(text, end="")
+    for pattern, style in _STYLES:
+        styled.highlight_regex(pattern, style)
+    console = Console(file=stream)
+    with console.capture() as captured:
+        console.print(styled, soft_wrap=True, end="")
+    return captured.get()
+
+
+def emit(text: str, output: Optional[str], warnings: Iterable[str] = (), colours: bool = False) -> None:
+    """Write a finished text, with a final newline, to ``output`` or to standard output, there with ``colours``."""
     for sentence in warnings:
-        print("warning:", sentence, file=sys.stderr)
+        print(painted(f"warning: {sentence}", sys.stderr), file=sys.stderr)
     text = text if text.endswith("\n") else text + "\n"
     if output is not None:
         write_atomic(output, text)
         return
+    if sys.stdout is None:
+        raise TpcalcError("standard output is closed; write to a file: -o FILE")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(painted(text, sys.stdout) if colours else text)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has seen enough; keep the interpreter's last flush quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        forget_output()
+    except OSError as error:
+        forget_output()
+        raise TpcalcError(f"cannot write to standard output: {error.strerror or error}; {ELSEWHERE}") from error
+
+
+#: What to do where standard output can't be written.
+ELSEWHERE = "write elsewhere, as with -o FILE"
+
+
+def forget_output() -> None:
+    """What is left to be written goes nowhere, so that the interpreter's last flush is quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(sentence: str, arguments: Sequence[str]) -> None:
     if "--debug" in arguments:
         traceback.print_exc()
-    print("error:", " ".join(sentence.split()), file=sys.stderr)
+    if sys.stderr is not None:
+        print(painted(f"error: {' '.join(sentence.split())}", sys.stderr), file=sys.stderr)
     sys.exit(EXIT_ERROR)
 
 
-__all__ = ["EXIT_ERROR", "columns", "emit", "fail", "library"]
+__all__ = [
+    "ELSEWHERE", "EXIT_ERROR", "EXIT_FINDINGS", "columns", "emit", "fail", "forget_output", "library", "painted",
+]  # fmt: skip

@@ -35,7 +35,8 @@ def test_document():
     assert document["cost"] == {
         "base": 10**9, "target": 13 * 10**9, "spent": 21 * 150 * 1e9, "steps": 3000, "share": share,
     }  # fmt: skip
-    assert document["advice"][0] == {"module": "readout", "kind": "lr", "factor": 0.25, "loss": 2.2, "before": 2.4}
+    advice = {"module": "readout", "kind": "lr", "factor": 0.25, "loss": 2.2, "before": 2.4, "error": 0.03}
+    assert document["advice"][0] == advice
     assert document["notes"] == ["one note"]
 
 

@@ -22,13 +22,14 @@ def test_document():
         "needed": "-1",
         "effect": "1",
         "where": "l.0, net.py:4",
+        "trained_by": "",
         "message": "too large, at 100%",
         "weights": ["l.0.w", "l.1.w"],
         "fixes": [{"target": "l.0.w", "quantity": "lr", "by": "-1", "to": None}],
     }
     assert list(document["findings"][0]) == [
-        "kind", "severity", "subject", "quantity", "found", "needed", "effect", "where", "message", "weights",
-        "fixes",
+        "kind", "severity", "subject", "quantity", "found", "needed", "effect", "where", "trained_by",
+        "message", "weights", "fixes",
     ]  # fmt: skip
     first, packed, bias = document["weights"]
     assert list(packed) == [

@@ -23,6 +23,8 @@ LAYERS = (
     "late",
     "errors",
     "files",
+    "progress",
+    "installed",
     "show",
     "algebra",
     "optimizers",
@@ -38,6 +40,7 @@ LAYERS = (
     "probe",
     "verify",
     "scaling",
+    "integrations",
     "check",
     "transfer",
     "tune",
@@ -49,8 +52,8 @@ LAYERS = (
 )
 LEVEL = {name: level for level, name in enumerate(LAYERS)}
 
-TORCH_ALLOWED = frozenset({"trace", "probe", "scaling", "verify", "check", "transfer", "tune"})
-TORCH = frozenset({"torch", "transformers", "torchvision", "mup", "numpy"})
+TORCH_ALLOWED = frozenset({"trace", "probe", "scaling", "integrations", "verify", "check", "transfer", "tune"})
+TORCH = frozenset({"torch", "transformers", "torchvision", "mup", "numpy", "accelerate", "lightning", "deepspeed"})
 
 #: Modules over 450 lines, each with a reason in docs/architecture.md.
 MOST_LINES = 450

@@ -58,6 +58,7 @@ REASONS: dict[tuple[str, str], str] = {
     ("calculus/limits.py", "put"): "how a Sum is one",
     ("trace/fixed.py", "random"): "a kind of init law",
     ("scaling/everywhere.py", "max min range sqrt"): "functions of formulas, in Python",
+    ("scaling/dialects/__init__.py", "to write"): "words of a file's head, a function of that name",
     ("scaling/runtime.py", "max sum"): "kinds of reduction over devices",
     ("scaling/runtime.py", "dim uniform"): "fields of a Scaling",
     ("scaling/", "clip dim"): "fields of a Scaling",

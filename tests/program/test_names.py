@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpcalc.program.names import fold, fold_names, mask_indices
+from tpcalc.program.names import first_meant, fold, fold_names, mask_indices
 
 parts = st.one_of(st.sampled_from(["h", "q", "weight", "007", "x1"]), st.integers(0, 12).map(str))
 names = st.lists(parts, min_size=1, max_size=4).map(".".join)
@@ -48,3 +49,26 @@ def test_masked_sentences_of_two_blocks_are_equal(i, j):
     one, other = (mask_indices(f"blocks.{k}.q.weight meets h{k} in layers.{k}; blocks.{k}.attn twice") for k in (i, j))
     assert one == other == "blocks.*.q.weight meets h* in layers.*; blocks.*.attn twice"
     assert mask_indices(f"n^{i}, {i} rows") == f"n^{i}, {i} rows", "what is no index of a block stays"
+
+
+NAMES = ("wte.weight", "h.0.q.weight", "h.1.q.weight", "h.12.q.weight", "h.1.k.weight", "h.1.3.w")
+
+
+@pytest.mark.parametrize(
+    "printed, found",
+    [
+        ("h.*.q.weight", "h.0.q.weight"),
+        ("h.{1,5..12}.q.weight", "h.1.q.weight"),
+        ("h.{5..12}.q.weight", "h.12.q.weight"),
+        ("h.*.{k,v}.weight", "h.1.k.weight"),
+        ("h.*.*.w", "h.1.3.w"),
+        ("wte.weight = head.weight", "wte.weight"),
+        ("h.{2..11}.q.weight", None),
+        ("h.*.v.weight", None),
+        ("h...k.weight", "h.1.k.weight"),
+        ("h.{.q.weight", None),
+        ("*", None),
+    ],
+)
+def test_printed_names_are_understood(printed, found):
+    assert first_meant(printed, NAMES) == found

@@ -164,7 +164,7 @@ def transferred() -> Transfer:
         curve("standard", 256, 0.0015, 2.18, wall=0.03),
         curve("derived", 256, 0.0031, 2.37),
     )
-    advice = (Advice("readout", "lr", 0.25, 2.2, 2.4), Advice("hidden", "init", 2.0, 2.35, 2.4))
+    advice = (Advice("readout", "lr", 0.25, 2.2, 2.4, 0.03), Advice("hidden", "init", 2.0, 2.35, 2.4))
     cost = Cost.of(base=10**9, target=13 * 10**9, taken=21 * 150, steps=3000)
     return Transfer("gpt", "adamw", curves, 150, 3, cost, advice, ("one note",))
 

@@ -34,7 +34,7 @@ remarks:
   - standard at width=256: 6 of 21 runs diverged, at 0.0316 and above
 
 advice:
-  - readout.lr times 0.25 lowers the loss at width=64 from 2.400 by 0.2
+  - readout.lr times 0.25 lowers the loss at width=64 from 2.400 by 0.2 +-0.03
   - hidden.init times 2 lowers the loss at width=64 from 2.400 by 0.05
   - multipliers keep the ratios between modules that the base has, and one learning rate does not tune these; tpcalc tune searches for all of them at width=64
 

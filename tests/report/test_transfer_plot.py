@@ -41,6 +41,19 @@ def test_a_panel_for_each_parametrization_and_a_curve_for_each_size(drawn, tmp_p
     assert [tuple(line.get_xdata()) for line in crosses] == [RATES[5:]]
 
 
+@pytest.mark.parametrize("count", [2, 3, 5, 7, 9, 12])
+def test_learning_rates_stand_apart(drawn, tmp_path, count):
+    """Whatever they are: within an octave or over decades."""
+    for low, factor in ((1e-3, 1.1), (2e-3, 2.0), (1e-5, 10.0)):
+        rates = tuple(low * factor**i for i in range(count))
+        made = transferred()
+        curves = tuple(replace(own, rates=rates, losses=((2.0,) * count,)) for own in made.curves)
+        figure = drawn(replace(made, curves=curves), tmp_path / "ticks.png")
+        for axes in figure.axes:
+            boxes = [text.get_window_extent() for text in axes.get_xticklabels(which="both") if text.get_text()]
+            assert 2 <= len(boxes) <= 4 and all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:]))
+
+
 def test_an_optimum_at_an_end_is_hollow(drawn, tmp_path):
     figure = drawn(replace(transferred(), curves=(curve("derived", 64, 1.0, 2.0),)), tmp_path / "a.svg")
     (dot,) = [line for line in figure.axes[0].lines if line.get_marker() == "o"]

@@ -19,6 +19,8 @@ error: explodes: l.{0,1}.w   # l.0, net.py:4
 warning: eps drift: b
     too small
 
+what the code does, where n is the width, over that of the base:
+
 weight  role    init std  lr    weight decay  eps
 l.*.w   hidden  n^-1/2    1     n             n^-1  explodes
 b       input   0         n^-1  1             1

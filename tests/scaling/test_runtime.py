@@ -315,6 +315,36 @@ def test_refuses_an_extra_parameter(scaling):
     refuse(model, scaling, "also has 'blocks.0.attn.adapter.weight'")
 
 
+def held(model, *path):
+    for name in reversed(path):
+        outer = nn.Module()
+        setattr(outer, name, model)
+        model = outer
+    return model
+
+
+@pytest.mark.parametrize("path", [("net",), ("module",), ("base_model", "model"), ("_orig_mod", "module", "net")])
+def test_names_are_found_below_what_all_begin_with(scaling, path):
+    model = fresh()
+    names = [name for name, _, _ in scaling.match(held(model, *path))]
+    assert names == [name for name, _, _ in scaling.match(model)]
+    forward = tpcalc.scale(build, BASE, TARGET, gauge="symmetric") if path == ("net",) else scaling
+    forward.forward_(model)
+    assert [name for name, _, _ in forward.match(held(model, *path))] == names
+
+
+def test_what_stands_beside_a_held_model_is_named(scaling):
+    model = held(fresh(), "base_model", "model")
+    model.base_model.model.blocks[0].attn.q.lora_A = nn.Linear(4, 4, bias=False)
+    refuse(model, scaling, "made for: it also has 'blocks.0.attn.q.lora_A.weight'; make them from this model")
+    beside = held(fresh(), "net")
+    beside.metric = nn.Linear(4, 4)
+    refuse(beside, scaling, "made for: it also has 'metric.weight', 'metric.bias'; make")
+    beside.head = beside.net.head  # not split between two places by guess
+    del beside.net.head, beside.metric
+    refuse(beside, scaling, "it lacks 'token.weight'.* it also has 'net.token.weight'")
+
+
 def test_refuses_another_depth(scaling):
     model = GPT(Config(TARGET, heads=2, kv_heads=2, vocabulary=32, tied=True, layers=3))
     refuse(model, scaling, "also has 'blocks.2.ln1.weight'.* more")

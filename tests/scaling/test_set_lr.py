@@ -61,12 +61,26 @@ def test_one_rate_for_all_groups_is_noticed_at_the_next_clip(scaling):
         scaling.clip_grad_norm_(model, 1.0)
     for group in optimizer.param_groups:
         group["lr"] = 1e-3
-    with pytest.warns(RatioWarning, match=r"lr = 0.001, .* write set_lr\(optimizer, lr\) in place of"):
+    said = r"lr of the groups are as 1 : 1 : 1, and their .* as 1 : 0.25 : .* write set_lr\(optimizer, lr\) in place of"
+    with pytest.warns(RatioWarning, match=said) as noticed:
         scaling.clip_grad_norm_(model, 1.0)
+    assert noticed[0].filename == __file__
     with pytest.warns(RatioWarning):
         assert not scaling.check_(optimizer)
     scaling.set_lr(optimizer, 1e-3)
     assert scaling.check_(optimizer) and scaling.check_()
+
+
+def test_it_is_said_once_over_a_schedule(scaling):
+    """Python shows a warning of one place and one text once."""
+    model, optimizer = made(scaling)
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("default")
+        for step in range(1, 4):
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-3 / step
+            scaling.clip_grad_norm_(model, 1.0)
+    assert [warning.category for warning in noticed] == [RatioWarning]
 
 
 @pytest.mark.parametrize(

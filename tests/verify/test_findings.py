@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from tests.support import verify_setups as setups
 from tests.support.verify_reports import report_of
 from tpcalc.cli import main
 from tpcalc.report.verify import report_github
+from tpcalc.verify import verify
 
 
 def test_text():
@@ -95,3 +98,24 @@ def test_as_a_program():
     arguments = [sys.executable, "-m", "tpcalc", "verify", SETUPS + ":standard_adamw", "--widths", "64,128,256"]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout.strip() == str(report_of(setups.standard_adamw)), done.stderr
+
+
+class OwnAdam(torch.optim.AdamW):
+    """An optimizer of the user's own: the line that counts is the one that makes it."""
+
+    def __init__(self, params, **options):
+        super().__init__(params, **options)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, OwnAdam])
+def test_a_finding_names_the_group_and_the_line_that_made_its_optimizer(kind):
+    def setup(width):
+        model = nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, width), nn.Linear(width, 4))
+        groups = [{"params": [*model[0].parameters(), *model[3].parameters()]}, {"params": model[2].parameters()}]
+        return model, kind(groups, lr=1e-3)
+
+    findings = verify(setup, (64, 128, 256)).findings
+    line = setup.__code__.co_firstlineno + 3
+    told = {finding.subject: finding.trained_by for finding in findings if finding.quantity == "lr"}
+    assert told["2.weight"] == f"group 1 of {kind.__name__}, test_findings.py:{line}", findings
+    assert all(finding.trained_by == "" for finding in findings if finding.quantity == "init std")

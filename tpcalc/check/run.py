@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.scales import Point, place_text
@@ -25,6 +25,7 @@ from tpcalc.derive.api import OF_A_DEPTH, depth_exponent
 from tpcalc.derive.result import site_notes
 from tpcalc.errors import SetupError, TpcalcError
 from tpcalc.optimizers import LiveRecipe, Recipe, UpdateLaw, recipe
+from tpcalc.progress import shown, steps
 from tpcalc.trace.target import name_of, parse_widths
 
 
@@ -244,24 +245,6 @@ def _losses(runs: Mapping[Any, Run], settings: Settings) -> dict[int, tuple[floa
 
 
 def _run_all(trainer: Trainer, settings: Settings, progress: bool) -> dict[Any, Run]:
-    runs = {}
-    with _bar(progress, len(settings.places) * len(settings.seeds)) as advance:
-        for place in settings.places:
-            for seed in settings.seeds:
-                runs[place, seed] = trainer.run(place, seed)
-                advance()
-    return runs
-
-
-@contextmanager
-def _bar(wanted: bool, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr, where that is a terminal."""
-    if not wanted or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("training", total=total)
-        yield lambda: progress.advance(task)
+    runs = list(product(settings.places, settings.seeds))
+    with shown() if progress else nullcontext():
+        return {each: trainer.run(*each) for each in steps("training", runs)}

@@ -7,6 +7,8 @@ Each verb is one function of a module here that turns its arguments into calls o
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Optional
@@ -14,8 +16,8 @@ from typing import Annotated, Any, Optional
 import typer
 
 from tpcalc import __version__
-from tpcalc.cli import documents, multipliers, rules, training, verdicts
-from tpcalc.console import fail, library
+from tpcalc.cli import documents, machine, multipliers, rules, training, verdicts
+from tpcalc.console import ELSEWHERE, fail, forget_output, library
 from tpcalc.errors import TpcalcError
 
 app = typer.Typer(
@@ -25,9 +27,8 @@ app = typer.Typer(
     ),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-for module in (rules, multipliers, verdicts, training, documents):  # in the order of --help
+for module in (rules, multipliers, verdicts, training, documents, machine):  # in the order of --help
     app.add_typer(module.commands)
 
 
@@ -61,12 +62,16 @@ def _options(
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Run the command line and exit: 0 on success, 2 with one sentence on stderr otherwise."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = _plugins_first(arguments)
     usage_error: Any = typer.BadParameter.__base__  # typer does not export it by name
     try:
         code = app(args=arguments or ["--help"], prog_name="tpcalc", standalone_mode=False, obj=arguments)
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as error:
+        asked = any(each.startswith(("--install-completion", "--show-completion")) for each in arguments)
+        if asked or "_TPCALC_COMPLETE" in os.environ:  # typer answers, and exits
+            raise
         fail(
             f"the code of the target called sys.exit({error.code!r}); guard it by if __name__ == '__main__'", arguments
         )
@@ -75,8 +80,27 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     except TpcalcError as error:
         fail(str(error), arguments)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            forget_output()
+            fail(f"cannot write: {error.strerror}; {ELSEWHERE}", arguments)
         fail(f"internal error: {type(error).__name__}: {error} (rerun with --debug to see where)", arguments)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _plugins_first(arguments: list[str]) -> list[str]:
+    """``--plugin`` may stand behind the command as well."""
+    first: list[str] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for each in waiting:
+        is_plugin = each == "--plugin" or each.startswith("--plugin=")
+        (first if is_plugin else rest).append(each)
+        if each == "--plugin":
+            value = next(waiting, None)
+            if value is None:
+                return [each]  # which says what is missing
+            first.append(value)
+    return [*first, *rest]
 
 
 def _usage_sentence(error: Any) -> str:

@@ -26,6 +26,7 @@ from tpcalc.cli.options import (
 from tpcalc.console import emit, library
 from tpcalc.derive.gauge import EXPERTS
 from tpcalc.document import json_text
+from tpcalc.errors import ScalingError
 from tpcalc.horizon import assume
 from tpcalc.optimizers import recipe
 
@@ -98,15 +99,63 @@ def codegen(
             "--formulas", help="Write formulas that serve every target, not the numbers of one (several scales)."
         ),
     ] = False,
+    trainer: Annotated[
+        Optional[str],
+        typer.Option(
+            "--for",
+            metavar="TRAINER",
+            help=(
+                "Write what a trainer takes: torchtitan, megatron, automodel, olmo-core, llm-foundry, fairseq2, "
+                "deepspeed or axolotl."
+            ),
+        ),
+    ] = None,
+    rename: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--rename",
+            metavar="PATTERN=REPLACEMENT",
+            help="With --for: from names of the traced model to the trainer's, as Python's re.sub; may be repeated.",
+        ),
+    ] = None,
+    no_decay: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--no-decay",
+            metavar="PATTERN",
+            help="With --for: trainer's names that have no weight decay, as Python's re.search; may be repeated.",
+        ),
+    ] = None,
+    lr: Annotated[Optional[float], typer.Option("--lr", help="With --for, where rates are asked: the base's.")] = None,
+    weight_decay: Annotated[Optional[float], typer.Option("--weight-decay", help="Likewise.")] = None,
+    eps: Annotated[Optional[float], typer.Option("--eps", help="Likewise [default: 1e-8].")] = None,
     output: Output = None,
     debug: Debug = False,
 ) -> None:
-    """Write a stand-alone Python file (torch only) that applies exported multipliers."""
+    """Write a stand-alone Python file (torch only) that applies exported multipliers, or what a trainer takes."""
     with library(output):
         from tpcalc.scaling import Scaling
         from tpcalc.scaling.codegen import codegen as numbers
+        from tpcalc.scaling.dialects import write
         from tpcalc.scaling.everywhere import codegen_formulas
 
+        given = {"lr": lr, "weight_decay": weight_decay, "eps": eps}
+        _check_together(trainer, formulas, {"--rename": rename, "--no-decay": no_decay, **given})
         result = Scaling.load(multipliers)
-        text = codegen_formulas(result) if formulas else numbers(result)
-    emit(text, output, result.sites)
+        warnings = result.sites
+        if trainer is not None:
+            written = write(result, trainer, rename or (), no_decay or (), given)
+            text, warnings = written.text, (*result.sites, *written.warnings)
+        else:
+            text = codegen_formulas(result) if formulas else numbers(result)
+    emit(text, output, warnings)
+
+
+def _check_together(trainer: Optional[str], formulas: bool, others: dict[str, object]) -> None:
+    """Raise ScalingError for options of codegen that mean nothing beside one another."""
+    if trainer is not None and formulas:
+        raise ScalingError("--for writes the numbers of one target and --formulas those of all; leave one of them out")
+    alone = [name for name, value in others.items() if value not in (None, [])]
+    if trainer is None and alone:
+        named = alone[0] if alone[0].startswith("--") else "--" + alone[0].replace("_", "-")
+        raise ScalingError(f"{named} is for the file of a trainer; give --for as well")

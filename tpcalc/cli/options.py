@@ -24,7 +24,11 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
 
 
 def choice(names: Iterable[str], option: str, help: str) -> Any:
-    return typer.Option(option, help=help, parser=one_of(names), metavar=f"<{'|'.join(names)}>")
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    metavar = f"<{'|'.join(names)}>"
+    return typer.Option(option, help=help, parser=one_of(names), metavar=metavar, autocompletion=complete)
 
 
 Target = Annotated[

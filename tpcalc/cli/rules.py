@@ -87,7 +87,7 @@ def table(
                     raise
                 result = derive(traced(target, widths, overrides, scale, loss), how, **options)
             kind = "table" if program.compass is None else "scales"
-    emit(render(kind, format, result, **columns(format, output)), output)
+    emit(render(kind, format, result, **columns(format, output)), output, colours=format == "text")
 
 
 @commands.command()
@@ -104,7 +104,7 @@ def trace(
     """Print the tensor program of a model: one line for each operation, forward and backward."""
     with library(output):
         program = traced(target, widths, overrides, scale, loss)
-    emit(render("program", format, program), output)
+    emit(render("program", format, program), output, colours=format == "text")
 
 
 @commands.command()
@@ -141,4 +141,4 @@ def explain(
         program = traced(target, widths, overrides, scale, loss)
         options: Any = {"alignment": alignment, "gauge": gauge, "depth_alpha": depth_alpha, "horizon": assumed}
         explanation = explained(program, weight, how, **options)
-    emit(render("explain", "text", explanation, **columns("text", output)), output)
+    emit(render("explain", "text", explanation, **columns("text", output)), output, colours=True)

@@ -21,11 +21,11 @@ from tpcalc.cli.options import (
     Tokens,
     choice,
 )
-from tpcalc.cli.verdicts import EXIT_FINDINGS
-from tpcalc.cli.workers import Workers, bar, directory_for, ledger_in
-from tpcalc.console import columns, emit, library
+from tpcalc.cli.workers import Workers, directory_for, ledger_in
+from tpcalc.console import EXIT_FINDINGS, columns, emit, library
 from tpcalc.errors import TpcalcError
 from tpcalc.files import write_atomic
+from tpcalc.progress import tell
 from tpcalc.report import FORMATS, render
 from tpcalc.show import draw
 
@@ -126,8 +126,8 @@ def transfer(
         if found is not None:
             found.check(sweep.places[0], sweeping.how.how.name)
         ledger = ledger_in(folder, storage, sweeping)
-        with workers.started(), bar("training", quiet=helper) as told:
-            result = sweeping.result(ledger, workers.executor, told, workers.wait)
+        with workers.started():
+            result = sweeping.result(ledger, workers.executor, partial(tell, "training"), workers.wait)
         if helper:
             return 0
         if folder is not None:
@@ -135,7 +135,7 @@ def transfer(
             write_atomic(folder / "transfer.json", render("transfer", "json", result))
             write_atomic(folder / "transfer.txt", render("transfer", "text", result))
         astray = max_drift is not None and not result.drifts_within("derived", max_drift)
-    emit(render("transfer", format, result, **columns(format, None)), None)
+    emit(render("transfer", format, result, **columns(format, None)), None, colours=format == "text")
     return EXIT_FINDINGS if astray else 0
 
 
@@ -200,15 +200,16 @@ def tune(
         folder = directory_for(directory, storage, processes, plots=False)
         tuning = make()
         ledger = ledger_in(folder, storage, tuning)
-        with workers.started(), bar("tuning", quiet=helper) as told:
-            result = tuning.result(ledger, workers.executor, told, workers.wait)
+        with workers.started():
+            result = tuning.result(ledger, workers.executor, partial(tell, "tuning"), workers.wait)
         if helper:
             return
         if folder is not None:
             from tpcalc.tune.recipe import write_recipe
 
             write_recipe(result, folder)
-    emit(render("tune", format, result, **columns(format, None)), None, result.scaling.sites)
+    text = render("tune", format, result, **columns(format, None))
+    emit(text, None, result.scaling.sites, colours=format == "text")
 
 
 def _sweeping(

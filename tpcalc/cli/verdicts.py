@@ -12,12 +12,10 @@ from tpcalc.check import PARAMETRIZATIONS
 from tpcalc.cli.given import checked as places
 from tpcalc.cli.given import loaded, verify_scales
 from tpcalc.cli.options import Debug, DepthAlpha, Loss, Optimizer, Output, Overrides, Scale, Target, Widths, choice
-from tpcalc.console import columns, emit, library
+from tpcalc.console import EXIT_FINDINGS, columns, emit, library
 from tpcalc.errors import TpcalcError
 from tpcalc.files import check_writable
 from tpcalc.report import FORMATS, render
-
-EXIT_FINDINGS = 1
 
 #: Those of this module, in the order of ``tpcalc --help``.
 commands = typer.Typer()
@@ -69,7 +67,7 @@ def check(
 
         if plot is not None:
             check_writable(plot)
-            require_matplotlib()
+            require_matplotlib(plot)
         by_name = any("=" in each for each in scale or ())
         if plot is not None and by_name:
             raise TpcalcError("--plot draws a check of the width alone; drop it, or --scale")
@@ -84,7 +82,7 @@ def check(
         if plot is not None:
             others = (run(parametrization=other) for other in PARAMETRIZATIONS if other != parametrization)
             check_plot(sorted((result, *others), key=lambda r: r.parametrization, reverse=True), plot)
-    emit(render("check", format, result, **columns(format, output)), output)
+    emit(render("check", format, result, **columns(format, output)), output, colours=format == "text")
     return 0 if result.ok else EXIT_FINDINGS
 
 
@@ -124,5 +122,5 @@ def verify(
         report = verified(loaded(target), parsed, scales=scales, depth_alpha=depth_alpha, loss=loaded(loss))
         report = replace(report, name=target.rpartition(":")[2], strict=strict)
     options: dict[str, Any] = {"file": target.rpartition(":")[0]} if format == "github" else columns(format, output)
-    emit(render("verify", format, report, **options), output)
+    emit(render("verify", format, report, **options), output, colours=format == "text")
     return report.exit_code()

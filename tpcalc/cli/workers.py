@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from tpcalc.errors import TpcalcError
 
-__all__ = ["Workers", "bar", "directory_for", "ledger_in"]
+__all__ = ["Workers", "directory_for", "ledger_in"]
 
 #: Seconds between two looks at what others do.
 POLL = 0.2
@@ -101,18 +101,3 @@ def ledger_in(folder: Optional[Path], storage: Optional[str], work: Any) -> Any:
     from tpcalc.transfer.stored import stored
 
     return stored(storage or str(folder / LEDGER if folder else ""), work.asked, work.bounds)
-
-
-@contextlib.contextmanager
-def bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, where that is a terminal: takes how many are done, of how many."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda done, known: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    parts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*parts, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, known: progress.update(task, completed=done, total=known)

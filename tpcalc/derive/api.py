@@ -21,6 +21,7 @@ from tpcalc.errors import DeriveError
 from tpcalc.lower.depth import Depth
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Program
+from tpcalc.progress import tell
 
 
 def derive(
@@ -58,6 +59,7 @@ def derive(
     have no common solution.
     """
     how, alpha = recipe(optimizer), alpha_of(program, depth_alpha)
+    tell("deriving")
     if experts != EXPERTS[0] and parametrization != "derived":
         raise DeriveError(f"the init of the parametrization {parametrization} is given, that of experts too; name one")
 

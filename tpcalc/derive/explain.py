@@ -24,6 +24,7 @@ from tpcalc.errors import DeriveError
 from tpcalc.horizon import Chosen, chosen
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Program, Weight
+from tpcalc.program.names import first_meant
 from tpcalc.rules.structures import Atom, Centre, View
 from tpcalc.show import Shown
 
@@ -73,12 +74,18 @@ class ScaledExplanation(Shown):
 
 
 def find_weight(program: Program, name: str) -> Weight:
-    """The weight called ``name`` (any of its tied names); raises DeriveError with close matches."""
+    """The weight called ``name`` (any of its tied names), or the first that a printed name stands for
+    (``blocks.*.q.weight``); raises DeriveError with close matches.
+    """
     traced = program.copies.source.get(name, name)
     for weight in program.weights:
         if traced in weight.names:
             return weight
-    names = [n for weight in program.weights for n in weight.names] + [*program.copies.source]
+    known = [n for weight in program.weights for n in weight.names]
+    meant = first_meant(name, known)
+    if meant is not None:
+        return find_weight(program, meant)
+    names = [*known, *program.copies.source]
     close = difflib.get_close_matches(name, names, n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else "; run tpcalc table to see the names"
     raise DeriveError(f"the model has no parameter {name!r}{hint}")

@@ -127,6 +127,8 @@ class AdviceRow(Row):
     """at the base, with it"""
     before: Measured
     """and without"""
+    error: Measured = 0.0
+    """standard error of the difference, over seeds"""
 
 
 class TransferDocument(Row):

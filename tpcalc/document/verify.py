@@ -37,6 +37,8 @@ class FindingRow(Row):
     """order of what breaks; of an update too small, how much it moves its result"""
     where: str
     """module and source line"""
+    trained_by: str
+    """group of the optimizer that it is about, and the line that made it; empty where it is about none, or several"""
     message: str
     weights: Several[str]
     """every parameter by its full name"""

@@ -143,7 +143,8 @@ def recipe(optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]]) -> Reci
     if plus:
         rest = update_law(second)
         if rest.name.startswith("muon"):
-            raise DeriveError(f"{rest.name} trains matrices only; write it first: {rest.name}+{law.name}")
+            mended = f"{rest.name}+{BESIDE_MUON if law.name.startswith('muon') else law.name}"
+            raise DeriveError(f"{rest.name} trains matrices only, and so can't be the second; write {mended}")
         return Recipe(rest, law)
     return Recipe(update_law(BESIDE_MUON), law) if law.name.startswith("muon") else Recipe(law)
 

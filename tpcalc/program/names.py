@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import Optional
 
 Index = tuple[int, ...]
 
@@ -54,6 +55,30 @@ def fold(items: Iterable[tuple[str, Hashable]], star: bool = True) -> list[Folde
 def fold_names(names: Iterable[str]) -> list[str]:
     """Fold bare names, ranges written out."""
     return [row.name for row in fold(((name, None) for name in names), star=False)]
+
+
+def first_meant(printed: str, names: Iterable[str]) -> Optional[str]:
+    """The first of ``names`` that a printed one stands for, None where there is none.
+
+    ``blocks.*.q.weight``, ``h.{0..3}.{wq,wk}.weight``, ``wte = head``, ``blocks.*.at...v.weight`` (shortened).
+    """
+    pattern = ""
+    for token in re.findall(r"\.{3}|\*|\{[^{}]+\}|.", printed.partition(" = ")[0].strip()):
+        if token == "...":
+            pattern += ".*"
+        elif token == "*":
+            pattern += r"\d+"
+        elif len(token) > 1:
+            pattern += f"(?:{'|'.join(re.escape(each) for part in token[1:-1].split(',') for each in _run(part))})"
+        else:
+            pattern += re.escape(token)
+    return next((name for name in names if re.fullmatch(pattern, name)), None)
+
+
+def _run(part: str) -> Iterable[str]:
+    """``0..3`` as its numbers, what is none as it is."""
+    ends = re.fullmatch(r"(\d+)\.\.(\d+)", part)
+    return map(str, range(int(ends[1]), int(ends[2]) + 1)) if ends else (part,)
 
 
 def starred(name: str) -> str:

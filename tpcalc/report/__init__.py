@@ -30,6 +30,7 @@ FORMATS = {
         "csv": "tpcalc.report.table.csv:scaled_csv",
         "json": "tpcalc.document.scaled:scaled_json",
     },
+    "doctor": {"text": "tpcalc.report.doctor:doctor_text"},
     "config": {"text": "tpcalc.report.config:config_text"},
     "program": {
         "text": "tpcalc.report.program.text:program_text",

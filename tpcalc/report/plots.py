@@ -35,9 +35,14 @@ def load_pyplot() -> Any:
     return pyplot
 
 
-def require_matplotlib() -> None:
-    """Raise TpcalcError where matplotlib is missing: before an hour of training, not after."""
-    load_pyplot()
+def require_matplotlib(path: Union[str, Path, None] = None) -> None:
+    """Raise TpcalcError where matplotlib is missing or can't write ``path``: before an hour of training, not after."""
+    pyplot = load_pyplot()
+    suffix = "" if path is None else Path(path).suffix.removeprefix(".").lower()
+    formats = sorted(pyplot.figure().canvas.get_supported_filetypes())
+    pyplot.close()
+    if suffix and suffix not in formats:
+        raise TpcalcError(f"{path} is no picture that can be written; end its name in one of .{', .'.join(formats)}")
 
 
 def check_plot(results: Sequence[Any], path: Union[str, Path]) -> None:

@@ -68,7 +68,11 @@ def _error(error: Optional[float]) -> str:
 def _loss(mean: float, error: float) -> str:
     if not math.isfinite(mean):
         return "diverged"
-    return f"{digits(mean)} +-{error:.1g}" if error else digits(mean)
+    return digits(mean) + _give_or_take(error)
+
+
+def _give_or_take(error: float) -> str:
+    return f" +-{error:.1g}" if error else ""
 
 
 def digits(loss: float) -> str:
@@ -108,7 +112,7 @@ def _held_against(behind: Behind, largest: str) -> str:
         if behind.difference > 0:
             return f"diverges at {largest}"
         return f"trains at {largest}, where {behind.other} diverges at every rate"
-    other, error = f"{behind.other} at its own best", f" +-{behind.error:.1g}" if behind.error else ""
+    other, error = f"{behind.other} at its own best", _give_or_take(behind.error)
     if behind.no_worse and behind.difference >= -behind.error:
         return f"is as good at {largest} as {other}, within one standard error ({behind.difference:+.2g}{error})"
     word = "better" if behind.no_worse else "worse"
@@ -155,7 +159,7 @@ def _advice(result: Transfer) -> Iterator[str]:
     for advice in result.advice:
         yield (
             f"{advice.module}.{advice.kind} times {advice.factor:.3g} lowers the loss at {place} from "
-            f"{digits(advice.before)} by {advice.before - advice.loss:.3g}"
+            f"{digits(advice.before)} by {advice.before - advice.loss:.3g}{_give_or_take(advice.error)}"
         )
     behind = result.behind()
     if result.advice or (behind is not None and not behind.no_worse):

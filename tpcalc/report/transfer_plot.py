@@ -16,6 +16,8 @@ __all__ = ["TALLEST", "limits", "set_losses", "transfer_plot", "with_margins"]
 
 #: Losses are drawn up to this many times the usual height of the curves near their optima.
 TALLEST = 6.0
+#: Of a panel, on the axis of learning rates.
+MOST_TICKS = 4
 #: Where the highest of them is more than this many times the lowest, the axis is logarithmic.
 WIDE = 20.0
 
@@ -60,6 +62,10 @@ def transfer_plot(result: Transfer, path: Union[str, Path]) -> None:
         panel.set_xlabel("learning rate, as at the base", fontsize=8)
         panel.tick_params(labelsize=7)
     axes[0][0].set_xscale("log")
+    rates = sorted({rate for curve in result.curves for rate in curve.rates})
+    ticks = rates[:: max(1, math.ceil(len(rates) / MOST_TICKS))]
+    axes[0][0].set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])  # shared by all panels
+    axes[0][0].minorticks_off()
     set_losses(axes[0][0], *limits(result.curves))
     axes[0][0].set_ylabel("loss", fontsize=8)
     figure.legend(

@@ -6,10 +6,11 @@ import textwrap
 from collections.abc import Mapping
 from typing import Optional
 
+from tpcalc.algebra.scales import Scale
 from tpcalc.algebra.text import power_text, powers_text
 from tpcalc.program.names import fold
 from tpcalc.report.grid import aligned, fitted, within
-from tpcalc.verify.findings import Powers, Report
+from tpcalc.verify.findings import Finding, Powers, Report
 
 LINE = 118
 
@@ -23,8 +24,7 @@ def report_text(report: Report, width: Optional[int] = None) -> str:
     for finding in report.findings:
         lines += [
             "",
-            f"{finding.severity}: {finding.kind}: {finding.subject}"
-            + (f"   # {finding.where}" if finding.where else ""),
+            f"{finding.severity}: {finding.kind}: {finding.subject}" + _at(finding),
         ]
         lines += textwrap.wrap(
             finding.message,
@@ -33,12 +33,24 @@ def report_text(report: Report, width: Optional[int] = None) -> str:
             subsequent_indent="    ",
             break_long_words=False,
         )
-    lines += ["", *_table(report, width)]
+    lines += ["", f"what the code does, where {_symbols(report)}:", "", *_table(report, width)]
     if report.why:
         lines += ["", f"Real instances, because on fake tensors: {report.why}"]
     lines += [f"Note: {note}" for note in report.notes]
     lines += [f"Assumption: {text}" for text in report.assumptions]
     return "\n".join(within(lines, width))
+
+
+def _at(finding: Finding) -> str:
+    """Where it breaks, and who trains it: as a comment."""
+    told = [finding.where, f"trained by {finding.trained_by}" if finding.trained_by else ""]
+    return f"   # {'; '.join(filter(None, told))}" if any(told) else ""
+
+
+def _symbols(report: Report) -> str:
+    """``n is the width, over that of the base``: what powers are powers of."""
+    named = [f"{Scale(name).symbol} is the {name}, over that of the base" for name in report.scales or ("width",)]
+    return " and ".join(named)
 
 
 def _table(report: Report, width: Optional[int]) -> list[str]:

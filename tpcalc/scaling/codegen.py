@@ -111,7 +111,7 @@ def header(scaling: Scaling, made: str = "", of: str = "", target: str = "", tun
     notes += [("Assumption", sentence) for sentence in scaling.document["assumptions"]]
     notes += [("Note", sentence) for sentence in scaling.document["notes"]]
     notes += [("Convention", sentence) for sentence in scaling.document["conventions"]]
-    return text + "".join(line for kind, sentence in notes for line in _comment(f"{kind}: {sentence}"))
+    return text + "".join(line for kind, sentence in notes for line in comment(f"{kind}: {sentence}"))
 
 
 #: Update law -> torch's class and what it needs besides groups.
@@ -146,11 +146,11 @@ def _constructor(law: str, given: str) -> str:
     return f"{cls}(param_groups(model, {given}){options})"
 
 
-def _comment(sentence: str) -> Iterable[str]:
+def comment(sentence: str, start: str = "# ") -> Iterable[str]:
     """Comment lines of printable ASCII: nothing in them can end a line or reverse its direction."""
     printable = "".join(c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in " ".join(sentence.split()))
     for position, line in enumerate(wrap(printable, 84, break_on_hyphens=False)):
-        yield f"# {line}\n" if position == 0 else f"#   {line}\n"
+        yield f"{start}{line}\n" if position == 0 else f"{start}  {line}\n"
 
 
 def _table(scaling: Scaling) -> str:

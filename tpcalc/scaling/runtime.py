@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
 # Path components that wrappers put into parameter names: torch.compile, activation
-# checkpointing, FSDP1.  DDP's leading "module." is handled in Multipliers.match.
+# checkpointing, FSDP1.  What all names begin with is handled in Multipliers._bare.
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 
 
@@ -300,6 +300,13 @@ class Multipliers:
         same learning rate.  ``optimizer`` None: all groups that ``param_groups`` made and
         that are still in use, as ``clip_grad_norm_`` looks at every step.
         """
+        trouble = self._out_of_ratio(optimizer)
+        if trouble:
+            warnings.warn(trouble, RatioWarning, stacklevel=2)
+        return not trouble
+
+    def _out_of_ratio(self, optimizer: Any = None) -> str:
+        """What to write where rates are not in ratio: the same sentence at every step."""
         made: list[list[Any]] = [[group() for group in refs] for refs in self._made]
         if optimizer is not None:
             made = [[g for g in optimizer.param_groups if "lr_multiplier" in g]]
@@ -311,18 +318,17 @@ class Multipliers:
             ended = max(rates, default=0.0) <= 1e-9 * max(first, default=0.0)
             multipliers = [group["lr_multiplier"] for group in groups]
             if not ended and not _in_ratio(rates, multipliers):
-                shown = ", ".join(f"{rate:.3g}" for rate in dict.fromkeys(rates))
-                warnings.warn(
-                    f"the groups have lr = {shown}, which is not in the ratio of their "
-                    f"multipliers: something sets every group to one value; write "
-                    f"set_lr(optimizer, lr) in place of group['lr'] = lr",
-                    RatioWarning,
-                    stacklevel=3,
+                found, wanted = (
+                    " : ".join(f"{value / (max(values) or 1.0):.3g}" for value in values)
+                    for values in (rates, multipliers)
                 )
-                return False
-        return True
+                return (
+                    f"the lr of the groups are as {found}, and their multipliers as "
+                    f"{wanted}: something sets every group to one value; write "
+                    f"set_lr(optimizer, lr) in place of group['lr'] = lr"
+                )
+        return ""
 
-    @torch.no_grad()
     def clip_grad_norm_(
         self,
         model: nn.Module,
@@ -336,7 +342,14 @@ class Multipliers:
         written into its forward pass, where one ``max_norm`` holds at all widths.
         Warns where learning rates have lost their ratios (``check_``).
         """
-        self.check_()
+        # out here, so that the warning names the line of the caller
+        trouble = self._out_of_ratio()
+        if trouble:
+            warnings.warn(trouble, RatioWarning, stacklevel=2)
+        with torch.no_grad():
+            return self._clip(model, float(max_norm), float(norm_type), error_if_nonfinite)
+
+    def _clip(self, model: nn.Module, max_norm: float, norm_type: float, error_if_nonfinite: bool) -> Tensor:
         found = []
         for _, parameter, weight in self.match(model):
             if parameter.grad is not None:
@@ -347,11 +360,11 @@ class Multipliers:
             parameters = [p for p in model.parameters() if p.grad is not None]
             clip = torch.nn.utils.clip_grad_norm_
             return clip(parameters, max_norm, norm_type, error_if_nonfinite)
-        total = _weighed_norm(found, float(norm_type))
+        total = _weighed_norm(found, norm_type)
         if error_if_nonfinite and not torch.isfinite(total):
             what = f"the total norm of order {norm_type} of the gradients"
             raise RuntimeError(f"{what} is not finite, so they cannot be clipped")
-        coefficient = torch.clamp(float(max_norm) / (total + 1e-6), max=1.0)
+        coefficient = torch.clamp(max_norm / (total + 1e-6), max=1.0)
         by_kind: dict[Any, list[Tensor]] = {}
         for grad in map(_local, grads):
             by_kind.setdefault((grad.device, grad.dtype), []).append(grad)
@@ -366,12 +379,7 @@ class Multipliers:
         shapes or other ties than the one the multipliers were made for.
         """
         found = list(model.named_parameters(remove_duplicate=False))
-        names = [_plain(name) for name, _ in found]
-        while any(self.table_name(name) not in self._table for name in names):
-            if not names or not all(name.startswith("module.") for name in names):
-                break
-            names = [name.removeprefix("module.") for name in names]
-        names = [self.table_name(name) for name in names]
+        names = self._bare([_plain(name) for name, _ in found])
         self._check_names(names)
         matched: dict[int, tuple[str, nn.Parameter, Weight]] = {}
         owner: dict[str, tuple[int, str]] = {}
@@ -395,6 +403,24 @@ class Multipliers:
                     f"are for {list(weight.shape)}; build the model at the target width"
                 )
         return list(matched.values())
+
+    def _bare(self, names: list[str]) -> list[str]:
+        """The names as in the table: without what all of them, and not it, begin with.
+
+        DDP's ``module.``, PEFT's ``base_model.model.``, the attribute under which a
+        Lightning module holds the model.
+        """
+        bare, found = names, [self.table_name(name) for name in names]
+        while any(name not in self._table for name in found):
+            heads = [name.partition(".")[0] + "." for name in bare]
+            most = max(heads, key=heads.count)
+            below = [name.removeprefix(most) for name in bare]
+            inner = [self.table_name(name) for name in below]
+            if below == bare or any(head != most for head in heads):
+                told = [these for these in (found, inner) if set(these) > set(self._table)]
+                return told[0] if told else names  # refused: what is too much is named
+            bare, found = below, inner
+        return found
 
     def table_name(self, name: str) -> str:
         """The name of a parameter before ``forward_`` put a multiplier on it."""

@@ -9,6 +9,7 @@ from typing import Any, Optional, Union
 
 from tpcalc.program.ir import Program
 from tpcalc.program.raw import RawTrace
+from tpcalc.progress import steps
 
 __all__ = ["trace"]
 
@@ -66,7 +67,7 @@ def trace(
         places = star(parsed, also)
         factory = called
     traces: list[RawTrace] = []
-    for place in places:
+    for place in steps("tracing", tuple[Place, ...](places)):
         # Source lines are the same at every width, and walking the stack for them is the slow part.
         first = not traces
         call = partial(call_factory, factory, place)

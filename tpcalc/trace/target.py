@@ -23,6 +23,7 @@ from typing import Any, Optional
 
 from tpcalc.algebra.scales import SYMBOLS, Place, Point
 from tpcalc.errors import TargetError, TpcalcError
+from tpcalc.trace.arguments import exit_text, without_arguments
 
 __all__ = [
     "DEFAULT_WIDTHS", "by_depth", "call_factory", "check_takes", "described", "error_text", "factory_of", "load_plugin",
@@ -32,6 +33,7 @@ __all__ = [
 DEFAULT_WIDTHS = (128, 256, 512)
 
 Factory = Callable[..., Any]
+_GUARD = "put what it runs and the arguments that it reads under if __name__ == '__main__'"
 _HUGGING_FACE = "hf:"
 #: Letters of somebody else's error message; torch appends its C++ frames.
 MOST_QUOTED = 300
@@ -68,7 +70,8 @@ def _parse_numbers(text: "str | Sequence[int]", few: int, example: str) -> tuple
     if twice:
         raise TargetError(f"width {twice[0]} is given twice; {remedy}")
     if len(widths) < few:
-        raise TargetError(f"{len(widths)} widths are too few to fit exponents; {remedy}")
+        counted = "one width is" if len(widths) == 1 else f"{len(widths) or 'no'} widths are"
+        raise TargetError(f"{counted} too few to fit exponents; {remedy}")
     return tuple(sorted(widths))
 
 
@@ -195,8 +198,11 @@ def call_factory(factory: Factory, width: Place, expects: str = "model or (model
     name = name_of(factory)
     if isinstance(width, Point):
         check_takes(factory, width.names)
+    else:
+        _check_takes_width(factory)
     try:
-        result = factory(**width.by_name) if isinstance(width, Point) else factory(width)
+        with without_arguments():
+            result = factory(**width.by_name) if isinstance(width, Point) else factory(width)
     except (TpcalcError, KeyboardInterrupt):
         raise
     except SystemExit as error:
@@ -222,6 +228,22 @@ def check_takes(factory: Callable[..., Any], names: Sequence[str]) -> None:
         ) from None
     except ValueError:
         return  # it has no signature that can be read
+
+
+def _check_takes_width(factory: Callable[..., Any]) -> None:
+    """Raise TargetError unless the factory can be called with the width alone."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return  # it has none that can be read
+    try:
+        signature.bind(0)
+    except TypeError as error:
+        name = name_of(factory)
+        raise TargetError(
+            f"{name} is called with the width alone ({error}); write a function of the width that calls it: "
+            f"def target(width): return {name}(...)"
+        ) from None
 
 
 def _model_and_inputs(result: Any, call: str, expects: str) -> tuple[Any, Any]:
@@ -301,13 +323,16 @@ def _load_file(path: Path) -> ModuleType:
     previous = sys.modules.get(path.stem)
     sys.modules[path.stem] = module
     try:
-        spec.loader.exec_module(module)
+        with without_arguments():
+            spec.loader.exec_module(module)
     except TpcalcError:
         raise
     except BaseException as error:
         _restore(path.stem, previous)
         if isinstance(error, KeyboardInterrupt):
             raise
+        if isinstance(error, SystemExit):
+            raise TargetError(f"importing {path.name} {_exit_text(error)}; {_GUARD}") from error
         raise TargetError(f"importing {path.name} raised {error_text(error, path)}; mend it first") from error
     if previous is not None and getattr(previous, "__file__", None) != str(path):
         sys.modules[str(path)] = module  # a file called like an imported module must not replace it
@@ -331,7 +356,8 @@ def _import_module(name: str) -> ModuleType:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        return importlib.import_module(name)
+        with without_arguments():
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise TargetError(
@@ -340,6 +366,8 @@ def _import_module(name: str) -> ModuleType:
         raise TargetError(f"importing {name} raised {error_text(error)}; mend it first") from error
     except (TpcalcError, KeyboardInterrupt):
         raise
+    except SystemExit as error:
+        raise TargetError(f"importing {name} {_exit_text(error)}; {_GUARD}") from error
     except BaseException as error:
         raise TargetError(f"importing {name} raised {error_text(error)}; mend it first") from error
 
@@ -376,10 +404,9 @@ def error_text(error: BaseException, path: Optional[Path] = None) -> str:
 
 
 def _exit_text(error: SystemExit) -> str:
-    """``called sys.exit(3) (train.py:41)``."""
-    code = "" if error.code is None else repr(error.code)
+    """``called sys.exit(3) (train.py:41)``, ``reads the command line (argparse: ...) (train.py:8)``."""
     place = re.search(r" \([^()]*:\d+\)$", error_text(error))
-    return f"called sys.exit({code}){place.group() if place else ''}"
+    return exit_text(error) + (place.group() if place else "")
 
 
 def users_line(frame: Optional[FrameType]) -> str:

@@ -62,7 +62,7 @@ class Curve:
 
     def at(self, rate: float) -> tuple[float, float]:
         """Mean loss over seeds at a rate that was tried, and its standard error (0 of one seed)."""
-        return _mean(self.by_seed(rate))
+        return mean_error(self.by_seed(rate))
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,15 @@ class Behind:
 class Advice:
     """What would help at the base: the constant of a module's ``kind`` that lowers the loss there most.
 
-    ``loss``: there, with it; ``before``: without."""
+    ``loss``: there, with it; ``before``: without; ``error``: standard error of the difference, seed by seed (0 of
+    one)."""
 
     module: str
     kind: str
     factor: float
     loss: float
     before: float
+    error: float = 0.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,12 +198,12 @@ class Transfer(Shown):
         carried = self.curve(ours, self.places[-1]).by_seed(ending.rate)
         best = theirs.by_seed(theirs.rates[theirs.best])
         if len(carried) == len(best):
-            return Behind(ours, other, *_mean([own - their for own, their in zip(carried, best)]))
-        mean, error = _mean(best)
+            return Behind(ours, other, *mean_error([own - their for own, their in zip(carried, best)]))
+        mean, error = mean_error(best)
         return Behind(ours, other, ending.carried - mean, math.hypot(ending.carried_error, error))
 
 
-def _mean(values: Sequence[float]) -> tuple[float, float]:
+def mean_error(values: Sequence[float]) -> tuple[float, float]:
     """With its standard error: 0 of one value, and of infinite ones."""
     mean, count = sum(values) / len(values), len(values)
     if count == 1 or not math.isfinite(mean):

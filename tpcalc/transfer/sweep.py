@@ -17,7 +17,7 @@ from tpcalc.optimizers import Recipe, UpdateLaw
 from tpcalc.trace.target import factory_of, name_of
 from tpcalc.transfer.cost import Cost, flops
 from tpcalc.transfer.jobs import Done, Executor, Here, Job, Ledger, Memory, work
-from tpcalc.transfer.result import DERIVED, STANDARD, TUNED, UNSCALED, Advice, Curve, Transfer
+from tpcalc.transfer.result import DERIVED, STANDARD, TUNED, UNSCALED, Advice, Curve, Transfer, mean_error
 from tpcalc.transfer.run import Base, Trainer, trainer
 from tpcalc.transfer.sizes import Sizes
 from tpcalc.transfer.training import Outcome, Train
@@ -251,18 +251,22 @@ class Sweep:
         return [self.curve(name, place, done) for place in self.places for name in self.parametrizations]
 
     def advice(self, done: Done) -> tuple[Advice, ...]:
-        """The constants that lower the loss at the base, the best of each module first."""
-        before = self.curve(STANDARD, self.places[0], done).at(self._best(done))[0] if done else 0.0
-        found: dict[tuple[tuple[str, str, float], ...], list[float]] = {}
-        for job in done:
-            if job not in self.grid:
-                constants = tuple((m, kind, x) for m, own in job.constants.items() for kind, x in own.items())
-                found.setdefault(constants, []).append(done[job].loss)
-        tried = [Advice(*key[0], sum(losses) / len(losses), before) for key, losses in found.items()]
+        """The constants that lower the loss at the base by more than chance, the best of each module first."""
+        tried = [job for job in done if job not in self.grid]
+        if not tried:
+            return ()
+        before = self.curve(STANDARD, self.places[0], done).by_seed(self._best(done))
+        found: dict[tuple[str, str, float], list[tuple[float, float]]] = {}
+        for job in tried:
+            ((module, own),) = job.constants.items()
+            ((kind, factor),) = own.items()
+            found.setdefault((module, kind, factor), []).append((done[job].loss, before[job.seed]))
         best: dict[str, Advice] = {}
-        for advice in sorted(tried, key=lambda advice: advice.loss):
-            if advice.loss < before:
-                best.setdefault(advice.module, advice)
+        for (module, kind, factor), pairs in sorted(found.items(), key=lambda one: sum(loss for loss, _ in one[1])):
+            gain, error = mean_error([without - loss for loss, without in pairs])
+            if gain > error:
+                without = sum(without for _, without in pairs) / len(pairs)
+                best.setdefault(module, Advice(module, kind, factor, without - gain, without, error))
         return tuple(best.values())
 
     @property

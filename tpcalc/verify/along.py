@@ -16,6 +16,7 @@ from tpcalc.algebra.form import Compass
 from tpcalc.algebra.scales import Point, Scale, star
 from tpcalc.errors import FitError, SetupError
 from tpcalc.program.ir import InitLaw, Program
+from tpcalc.progress import steps
 from tpcalc.trace.align import align
 from tpcalc.trace.built import Built as Parameters
 from tpcalc.trace.depth import Periods, trace_depths
@@ -79,7 +80,7 @@ def _traced(factory: Callable[..., Any], sizes: Values, loss: Loss) -> Program:
         record(
             partial(call_factory, factory, place), place, loss=loss, building=InitRecorder(), sources=place == places[0]
         )
-        for place in places
+        for place in steps("tracing", places)
     ]
     return align(traces, Compass([Scale(name) for name in sizes], generic(len(sizes))))
 

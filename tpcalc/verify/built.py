@@ -13,7 +13,9 @@ from tpcalc.probe import number as read
 from tpcalc.trace.inputs import example_inputs
 from tpcalc.verify.optimizers import DECLARED
 
-EXPECTS = "(model, optimizer), optionally followed by a scheduler and by example inputs"
+EXPECTS = (
+    "(model, optimizer), optionally followed by a scheduler and by example inputs, or a Trainer or Lightning module"
+)
 #: What stands beside optimizers and schedulers in the dicts of a trainer ("interval": "step", "frequency": 1).
 PLAIN = (str, int, float, bool, type(None))
 
@@ -80,19 +82,19 @@ def unpack(result: Any, call: str) -> Built:
 def holds_optimizer(result: Any) -> bool:
     """Whether what a target returned is a model beside an optimizer."""
     several = isinstance(result, (tuple, list)) and len(result) > 1
-    return several and any(is_optimizer(part) for item in result[1:] for part in _flat(item))
+    return several and any(is_optimizer(part) for item in result[1:] for part in parts(item))
 
 
 def _take(built: Built, item: Any) -> bool:
     """Put a part where it belongs; False for one of no known kind."""
-    parts = list(_flat(item))
-    optimizers = [part for part in parts if is_optimizer(part)]
-    schedulers = [part for part in parts if is_scheduler(part)]
+    found = list(parts(item))
+    optimizers = [part for part in found if is_optimizer(part)]
+    schedulers = [part for part in found if is_scheduler(part)]
     if optimizers or schedulers:
         built.optimizers += optimizers
         built.schedulers += schedulers
-        others = len(parts) - len(optimizers) - len(schedulers)
-        return others == sum(isinstance(part, PLAIN) for part in parts)
+        others = len(found) - len(optimizers) - len(schedulers)
+        return others == sum(isinstance(part, PLAIN) for part in found)
     if built.inputs is not None or not _is_inputs(item):
         return False
     args = (item,) if isinstance(item, torch.Tensor) else item
@@ -100,13 +102,13 @@ def _take(built: Built, item: Any) -> bool:
     return True
 
 
-def _flat(thing: Any) -> Iterator[Any]:
+def parts(thing: Any) -> Iterator[Any]:
     """What lists, tuples and dicts hold, however deep."""
     if isinstance(thing, Mapping):
         thing = list(thing.values())
     if isinstance(thing, (list, tuple)):
         for item in thing:
-            yield from _flat(item)
+            yield from parts(item)
     else:
         yield thing
 
@@ -133,7 +135,7 @@ def unwrapped(optimizers: Iterable[Any]) -> Iterator[Any]:
 
 def optimizers_in(made: Any) -> list[Any]:
     """The optimizers that something is, or holds."""
-    return list(unwrapped(part for part in _flat(made) if is_optimizer(part)))
+    return list(unwrapped(part for part in parts(made) if is_optimizer(part)))
 
 
 def number(value: Any, what: str) -> float:
@@ -150,6 +152,6 @@ def number(value: Any, what: str) -> float:
 
 
 __all__ = [
-    "EXPECTS", "Built", "holds_optimizer", "is_optimizer", "is_scheduler", "number", "optimizers_in", "unpack",
+    "EXPECTS", "Built", "holds_optimizer", "is_optimizer", "is_scheduler", "number", "optimizers_in", "parts", "unpack",
     "unwrapped",
 ]  # fmt: skip

@@ -70,7 +70,8 @@ class Finding:
 
     ``subject``: the weights, repeated blocks folded, or the site; ``weights``: every parameter by its full name.
     ``effect``: order of what breaks (of an update too small: how much it moves its result).  ``where``: module and
-    source line.  ``fixes``: what to change, each tried together with those of all other findings before it is given.
+    source line.  ``trained_by``: the group whose numbers it is about, and the line that made its optimizer, where both
+    are known.  ``fixes``: what to change, each tried together with those of all other findings before it is given.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class Finding:
     weights: tuple[str, ...] = ()
     effect: Optional[Union[Order, Powers]] = None
     fixes: tuple[Fix, ...] = ()
+    trained_by: str = ""
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.kind}: {self.subject}: {self.message}"

@@ -17,6 +17,7 @@ from tpcalc.errors import AlignError, FitError, SetupError, TargetError, TpcalcE
 from tpcalc.lower.lowered import Leaf
 from tpcalc.program.ir import InitLaw, Program
 from tpcalc.program.raw import RawTrace
+from tpcalc.progress import steps
 from tpcalc.trace.align import align
 from tpcalc.trace.init import InitRecorder, measured_law
 from tpcalc.trace.record import record, record_real, seeded, unwritten_numbers
@@ -25,6 +26,7 @@ from tpcalc.verify.built import EXPECTS, Built, unpack
 from tpcalc.verify.live import Live, read
 from tpcalc.verify.numbers import Numbers
 from tpcalc.verify.schedules import Watch, follow, named
+from tpcalc.verify.trainers import opened
 
 FAKE, REAL = "fake tensors", "real small instances"
 #: A measured standard deviation this many standard errors from the recorded one contradicts it.
@@ -103,14 +105,15 @@ def built_by(setup: Callable[..., Any], width: Place) -> tuple[Built, Live]:
     def factory(*width: int, **scales: int) -> Any:
         watch = Watch()
         with watch.watching():
-            result = setup(*width, **scales)
+            result = opened(setup(*width, **scales), call)
         built = unpack(result, call)
         courses = follow(built, watch)
-        held.append((built, read(built, courses, named(built, watch))))
+        held.append((built, read(built, courses, named(built, watch), watch.line)))
         return built.model, built.inputs
 
     held: list[tuple[Built, Live]] = []
     factory.__name__ = name
+    factory.__wrapped__ = setup  # type: ignore[attr-defined]  # whose signature counts
     call_factory(factory, width, EXPECTS)
     return held[0]
 
@@ -120,7 +123,7 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
     traces: list[RawTrace] = []
     said: dict[str, None] = {}
     drawn: dict[int, Drawn] = {}
-    for width in widths:
+    for width in steps("tracing", widths):
         recorder = InitRecorder()
 
         def call(width: int = width, recorder: InitRecorder = recorder) -> Any:
@@ -155,7 +158,7 @@ def _on_real_instances(setup: Callable[[int], Any], widths: tuple[int, ...], los
     seen: list[dict[str, InitLaw]] = []
     measured: set[str] = set()
     drawn: dict[int, Drawn] = {}
-    for width in widths:
+    for width in steps("tracing", widths):
         with seeded(), InitRecorder() as recorder:
             built, live[width] = built_by(setup, width)
         laws = recorder.laws(built.model)

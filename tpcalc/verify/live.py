@@ -6,7 +6,7 @@ Parameters are told by identity, so nothing depends on how the groups were made 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Optional
@@ -22,7 +22,9 @@ from tpcalc.verify.schedules import Course, Scheduler
 
 @dataclass(frozen=True)
 class Settings:
-    """How one parameter is trained at one width.  ``group`` holds what else its group says (``adjust_lr_fn``)."""
+    """How one parameter is trained at one width.  ``group`` holds what else its group says (``adjust_lr_fn``);
+    ``line``: of the code that made the optimizer.
+    """
 
     optimizer: str
     subject: Subject
@@ -31,6 +33,7 @@ class Settings:
     weight_decay: float
     eps: Optional[float]
     place: str
+    line: str = ""
 
     def trained(self, kind: Kind) -> Trained:
         """Its law, as its steps show it on weights of this kind."""
@@ -68,7 +71,7 @@ class Live:
 RELATIVE_STEP = 1e-2
 
 
-def _settings(subject: Subject, lr: float, label: str, place: str) -> Settings:
+def _settings(subject: Subject, lr: float, label: str, place: str, line: str) -> Settings:
     """What a group says of one parameter; Moonlight's Muon says in its state which ones it trains as AdamW."""
     group = subject.group
     told = {key: value for key, value in group.items() if key != "params"}
@@ -77,13 +80,19 @@ def _settings(subject: Subject, lr: float, label: str, place: str) -> Settings:
     decay = group.get("weight_decay", group.get("wd"))
     eps = group.get("eps", None if told.get("use_muon") else group.get("adamw_eps"))
     read_eps = number(eps, f"the epsilon of {place}") if isinstance(eps, (int, float, torch.Tensor)) else None
-    return Settings(label, subject, told, lr, number(decay or 0.0, f"the weight decay of {place}"), read_eps, place)
+    return Settings(
+        label, subject, told, lr, number(decay or 0.0, f"the weight decay of {place}"), read_eps, place, line
+    )
 
 
 def read(
-    built: Built, courses: Mapping[int, Course] = MappingProxyType({}), schedulers: tuple[Scheduler, ...] = ()
+    built: Built,
+    courses: Mapping[int, Course] = MappingProxyType({}),
+    schedulers: tuple[Scheduler, ...] = (),
+    line: Callable[[Any], str] = lambda optimizer: "",
 ) -> Live:
-    """The settings of every parameter that an optimizer holds; ``courses``: its id -> its rate along the schedule.
+    """The settings of every parameter that an optimizer holds; ``courses``: its id -> its rate along the schedule;
+    ``line``: where an optimizer was made.
 
     Raises SetupError for an optimizer of unknown class, or where its tensors are not the model's.
     """
@@ -112,7 +121,7 @@ def read(
                 empty.append((place, lr))
             for parameter in group["params"]:
                 strangers += id(parameter) not in names
-                own = _settings(Subject(optimizer, index, parameter), lr, label, place)
+                own = _settings(Subject(optimizer, index, parameter), lr, label, place, line(optimizer))
                 for name in names.get(id(parameter), ()):
                     if name in settings:
                         twice.append(name)

@@ -16,14 +16,17 @@ from tpcalc.verify.case import Case
 from tpcalc.verify.drift import decay_drifts, eps_drifts
 from tpcalc.verify.effective import exact
 from tpcalc.verify.findings import (
+    EPSILON,
     ERROR,
     EXPLODES,
     FROZEN,
     KINDS,
     NOT_MAXIMAL,
+    RATE,
     SEVERITY,
     UNMATCHED,
     VANISHES,
+    WEIGHT_DECAY,
     Checked,
     Finding,
     Report,
@@ -64,7 +67,16 @@ def _findings(case: Case) -> tuple[tuple[Finding, ...], bool]:
     findings.sort(key=lambda finding: (finding.severity != ERROR, KINDS.index(finding.kind)))
     if not _stable(case) and (not case.causes or all(finding.severity != ERROR for finding in findings)):
         findings.insert(0, _unexplained(case))
-    return tuple(findings), works
+    return tuple(replace(finding, trained_by=_trained_by(case, finding)) for finding in findings), works
+
+
+def _trained_by(case: Case, finding: Finding) -> str:
+    """``group 1 of AdamW, train.py:41``, of a finding about a number of one group."""
+    settings = next(iter(case.gathered.live.values())).settings
+    if finding.quantity not in (RATE, WEIGHT_DECAY, EPSILON):
+        return ""
+    groups = {(own.place, own.line) for name in finding.weights if (own := settings.get(name)) is not None}
+    return ", ".join(groups.pop()) if len(groups) == 1 and all(line for _, line in groups) else ""
 
 
 def _stable(case: Case) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Optional
 
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tpcalc.trace.target import users_line
@@ -69,7 +70,7 @@ class Scheduler:
 
 
 class Watch:
-    """Notes where schedulers are made, and the rates of the groups before the first one was."""
+    """Notes where schedulers and optimizers are made, and the rates of the groups before the first scheduler was."""
 
     def __init__(self) -> None:
         self._lines: dict[int, str] = {}
@@ -83,6 +84,9 @@ class Watch:
         own = {cls: vars(cls)["__init__"] for cls in classes if "__init__" in vars(cls)}
         for cls, init in own.items():
             cls.__init__ = self._noting(init)
+        optimizer: Any = Optimizer
+        own[optimizer] = optimizer.__init__
+        optimizer.__init__ = self._placing(own[optimizer])
         try:
             yield
         finally:
@@ -101,6 +105,21 @@ class Watch:
             init(scheduler, *args, **kwargs)
 
         return noting
+
+    def _placing(self, init: Callable[..., None]) -> Callable[..., None]:
+        def placing(optimizer: Any, *args: Any, **kwargs: Any) -> None:
+            frame: Any = sys._getframe(1)
+            while frame is not None and frame.f_locals.get("self") is optimizer:  # its own class, which may be theirs
+                frame = frame.f_back
+            self._kept.append(optimizer)
+            self._lines[id(optimizer)] = users_line(frame)
+            init(optimizer, *args, **kwargs)
+
+        return placing
+
+    def line(self, optimizer: Any) -> str:
+        """Where it was made, ``train.py:41``; empty where that is not known."""
+        return self._lines.get(id(optimizer), "")
 
     def own(self, group: dict[str, Any]) -> Any:
         return self._rates.get(id(group), group["lr"])

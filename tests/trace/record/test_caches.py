@@ -1,6 +1,9 @@
 """What code keeps of a trace is dropped, so that the next trace and real training find what they would without it."""
 
+import sys
+import weakref
 from functools import lru_cache
+from types import ModuleType
 
 import pytest
 import torch
@@ -166,6 +169,22 @@ def test_a_file_that_is_no_module_is_looked_into(tmp_path):
         net = load_target(f"{tmp_path}/kept_apart_net.py:net")
         program = trace(net, widths=(16, 32, 64))
         assert any(node.op.startswith("aten.cos") for node in program.nodes)
+
+
+class Pretender:
+    """As a compiled library of cffi in sys.modules: it says that it is a module, and takes no weak reference."""
+
+    __slots__ = ("__dict__",)
+    __class__ = ModuleType
+
+
+def test_what_only_says_that_it_is_a_module_is_left_alone(monkeypatch):
+    pretender = Pretender()
+    assert isinstance(pretender, ModuleType)
+    with pytest.raises(TypeError, match="weak reference"):
+        weakref.ref(pretender)
+    monkeypatch.setitem(sys.modules, "a_compiled_library", pretender)
+    Files()
 
 
 def test_what_was_kept_stands_again():

@@ -14,6 +14,7 @@ from tpcalc.errors import AlignError, TargetError
 from tpcalc.program.ir import Program
 from tpcalc.program.raw import RawTrace
 from tpcalc.program.repeat import Loop, Repeats
+from tpcalc.progress import tell
 from tpcalc.trace.align import align
 from tpcalc.trace.depth.constants import powers
 from tpcalc.trace.depth.insertion import grown, inserted, tokens
@@ -104,6 +105,7 @@ class _Deep:
         return self.traces[place]
 
     def record(self, place: Point, backward: bool) -> RawTrace:
+        tell("tracing", len(self.traces))
         return record(
             partial(call_factory, self.factory, place),
             place,

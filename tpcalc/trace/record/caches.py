@@ -242,7 +242,8 @@ def _sorted_out(modules: Iterable[Any]) -> tuple[list[ModuleType], list[Any]]:
     """The user's own among modules, and the cached functions of libraries.  From one trace to the next nearly all of
     them are the same: that is seen quickly."""
     global _last
-    modules = [module for module in list(modules) if isinstance(module, ModuleType)]
+    # by their type: compiled libraries of cffi stand among modules and only say that they are one
+    modules = [module for module in list(modules) if issubclass(type(module), ModuleType)]
     names = list(map(len, map(vars, modules)))
     if names != _last.names or not all(map(is_, modules, (known() for known in _last.modules))):
         own, found = [], []

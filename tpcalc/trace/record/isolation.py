@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, Iterator
 
 import torch
+import torch.backends.opt_einsum  # torch 2.4 imports it late
 import torch.distributions
 import torch.utils.checkpoint
 from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator, Optional
 
 import torch
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode
 
 from tpcalc.errors import TraceError
@@ -206,8 +207,23 @@ def make_phantom(geometry: Geometry, memory: Memory, ref: Optional[Ref], shadow:
 def make_alias(geometry: Geometry, source: Phantom, ref: Optional[Ref], shadow: Optional[torch.Tensor]) -> Phantom:
     """A phantom view of the memory of ``source``; to torch, too, they share a storage."""
     phantom = make_phantom(geometry, source.memory, ref, shadow)
-    torch._functionalize_unsafe_set(phantom, source)
+    _share(phantom, source)
     return phantom
+
+
+def _set_storage(phantom: Phantom, source: Phantom) -> None:
+    """What ``_functionalize_unsafe_set`` is since torch 2.5, in the words of torch 2.4's own wrapper subclasses."""
+    with no_dispatch():
+        before = torch._C._meta_in_tls_dispatch_include()
+        torch._C._set_meta_in_tls_dispatch_include(True)
+        try:
+            shape = phantom.storage_offset(), phantom.shape, phantom.stride()
+            torch.ops.aten.set_.source_Storage_storage_offset(phantom, source.untyped_storage(), *shape)
+        finally:
+            torch._C._set_meta_in_tls_dispatch_include(before)
+
+
+_share: Any = getattr(torch, "_functionalize_unsafe_set", _set_storage)
 
 
 @contextmanager

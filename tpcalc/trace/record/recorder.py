@@ -141,7 +141,7 @@ def _unpack(result: Any, width: Any) -> tuple[torch.nn.Module, Any, list[str]]:
             "(model, inputs), inputs being a tuple or dict of tensors for its forward"
         )
     for name, weight in model.named_parameters():
-        if isinstance(weight, torch.nn.parameter.UninitializedParameter):
+        if torch.nn.parameter.is_lazy(weight):
             raise TraceError(f"{name} is a lazy parameter at {place_text(width)}; build the model with explicit sizes")
     return model, found[0], [found[1]] if found[1] else []
 

@@ -1,0 +1,132 @@
+"""Groups that somebody else has made, split by multipliers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from tests.support import trained
+from tpcalc.errors import ScalingError, SetupError
+from tpcalc.integrations.groups import hold_ratios, scale_optimizer_
+from tpcalc.scaling.schedules import per_group
+
+
+def scaled(make, model=None, weights=None):
+    model = model or trained.Held()
+    optimizer = make(model)
+    scale_optimizer_(optimizer, weights or trained.scaling(), model)
+    return optimizer, model
+
+
+def adamw(model, **options):
+    return torch.optim.AdamW(model.parameters(), lr=trained.LR, weight_decay=trained.DECAY, eps=trained.EPS, **options)
+
+
+def test_what_a_group_says_is_multiplied():
+    def layerwise(model):
+        first, rest = model.net.token.parameters(), (p for n, p in model.net.named_parameters() if "token" not in n)
+        groups = [{"params": first, "lr": 1.0, "name": "first"}, {"params": rest, "betas": (0.8, 0.9)}]
+        return torch.optim.AdamW(groups, lr=2.0, weight_decay=0.5)
+
+    optimizer, model = scaled(layerwise)
+    found, weights = trained.said(optimizer, model), trained.scaling()
+    for name, settings in found.items():
+        first, weight = name == "token.weight", weights[name]
+        assert settings["lr"] == (1.0 if first else 2.0) * weight.lr
+        assert settings["weight_decay"] == 0.5 * weight.weight_decay
+        assert settings["betas"] == ((0.9, 0.999) if first else (0.8, 0.9))
+    assert [group.get("name") for group in optimizer.param_groups][0] == "first"
+
+
+def test_once_is_enough():
+    optimizer, model = scaled(adamw)
+    before = [{**group} for group in optimizer.param_groups]
+    scale_optimizer_(optimizer, trained.scaling(), model)
+    assert all(a == b for a, b in zip(before, optimizer.param_groups, strict=True))
+    other = trained.build(trained.TARGET)[0]
+    groups = trained.scaling().param_groups(other, lr=1.0)
+    groups[0]["lr_multiplier"] = 0.3
+    with pytest.raises(ScalingError, match="token.weight has the lr_multiplier 0.3 in a group of AdamW, and 1.0 in"):
+        scale_optimizer_(torch.optim.AdamW(groups), trained.scaling(), other)
+
+
+def test_laws_that_differ_in_decay_alone():
+    scaled(lambda model: torch.optim.Adam(model.parameters()))
+    with pytest.raises(ScalingError, match=r"for adamw, and Adam follows the law of adam; .* --optimizer adam "):
+        scaled(lambda model: torch.optim.Adam(model.parameters(), weight_decay=0.1))
+
+
+class Unknown(torch.optim.AdamW):
+    def step(self, closure=None):
+        pass
+
+
+REFUSED = {
+    "SGD follows the law of sgd": lambda model: torch.optim.SGD(model.parameters()),
+    "NAdam follows the law of nadam": lambda model: torch.optim.NAdam(model.parameters()),
+    "1 tensors of AdamW are no parameters": lambda model: torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))]),
+    "Box is no torch.optim.Optimizer": lambda model: type("Box", (), {"param_groups": []})(),
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_what_is_refused(sentence):
+    with pytest.raises(ScalingError, match=sentence):
+        scaled(REFUSED[sentence])
+
+
+def test_an_optimizer_without_a_law_says_how_to_declare_one():
+    with pytest.raises(SetupError, match="has no update law here; declare the law it follows"):
+        scaled(lambda model: Unknown(model.parameters()))
+
+
+def test_nothing_is_changed_by_a_refusal():
+    model = trained.Held()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with pytest.raises(ScalingError):
+        scale_optimizer_(optimizer, trained.scaling(), model)
+    (group,) = optimizer.param_groups
+    assert group["lr"] == 0.5 and "lr_multiplier" not in group
+
+
+def test_an_epsilon_that_is_no_number():
+    def box(model):
+        optimizer = adamw(model)
+        optimizer.param_groups[0]["eps"] = (1e-30, 1e-3)
+        return optimizer
+
+    with pytest.raises(ScalingError, match="the epsilon of token.weight needs the multiplier 0.5, and AdamW has eps ="):
+        scaled(box)
+
+
+def test_a_scheduler_that_came_first():
+    def early(model):
+        optimizer = adamw(model)
+        LambdaLR(optimizer, lambda step: 1.0)
+        return optimizer
+
+    with pytest.raises(ScalingError, match="before its groups had their multipliers"):
+        scaled(early)
+
+
+def test_floors_of_a_scheduler():
+    optimizer, _ = scaled(adamw)
+    hold_ratios(optimizer, LambdaLR(optimizer, lambda step: 0.5), trained.scaling())
+    hold_ratios(optimizer, ReduceLROnPlateau(optimizer, min_lr=per_group(optimizer, 1e-5)), trained.scaling())
+    with pytest.raises(ScalingError, match="gives the groups min_lr = 1e-05, .*per_group"):
+        hold_ratios(optimizer, ReduceLROnPlateau(optimizer, min_lr=1e-5), trained.scaling())
+
+
+def test_a_state_of_other_multipliers_is_refused():
+    optimizer, model = scaled(adamw)
+    again, _ = scaled(adamw)
+    again.load_state_dict(optimizer.state_dict())
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        del group["lr_multiplier"]
+    with pytest.raises(ScalingError, match="has the multipliers none, none, none.* resume with the multipliers"):
+        again.load_state_dict(state)
+    assert [group["lr_multiplier"] for group in again.param_groups] == [
+        group["lr_multiplier"] for group in optimizer.param_groups
+    ]

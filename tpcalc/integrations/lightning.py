@@ -1,0 +1,117 @@
+"""Multipliers in a module of Lightning.
+
+::
+
+    from tpcalc.integrations.lightning import scaled
+
+    Model = scaled(Model, "multipliers.json", fresh=True)
+
+The optimizer that ``configure_optimizers`` makes then has the multipliers, before any scheduler is made of it, and
+``Trainer(gradient_clip_val=...)`` clips by the norm that has one threshold at all widths.  Parameters are found
+whatever the attribute is called under which the module holds the model, as long as it holds nothing else with
+parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Optional
+
+from torch.optim import Optimizer
+
+from tpcalc.integrations.groups import hold_ratios, scale_optimizer_
+from tpcalc.integrations.weights import Given, check_init, check_model, multipliers
+from tpcalc.verify.built import is_scheduler, optimizers_in, parts
+
+__all__ = ["Scaled", "scaled"]
+
+
+class Scaled:
+    """What a module becomes: a mixin, to stand before a class that has its hooks.
+
+    ``tpcalc_scaling``: the multipliers.  ``tpcalc_fresh``: the model is as its code initialises it when the first fit is set up (no
+    checkpoint was loaded into it before), and is multiplied once, by ``init_``; False: its init has the multipliers,
+    or its weights were loaded.
+    """
+
+    tpcalc_scaling: Any
+    tpcalc_fresh: Optional[bool] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tpcalc_scaling = multipliers(self.tpcalc_scaling)
+        if self.tpcalc_fresh is None:
+            raise self.tpcalc_scaling.error(
+                "say whether the model is as its code initialises it: tpcalc_fresh = True, and its init is multiplied once, "
+                "when it is first fitted; tpcalc_fresh = False, and its weights are left as they are"
+            )
+        self._left_as_is = not self.tpcalc_fresh
+
+    def configure_model(self) -> None:
+        """Before a checkpoint is loaded, and after the module's own ``setup``."""
+        super().configure_model()  # type: ignore[misc]
+        self._start()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)  # type: ignore[misc]
+        self._left_as_is = True
+
+    def configure_optimizers(self) -> Any:
+        this: Any = self
+        with _as_they_are_made(lambda optimizer: scale_optimizer_(optimizer, self.tpcalc_scaling, this)):
+            made = super().configure_optimizers()  # type: ignore[misc]
+        for optimizer in optimizers_in(made):
+            scale_optimizer_(optimizer, self.tpcalc_scaling, this)
+        for scheduler in filter(is_scheduler, parts(made)):
+            hold_ratios(scheduler.optimizer, scheduler, self.tpcalc_scaling)
+        return made
+
+    def clip_gradients(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Optional[str] = None
+    ) -> None:
+        """Of all parameters of the module together, whichever optimizer holds them."""
+        this: Any = self
+        trainer = this.trainer
+        most = gradient_clip_val if gradient_clip_val is not None else trainer.gradient_clip_val
+        how = str(getattr(gradient_clip_algorithm or trainer.gradient_clip_algorithm, "value", "") or "norm")
+        if most and str(gradient_clip_algorithm or how).lower().endswith("value"):
+            raise self.tpcalc_scaling.error(
+                "gradient_clip_algorithm='value' clips every weight at one threshold, and each needs its own: clip by "
+                "'norm', or divide the threshold by the clip of each weight in a hook of your own"
+            )
+        if most:
+            self.tpcalc_scaling.clip_grad_norm_(this, float(most))
+        else:
+            self.tpcalc_scaling.check_()
+
+    def _start(self) -> None:
+        this: Any = self
+        check_model(self.tpcalc_scaling, this)
+        if not self._left_as_is:
+            self.tpcalc_scaling.init_(this)
+        elif not self.tpcalc_fresh:
+            check_init(self.tpcalc_scaling, this)
+        self._left_as_is = True
+
+
+@contextmanager
+def _as_they_are_made(change: Callable[[Optimizer], None]) -> Iterator[None]:
+    """Change optimizers before anything is made of them: what a scheduler notes of the groups must be so already."""
+    init = Optimizer.__init__
+
+    def changed(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+        init(optimizer, *args, **kwargs)
+        change(optimizer)
+
+    Optimizer.__init__ = changed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Optimizer.__init__ = init  # type: ignore[method-assign]
+
+
+def scaled(module: type, given: Given, *, fresh: bool) -> Any:
+    """The class ``module`` with multipliers; ``fresh``: see :class:`Scaled`."""
+    names = {key: getattr(module, key) for key in ("__module__", "__qualname__", "__doc__")}
+    return type(module.__name__, (Scaled, module), {"tpcalc_scaling": given, "tpcalc_fresh": fresh, **names})
