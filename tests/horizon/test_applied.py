@@ -134,6 +134,27 @@ def test_generated_code_does_the_same(tmp_path, monkeypatch):
     assert "ASSUMED" not in codegen(plain()) and "betas=..." not in codegen(plain())
 
 
+def test_an_optimizer_that_a_trainer_made_gets_both_layers():
+    from tpcalc.integrations.groups import scale_optimizer_
+
+    scaling, model = under("completed-p", "64:1024", "1e9:4e9"), mlp(64)
+    theirs = torch.optim.AdamW(model.parameters(), **HP, betas=BETAS)
+    scale_optimizer_(theirs, scaling, model)
+    scale_optimizer_(theirs, scaling, model)  # once is enough
+    keys = ("lr", "weight_decay", "eps", "betas", "lr_multiplier")
+    ours = scaling.param_groups(model, **HP, betas=BETAS)
+    assert [[group[key] for key in keys] for group in theirs.param_groups] == [[g[key] for key in keys] for g in ours]
+
+
+def test_tables_of_trainers_do_not_drop_it():
+    from tpcalc.scaling.dialects import DIALECTS, write
+
+    (trainer, *_) = (name for name, dialect in DIALECTS.items() if not dialect.rates)
+    with pytest.raises(ScalingError, match="factors of batch size and length .* export without --horizon"):
+        write(under("completed-p", "64:1024"), trainer)
+    assert "completed" not in write(under("completed-p", "64:64"), trainer).text
+
+
 def test_the_file_reads_back_and_is_checked(tmp_path):
     scaling = under("power-lines", "64:1024", "1e9:4e9")
     scaling.save(tmp_path / "m.json")

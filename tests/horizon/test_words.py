@@ -25,7 +25,8 @@ def test_from_a_document():
 
 
 def test_without_an_epsilon():
-    _, factors, *_ = assumed_lines(assumed_json(assume("malladi", "1:4"), [LAWS["sgd"]]))
+    head, factors, *_ = assumed_lines(assumed_json(assume("malladi", "1:4"), [LAWS["sgd"]]))
+    assert head.endswith(": batch 1 -> 4 (kappa_B), tokens unchanged")
     assert factors == (
         "sgd, every parameter alike: lr x kappa_B = 4, weight decay x 1, 1 - beta x 1; steps x kappa_D/kappa_B = 0.25"
     )

@@ -26,9 +26,9 @@ def assumed_lines(row: Mapping[str, Any]) -> list[str]:
     if not row:
         return []
     ends = [
-        f"{key} {_number(row[key]['base'])} -> {_number(row[key]['target'])} ({name})"
+        f"{key} unchanged" if end["base"] == end["target"] else f"{key} {_way(end)} ({name})"
         for key, name in zip(("batch", "tokens", "parameters"), RATIOS)
-        if row[key] is not None
+        if (end := row[key]) is not None
     ]
     found = [f"{row['rule']} ({row['source']}): {', '.join(ends)}"]
     for law, quantities in row["laws"].items():
@@ -56,5 +56,6 @@ def _times(quantity: Mapping[str, Any]) -> str:
     return f"{quantity['formula']} = {quantity['factor']:.6g}" if quantity["powers"] else "1"
 
 
-def _number(number: Any) -> str:
-    return f"{number:.0f}" if number == int(number) < 10**7 else f"{number:.4g}"
+def _way(end: Mapping[str, float]) -> str:
+    base, target = (f"{x:.0f}" if x == int(x) < 10**7 else f"{x:.4g}" for x in (end["base"], end["target"]))
+    return f"{base} -> {target}"

@@ -77,7 +77,8 @@ def _split(
     decay = group.get("weight_decay", 0.0)
     for parameter in group["params"]:
         name, weight = known[id(parameter)]
-        eps = weight.eps
+        beside = scaling.beside(weight)
+        eps = None if weight.eps is None else weight.eps * beside.eps
         if eps is not None and not isinstance(group.get("eps"), (int, float)):
             if eps != 1.0:
                 raise scaling.error(
@@ -87,9 +88,10 @@ def _split(
             eps = None
         key = (weight.lr, weight.weight_decay if decay else 0.0, eps)
         if key not in found:
-            part = {**group, "params": [], "lr": group["lr"] * weight.lr, MARK: weight.lr}
+            rate = weight.lr * beside.lr
+            part = {**beside.options(dict(group), scaling.error), "params": [], "lr": group["lr"] * rate, MARK: rate}
             if "weight_decay" in group:
-                part["weight_decay"] = decay * key[1]
+                part["weight_decay"] = decay * (key[1] * beside.weight_decay)
             if eps is not None:
                 part["eps"] = group["eps"] * eps
             found[key] = part
@@ -113,10 +115,11 @@ def _check_scaled(optimizer: Optimizer, scaling: Multipliers, known: Mapping[int
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             name, weight = known[id(parameter)]
-            if group.get(MARK) != weight.lr:
+            rate = weight.lr * scaling.beside(weight).lr
+            if group.get(MARK) != rate:
                 raise scaling.error(
                     f"{name} has the lr_multiplier {group.get(MARK)} in a group of {_class(optimizer)}, and "
-                    f"{weight.lr} in these multipliers; make all groups with param_groups of these"
+                    f"{rate} in these multipliers; make all groups with param_groups of these"
                 )
 
 

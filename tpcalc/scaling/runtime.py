@@ -272,6 +272,10 @@ class Multipliers:
         self._made.append([weakref.ref(group) for group in groups.values()])
         return list(groups.values())
 
+    def beside(self, weight: Weight) -> Assumed:
+        """What a rule for batch size and length multiplies, where one is assumed."""
+        return self._assumed.get(weight.optimizer, Assumed())
+
     def set_lr(self, optimizer: Any, lr: float | Tensor) -> None:
         """Set the learning rate of every group; ``lr`` as at base width.
 

@@ -17,7 +17,7 @@ from tpcalc.scaling.dialects.names import Rename, check_names, read_patterns
 from tpcalc.scaling.dialects.said import Told, told
 from tpcalc.scaling.dialects.table import Table, table
 from tpcalc.scaling.dialects.trainers import DIALECTS, Dialect
-from tpcalc.scaling.result import Scaling
+from tpcalc.scaling.result import Scaling, assumed
 
 __all__ = ["DIALECTS", "Written", "write"]
 
@@ -76,6 +76,11 @@ def _check_law(scaling: Scaling, dialect: Dialect) -> None:
         raise ScalingError(
             f"the gauge {scaling.gauge} has multipliers in the forward pass, which no table of a trainer carries; "
             f"export with --gauge init"
+        )
+    if any(factor != 1.0 for own in assumed(scaling.document).values() for factor in vars(own).values()):
+        raise ScalingError(
+            "these multipliers have factors of batch size and length beside them, for betas too, which no table of a "
+            "trainer carries; export without --horizon, or use the file that `tpcalc codegen` writes without --for"
         )
 
 
