@@ -6,6 +6,7 @@
 # make transfer       does a learning rate carry over? a small sweep, drawn (minutes)
 # make transfer-full  the searches and sweeps of docs/transfer.md, on two processes (under two hours)
 # make pages   run the commands of docs/transfer.md again and paste what they print (minutes)
+# make matrix  run the fast part of the suite on the oldest and the newest versions (docs/versions.md)
 # make mutants change every law, one term at a time: does a test notice? (minutes)
 #
 # They need only Python 3.10 or newer: the first run builds .venv.  To use another Python or another torch:
@@ -17,7 +18,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test slow check schema transfer transfer-full mutants readme pages clean
+.PHONY: demo test slow check schema transfer transfer-full matrix mutants readme pages clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -64,6 +65,10 @@ transfer-full: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/tpcalc transfer $(EXAMPLES)/images.py:resnet --train $(EXAMPLES)/images.py:train \
 	    --optimizer $(EXAMPLES)/images.py:sgd --scale width=32,64,128 --lr 1e-2:1 --points 6 --seeds 3 --steps 128 \
 	    --processes 2 -o $(TRAINED)/resnet/drift
+
+# make matrix SETS=newest: one of the two.  Each set has an environment of its own, under build/matrix.
+matrix:
+	SETS="$(SETS)" .ci/matrix
 
 mutants: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.house.mutate

@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from tests.support.versions import unmet
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
@@ -18,6 +20,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What the versions that are here cannot do is skipped, with the reason."""
+    for item in items:
+        if reason := unmet(item.nodeid):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -34,9 +34,7 @@ class Module(L.LightningModule):
 
     def training_step(self, batch, index):
         self.seen.append(batch)
-        return torch.nn.functional.cross_entropy(
-            self.net(batch["input_ids"]).flatten(0, 1), batch["labels"].flatten()
-        )
+        return torch.nn.functional.cross_entropy(self.net(batch["input_ids"]).flatten(0, 1), batch["labels"].flatten())
 
     def configure_optimizers(self):
         by_rule = [[p for p in self.parameters() if p.dim() > 1], [p for p in self.parameters() if p.dim() < 2]]

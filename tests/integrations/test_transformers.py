@@ -7,7 +7,9 @@ import torch
 from torch.utils.data import SequentialSampler
 
 pytest.importorskip("accelerate", reason="accelerate is not installed: pip install tpcalc[transformers]")
-transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install tpcalc[transformers]")
+transformers = pytest.importorskip(
+    "transformers", reason="transformers is not installed: pip install tpcalc[transformers]"
+)
 
 from tests.support import trained  # noqa: E402
 from tests.support.forked import ranks  # noqa: E402
@@ -199,7 +201,7 @@ def worker(folder) -> None:
 def test_two_processes_then_one(tmp_path):
     for result in ranks(lambda: worker(tmp_path), 2, tmp_path):
         assert result.returncode == 0, result.stderr[-6000:]
-    again = trainer(tmp_path)
+    again = trainer(tmp_path, per_device_train_batch_size=BATCH // 2, gradient_accumulation_steps=2)
     again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
     assert trained.said(again.optimizer, again.model) == trained.wanted(again.model)
     trained.assert_same(again.model, trained.by_hand(batches()))

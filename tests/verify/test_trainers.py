@@ -46,7 +46,9 @@ def by_hand(width):
 
 
 def found(setup):
-    return [(f.kind, [w.removeprefix("net.") for w in f.weights], f.found, f.needed) for f in verify(setup, WIDTHS).findings]
+    return [
+        (f.kind, [w.removeprefix("net.") for w in f.weights], f.found, f.needed) for f in verify(setup, WIDTHS).findings
+    ]
 
 
 def test_a_trainer_is_judged_as_what_it_holds():

@@ -30,9 +30,9 @@ __all__ = ["Scaled", "scaled"]
 class Scaled:
     """What a module becomes: a mixin, to stand before a class that has its hooks.
 
-    ``tpcalc_scaling``: the multipliers.  ``tpcalc_fresh``: the model is as its code initialises it when the first fit is set up (no
-    checkpoint was loaded into it before), and is multiplied once, by ``init_``; False: its init has the multipliers,
-    or its weights were loaded.
+    ``tpcalc_scaling``: the multipliers.  ``tpcalc_fresh``: the model is as its code initialises it when the first fit
+    is set up (no checkpoint was loaded into it before), and is multiplied once, by ``init_``; False: its init has the
+    multipliers, or its weights were loaded.
     """
 
     tpcalc_scaling: Any
@@ -43,8 +43,8 @@ class Scaled:
         self.tpcalc_scaling = multipliers(self.tpcalc_scaling)
         if self.tpcalc_fresh is None:
             raise self.tpcalc_scaling.error(
-                "say whether the model is as its code initialises it: tpcalc_fresh = True, and its init is multiplied once, "
-                "when it is first fitted; tpcalc_fresh = False, and its weights are left as they are"
+                "say whether the model is as its code initialises it: tpcalc_fresh = True, and its init is multiplied "
+                "once, when it is first fitted; tpcalc_fresh = False, and its weights are left as they are"
             )
         self._left_as_is = not self.tpcalc_fresh
 
@@ -104,11 +104,12 @@ def _as_they_are_made(change: Callable[[Optimizer], None]) -> Iterator[None]:
         init(optimizer, *args, **kwargs)
         change(optimizer)
 
-    Optimizer.__init__ = changed  # type: ignore[method-assign]
+    kind: Any = Optimizer
+    kind.__init__ = changed
     try:
         yield
     finally:
-        Optimizer.__init__ = init  # type: ignore[method-assign]
+        kind.__init__ = init
 
 
 def scaled(module: type, given: Given, *, fresh: bool) -> Any:

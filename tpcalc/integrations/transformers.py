@@ -28,8 +28,8 @@ __all__ = ["Scaled", "optimizer_cls_and_kwargs", "scaled"]
 class Scaled:
     """What a trainer becomes: a mixin, to stand before ``Trainer`` or a class that derives from it.
 
-    ``tpcalc_scaling``: the multipliers.  ``tpcalc_fresh``: the model is as its code initialises it when the trainer is made, and is
-    multiplied once, by ``init_``; False: its init has the multipliers, or its weights were loaded.
+    ``tpcalc_scaling``: the multipliers.  ``tpcalc_fresh``: the model is as its code initialises it when the trainer is
+    made, and is multiplied once, by ``init_``; False: its init has the multipliers, or its weights were loaded.
     """
 
     tpcalc_scaling: Any
@@ -39,8 +39,8 @@ class Scaled:
         self.tpcalc_scaling = multipliers(self.tpcalc_scaling)
         if self.tpcalc_fresh is None:
             raise self.tpcalc_scaling.error(
-                "say whether the model is as its code initialises it: fresh = True, and the trainer multiplies its "
-                "init once; tpcalc_fresh = False, and its weights are left as they are"
+                "say whether the model is as its code initialises it: tpcalc_fresh = True, and the trainer multiplies "
+                "its init once; tpcalc_fresh = False, and its weights are left as they are"
             )
         super().__init__(*args, **kwargs)
         this: Any = self
@@ -76,16 +76,19 @@ class Scaled:
 
     def _start(self, model: nn.Module) -> None:
         check_model(self.tpcalc_scaling, model)
-        (self.tpcalc_scaling.init_ if self.tpcalc_fresh else lambda model: check_init(self.tpcalc_scaling, model))(model)
+        if self.tpcalc_fresh:
+            self.tpcalc_scaling.init_(model)
+        else:
+            check_init(self.tpcalc_scaling, model)
 
 
 def scaled(trainer: type, given: Given, *, fresh: bool) -> Any:
     """The class ``trainer`` (``Trainer``, ``SFTTrainer`` ...) with multipliers; ``fresh``: see :class:`Scaled`."""
-    members = {"tpcalc_scaling": given, "tpcalc_fresh": fresh, "__module__": trainer.__module__, "__doc__": trainer.__doc__}
-    return type(trainer.__name__, (Scaled, trainer), members)
+    names = {key: getattr(trainer, key) for key in ("__module__", "__qualname__", "__doc__")}
+    return type(trainer.__name__, (Scaled, trainer), {"tpcalc_scaling": given, "tpcalc_fresh": fresh, **names})
 
 
-def optimizer_cls_and_kwargs(given: Given, model: nn.Module, args: Any) -> tuple[Any, dict[str, Any]]:
+def optimizer_cls_and_kwargs(given: Given, model: Any, args: Any) -> tuple[Any, dict[str, Any]]:
     """For ``Trainer(optimizer_cls_and_kwargs=...)``, where the trainer's class must stay what it is.
 
     The trainer makes the optimizer that ``args.optim`` names, with its own groups, and these are split by the

@@ -20,7 +20,7 @@ Given = Union[Multipliers, str, "os.PathLike[str]"]
 
 def multipliers(given: Any) -> Any:
     """What was given, loaded if it is a file; a module that ``tpcalc codegen`` wrote has them as ``scaling``."""
-    return Scaling.load(given) if isinstance(given, (str, os.PathLike)) else given
+    return Scaling.load(os.fspath(given)) if isinstance(given, (str, os.PathLike)) else given
 
 
 def clips(scaling: Multipliers) -> bool:
