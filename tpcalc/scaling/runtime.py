@@ -322,10 +322,7 @@ class Multipliers:
             ended = max(rates, default=0.0) <= 1e-9 * max(first, default=0.0)
             multipliers = [group["lr_multiplier"] for group in groups]
             if not ended and not _in_ratio(rates, multipliers):
-                found, wanted = (
-                    " : ".join(f"{value / (max(values) or 1.0):.3g}" for value in values)
-                    for values in (rates, multipliers)
-                )
+                found, wanted = _as_ratio(rates), _as_ratio(multipliers)
                 return (
                     f"the lr of the groups are as {found}, and their multipliers as "
                     f"{wanted}: something sets every group to one value; write "
@@ -350,10 +347,17 @@ class Multipliers:
         trouble = self._out_of_ratio()
         if trouble:
             warnings.warn(trouble, RatioWarning, stacklevel=2)
+        max_norm, norm_type = float(max_norm), float(norm_type)
         with torch.no_grad():
-            return self._clip(model, float(max_norm), float(norm_type), error_if_nonfinite)
+            return self._clip(model, max_norm, norm_type, error_if_nonfinite)
 
-    def _clip(self, model: nn.Module, max_norm: float, norm_type: float, error_if_nonfinite: bool) -> Tensor:
+    def _clip(
+        self,
+        model: nn.Module,
+        max_norm: float,
+        norm_type: float,
+        error_if_nonfinite: bool,
+    ) -> Tensor:
         found = []
         for _, parameter, weight in self.match(model):
             if parameter.grad is not None:
@@ -421,7 +425,8 @@ class Multipliers:
             below = [name.removeprefix(most) for name in bare]
             inner = [self.table_name(name) for name in below]
             if below == bare or any(head != most for head in heads):
-                told = [these for these in (found, inner) if set(these) > set(self._table)]
+                table = set(self._table)
+                told = [these for these in (found, inner) if set(these) > table]
                 return told[0] if told else names  # refused: what is too much is named
             bare, found = below, inner
         return found
@@ -460,6 +465,11 @@ class _Group(dict):
 def _is_readable(rate: Any) -> bool:
     """Whether a learning rate can be looked at without waiting for a device."""
     return not isinstance(rate, Tensor) or rate.device.type == "cpu"
+
+
+def _as_ratio(values: Sequence[float]) -> str:
+    most = max(values) or 1.0
+    return " : ".join(f"{value / most:.3g}" for value in values)
 
 
 def _in_ratio(values: Sequence[float], multipliers: Sequence[float]) -> bool:
