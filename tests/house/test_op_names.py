@@ -62,6 +62,7 @@ REASONS: dict[tuple[str, str], str] = {
     ("scaling/runtime.py", "max sum"): "kinds of reduction over devices",
     ("scaling/runtime.py", "dim uniform"): "fields of a Scaling",
     ("scaling/", "clip dim"): "fields of a Scaling",
+    ("integrations/", "norm"): "a way of clipping, as Lightning calls it",
     ("document/", "dim clip gradient norm index mean size std values full"): "fields of a document",
     ("report/", "clip gradient where log dot"): "fields of a document, kinds of axes and of files",
     (

@@ -120,7 +120,9 @@ def test_a_checkpoint_is_not_multiplied_again(tmp_path):
     half = ours()
     first = fit(tmp_path, half, max_epochs=1, max_steps=-1, **epoch)
     first.save_checkpoint(tmp_path / "half.ckpt")
-    loaded = type(half).load_from_checkpoint(tmp_path / "half.ckpt", weights_only=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = type(half).load_from_checkpoint(tmp_path / "half.ckpt")
     again = ours()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

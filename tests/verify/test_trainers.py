@@ -6,12 +6,18 @@ import pytest
 import torch
 
 from tests.support.models import example
+from tests.support.once import once
 from tpcalc.errors import SetupError
 from tpcalc.scaling import scale
 from tpcalc.verify import verify
 
 WIDTHS = (32, 64, 128)
 build = example("mlp.py", "mlp")
+
+
+@once
+def multipliers(width):
+    return scale(build, 32, width)
 
 
 class Trainer:
@@ -84,7 +90,7 @@ def test_the_trainer_of_transformers(tmp_path):
         return kind(model=model, args=args), inputs
 
     def ours(width):
-        return setup(width, scaled(Trainer, scale(build, 32, width), fresh=True))
+        return setup(width, scaled(Trainer, multipliers(width), fresh=True))
 
     assert {finding.kind for finding in verify(setup, WIDTHS).findings} == {"explodes", "eps drift"}
     report = verify(ours, WIDTHS)
@@ -99,5 +105,5 @@ def test_a_module_of_lightning():
         pass
 
     assert found(Mine) == found(by_hand)
-    report = verify(lambda width: scaled(Mine, scale(build, 32, width), fresh=True)(width), WIDTHS)
+    report = verify(lambda width: scaled(Mine, multipliers(width), fresh=True)(width), WIDTHS)
     assert report.regime == "maximal" and not report.findings

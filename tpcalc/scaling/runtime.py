@@ -672,7 +672,10 @@ def _stacked_norm(members: Sequence[tuple[Tensor, float]], norm_type: float) -> 
 
 def _reduced(norm: Tensor, mesh: Any, placements: Any, norm_type: float) -> Tensor:
     """The norm over all shards: one all-reduce over the sharded dimensions of the mesh."""
-    from torch.distributed.tensor import DTensor, Partial, Replicate
+    try:
+        from torch.distributed.tensor import DTensor, Partial, Replicate
+    except ImportError:  # torch 2.4
+        from torch.distributed._tensor import DTensor, Partial, Replicate
 
     if any(placement.is_partial() for placement in placements):
         raise RuntimeError("a gradient is still a partial sum; reduce it first")
