@@ -65,6 +65,11 @@ transfer-full: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/tpcalc transfer $(EXAMPLES)/images.py:resnet --train $(EXAMPLES)/images.py:train \
 	    --optimizer $(EXAMPLES)/images.py:sgd --scale width=32,64,128 --lr 1e-2:1 --points 6 --seeds 3 --steps 128 \
 	    --processes 2 -o $(TRAINED)/resnet/drift
+	$(call SWEEP,gpt_deep) --scale width=64 --scale depth=2,16 --lr 2e-3:3.2e-2 --points 5 --seeds 3 --steps 200 \
+	    -o $(TRAINED)/gpt_deep/deeper
+	$(call TUNE,gpt_deep) --base width=32,depth=2 --target width=256,depth=16 --steps 100 -o $(TRAINED)/gpt_deep/recipe
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.recipe_at_target $(LANGUAGE):gpt_deep --train $(LANGUAGE):train \
+	    --recipe $(TRAINED)/gpt_deep/recipe --rates 5e-4,1e-3,2e-3,4e-3 --seeds 3 -o $(TRAINED)/gpt_deep/target
 
 # make matrix SETS=newest: one of the two.  Each set has an environment of its own, under build/matrix.
 matrix:
