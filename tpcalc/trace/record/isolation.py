@@ -53,6 +53,10 @@ def _switched(read: Callable[[], bool], write: Callable[[bool], Any], value: boo
         write(before)
 
 
+#: What checkpoints without reentrance: what torch calls, and what it calls since torch 2.14.
+_CHECKPOINTS = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_reentrant_generator_impl")
+
+
 @contextmanager
 def decomposed() -> Iterator[None]:
     """Fused kernels off, so that the ops inside attention, LSTM and transformer layers are visible.
@@ -72,7 +76,9 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_switched(mha.get_fastpath_enabled, mha.set_fastpath_enabled, False))
         stack.enter_context(_set(torch.backends.opt_einsum, "enabled", False))
         stack.enter_context(_set(checkpoint.CheckpointFunction, "apply", staticmethod(_run_directly)))
-        stack.enter_context(_set(checkpoint, "_checkpoint_without_reentrant_generator", _no_checkpoint))
+        for name in _CHECKPOINTS:
+            if hasattr(checkpoint, name):
+                stack.enter_context(_set(checkpoint, name, _no_checkpoint))
         stack.enter_context(_set(torch, "compile", _uncompiled))
         stack.enter_context(as_written())
         stack.enter_context(torch.jit.optimized_execution(False))
