@@ -27,7 +27,7 @@ MLP = example("mlp.py", "mlp")
         ({"alignment": "half"}, "alignment 'half' is unknown"),
         ({"gauge": "tp5"}, "gauge 'tp5' is unknown; choose one of init, mup, symmetric, ntk"),
         ({"optimizer": "adamm"}, "optimizer 'adamm' has no update law here; did you mean adam"),
-        ({"optimizer": "adamw+muon"}, r"write it first: muon\+adamw"),
+        ({"optimizer": "adamw+muon"}, r"can\'t be the second; write muon\+adamw"),
         ({"optimizer": "muon+"}, "is no recipe; write two names"),
         ({"optimizer": 3}, "optimizer 3 is no name and no UpdateLaw"),
     ],

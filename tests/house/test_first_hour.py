@@ -82,6 +82,7 @@ def _printed(command: str) -> tuple[str, int]:
             if program == "tpcalc":
                 main(arguments)
             sys.argv = list(arguments)
+            sys.path.insert(0, os.getcwd())  # as of a script; in a process of its own (forked)
             runpy.run_path(arguments[0], run_name="__main__")
         except SystemExit as stopped:
             code = stopped.code or 0

@@ -70,7 +70,6 @@ REASONS: dict[tuple[str, str], str] = {
         "gradient where zero complex floor to",
     ): "fields of a comparison, words of its verdicts, a dtype, a method",
     ("derive/sites.py", "where"): "a field of a site",
-    ("integrations/lightning.py", "norm"): "how Lightning clips",
     ("trace/", "dim indices trace"): "words of messages, and the package's own function",
     ("__init__.py", "trace"): "the package's own function",
 }

@@ -208,8 +208,8 @@ def test_words_that_mean_nothing(words, message):
     [
         ("adamx", "did you mean (adam|adamw|adamax)"),
         ("muno", r"did you mean muon.* choose one of .*adam, .* a recipe such as muon\+adamw, or declare your own"),
-        ("adamw+muon", r"muon trains matrices only; write it first: muon\+adamw"),
-        ("sgd+muon_spectral", r"write it first: muon_spectral\+sgd"),
+        ("adamw+muon", r"muon trains matrices only, and so can't be the second; write muon\+adamw"),
+        ("sgd+muon_spectral", r"can\'t be the second; write muon_spectral\+sgd"),
         ("muon+adamw+sgd", r"'muon\+adamw\+sgd' is no recipe; write two names"),
         ("muon+", "is no recipe; write two names"),
         ("+adamw", "is no recipe; write two names"),

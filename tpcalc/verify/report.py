@@ -72,10 +72,10 @@ def _findings(case: Case) -> tuple[tuple[Finding, ...], bool]:
 
 def _trained_by(case: Case, finding: Finding) -> str:
     """``group 1 of AdamW, train.py:41``, of a finding about a number of one group."""
-    settings = next(iter(case.gathered.live.values())).settings
-    if finding.quantity not in (RATE, WEIGHT_DECAY, EPSILON):
+    live = next(iter(case.gathered.live.values()), None)
+    if live is None or finding.quantity not in (RATE, WEIGHT_DECAY, EPSILON):  # none: rules, and no set-up that runs
         return ""
-    groups = {(own.place, own.line) for name in finding.weights if (own := settings.get(name)) is not None}
+    groups = {(own.place, own.line) for name in finding.weights if (own := live.settings.get(name)) is not None}
     return ", ".join(groups.pop()) if len(groups) == 1 and all(line for _, line in groups) else ""
 
 
