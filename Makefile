@@ -4,7 +4,7 @@
 # make check   style and types (ruff, mypy)
 # make schema  write the JSON Schemas of the documents from their models
 # make transfer       does a learning rate carry over? a small sweep, drawn (minutes)
-# make transfer-full  the searches and sweeps of docs/transfer.md, on two processes (under two hours)
+# make transfer-full  the searches and sweeps of docs/transfer.md, on two processes (about two hours)
 # make pages   run the commands of docs/transfer.md again and paste what they print (minutes)
 # make matrix  run the fast part of the suite on the oldest and the newest versions (docs/versions.md)
 # make mutants change every law, one term at a time: does a test notice? (minutes)
@@ -70,6 +70,10 @@ transfer-full: $(READY)
 	$(call TUNE,gpt_deep) --base width=32,depth=2 --target width=256,depth=16 --steps 100 -o $(TRAINED)/gpt_deep/recipe
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.recipe_at_target $(LANGUAGE):gpt_deep --train $(LANGUAGE):train \
 	    --recipe $(TRAINED)/gpt_deep/recipe --rates 5e-4,1e-3,2e-3,4e-3 --seeds 3 -o $(TRAINED)/gpt_deep/target
+	$(call TUNE,gpt_deep) --base width=64,depth=2 --target width=64,depth=16 --steps 200 --target-steps 800 \
+	    -o $(TRAINED)/gpt_deep/deeper_recipe
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.recipe_at_target $(LANGUAGE):gpt_deep --train $(LANGUAGE):train \
+	    --recipe $(TRAINED)/gpt_deep/deeper_recipe --rates 1.5e-3,3e-3,6e-3 --seeds 3 -o $(TRAINED)/gpt_deep/deeper_target
 
 # make matrix SETS=newest: one of the two.  Each set has an environment of its own, under build/matrix.
 matrix:
