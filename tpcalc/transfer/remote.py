@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,17 @@ __all__ = ["LOCAL", "OnRay"]
 
 #: The address of a cluster of this machine alone, made for the runs.
 LOCAL = "local"
+
+
+#: Seconds in which a cluster must answer.
+PATIENCE = 10.0
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at ``host:port`` (``ray://host:port``): Ray itself tries for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
 class OnRay:
@@ -36,6 +48,7 @@ class OnRay:
         started: dict[str, Any] = {} if address == LOCAL else {"address": address}
         try:
             if not ray.is_initialized():
+                _knock(address)
                 ray.init(**started, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         except Exception as error:
             raise TpcalcError(
