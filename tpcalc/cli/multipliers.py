@@ -140,7 +140,8 @@ def codegen(
         from tpcalc.scaling.everywhere import codegen_formulas
 
         given = {"lr": lr, "weight_decay": weight_decay, "eps": eps}
-        _check_together(trainer, formulas, {"--rename": rename, "--no-decay": no_decay, **given})
+        options = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
+        _check_together(trainer, formulas, {"--rename": rename, "--no-decay": no_decay, **options})
         result = Scaling.load(multipliers)
         warnings = result.sites
         if trainer is not None:
@@ -157,5 +158,4 @@ def _check_together(trainer: Optional[str], formulas: bool, others: dict[str, ob
         raise ScalingError("--for writes the numbers of one target and --formulas those of all; leave one of them out")
     alone = [name for name, value in others.items() if value not in (None, [])]
     if trainer is None and alone:
-        named = alone[0] if alone[0].startswith("--") else "--" + alone[0].replace("_", "-")
-        raise ScalingError(f"{named} is for the file of a trainer; give --for as well")
+        raise ScalingError(f"{alone[0]} is for the file of a trainer; give --for as well")

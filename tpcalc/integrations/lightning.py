@@ -21,7 +21,7 @@ from typing import Any, Optional
 from torch.optim import Optimizer
 
 from tpcalc.integrations.groups import hold_ratios, scale_optimizer_
-from tpcalc.integrations.weights import Given, check_init, check_model, multipliers
+from tpcalc.integrations.weights import Given, check_init, check_model, mixed, multipliers
 from tpcalc.verify.built import is_scheduler, optimizers_in, parts
 
 __all__ = ["Scaled", "scaled"]
@@ -114,5 +114,4 @@ def _as_they_are_made(change: Callable[[Optimizer], None]) -> Iterator[None]:
 
 def scaled(module: type, given: Given, *, fresh: bool) -> Any:
     """The class ``module`` with multipliers; ``fresh``: see :class:`Scaled`."""
-    names = {key: getattr(module, key) for key in ("__module__", "__qualname__", "__doc__")}
-    return type(module.__name__, (Scaled, module), {"tpcalc_scaling": given, "tpcalc_fresh": fresh, **names})
+    return mixed(Scaled, module, given, fresh)

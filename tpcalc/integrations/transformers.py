@@ -19,7 +19,7 @@ from torch import nn
 
 from tpcalc.integrations.accelerate import clip_weighed
 from tpcalc.integrations.groups import hold_ratios, scale_optimizer_
-from tpcalc.integrations.weights import Given, check_init, check_model, clips, multipliers
+from tpcalc.integrations.weights import Given, check_init, check_model, clips, mixed, multipliers
 from tpcalc.scaling.runtime import Multipliers
 
 __all__ = ["Scaled", "optimizer_cls_and_kwargs", "scaled"]
@@ -84,8 +84,7 @@ class Scaled:
 
 def scaled(trainer: type, given: Given, *, fresh: bool) -> Any:
     """The class ``trainer`` (``Trainer``, ``SFTTrainer`` ...) with multipliers; ``fresh``: see :class:`Scaled`."""
-    names = {key: getattr(trainer, key) for key in ("__module__", "__qualname__", "__doc__")}
-    return type(trainer.__name__, (Scaled, trainer), {"tpcalc_scaling": given, "tpcalc_fresh": fresh, **names})
+    return mixed(Scaled, trainer, given, fresh)
 
 
 def optimizer_cls_and_kwargs(given: Given, model: Any, args: Any) -> tuple[Any, dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch import nn
 from tpcalc.scaling import Scaling
 from tpcalc.scaling.runtime import Multipliers, Weight, _is_off, _some
 
-__all__ = ["Given", "check_init", "check_model", "clips", "multipliers"]
+__all__ = ["Given", "check_init", "check_model", "clips", "mixed", "multipliers"]
 
 #: Multipliers, or where ``tpcalc export`` has written them.
 Given = Union[Multipliers, str, "os.PathLike[str]"]
@@ -21,6 +21,12 @@ Given = Union[Multipliers, str, "os.PathLike[str]"]
 def multipliers(given: Any) -> Any:
     """What was given, loaded if it is a file; a module that ``tpcalc codegen`` wrote has them as ``scaling``."""
     return Scaling.load(os.fspath(given)) if isinstance(given, (str, os.PathLike)) else given
+
+
+def mixed(mixin: type, kind: type, given: Given, fresh: bool) -> Any:
+    """The class ``kind`` with ``mixin`` before it, under its own name, with what that asks for."""
+    names = {key: getattr(kind, key) for key in ("__module__", "__qualname__", "__doc__")}
+    return type(kind.__name__, (mixin, kind), {"tpcalc_scaling": given, "tpcalc_fresh": fresh, **names})
 
 
 def clips(scaling: Multipliers) -> bool:

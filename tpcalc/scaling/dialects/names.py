@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tpcalc.errors import ScalingError
-from tpcalc.scaling.runtime import _WRAPPERS
+from tpcalc.scaling.runtime import _plain
 
 #: What PEFT puts into names.
 _PEFT = re.compile(r"(?:^|\.)(?:base_model\.model|base_layer|modules_to_save|lora_\w+)(?:\.|$)")
@@ -53,7 +53,7 @@ def renamed(names: Sequence[str], rules: Sequence[Rename]) -> dict[str, str]:
 
     Raises ScalingError for a parameter that has no name of its own, and for a rule that matches no name.
     """
-    plain = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names}
+    plain = {name: _plain(name) for name in names}
     flat = [name for name in plain.values() if _FLAT.search(name)]
     if flat:
         raise ScalingError(
