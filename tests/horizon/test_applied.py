@@ -19,7 +19,7 @@ from tpcalc.horizon import assume
 from tpcalc.optimizers import ADAMW, LAWS
 from tpcalc.scaling.codegen import codegen
 from tpcalc.scaling.everywhere import codegen_formulas
-from tpcalc.scaling.runtime import Assumed
+from tpcalc.scaling.weight import Assumed
 
 HP: dict[str, Any] = {"lr": 3e-3, "weight_decay": 0.1, "eps": 1e-6}
 BETAS = (0.9, 0.95)

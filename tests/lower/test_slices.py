@@ -49,6 +49,14 @@ def by_heads(y, n):
     return heads[..., :-2, :].flatten(-2), heads[..., -2, :], heads[..., -1, :]
 
 
+def joined(none, q, k, v):
+    return torch.cat([none.tanh(), q, none], dim=-1), k, v
+
+
+def nested(q, none, kv):
+    return q, *kv.split([0, HEAD, 0, HEAD], dim=-1)[1::2]
+
+
 #: Ways to take q, k and v out of one packed result.
 CUTS = {
     "split": lambda y, n: y.split([n, HEAD, HEAD], dim=-1),
@@ -59,6 +67,9 @@ CUTS = {
     "nested": lambda y, n: (y[..., :n], *y[..., n:].chunk(2, dim=-1)),
     "after a transpose": lambda y, n: tuple(t.transpose(1, 2) for t in y.transpose(1, 2).split([n, HEAD, HEAD], dim=1)),
     "by heads": by_heads,
+    "pieces without entries": lambda y, n: y.split([0, 0, n, HEAD, HEAD], dim=-1)[2:],
+    "pieces without entries, joined": lambda y, n: joined(*y.split([0, n, HEAD, HEAD], dim=-1)),
+    "pieces without entries, nested": lambda y, n: nested(*y.split([n, 0, 2 * HEAD], dim=-1)),
 }
 QKV = [(0, "0", "n", H, 1), (0, "n", "16", 1, 1), (0, "n + 16", "16", 1, 1)]
 

@@ -21,7 +21,7 @@ import tpcalc
 from tests.support.command import tpcalc_command
 from tpcalc.scaling import Scaling
 from tpcalc.scaling.codegen import codegen, folded
-from tpcalc.scaling.result import weights
+from tpcalc.scaling.exported import weights
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "examples"))

@@ -110,7 +110,7 @@ from tpcalc.document import schema  # noqa: E402
 from tpcalc.document.table import table_json  # noqa: E402
 from tpcalc.scaling import Scaling, ScalingError  # noqa: E402
 from tpcalc.scaling.codegen import codegen  # noqa: E402
-from tpcalc.scaling.runtime import _indices_here  # noqa: E402
+from tpcalc.scaling.shards import _indices_here  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=KINDS)

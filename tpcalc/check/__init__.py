@@ -14,15 +14,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tpcalc.check.result import Entry, Result
-from tpcalc.check.settings import PARAMETRIZATIONS
 from tpcalc.late import late
 
 if TYPE_CHECKING:
+    from tpcalc.check.result import Entry, Result
     from tpcalc.check.run import check
+    from tpcalc.check.settings import PARAMETRIZATIONS
 
 __all__ = ["PARAMETRIZATIONS", "Entry", "Result", "check"]
 
 
-#: The command line asks for names before it needs torch.
-__getattr__ = late(__name__, {"check": "tpcalc.check.run"})
+#: The command line asks for names before it needs the rest.
+__getattr__ = late(
+    __name__,
+    {
+        "PARAMETRIZATIONS": "tpcalc.check.settings",
+        "Entry": "tpcalc.check.result",
+        "Result": "tpcalc.check.result",
+        "check": "tpcalc.check.run",
+    },
+)

@@ -134,21 +134,29 @@ def codegen(
 ) -> None:
     """Write a stand-alone Python file (torch only) that applies exported multipliers, or what a trainer takes."""
     with library(output):
-        from tpcalc.scaling import Scaling
         from tpcalc.scaling.codegen import codegen as numbers
         from tpcalc.scaling.dialects import write
         from tpcalc.scaling.everywhere import codegen_formulas
+        from tpcalc.scaling.exported import Exported
 
         given = {"lr": lr, "weight_decay": weight_decay, "eps": eps}
         options = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
         _check_together(trainer, formulas, {"--rename": rename, "--no-decay": no_decay, **options})
-        result = Scaling.load(multipliers)
+        result = Exported.load(multipliers)
         warnings = result.sites
         if trainer is not None:
+            from tpcalc.scaling.dialects import write
+
             written = write(result, trainer, rename or (), no_decay or (), given)
             text, warnings = written.text, (*result.sites, *written.warnings)
+        elif formulas:
+            from tpcalc.scaling.everywhere import codegen_formulas
+
+            text = codegen_formulas(result)
         else:
-            text = codegen_formulas(result) if formulas else numbers(result)
+            from tpcalc.scaling.codegen import codegen as numbers
+
+            text = numbers(result)
     emit(text, output, warnings)
 
 

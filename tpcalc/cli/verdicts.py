@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from tpcalc.check import PARAMETRIZATIONS
+from tpcalc.check.settings import PARAMETRIZATIONS
 from tpcalc.cli.given import checked as places
 from tpcalc.cli.given import loaded, verify_scales
 from tpcalc.cli.options import Debug, DepthAlpha, Loss, Optimizer, Output, Overrides, Scale, Target, Widths, choice

@@ -34,7 +34,10 @@ Several = Annotated[list[T], Field(strict=False)]
 class Row(BaseModel):
     """Plain data.  Nothing is converted on reading (no ``"4"`` to 4, no 4.0 to 4); unknown keys are let pass."""
 
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    # built when first used: a command reads one or two of all these documents
+    model_config = ConfigDict(
+        strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
+    )
 
     @classmethod
     def of(cls: type[Model], result: Any, **more: Any) -> Model:

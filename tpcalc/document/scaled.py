@@ -8,14 +8,16 @@ a number).
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Literal, Optional
+from typing import TYPE_CHECKING, Any, Literal, Optional
 
 from pydantic import Field
 
-from tpcalc.algebra.formula import Formula
-from tpcalc.derive.several import ScaledParametrization, ScaledRule
 from tpcalc.document.model import Count, Exponent, Row, Several, SizeText
 from tpcalc.document.table import Drawn, InitSize, Lengths, Numbers, Place, SliceNumbers, identity
+
+if TYPE_CHECKING:  # reading a document needs nothing of what derives one
+    from tpcalc.algebra.formula import Formula
+    from tpcalc.derive.several import ScaledParametrization, ScaledRule
 
 SCHEMA = "tpcalc/2"
 

@@ -6,14 +6,16 @@ numbers and null in a table, whose ``scale`` has no base and target.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 from pydantic import Field
 
 from tpcalc.calculus.alignment import ALIGNMENTS
 from tpcalc.derive.gauge import EXPERTS, GAUGES, WRITTEN_IN
-from tpcalc.derive.result import Parametrization, Rule
 from tpcalc.document.model import Count, Exponent, Number, OneOf, OrderText, Row, Several, SizeText
+
+if TYPE_CHECKING:  # reading a document needs nothing of what derives one
+    from tpcalc.derive.result import Parametrization, Rule
 
 SCHEMA = "tpcalc/1"
 

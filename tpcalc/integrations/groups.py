@@ -14,8 +14,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tpcalc.optimizers import LAWS, UpdateLaw, update_law
-from tpcalc.scaling.runtime import Multipliers, RatioWarning, Weight
+from tpcalc.scaling.runtime import Multipliers, RatioWarning
 from tpcalc.scaling.schedules import ratios_kept
+from tpcalc.scaling.weight import Weight
 from tpcalc.verify.optimizers import law_of
 
 __all__ = ["hold_ratios", "scale_optimizer_"]

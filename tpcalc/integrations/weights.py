@@ -10,7 +10,9 @@ from typing import Any, Union
 from torch import nn
 
 from tpcalc.scaling import Scaling
-from tpcalc.scaling.runtime import Multipliers, Weight, _is_off, _some
+from tpcalc.scaling.runtime import Multipliers
+from tpcalc.scaling.shards import _is_off
+from tpcalc.scaling.weight import Weight, _some
 
 __all__ = ["Given", "check_init", "check_model", "clips", "mixed", "multipliers"]
 

@@ -134,8 +134,8 @@ class _Plan:
             for ref, length in zip(refs, puts.lengths):
                 inner = None if stacked else self.joined.get(ref)
                 lengths.extend(inner[1] if inner is not None and inner[0] == puts.axis else (length,))
-            if len({length.growth for length in lengths}) > 1:
-                self.joined[out] = puts.axis, tuple(lengths)
+            if len({length.growth for length in lengths if length.terms}) > 1:
+                self.joined[out] = _some((puts.axis, tuple(lengths)))
         for slot, ref in enumerate(refs):
             for index, made in enumerate(node.outputs):
                 cut = layout.forth(slot, self.joined[ref], index) if ref in self.joined else None
@@ -154,7 +154,7 @@ class _Plan:
                 return
             split = _split_cut(layout, whole)
             if split is not None:
-                self.want(refs[0], _refined(split, [self.pop(out) for out in node.outputs]))
+                self.want(refs[0], _some(_refined(split, [self.pop(out) for out in node.outputs])))
                 return
         for index, out in enumerate(node.outputs):
             cut = self.pop(out)
@@ -334,8 +334,14 @@ def _refined(cut: Cut, inner: Sequence[Optional[Cut]]) -> Cut:
     return dim, tuple(fine)
 
 
+def _some(cut: Cut) -> Cut:
+    """Without blocks that have no entries (``split([0, n])``)."""
+    return cut[0], tuple(length for length in cut[1] if length.terms)
+
+
 def _split_cut(layout: Layout, whole: Shape) -> Optional[Cut]:
-    """The cut that a split makes; of a short axis of blocks, the one that a select or unbind does."""
+    """The cut that a split makes, pieces without entries included; of a short axis of blocks, the one that a select or
+    unbind does."""
     takes = layout.takes
     if takes is None:
         return None

@@ -61,6 +61,9 @@ class Pieced:
                 continue
             first, last = (places.index(end) for end in piece)
             lengths, parts = held.lengths[first:last], held.parts[first:last]
+            if not parts:  # a piece without entries
+                self.writer.emit(Known(MINUS_INFINITY), node.index, out)
+                continue
             if len(parts) > 1:
                 self.segments[out] = Segments(takes.axis, lengths, parts)
             self.writer.emit(View(parts[0]) if len(parts) == 1 else Sum(parts, how="choice"), node.index, out)
@@ -139,6 +142,8 @@ class Pieced:
         lengths: list[Size] = []
         parts: list[int] = []
         for ref, length in zip(refs, puts.lengths):
+            if not length.terms:  # no entries
+                continue
             inner = self.segments.get(ref)
             alike = inner is not None and inner.axis == puts.axis and len(self.program.values[ref].shape) >= inner.axis
             if (

@@ -61,6 +61,7 @@ _KINDS = {
     "tpcalc.derive.several": "scales",
     "tpcalc.program.ir": "program",
     "tpcalc.derive.explain": "explain",
+    "tpcalc.scaling.exported": "scaling",
     "tpcalc.scaling.result": "scaling",
     "tpcalc.verify.findings": "verify",
     "tpcalc.check.result": "check",

@@ -7,10 +7,10 @@ from dataclasses import replace
 from tpcalc.horizon.words import HEADING, assumed_lines
 from tpcalc.program.names import fold
 from tpcalc.report.grid import aligned, itemized
-from tpcalc.scaling.result import Scaling, weights
+from tpcalc.scaling.exported import Exported, weights
 
 
-def scaling_text(scaling: Scaling) -> str:
+def scaling_text(scaling: Exported) -> str:
     items = {" = ".join((w.name, *w.aliases)): w for w in weights(scaling.document)}
     multiplied = any(w.forward != 1.0 for w in items.values())
     rows = [("weight", "shape", *(("multiplier",) if multiplied else ()), "init", "lr", "weight decay", "eps", "clip")]

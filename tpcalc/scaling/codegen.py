@@ -9,17 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from textwrap import wrap
 from typing import Any
 
 from tpcalc.horizon.words import HEADING, assumed_lines
 from tpcalc.program.names import Folded, fold
-from tpcalc.scaling.result import Scaling, assumed, weights
-from tpcalc.scaling.runtime import Weight
+from tpcalc.scaling.exported import Exported, assumed, weights
+from tpcalc.scaling.standalone import code, imports
+from tpcalc.scaling.weight import Weight
 
-MARKER = "# --- copied into generated files from here on ---\n"
-_AFTER_TABLE = "class Multipliers:\n"
+#: What a file holds besides its own numbers.
+RUNTIME = ("shards", "runtime")
+FUTURE = "from __future__ import annotations\n\n"
 _SIMPLE = re.compile(r"[A-Za-z0-9_.*\-]+")
 
 _HEADER = '''"""Multipliers from {base} to {target}, for {optimizer}.
@@ -52,23 +53,18 @@ check_ = _MULTIPLIERS.check_
 """
 
 
-def codegen(scaling: Scaling, tuned: Mapping[str, Any] = {}) -> str:
+def codegen(scaling: Exported, tuned: Mapping[str, Any] = {}) -> str:
     """The text of the file.  The same multipliers give the same bytes.
 
     ``tuned``: hyperparameters of the base (``lr``, ``weight_decay``, ``eps``, ``betas``), held by the file as ``BASE``.
     """
-    before, _, after = runtime().partition(_AFTER_TABLE)
-    start = header(scaling, tuned=tuned) + "\nfrom __future__ import annotations\n\n"
+    start = f"{header(scaling, tuned=tuned)}\n{FUTURE}{imports('weight', *RUNTIME)}\n"
     table = _table(scaling) + _assumed(scaling) + (_base(scaling, tuned) if tuned else "")
     footer = _FOOTER if scaling.assumed is None else _FOOTER.replace("(WEIGHTS)", "(WEIGHTS, ASSUMED)")
-    return "".join((start, before, table, "\n\n", _AFTER_TABLE, after, footer))
+    return "\n\n".join((start + code("weight"), table, *map(code, RUNTIME))) + footer
 
 
-def runtime() -> str:
-    return files("tpcalc.scaling").joinpath("runtime.py").read_text(encoding="utf-8").partition(MARKER)[2]
-
-
-def _assumed(scaling: Scaling) -> str:
+def _assumed(scaling: Exported) -> str:
     """The factors of a stated rule, by optimizer; nothing where there is none."""
     if scaling.assumed is None:
         return ""
@@ -81,7 +77,7 @@ def _assumed(scaling: Scaling) -> str:
     return f"\n# {heading}\n# fmt: off\nASSUMED: dict[str, Assumed] = {{\n{lines}}}\n# fmt: on\n"
 
 
-def _base(scaling: Scaling, tuned: Mapping[str, Any]) -> str:
+def _base(scaling: Exported, tuned: Mapping[str, Any]) -> str:
     numbers = ", ".join(f"{literal(name)}: {_number(number)}" for name, number in tuned.items())
     return f"\n# Tuned at {scaling.ends[0]}.\nBASE: dict[str, Any] = {{{numbers}}}\n"
 
@@ -90,7 +86,7 @@ def _number(number: Any) -> str:
     return tuple_of(map(_number, number)) if isinstance(number, tuple) else repr(float(number))
 
 
-def header(scaling: Scaling, made: str = "", of: str = "", target: str = "", tuned: Mapping[str, Any] = {}) -> str:
+def header(scaling: Exported, made: str = "", of: str = "", target: str = "", tuned: Mapping[str, Any] = {}) -> str:
     """Docstring and comments; ``made``: a first line of the example, ``of``: what the functions are methods of."""
     betas = any(own.one_minus_beta != 1.0 for own in assumed(scaling.document).values())
     given = "**BASE" if tuned else f"lr=..., weight_decay=...{', betas=...' if betas else ''}"
@@ -131,7 +127,7 @@ _CLASSES = {
 }
 
 
-def _use(scaling: Scaling, given: str) -> str:
+def _use(scaling: Exported, given: str) -> str:
     """How optimizers are made; of a recipe the one for hidden matrices first."""
     kinds = sorted({weight.optimizer for weight in scaling.values()}, key=scaling.optimizer.find)
     if len(kinds) == 1:
@@ -153,7 +149,7 @@ def comment(sentence: str, start: str = "# ") -> Iterable[str]:
         yield f"{start}{line}\n" if position == 0 else f"{start}  {line}\n"
 
 
-def _table(scaling: Scaling) -> str:
+def _table(scaling: Exported) -> str:
     rows = [_cells(weight) for weight in folded(weights(scaling.document))]
     sizes = [max((len(row[column]) for row in rows), default=0) for column in range(9)]
     lines = ["# fmt: off\n", "WEIGHTS: tuple[Weight, ...] = (\n"]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from keyword import iskeyword
 from typing import Any
 
 from tpcalc.algebra.scales import scales_text
 from tpcalc.errors import ScalingError
-from tpcalc.scaling.codegen import MARKER, header, literal, runtime, tuple_of
-from tpcalc.scaling.result import Scaling
+from tpcalc.scaling.codegen import FUTURE, RUNTIME, header, literal, tuple_of
+from tpcalc.scaling.exported import Exported
+from tpcalc.scaling.standalone import code, imports
 
 __all__ = ["codegen_formulas", "expression"]
 
@@ -28,8 +28,7 @@ def multipliers(*, {arguments}) -> Multipliers:
     return Multipliers(between(base, target))
 '''
 
-#: What the helpers import besides.
-_MORE = {"import dataclass\n": "import dataclass, replace\n"}
+_PARTS = ("weight", *RUNTIME, "relative")
 
 #: Names of functions that formulas call.
 _TAKEN = frozenset({"max", "min", "range", "sqrt", "whole", "Weight"})
@@ -37,7 +36,7 @@ _FUNCTIONS = {"Max": "max", "Min": "min", "sqrt": "sqrt"}
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 
 
-def codegen_formulas(scaling: Scaling) -> str:
+def codegen_formulas(scaling: Exported) -> str:
     """The text of the file.  The same multipliers give the same bytes.
 
     Raises ScalingError where the multipliers are of one scale, or no formulas give exact numbers at every place.
@@ -57,21 +56,17 @@ def codegen_formulas(scaling: Scaling) -> str:
         raise ScalingError(
             f"no formulas give these multipliers everywhere: {document['no_patterns']}; export them for each target"
         )
-    helpers = files("tpcalc.scaling").joinpath("relative.py").read_text(encoding="utf-8").partition(MARKER)[2]
-    start = header(scaling, _usage(scaling), "scaling.", "any other place") + "\nfrom __future__ import annotations\n\n"
-    imports = runtime()
-    for plain, more in _MORE.items():
-        imports = imports.replace(plain, more, 1)
+    start = f"{header(scaling, _usage(scaling), 'scaling.', 'any other place')}\n{FUTURE}{imports(*_PARTS)}\n"
     names = list(document["base"])
     footer = _FOOTER.format(
         arguments=", ".join(f"{name}: int" for name in names),
         place="{" + ", ".join(f'"{name}": {name}' for name in names) + "}",
         passed=", ".join(f"{name}={name}" for name in names),
     )
-    return "".join((start, imports, "\n\n", helpers, "\n\n", _body(document), footer))
+    return start + "\n\n".join((*map(code, _PARTS), _body(document))) + footer
 
 
-def _usage(scaling: Scaling) -> str:
+def _usage(scaling: Exported) -> str:
     return f"scaling = multipliers({scales_text(scaling.target)})  # or any other\n    "
 
 

@@ -1,16 +1,16 @@
-"""Multipliers between two places from the same formulas at each: torch only, no import of tpcalc.
+"""Multipliers between two places from the same formulas at each.
 
-:mod:`tpcalc.scaling.everywhere` copies everything below the marker into the files it generates.
+Copied into files generated from formulas (:mod:`tpcalc.scaling.standalone`).
 """
 
 from __future__ import annotations
 
+# --- copied into generated files from here on ---
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tpcalc.scaling.runtime import Weight
+from tpcalc.scaling.weight import Weight
 
-# --- copied into generated files from here on ---
 # A weight whose numbers have a meaning as ratios of two places alone, and the size of its
 # init as such a number; its draw is that of the base.
 Relative = tuple[Weight, float]

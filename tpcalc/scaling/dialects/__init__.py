@@ -17,7 +17,7 @@ from tpcalc.scaling.dialects.names import Rename, check_names, read_patterns
 from tpcalc.scaling.dialects.said import Told, told
 from tpcalc.scaling.dialects.table import Table, table
 from tpcalc.scaling.dialects.trainers import DIALECTS, Dialect
-from tpcalc.scaling.result import Scaling, assumed
+from tpcalc.scaling.exported import Exported, assumed
 
 __all__ = ["DIALECTS", "Written", "write"]
 
@@ -31,7 +31,7 @@ class Written:
 
 
 def write(
-    scaling: Scaling,
+    scaling: Exported,
     trainer: str,
     rename: Sequence[str] = (),
     no_decay: Sequence[str] = (),
@@ -60,7 +60,7 @@ def write(
     return Written(text, tuple(f"{dialect.name}: {sentence}" for sentence in aloud))
 
 
-def _check_law(scaling: Scaling, dialect: Dialect) -> None:
+def _check_law(scaling: Exported, dialect: Dialect) -> None:
     laws = sorted({weight.optimizer for weight in scaling.values()}, key=scaling.optimizer.find)
     if len(laws) > 1:
         raise ScalingError(

@@ -10,7 +10,7 @@ import re
 
 from tpcalc.scaling.codegen import literal
 from tpcalc.scaling.dialects.table import Table, wrapped
-from tpcalc.scaling.runtime import _WRAPPERS
+from tpcalc.scaling.weight import _WRAPPERS
 
 _PLAIN = re.compile(r"[ !#-&(-~]*")  # printable, without quotes
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tpcalc.errors import ScalingError
-from tpcalc.scaling.runtime import _plain
+from tpcalc.scaling.weight import _plain
 
 #: What PEFT puts into names.
 _PEFT = re.compile(r"(?:^|\.)(?:base_model\.model|base_layer|modules_to_save|lora_\w+)(?:\.|$)")

@@ -17,8 +17,8 @@ from typing import Optional
 from tpcalc.errors import ScalingError
 from tpcalc.program.names import fold, starred
 from tpcalc.scaling.dialects.names import Rename, renamed, some
-from tpcalc.scaling.result import Scaling, weights
-from tpcalc.scaling.runtime import _WRAPPERS, Weight
+from tpcalc.scaling.exported import Exported, weights
+from tpcalc.scaling.weight import _WRAPPERS, Weight
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Row:
 class Table:
     """All rows, in the order of the model's parameters, and the multipliers they come from."""
 
-    scaling: Scaling
+    scaling: Exported
     rows: tuple[Row, ...]
     renamed: bool
 
@@ -81,7 +81,7 @@ def numbers_of(weight: Weight, names: Iterable[str], no_decay: Sequence[re.Patte
 
 
 def table(
-    scaling: Scaling, rules: Sequence[Rename], no_decay: Sequence[re.Pattern[str]], tied: bool, globs: bool
+    scaling: Exported, rules: Sequence[Rename], no_decay: Sequence[re.Pattern[str]], tied: bool, globs: bool
 ) -> Table:
     """The rows of ``scaling`` under the trainer's names.
 
