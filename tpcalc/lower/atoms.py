@@ -16,6 +16,7 @@ from tpcalc.program.ir import Program, Value
 from tpcalc.rules.structures import (
     Atom,
     Contract,
+    Exp,
     Gather,
     Power,
     Product,
@@ -69,6 +70,8 @@ class Writer:
         flat = self.flatten(self.picks.apart(structure, node), node)
         if isinstance(flat, Sum):
             flat = self.recogniser.centred(flat)
+        if isinstance(flat, Exp):
+            flat = self.recogniser.weighed(flat)
         if isinstance(flat, Contract) and out is not None:
             flat = self.power_iteration(flat, node)
         if out is not None:

@@ -18,15 +18,18 @@ from tpcalc.rules.structures import (
     Centre,
     Contract,
     Discrete,
+    Exp,
     Gather,
     Guard,
     Known,
+    LinearLike,
     Normalise,
     Operand,
     Power,
     Product,
     Reduce,
     Scale,
+    Softmax,
     Structure,
     Sum,
     View,
@@ -113,6 +116,23 @@ class Recogniser:
             for value, mean in ((x, y), (y, x)):
                 if isinstance(mean, int) and self.means.get(mean) == self.arranged.get(value, value):
                     return Centre(value)
+        return s
+
+    def weighed(self, s: Exp) -> Structure:
+        """``exp(x - logsumexp(x))`` is a softmax: each of n entries is one part of a total of 1.  With a multiple of
+        either it is none.
+        """
+        difference = self.arranged.get(s.x, s.x)
+        x = self.made.get(difference)
+        if isinstance(x, Sum) and x.how == "difference" and len(x.xs) == 2:
+            value, log = (self.arranged.get(one, one) for one in x.xs)
+            total = self.made.get(log)
+            if (
+                isinstance(total, LinearLike)
+                and total.total is not None
+                and self.arranged.get(total.x, total.x) == value
+            ):
+                return Softmax(x.xs[0], total.total)
         return s
 
     def spectral(self, s: Contract) -> Optional[tuple[Operand, Order]]:

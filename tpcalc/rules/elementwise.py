@@ -55,15 +55,15 @@ def _guarded(call: Call) -> Optional[Operand]:
 
 @rule("aten.add", "aten.sub", "aten.rsub", "aten._add_relu")
 def add(call: Call) -> Structure:
-    """x +- alpha*y: the order is the max."""
+    """x +- alpha*y: the order is the max.  ``rsub`` is y - alpha*x."""
     guarded = None if "sub" in call.node.op else _guarded(call)
     if guarded is not None:
         return Guard(guarded)
-    y = call[1]
+    x, y = (call[1], call[0]) if "rsub" in call.node.op else (call[0], call[1])
     alpha = call.arg(2, "alpha", 1)
     if isinstance(alpha, (Size, Scalar)):
         y = Scale(y, number_order(alpha))
-    return Sum((call[0], y), how="difference" if "sub" in call.node.op and alpha == 1 else "sum")
+    return Sum((x, y), how="difference" if "sub" in call.node.op and alpha == 1 else "sum")
 
 
 def _scaled(x: Operand, arg: Any, sign: int = 1) -> Structure:

@@ -138,10 +138,14 @@ def product_of_many(call: Call) -> Structure:
     return LinearLike(call[0], offset=True)
 
 
-@rule("aten.logsumexp", axes=Reduced())
-@rule("aten._logcumsumexp", "aten.logcumsumexp", axes=Kept(but=At(1)))
+@rule("aten.logsumexp", axes=Reduced(picks=At(1)))
 def logsumexp(call: Call) -> Structure:
     """Between the largest entry and that plus log of the number of entries."""
+    return LinearLike(call[0], offset=True, total=call.reduced(0, call.arg(1, "dim")))
+
+
+@rule("aten._logcumsumexp", "aten.logcumsumexp", axes=Kept(but=At(1)))
+def logcumsumexp(call: Call) -> Structure:
     return LinearLike(call[0], offset=True)
 
 

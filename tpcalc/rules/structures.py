@@ -190,10 +190,14 @@ class Guard(Structure):
 
 @dataclass(frozen=True, slots=True)
 class LinearLike(Structure):
-    """Asymptotically linear: gelu, silu, softplus.  ``offset``: f(0) != 0 (softplus)."""
+    """Asymptotically linear: gelu, silu, softplus.  ``offset``: f(0) != 0 (softplus).
+
+    ``total``: of a logarithm of a sum of exponentials, the growth of the axis that is summed over.
+    """
 
     x: Operand
     offset: bool = False
+    total: Optional[Order] = None
 
 
 @dataclass(frozen=True, slots=True)
