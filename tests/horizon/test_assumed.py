@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 
+from tpcalc.document.assumed import assumed_json
 from tpcalc.errors import ScalingError
 from tpcalc.horizon import RULES, assume, chosen
 from tpcalc.optimizers import ADAM, ADAMW, AFTER_NORMALISING, DECOUPLED, INDEPENDENT, LAWS, recipe
@@ -81,13 +82,15 @@ def test_decay_of_which_the_source_says_nothing():
         (("completed-p", "1:2", None, "half"), "--horizon-exponent half is no number"),
         (("completed-p", "64"), "--batch 64 is no pair; give two positive numbers"),
         (("completed-p", 64), "--batch 64 is no pair"),
-        (("completed-p", "64:"), "--batch  is no number"),
+        (("completed-p", "64:"), "--batch 64: is no pair; give two positive numbers"),
+        (("completed-p", ":"), "--batch : is no pair"),
         (("completed-p", "64:0"), "--batch 64:0 holds 0; give two positive numbers"),
         (("completed-p", "64:-8"), "holds -8"),
         (("completed-p", (64, True)), "is no number"),
         (("completed-p", None, "1e9:inf"), "--tokens inf is no number"),
         (("completed-p", None, "1e9:1e99"), "is no number|holds 1e"),
         (("completed-p", None, "1:2:3"), "is no pair"),
+        (("none", "1e-30:1e30", "1e30:1e-30"), "a factor of 1e-120 is none; give ends nearer to one another"),
     ],
 )
 def test_refusals(given, sentence):
@@ -128,3 +131,21 @@ def test_what_is_not_known_or_no_number():
     with pytest.raises(ScalingError, match="power-lines needs the numbers of parameters at both ends"):
         found = assume("power-lines", "1:2")
         found.factor(found.quantities(ADAMW)["weight_decay"])
+
+
+def test_numbers_of_numpy_are_numbers():
+    import numpy
+
+    plain = assume("completed-p", (64.5, 129), None, 0.3)
+    assert assume("completed-p", (numpy.float64(64.5), numpy.int64(129)), None, numpy.float64(0.3)) == plain
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_factor_that_no_document_holds_is_refused_in_a_sentence(name):
+    """Of the tokens alone the ends are as far apart as they may be; what is refused is never the document's schema."""
+    for ends in ({"batch": "1e-30:1e30"}, {"tokens": "1e-30:1e30"}, {"batch": "1e-40:1e30", "tokens": "1e30:1e-9"}):
+        try:
+            found = assume(name, **ends).at(1, 10**30)
+            assumed_json(found, [ADAMW])
+        except ScalingError as error:
+            assert "malladi" in str(error) or "give ends nearer to one another" in str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,6 +13,9 @@ from tpcalc.horizon.rules import EXPONENTS, RULES, STEPS, Effect, Powers, Publis
 from tpcalc.optimizers import COUPLED, DECOUPLED, INDEPENDENT, LINEAR, LiveRecipe, Recipe, UpdateLaw
 
 __all__ = ["Chosen", "Ends", "Horizon", "assume", "chosen"]
+
+#: Between these a factor is one: products of a few are still floats.
+LEAST, MOST = 1e-100, 1e100
 
 #: At the base and at the target.
 Ends = tuple[Fraction, Fraction]
@@ -121,7 +123,7 @@ class Horizon(Chosen):
         if powers.parameters and self.parameters is None:
             raise ScalingError(f"{self.rule.name} needs the numbers of parameters at both ends")
         found = power_product(list(zip(self.ratios, vars(powers).values())))
-        if not 0 < found < math.inf:
+        if not LEAST < found < MOST:
             raise ScalingError(f"{self.rule.name}: a factor of {found!r} is none; give ends nearer to one another")
         return found
 
@@ -178,6 +180,7 @@ def assume(
         )
     ends = [_SAME if pair is None else _pair(pair, option) for option, pair in given.items()]
     found = Horizon(rule.rule, rule.exponent, *ends)
+    found.factor(STEPS)  # ends that are too far from one another are refused before anything slow
     if found.rule.fixed_tokens and found.ratios[1] != 1:
         raise ScalingError(
             f"{horizon} has no law for a change of tokens: {found.rule.fixed_tokens}; leave --tokens out, or choose "
@@ -192,7 +195,7 @@ def _pair(given: Any, option: str) -> Ends:
     example = "64:1024" if option == "--batch" else "1e9:2e11"
     remedy = f"give two positive numbers, of the base and of the target, as {option} {example}"
     parts: Sequence[Any] = given.split(":") if isinstance(given, str) else given
-    if not isinstance(parts, (list, tuple)) or len(parts) != 2:
+    if not isinstance(parts, (list, tuple)) or len(parts) != 2 or not all(str(part).strip() for part in parts):
         raise ScalingError(f"{option} {given} is no pair; {remedy}")
     base, target = (_number(part, option, remedy) for part in parts)
     for number in (base, target):
@@ -203,7 +206,7 @@ def _pair(given: Any, option: str) -> Ends:
 
 def _number(given: Any, option: str, remedy: str) -> Fraction:
     """Exactly; ``0.32`` as text, or as the float nearest to it, is 8/25."""
-    text = repr(given) if isinstance(given, float) else str(given)
+    text = repr(float(given)) if isinstance(given, float) else str(given)
     try:
         if isinstance(given, bool) or len(text) > 40 or abs(int((text.lower().split("e") + ["0"])[1])) > 40:
             raise ValueError

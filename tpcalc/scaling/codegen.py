@@ -92,7 +92,10 @@ def _number(number: Any) -> str:
 
 def header(scaling: Scaling, made: str = "", of: str = "", target: str = "", tuned: Mapping[str, Any] = {}) -> str:
     """Docstring and comments; ``made``: a first line of the example, ``of``: what the functions are methods of."""
+    row = scaling.assumed or {}
     betas = any(own.one_minus_beta != 1.0 for own in assumed(scaling.document).values())
+    if target:  # of any
+        betas = any(own["one_minus_beta"]["powers"] for own in row.get("laws", {}).values())
     given = "**BASE" if tuned else f"lr=..., weight_decay=...{', betas=...' if betas else ''}"
     text = _HEADER.format(
         made=made,
@@ -106,7 +109,7 @@ def header(scaling: Scaling, made: str = "", of: str = "", target: str = "", tun
         constructor=_use(scaling, given).replace("param_groups(", f"{of}param_groups("),
         forward="" if scaling.gauge == "init" else _FORWARD.format(of=of),
     )
-    notes = [(HEADING, sentence) for sentence in assumed_lines(scaling.assumed or {})]
+    notes = [(HEADING, sentence) for sentence in assumed_lines(row, everywhere=bool(target))]
     notes += [("The model itself needs", sentence) for sentence in scaling.sites]
     notes += [("Assumption", sentence) for sentence in scaling.document["assumptions"]]
     notes += [("Note", sentence) for sentence in scaling.document["notes"]]

@@ -82,7 +82,9 @@ class Assumed:
             return given
         found = dict(given)
         if "betas" in given:
-            found["betas"] = tuple(map(self._beta, given["betas"]))
+            betas = given["betas"]
+            each = betas if isinstance(betas, (tuple, list)) else (None,)
+            found["betas"] = tuple(map(self._beta, each))
         if "alpha" in given:
             found["alpha"] = self._beta(given["alpha"])
         if None in (found.get("alpha", 0.0), *found.get("betas", ())):
@@ -90,14 +92,14 @@ class Assumed:
         if not {"betas", "alpha"} & found.keys():
             raise error(
                 f"the rule for batch size and length multiplies 1 - beta by "
-                f"{self.one_minus_beta:.6g}, and no betas are given; give those of the base to "
-                f"param_groups, as betas=(0.9, 0.999) (of RMSprop alpha=0.99)"
+                f"{self.one_minus_beta:.6g}, and no betas are given; give those of the base "
+                f"here, as betas=(0.9, 0.999) (of RMSprop alpha=0.99)"
             )
         return found
 
-    def _beta(self, beta: float) -> float | None:
+    def _beta(self, beta: Any) -> float | None:
         """What a beta of the base becomes; None of what is none."""
-        if not 0.0 <= beta < 1.0:
+        if beta is None or isinstance(beta, str) or not 0.0 <= beta < 1.0:
             return None
         wanted = 1.0 - self.one_minus_beta * (1.0 - beta)
         # over more than 2^24 steps, an average no longer moves in float32
