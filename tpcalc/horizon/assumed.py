@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Optional, Union
@@ -12,7 +12,7 @@ from tpcalc.errors import ScalingError
 from tpcalc.horizon.rules import EXPONENTS, RULES, STEPS, Effect, Powers, Published
 from tpcalc.optimizers import COUPLED, DECOUPLED, INDEPENDENT, LINEAR, LiveRecipe, Recipe, UpdateLaw
 
-__all__ = ["Chosen", "Ends", "Horizon", "assume", "chosen"]
+__all__ = ["Chosen", "Ends", "Horizon", "assume", "assume_run", "chosen", "lowering"]
 
 #: Between these a factor is one: products of a few are still floats.
 LEAST, MOST = 1e-100, 1e100
@@ -98,11 +98,13 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Horizon(Chosen):
-    """What is assumed between a base and a target.  ``parameters``: of the models there, where they are known."""
+    """What is assumed between a base and a target.  ``parameters``: of the models there, where they are known;
+    ``said``: what is to be known of these ends."""
 
     batch: Ends = _SAME
     tokens: Ends = _SAME
     parameters: Optional[Ends] = None
+    said: tuple[str, ...] = ()
 
     @property
     def ratios(self) -> tuple[Fraction, Fraction, Fraction]:
@@ -127,9 +129,30 @@ class Horizon(Chosen):
             raise ScalingError(f"{self.rule.name}: a factor of {found!r} is none; give ends nearer to one another")
         return found
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return (*super().remarks, *self.said)
+
     def at(self, base: int, target: int) -> Horizon:
         """With the numbers of parameters of the models at both ends."""
         return replace(self, parameters=(Fraction(base), Fraction(target)))
+
+    def lasting(self, base: int, target: int) -> Horizon:
+        """With the tokens that so many steps of the batches come to, in the unit of these."""
+        return replace(self, tokens=(base * self.batch[0], target * self.batch[1]))
+
+    def found_in(self, steps: int, of: int) -> Horizon:
+        """From the run in which hyperparameters were found, of ``steps`` steps, where the base's has ``of``.
+
+        All factors are then those from that run to the target's; a rule that has no law of the length stays as it is.
+        """
+        if steps == of:
+            return self
+        run = f"the numbers were found in a run of {steps} steps, where the base's has {of}"
+        if self.rule.fixed_tokens:
+            return replace(self, said=(f"{run}: for that there is no law here, and factors are those of the batch",))
+        tokens = self.tokens[0] * Fraction(steps, of), self.tokens[1]
+        return replace(self, tokens=tokens, said=(f"{run}: tokens at the base are those of the shorter one",))
 
 
 def chosen(name: str, exponent: Any = None) -> Chosen:
@@ -151,6 +174,21 @@ def chosen(name: str, exponent: Any = None) -> Chosen:
     if not 0 <= p <= 1 or p.denominator > 1000:
         raise ScalingError(f"--horizon-exponent {exponent} is no exponent of the length; {remedy}")
     return Chosen(rule, p)
+
+
+def assume_run(
+    horizon: Optional[str], batch: Any, tokens: Any, exponent: Any, steps: int, target_steps: Optional[int]
+) -> Optional[Horizon]:
+    """What is assumed between a run of ``steps`` steps and one at the target, as :func:`assume` has it; where tokens
+    are left out, these follow from steps that are given and from the batch sizes, which without any are equal.
+
+    Raises what :func:`assume` raises.
+    """
+    rule = RULES.get(horizon or "")
+    if rule is None or rule.fixed_tokens or tokens is not None or (batch is not None and target_steps is None):
+        return assume(horizon, batch, tokens, exponent)
+    found = assume(horizon, batch, _SAME, exponent)
+    return None if found is None else found.lasting(steps, target_steps or steps)
 
 
 def assume(
@@ -189,6 +227,16 @@ def assume(
     if how is not None:
         found.check(how)
     return found
+
+
+def lowering(laws: Collection[str]) -> tuple[str, ...]:
+    """Rules that are published for all of these update laws, by name, and lower the rate of a longer run."""
+    return tuple(
+        name
+        for name, rule in RULES.items()
+        if rule.laws is not None
+        and all(law in rule.laws and rule.effect(law, rule.exponent or Fraction(0)).lr.tokens < 0 for law in laws)
+    )
 
 
 def _pair(given: Any, option: str) -> Ends:
