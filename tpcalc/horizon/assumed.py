@@ -216,8 +216,8 @@ def assume(
             f"--horizon {horizon} is given and neither a batch size nor a length; add --batch 64:1024, --tokens "
             f"1e9:2e11, or both, each at the base and at the target"
         )
-    ends = [_SAME if pair is None else _pair(pair, option) for option, pair in given.items()]
-    found = Horizon(rule.rule, rule.exponent, *ends)
+    sizes, lengths = (_SAME if pair is None else _pair(pair, option) for option, pair in given.items())
+    found = Horizon(rule.rule, rule.exponent, batch=sizes, tokens=lengths)
     found.factor(STEPS)  # ends that are too far from one another are refused before anything slow
     if found.rule.fixed_tokens and found.ratios[1] != 1:
         raise ScalingError(

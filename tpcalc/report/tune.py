@@ -92,8 +92,8 @@ def _remarks(result: Tuned) -> Iterator[str]:
         )
         yield (
             f"the numbers were found in a run of {counted(had, 'step')}, and the target's has {has}, {has / had:.3g} "
-            f"times as many: its best learning rate is likely smaller; have longer runs here (a larger --share, fewer "
-            f"--trials){chosen}"
+            f"times as many: longer runs tend to want a smaller learning rate; have longer ones here (a larger "
+            f"--share, fewer --trials){chosen}"
         )
     if result.before is not None and result.after >= result.before:
         yield "none that was tried is better than that; more --trials or a larger --share may find better"
