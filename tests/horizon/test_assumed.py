@@ -9,7 +9,7 @@ import pytest
 
 from tpcalc.document.assumed import assumed_json
 from tpcalc.errors import ScalingError
-from tpcalc.horizon import RULES, assume, chosen
+from tpcalc.horizon import RULES, assume, assume_run, chosen, lowering
 from tpcalc.optimizers import ADAM, ADAMW, AFTER_NORMALISING, DECOUPLED, INDEPENDENT, LAWS, recipe
 
 
@@ -149,3 +149,34 @@ def test_a_factor_that_no_document_holds_is_refused_in_a_sentence(name):
             assumed_json(found, [ADAMW])
         except ScalingError as error:
             assert "malladi" in str(error) or "give ends nearer to one another" in str(error)
+
+
+def test_from_the_run_in_which_numbers_were_found():
+    whole = assume("completed-p", "8:16", "1e3:4e3")
+    assert whole.found_in(200, 200) is whole
+    short = whole.found_in(24, 200)
+    assert short.tokens == (120, 4000) and short.batch == whole.batch and short.steps == pytest.approx(50 / 3)
+    assert [*short.remarks][:-1] == [*whole.remarks] and "a run of 24 steps, where the base's has 200" in short.said[0]
+    malladi = assume("malladi", "8:16").found_in(24, 200)
+    assert malladi.ratios[:2] == (2, 1) and "there is no law here" in malladi.said[0]
+
+
+def test_a_run_of_so_many_steps():
+    def ratios(*given):
+        return assume_run(*given).ratios[:2]
+
+    assert ratios("completed-p", None, None, None, 200, 800) == (1, 4)
+    assert ratios("completed-p", None, None, None, 200, None) == (1, 1)
+    assert ratios("completed-p", "8:16", None, None, 200, 800) == (2, 8)
+    assert ratios("completed-p", "8:16", None, None, 200, None) == (2, 1)  # what is left out stays
+    assert ratios("completed-p", "8:16", "1:3", None, 200, 800) == (2, 3)
+    assert ratios("malladi", "8:16", None, None, 200, 100) == (2, 1)
+    assert assume_run(None, None, None, None, 200, 800) is None
+    for given in (("malladi", None, None), ("malladi", None, "1:2"), (None, "8:16", None), ("other", None, None)):
+        with pytest.raises(ScalingError):
+            assume_run(*given, None, 200, 800)
+
+
+def test_rules_that_lower_the_rate_of_a_longer_run():
+    assert lowering(["adamw"]) == lowering({"adam", "rmsprop"}) == ("completed-p",)
+    assert lowering(["sgd"]) == lowering(["muon", "adamw"]) == ()

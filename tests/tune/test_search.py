@@ -111,6 +111,8 @@ def test_a_rule_is_applied_from_the_run_in_which_the_numbers_were_found():
 def test_without_tokens_the_length_follows_from_steps():
     found = tpcalc.tune(mlp, 8, 32, train, **SHORT, target_steps=64, horizon="completed-p")
     assert found.scaling.assumed["tokens"] == {"base": 4.0, "target": 64.0} and found.cost.steps == 64
+    notes = " ".join(found.scaling.assumed["notes"])
+    assert "no tokens are given: they are counted in steps" in notes and "in a run of 4 steps, where" in notes
     assert factors(found) == {"lr": 0.25, "weight_decay": 0.25, "eps": 4.0, "one_minus_beta": 0.0625}
     same = tpcalc.tune(mlp, 8, 32, train, **SHORT, horizon="completed-p", horizon_exponent="0")
     assert same.cost.steps == 16 and factors(same)["lr"] == 1.0 and factors(same)["weight_decay"] == 0.25

@@ -139,7 +139,8 @@ class Horizon(Chosen):
 
     def lasting(self, base: int, target: int) -> Horizon:
         """With the tokens that so many steps of the batches come to, in the unit of these."""
-        return replace(self, tokens=(base * self.batch[0], target * self.batch[1]))
+        said = "no tokens are given: they are counted in steps, times the batch sizes where these are given"
+        return replace(self, tokens=(base * self.batch[0], target * self.batch[1]), said=(*self.said, said))
 
     def found_in(self, steps: int, of: int) -> Horizon:
         """From the run in which hyperparameters were found, of ``steps`` steps, where the base's has ``of``.
@@ -150,9 +151,11 @@ class Horizon(Chosen):
             return self
         run = f"the numbers were found in a run of {steps} steps, where the base's has {of}"
         if self.rule.fixed_tokens:
-            return replace(self, said=(f"{run}: for that there is no law here, and factors are those of the batch",))
+            said = f"{run}: for that there is no law here, and factors are those of the batch"
+            return replace(self, said=(*self.said, said))
         tokens = self.tokens[0] * Fraction(steps, of), self.tokens[1]
-        return replace(self, tokens=tokens, said=(f"{run}: tokens at the base are those of the shorter one",))
+        said = f"{run}: tokens at the base are those of the shorter one"
+        return replace(self, tokens=tokens, said=(*self.said, said))
 
 
 def chosen(name: str, exponent: Any = None) -> Chosen:
