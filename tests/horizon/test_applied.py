@@ -97,7 +97,7 @@ def test_betas_that_are_missing_wrong_or_clipped():
         scaling.param_groups(model, **HP)
     with pytest.raises(ScalingError, match="betas are averages; give each from 0 to less than 1"):
         scaling.param_groups(model, **HP, betas=(0.95, 1.0))
-    for wrong in (None, 0.9, (None, 0.9), ("0.9", 0.95)):
+    for wrong in (None, 0.9, (None, 0.99), ("0.5", 0.99)):
         with pytest.raises(ScalingError, match="betas are averages; give each from 0 to less than 1"):
             scaling.param_groups(model, **HP, betas=wrong)
     with pytest.warns(UserWarning, match=r"1 - beta = 0.1 times 16 is no average: beta is clipped to 0,") as told:

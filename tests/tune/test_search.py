@@ -142,8 +142,8 @@ def test_a_rule_without_a_law_of_the_length_says_so():
 def test_without_a_rule_a_run_that_is_much_longer_is_told():
     said = (
         "the numbers were found in a run of 4 steps, and the target's has 64, 16 times as many: longer runs tend to "
-        "want a smaller learning rate; have longer ones here (a larger --share, fewer --trials), or choose a published "
-        "rule for it, --horizon completed-p (docs/horizon.md)"
+        "want a smaller learning rate; have longer ones here (a larger --share, fewer --trials); --horizon "
+        "completed-p applies a published rule (docs/horizon.md, and its worth)"
     )
     assert said in show(tpcalc.tune(mlp, 8, 32, train, **SHORT, target_steps=64))
     lion = show(tpcalc.tune(mlp, 8, 32, train, **SHORT, target_steps=64, optimizer="lion"))

@@ -87,13 +87,11 @@ def _remarks(result: Tuned) -> Iterator[str]:
     had, has = result.best.steps, result.cost.steps
     if result.scaling.assumed is None and has >= LONGER * had:
         rules = lowering({weight.optimizer for weight in result.scaling.values()})
-        chosen = (
-            f", or choose a published rule for it, --horizon {' or '.join(rules)} (docs/horizon.md)" if rules else ""
-        )
+        rule = f"; --horizon {' or '.join(rules)} applies a published rule (docs/horizon.md, and its worth)"
         yield (
             f"the numbers were found in a run of {counted(had, 'step')}, and the target's has {has}, {has / had:.3g} "
             f"times as many: longer runs tend to want a smaller learning rate; have longer ones here (a larger "
-            f"--share, fewer --trials){chosen}"
+            f"--share, fewer --trials){rule if rules else ''}"
         )
     if result.before is not None and result.after >= result.before:
         yield "none that was tried is better than that; more --trials or a larger --share may find better"
