@@ -7,8 +7,9 @@ from fractions import Fraction
 
 import pytest
 
+from tpcalc.document.assumed import assumed_json
 from tpcalc.errors import ScalingError
-from tpcalc.horizon import RULES, assume, chosen
+from tpcalc.horizon import RULES, assume, assume_run, chosen, lowering
 from tpcalc.optimizers import ADAM, ADAMW, AFTER_NORMALISING, DECOUPLED, INDEPENDENT, LAWS, recipe
 
 
@@ -81,13 +82,15 @@ def test_decay_of_which_the_source_says_nothing():
         (("completed-p", "1:2", None, "half"), "--horizon-exponent half is no number"),
         (("completed-p", "64"), "--batch 64 is no pair; give two positive numbers"),
         (("completed-p", 64), "--batch 64 is no pair"),
-        (("completed-p", "64:"), "--batch  is no number"),
+        (("completed-p", "64:"), "--batch 64: is no pair; give two positive numbers"),
+        (("completed-p", ":"), "--batch : is no pair"),
         (("completed-p", "64:0"), "--batch 64:0 holds 0; give two positive numbers"),
         (("completed-p", "64:-8"), "holds -8"),
         (("completed-p", (64, True)), "is no number"),
         (("completed-p", None, "1e9:inf"), "--tokens inf is no number"),
         (("completed-p", None, "1e9:1e99"), "is no number|holds 1e"),
         (("completed-p", None, "1:2:3"), "is no pair"),
+        (("none", "1e-30:1e30", "1e30:1e-30"), "a factor of 1e-120 is none; give ends nearer to one another"),
     ],
 )
 def test_refusals(given, sentence):
@@ -128,3 +131,52 @@ def test_what_is_not_known_or_no_number():
     with pytest.raises(ScalingError, match="power-lines needs the numbers of parameters at both ends"):
         found = assume("power-lines", "1:2")
         found.factor(found.quantities(ADAMW)["weight_decay"])
+
+
+def test_numbers_of_numpy_are_numbers():
+    import numpy
+
+    plain = assume("completed-p", (64.5, 129), None, 0.3)
+    assert assume("completed-p", (numpy.float64(64.5), numpy.int64(129)), None, numpy.float64(0.3)) == plain
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_factor_that_no_document_holds_is_refused_in_a_sentence(name):
+    """Of the tokens alone the ends are as far apart as they may be; what is refused is never the document's schema."""
+    for ends in ({"batch": "1e-30:1e30"}, {"tokens": "1e-30:1e30"}, {"batch": "1e-40:1e30", "tokens": "1e30:1e-9"}):
+        try:
+            found = assume(name, **ends).at(1, 10**30)
+            assumed_json(found, [ADAMW])
+        except ScalingError as error:
+            assert "malladi" in str(error) or "give ends nearer to one another" in str(error)
+
+
+def test_from_the_run_in_which_numbers_were_found():
+    whole = assume("completed-p", "8:16", "1e3:4e3")
+    assert whole.found_in(200, 200) is whole
+    short = whole.found_in(24, 200)
+    assert short.tokens == (120, 4000) and short.batch == whole.batch and short.steps == pytest.approx(50 / 3)
+    assert [*short.remarks][:-1] == [*whole.remarks] and "a run of 24 steps, where the base's has 200" in short.said[0]
+    malladi = assume("malladi", "8:16").found_in(24, 200)
+    assert malladi.ratios[:2] == (2, 1) and "there is no law here" in malladi.said[0]
+
+
+def test_a_run_of_so_many_steps():
+    def ratios(*given):
+        return assume_run(*given).ratios[:2]
+
+    assert ratios("completed-p", None, None, None, 200, 800) == (1, 4)
+    assert ratios("completed-p", None, None, None, 200, None) == (1, 1)
+    assert ratios("completed-p", "8:16", None, None, 200, 800) == (2, 8)
+    assert ratios("completed-p", "8:16", None, None, 200, None) == (2, 1)  # what is left out stays
+    assert ratios("completed-p", "8:16", "1:3", None, 200, 800) == (2, 3)
+    assert ratios("malladi", "8:16", None, None, 200, 100) == (2, 1)
+    assert assume_run(None, None, None, None, 200, 800) is None
+    for given in (("malladi", None, None), ("malladi", None, "1:2"), (None, "8:16", None), ("other", None, None)):
+        with pytest.raises(ScalingError):
+            assume_run(*given, None, 200, 800)
+
+
+def test_rules_that_lower_the_rate_of_a_longer_run():
+    assert lowering(["adamw"]) == lowering({"adam", "rmsprop"}) == ("completed-p",)
+    assert lowering(["sgd"]) == lowering(["muon", "adamw"]) == ()

@@ -8,7 +8,7 @@ import pytest
 
 from tpcalc.scaling.standalone import MARKER, code, copied, imports
 
-PARTS = ("weight", "shards", "runtime", "relative")
+PARTS = ("weight", "assumed", "shards", "runtime", "relative", "factors")
 
 
 def names_of(text: str) -> list[str]:

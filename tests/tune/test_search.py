@@ -83,6 +83,75 @@ def test_what_is_found_is_carried_by_both_layers():
     json.dumps(recipe, allow_nan=False)
 
 
+#: One run of four steps decides, of a base that has 16.
+SHORT: dict[str, Any] = {"space": "lr=1e-3:1e-2,weight_decay=0.1", "trials": 3, "steps": 16, "sampler": "random"}
+SHORT["share"] = 1e-6
+
+
+def factors(tuned: Any) -> dict[str, float]:
+    return {key: own["factor"] for key, own in tuned.scaling.assumed["laws"]["adamw"].items()}
+
+
+def test_a_rule_is_applied_from_the_run_in_which_the_numbers_were_found():
+    """D2 / D1 of these runs is 4 * 16: the run of the numbers has 1/4 of the tokens of the base's."""
+    found = tpcalc.tune(mlp, 8, 32, train, **SHORT, **RULE)
+    assert found.best.steps == 4 and found.cost.steps == 64
+    assert found.scaling.assumed["tokens"] == {"base": 250.0, "target": 16000.0}
+    assert factors(found) == {"lr": 0.25, "weight_decay": 0.25, "eps": 4.0, "one_minus_beta": 0.0625}
+    assert found.scaling.assumed["steps"]["factor"] == found.cost.steps / found.best.steps
+    said = "the numbers were found in a run of 4 steps, where the base's has 16: tokens at the base are those of the"
+    assert said in show(found) and said in " ".join(codegen(found.scaling, found.given).replace("\n#", "").split())
+    plain = tpcalc.tune(mlp, 8, 32, train, **SHORT, target_steps=64)
+    assert found.best == plain.best and found.scaling.document["weights"] == plain.scaling.document["weights"]
+    whole = tpcalc.tune(mlp, 8, 32, train, **SEARCH, **RULE)
+    assert whole.best.steps == 4 and whole.scaling.assumed["tokens"]["base"] == 1000.0
+    assert "the numbers were found" not in show(whole)
+
+
+def test_without_tokens_the_length_follows_from_steps():
+    found = tpcalc.tune(mlp, 8, 32, train, **SHORT, target_steps=64, horizon="completed-p")
+    assert found.scaling.assumed["tokens"] == {"base": 4.0, "target": 64.0} and found.cost.steps == 64
+    notes = " ".join(found.scaling.assumed["notes"])
+    assert "no tokens are given: they are counted in steps" in notes and "in a run of 4 steps, where" in notes
+    assert factors(found) == {"lr": 0.25, "weight_decay": 0.25, "eps": 4.0, "one_minus_beta": 0.0625}
+    same = tpcalc.tune(mlp, 8, 32, train, **SHORT, horizon="completed-p", horizon_exponent="0")
+    assert same.cost.steps == 16 and factors(same)["lr"] == 1.0 and factors(same)["weight_decay"] == 0.25
+    batches = {"batch": (8, 32), "horizon": "completed-p"}
+    assert tuning(**batches, target_steps=4).assumed.ratios[:2] == (4, 4)  # as many steps of larger batches
+    assert tuning(**batches).assumed.ratios[:2] == (4, 1) and tuning(**batches).cost.steps == 1
+    assert tuning(target=8, target_steps=16, horizon="completed-p").assumed.steps == 4
+    with pytest.raises(TpcalcError, match="there is nothing to carry"):
+        tuning(target=8, horizon="completed-p")
+    with pytest.raises(TpcalcError, match="choose one of completed-p"):
+        tuning(horizon="nothing")
+
+
+def test_a_rule_without_a_law_of_the_length_says_so():
+    given = {"batch": (8, 16), "horizon": "malladi"}
+    found = tpcalc.tune(mlp, 8, 32, train, **SHORT, **given)
+    assert found.best.steps == 4 and factors(found)["lr"] == pytest.approx(2**0.5)
+    assert "in a run of 4 steps, where the base's has 16: for that there is no law here, and factors are those of" in (
+        show(found)
+    )
+    with pytest.raises(TpcalcError, match="come to 2 steps at the target, and --target-steps is 16"):
+        tuning(**given, target_steps=16)
+    with pytest.raises(TpcalcError, match="neither a batch size nor a length"):
+        tuning(horizon="malladi", target_steps=16)
+
+
+def test_without_a_rule_a_run_that_is_much_longer_is_told():
+    said = (
+        "the numbers were found in a run of 4 steps, and the target's has 64, 16 times as many: longer runs tend to "
+        "want a smaller learning rate; have longer ones here (a larger --share, fewer --trials); --horizon "
+        "completed-p applies a published rule (docs/horizon.md, and its worth)"
+    )
+    assert said in show(tpcalc.tune(mlp, 8, 32, train, **SHORT, target_steps=64))
+    lion = show(tpcalc.tune(mlp, 8, 32, train, **SHORT, target_steps=64, optimizer="lion"))
+    assert "fewer --trials)\n" in lion and "--horizon" not in lion
+    assert "were found in" not in show(tpcalc.tune(mlp, 8, 32, train, **SHORT, target_steps=7))
+    assert "were found in a run of 4 steps, where" in show(tpcalc.tune(mlp, 8, 32, train, **SHORT, horizon="none"))
+
+
 def test_averages_are_those_of_torch():
     for law, own in AVERAGES.items():
         name = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}[law]

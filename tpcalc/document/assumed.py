@@ -9,7 +9,7 @@ from typing import Annotated, Any, Optional
 from pydantic import Field
 
 from tpcalc.document.model import Exponent, Row, Several
-from tpcalc.horizon.assumed import Ends, Horizon
+from tpcalc.horizon.assumed import LEAST, MOST, Ends, Horizon
 from tpcalc.horizon.rules import STEPS, Powers
 from tpcalc.horizon.words import formula_text
 from tpcalc.optimizers import UpdateLaw
@@ -31,7 +31,7 @@ class FactorRow(Row):
     """by ratio of target over base: kappa_B of batch sizes, kappa_D of tokens, kappa_N of parameters"""
     formula: str
     """the same for sympy"""
-    factor: Annotated[float, Field(gt=1e-100, lt=1e100)]
+    factor: Annotated[float, Field(gt=LEAST, lt=MOST)]
 
 
 class LawRow(Row):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Optional, Union
@@ -13,7 +12,10 @@ from tpcalc.errors import ScalingError
 from tpcalc.horizon.rules import EXPONENTS, RULES, STEPS, Effect, Powers, Published
 from tpcalc.optimizers import COUPLED, DECOUPLED, INDEPENDENT, LINEAR, LiveRecipe, Recipe, UpdateLaw
 
-__all__ = ["Chosen", "Ends", "Horizon", "assume", "chosen"]
+__all__ = ["Chosen", "Ends", "Horizon", "assume", "assume_run", "chosen", "lowering"]
+
+#: Between these a factor is one: products of a few are still floats.
+LEAST, MOST = 1e-100, 1e100
 
 #: At the base and at the target.
 Ends = tuple[Fraction, Fraction]
@@ -96,11 +98,13 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Horizon(Chosen):
-    """What is assumed between a base and a target.  ``parameters``: of the models there, where they are known."""
+    """What is assumed between a base and a target.  ``parameters``: of the models there, where they are known;
+    ``said``: what is to be known of these ends."""
 
     batch: Ends = _SAME
     tokens: Ends = _SAME
     parameters: Optional[Ends] = None
+    said: tuple[str, ...] = ()
 
     @property
     def ratios(self) -> tuple[Fraction, Fraction, Fraction]:
@@ -121,13 +125,37 @@ class Horizon(Chosen):
         if powers.parameters and self.parameters is None:
             raise ScalingError(f"{self.rule.name} needs the numbers of parameters at both ends")
         found = power_product(list(zip(self.ratios, vars(powers).values())))
-        if not 0 < found < math.inf:
+        if not LEAST < found < MOST:
             raise ScalingError(f"{self.rule.name}: a factor of {found!r} is none; give ends nearer to one another")
         return found
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return (*super().remarks, *self.said)
 
     def at(self, base: int, target: int) -> Horizon:
         """With the numbers of parameters of the models at both ends."""
         return replace(self, parameters=(Fraction(base), Fraction(target)))
+
+    def lasting(self, base: int, target: int) -> Horizon:
+        """With the tokens that so many steps of the batches come to, in the unit of these."""
+        said = "no tokens are given: they are counted in steps, times the batch sizes where these are given"
+        return replace(self, tokens=(base * self.batch[0], target * self.batch[1]), said=(*self.said, said))
+
+    def found_in(self, steps: int, of: int) -> Horizon:
+        """From the run in which hyperparameters were found, of ``steps`` steps, where the base's has ``of``.
+
+        All factors are then those from that run to the target's; a rule that has no law of the length stays as it is.
+        """
+        if steps == of:
+            return self
+        run = f"the numbers were found in a run of {steps} steps, where the base's has {of}"
+        if self.rule.fixed_tokens:
+            said = f"{run}: for that there is no law here, and factors are those of the batch"
+            return replace(self, said=(*self.said, said))
+        tokens = self.tokens[0] * Fraction(steps, of), self.tokens[1]
+        said = f"{run}: tokens at the base are those of the shorter one"
+        return replace(self, tokens=tokens, said=(*self.said, said))
 
 
 def chosen(name: str, exponent: Any = None) -> Chosen:
@@ -149,6 +177,21 @@ def chosen(name: str, exponent: Any = None) -> Chosen:
     if not 0 <= p <= 1 or p.denominator > 1000:
         raise ScalingError(f"--horizon-exponent {exponent} is no exponent of the length; {remedy}")
     return Chosen(rule, p)
+
+
+def assume_run(
+    horizon: Optional[str], batch: Any, tokens: Any, exponent: Any, steps: int, target_steps: Optional[int]
+) -> Optional[Horizon]:
+    """What is assumed between a run of ``steps`` steps and one at the target, as :func:`assume` has it; where tokens
+    are left out, these follow from steps that are given and from the batch sizes, which without any are equal.
+
+    Raises what :func:`assume` raises.
+    """
+    rule = RULES.get(horizon or "")
+    if rule is None or rule.fixed_tokens or tokens is not None or (batch is not None and target_steps is None):
+        return assume(horizon, batch, tokens, exponent)
+    found = assume(horizon, batch, _SAME, exponent)
+    return None if found is None else found.lasting(steps, target_steps or steps)
 
 
 def assume(
@@ -176,8 +219,9 @@ def assume(
             f"--horizon {horizon} is given and neither a batch size nor a length; add --batch 64:1024, --tokens "
             f"1e9:2e11, or both, each at the base and at the target"
         )
-    ends = [_SAME if pair is None else _pair(pair, option) for option, pair in given.items()]
-    found = Horizon(rule.rule, rule.exponent, *ends)
+    sizes, lengths = (_SAME if pair is None else _pair(pair, option) for option, pair in given.items())
+    found = Horizon(rule.rule, rule.exponent, batch=sizes, tokens=lengths)
+    found.factor(STEPS)  # ends that are too far from one another are refused before anything slow
     if found.rule.fixed_tokens and found.ratios[1] != 1:
         raise ScalingError(
             f"{horizon} has no law for a change of tokens: {found.rule.fixed_tokens}; leave --tokens out, or choose "
@@ -188,11 +232,21 @@ def assume(
     return found
 
 
+def lowering(laws: Collection[str]) -> tuple[str, ...]:
+    """Rules that are published for all of these update laws, by name, and lower the rate of a longer run."""
+    return tuple(
+        name
+        for name, rule in RULES.items()
+        if rule.laws is not None
+        and all(law in rule.laws and rule.effect(law, rule.exponent or Fraction(0)).lr.tokens < 0 for law in laws)
+    )
+
+
 def _pair(given: Any, option: str) -> Ends:
     example = "64:1024" if option == "--batch" else "1e9:2e11"
     remedy = f"give two positive numbers, of the base and of the target, as {option} {example}"
     parts: Sequence[Any] = given.split(":") if isinstance(given, str) else given
-    if not isinstance(parts, (list, tuple)) or len(parts) != 2:
+    if not isinstance(parts, (list, tuple)) or len(parts) != 2 or not all(str(part).strip() for part in parts):
         raise ScalingError(f"{option} {given} is no pair; {remedy}")
     base, target = (_number(part, option, remedy) for part in parts)
     for number in (base, target):
@@ -203,7 +257,7 @@ def _pair(given: Any, option: str) -> Ends:
 
 def _number(given: Any, option: str, remedy: str) -> Fraction:
     """Exactly; ``0.32`` as text, or as the float nearest to it, is 8/25."""
-    text = repr(given) if isinstance(given, float) else str(given)
+    text = repr(float(given)) if isinstance(given, float) else str(given)
     try:
         if isinstance(given, bool) or len(text) > 40 or abs(int((text.lower().split("e") + ["0"])[1])) > 40:
             raise ValueError

@@ -9,8 +9,10 @@ from tpcalc.horizon.assumed import Chosen, Horizon
 from tpcalc.horizon.rules import RATIOS
 from tpcalc.optimizers import UpdateLaw
 
-__all__ = ["HEADING", "assumed_lines", "formula_lines", "formula_text"]
+__all__ = ["ENDS", "HEADING", "assumed_lines", "formula_lines", "formula_text"]
 
+#: Of the block, in the order of the ratios.
+ENDS = ("batch", "tokens", "parameters")
 HEADING = "assumed, not derived"
 WORDS = {"lr": "lr", "weight_decay": "weight decay", "eps": "eps", "one_minus_beta": "1 - beta"}
 
@@ -20,20 +22,22 @@ def formula_text(powers: Any) -> str:
     return str(powers.expr)
 
 
-def assumed_lines(row: Mapping[str, Any]) -> list[str]:
+def assumed_lines(row: Mapping[str, Any], everywhere: bool = False) -> list[str]:
     """A sentence each, from the block ``assumed`` of a document; the first says by which rule, and from where to where.
-    None of an empty block."""
+    ``everywhere``: of any target, so that formulas are without numbers.  None of an empty block."""
     if not row:
         return []
-    ends = [
-        f"{key} unchanged" if end["base"] == end["target"] else f"{key} {_way(end)} ({name})"
-        for key, name in zip(("batch", "tokens", "parameters"), RATIOS)
-        if (end := row[key]) is not None
-    ]
+    way = _over if everywhere else _way
+    ends = [way(key, end, name) for key, name in zip(ENDS, RATIOS) if (end := row[key]) is not None]
     found = [f"{row['rule']} ({row['source']}): {', '.join(ends)}"]
+
+    def times(quantity: Mapping[str, Any]) -> str:
+        number = "" if everywhere else f" = {quantity['factor']:.6g}"
+        return f"{quantity['formula']}{number}" if quantity["powers"] else "1"
+
     for law, quantities in row["laws"].items():
-        told = [f"{word} x {_times(quantities[key])}" for key, word in WORDS.items() if quantities[key] is not None]
-        found.append(f"{law}, every parameter alike: {', '.join(told)}; steps x {_times(row['steps'])}")
+        told = [f"{word} x {times(quantities[key])}" for key, word in WORDS.items() if quantities[key] is not None]
+        found.append(f"{law}, every parameter alike: {', '.join(told)}; steps x {times(row['steps'])}")
     found += row["notes"]
     return [*found, *(f"contradicted: {sentence}" for sentence in row["contradicted"])]
 
@@ -52,10 +56,15 @@ def formula_lines(assumed: Chosen, law: UpdateLaw) -> Iterator[str]:
     yield from (f"contradicted: {sentence}" for sentence in assumed.rule.contradicted)
 
 
-def _times(quantity: Mapping[str, Any]) -> str:
-    return f"{quantity['formula']} = {quantity['factor']:.6g}" if quantity["powers"] else "1"
+def _way(key: str, end: Mapping[str, float], ratio: str) -> str:
+    if end["base"] == end["target"]:
+        return f"{key} unchanged"
+    return f"{key} {_amount(end['base'])} -> {_amount(end['target'])} ({ratio})"
 
 
-def _way(end: Mapping[str, float]) -> str:
-    base, target = (f"{x:.0f}" if x == int(x) < 10**7 else f"{x:.4g}" for x in (end["base"], end["target"]))
-    return f"{base} -> {target}"
+def _over(key: str, end: Mapping[str, float], ratio: str) -> str:
+    return f"{ratio} = {key} / {_amount(end['base'])}"
+
+
+def _amount(x: float) -> str:
+    return f"{x:.0f}" if x == int(x) < 10**7 else f"{x:.4g}"

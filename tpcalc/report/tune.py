@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from tpcalc.algebra.scales import scales_text
+from tpcalc.horizon import lowering
 from tpcalc.horizon.words import HEADING, assumed_lines
 from tpcalc.report.grid import fitted, itemized, within
 from tpcalc.report.transfer import cost_text, counted, digits
@@ -16,6 +17,8 @@ __all__ = ["tune_text"]
 
 #: As part of a range, in its logarithm, how near an end a number is at it; by what factor a range is then moved.
 AT_AN_END, BEYOND = 0.05, 16.0
+#: A run at the target that is so many times longer than the one in which the numbers were found is another one.
+LONGER = 2.0
 
 
 def tune_text(result: Tuned, width: Optional[int] = None) -> str:
@@ -81,6 +84,15 @@ def _remarks(result: Tuned) -> Iterator[str]:
     diverged = sum(not math.isfinite(result.done[job].loss) for job in result.jobs)
     if diverged:
         yield f"{diverged} of {counted(len(result.jobs), 'run')} diverged"
+    had, has = result.best.steps, result.cost.steps
+    if result.scaling.assumed is None and has >= LONGER * had:
+        rules = lowering({weight.optimizer for weight in result.scaling.values()})
+        rule = f"; --horizon {' or '.join(rules)} applies a published rule (docs/horizon.md, and its worth)"
+        yield (
+            f"the numbers were found in a run of {counted(had, 'step')}, and the target's has {has}, {has / had:.3g} "
+            f"times as many: longer runs tend to want a smaller learning rate; have longer ones here (a larger "
+            f"--share, fewer --trials){rule if rules else ''}"
+        )
     if result.before is not None and result.after >= result.before:
         yield "none that was tried is better than that; more --trials or a larger --share may find better"
 

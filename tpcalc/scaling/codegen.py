@@ -18,8 +18,8 @@ from tpcalc.scaling.exported import Exported, assumed, weights
 from tpcalc.scaling.standalone import code, imports
 from tpcalc.scaling.weight import Weight
 
-#: What a file holds besides its own numbers.
-RUNTIME = ("shards", "runtime")
+#: What a file holds besides its own numbers: what these are, and what applies them.
+DATA, RUNTIME = ("weight", "assumed"), ("shards", "runtime")
 FUTURE = "from __future__ import annotations\n\n"
 _SIMPLE = re.compile(r"[A-Za-z0-9_.*\-]+")
 
@@ -58,10 +58,10 @@ def codegen(scaling: Exported, tuned: Mapping[str, Any] = {}) -> str:
 
     ``tuned``: hyperparameters of the base (``lr``, ``weight_decay``, ``eps``, ``betas``), held by the file as ``BASE``.
     """
-    start = f"{header(scaling, tuned=tuned)}\n{FUTURE}{imports('weight', *RUNTIME)}\n"
+    start = f"{header(scaling, tuned=tuned)}\n{FUTURE}{imports(*DATA, *RUNTIME)}\n"
     table = _table(scaling) + _assumed(scaling) + (_base(scaling, tuned) if tuned else "")
     footer = _FOOTER if scaling.assumed is None else _FOOTER.replace("(WEIGHTS)", "(WEIGHTS, ASSUMED)")
-    return "\n\n".join((start + code("weight"), table, *map(code, RUNTIME))) + footer
+    return start + "\n\n".join((*map(code, DATA), table, *map(code, RUNTIME))) + footer
 
 
 def _assumed(scaling: Exported) -> str:
@@ -88,7 +88,10 @@ def _number(number: Any) -> str:
 
 def header(scaling: Exported, made: str = "", of: str = "", target: str = "", tuned: Mapping[str, Any] = {}) -> str:
     """Docstring and comments; ``made``: a first line of the example, ``of``: what the functions are methods of."""
+    row = scaling.assumed or {}
     betas = any(own.one_minus_beta != 1.0 for own in assumed(scaling.document).values())
+    if target:  # of any
+        betas = any(own["one_minus_beta"]["powers"] for own in row.get("laws", {}).values())
     given = "**BASE" if tuned else f"lr=..., weight_decay=...{', betas=...' if betas else ''}"
     text = _HEADER.format(
         made=made,
@@ -102,7 +105,7 @@ def header(scaling: Exported, made: str = "", of: str = "", target: str = "", tu
         constructor=_use(scaling, given).replace("param_groups(", f"{of}param_groups("),
         forward="" if scaling.gauge == "init" else _FORWARD.format(of=of),
     )
-    notes = [(HEADING, sentence) for sentence in assumed_lines(scaling.assumed or {})]
+    notes = [(HEADING, sentence) for sentence in assumed_lines(row, everywhere=bool(target))]
     notes += [("The model itself needs", sentence) for sentence in scaling.sites]
     notes += [("Assumption", sentence) for sentence in scaling.document["assumptions"]]
     notes += [("Note", sentence) for sentence in scaling.document["notes"]]

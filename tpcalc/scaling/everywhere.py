@@ -7,14 +7,18 @@ Formulas come from a file, so nothing of them is ever executed here: they are re
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from keyword import iskeyword
 from typing import Any
 
 from tpcalc.algebra.scales import scales_text
 from tpcalc.errors import ScalingError
-from tpcalc.scaling.codegen import FUTURE, RUNTIME, header, literal, tuple_of
-from tpcalc.scaling.exported import Exported
+from tpcalc.horizon.rules import RATIOS
+from tpcalc.horizon.words import ENDS
+from tpcalc.scaling.codegen import DATA, FUTURE, RUNTIME, header, literal, tuple_of
+from tpcalc.scaling.exported import Exported, weights
+from tpcalc.scaling.factors import counted
 from tpcalc.scaling.standalone import code, imports
 
 __all__ = ["codegen_formulas", "expression"]
@@ -22,13 +26,20 @@ __all__ = ["codegen_formulas", "expression"]
 _FOOTER = '''
 
 def multipliers(*, {arguments}) -> Multipliers:
-    """Those that carry hyperparameters from BASE to this place."""
+    """Those that carry hyperparameters from BASE to this place{more}."""
     check_place({place}, PERIODS)
     base, target = _weights(**BASE), _weights({passed})
-    return Multipliers(between(base, target))
+    {found}
 '''
+_DERIVED = "return Multipliers(between(base, target))"
+_ASSUMING = """weights = between(base, target)
+    there: dict[str, float] = {{
+{amounts}    }}
+    return Multipliers(weights, assumed_between(POWERS, AT_BASE, there))"""
+#: Name of a ratio -> the argument that says it at the target, of those that weights do not say.
+_ARGUMENTS = {"kappa_B": "batch", "kappa_D": "tokens"}
 
-_PARTS = ("weight", *RUNTIME, "relative")
+_PARTS = (*DATA, *RUNTIME, "relative")
 
 #: Names of functions that formulas call.
 _TAKEN = frozenset({"max", "min", "range", "sqrt", "whole", "Weight"})
@@ -47,27 +58,76 @@ def codegen_formulas(scaling: Exported) -> str:
             "these multipliers are of the width alone; formulas need scales by name: "
             "tpcalc export TARGET --base width=64,depth=2 --target width=256,depth=8"
         )
-    if document.get("assumed") is not None:
-        raise ScalingError(
-            "formulas are of sizes alone, and these multipliers assume a rule for batch size and length between two "
-            "ends; generate code without --formulas, or export without --horizon"
-        )
     if document["patterns"] is None:
         raise ScalingError(
             f"no formulas give these multipliers everywhere: {document['no_patterns']}; export them for each target"
         )
-    start = f"{header(scaling, _usage(scaling), 'scaling.', 'any other place')}\n{FUTURE}{imports(*_PARTS)}\n"
+    ratios = _ratios(document)
+    given = {_ARGUMENTS[ratio]: ratio for ratio in ratios if ratio in _ARGUMENTS}
     names = list(document["base"])
+    for name in given:
+        if name in names:
+            raise ScalingError(f"a scale called {name} can't be told from that of the rule; call it otherwise")
+    start = header(scaling, _usage(scaling, given), "scaling.", "any other place")
     footer = _FOOTER.format(
-        arguments=", ".join(f"{name}: int" for name in names),
+        arguments=", ".join((*(f"{name}: int" for name in names), *(f"{name}: float" for name in given))),
+        more=", for a run of these" if given else "",
         place="{" + ", ".join(f'"{name}": {name}' for name in names) + "}",
         passed=", ".join(f"{name}={name}" for name in names),
+        found=_ASSUMING.format(amounts="".join(map(_amount, ratios))) if ratios else _DERIVED,
     )
-    return start + "\n\n".join((*map(code, _PARTS), _body(document))) + footer
+    parts = (*_PARTS, "factors") if ratios else _PARTS
+    powers = [_powers(document, ratios)] if ratios else []
+    return f"{start}\n{FUTURE}{imports(*parts)}\n" + "\n\n".join((*map(code, parts), *powers, _body(document))) + footer
 
 
-def _usage(scaling: Exported) -> str:
-    return f"scaling = multipliers({scales_text(scaling.target)})  # or any other\n    "
+def _usage(scaling: Exported, given: Mapping[str, str]) -> str:
+    ends = scaling.document.get("assumed") or {}
+    more = "".join(f", {name}={ends[name]['target']:.12g}" for name in given)
+    return f"scaling = multipliers({scales_text(scaling.target)}{more})  # or any other\n    "
+
+
+def _ratios(document: Mapping[str, Any]) -> list[str]:
+    """Those that a stated rule has powers of, in the order of :data:`RATIOS`; none where nothing is assumed.
+
+    Raises ScalingError where the file has others, or another number of parameters than its weights.
+    """
+    assumed = document.get("assumed") or {"laws": {}}
+    quantities = [own for law in assumed["laws"].values() for own in law.values() if own is not None]
+    used = {ratio for own in quantities for ratio in own["powers"]}
+    for other in used - {*RATIOS}:
+        raise ScalingError(f"{other[:40]!r} is no ratio of a rule for batch size and length; export again")
+    if "kappa_N" in used and assumed["parameters"]["target"] != counted(weights(document)):
+        raise ScalingError("these multipliers are not of all parameters that their rule counts; export again")
+    return [ratio for ratio in RATIOS if ratio in used]
+
+
+def _amount(ratio: str) -> str:
+    """What stands over the base's in a ratio, as an entry of a dict of code."""
+    name = _ARGUMENTS.get(ratio)
+    value = f'amount("{name}", {name}, AT_BASE["{ratio}"])' if name else "counted(weights)"
+    return f'        "{ratio}": {value},\n'
+
+
+def _powers(document: Mapping[str, Any], ratios: Sequence[str]) -> str:
+    """The rule as a table: what it is of at the base, and the powers of each factor."""
+    assumed = document["assumed"]
+    ends = dict(zip(RATIOS, ENDS))
+    base = ", ".join(f'"{ratio}": {float(assumed[ends[ratio]]["base"])!r}' for ratio in ratios)
+    lines = [
+        "# Assumed, not derived: powers of ratios to the base, on top of the multipliers.\n# fmt: off\n",
+        f"AT_BASE: dict[str, float] = {{{base}}}\n",
+        "POWERS: dict[str, dict[str, Powers]] = {\n",
+    ]
+    for law, quantities in assumed["laws"].items():
+        rows = (f'        "{key}": {_of(own["powers"])},\n' for key, own in quantities.items() if own is not None)
+        lines.append(f"    {literal(law)}: {{\n{''.join(rows)}    }},\n")
+    return "".join((*lines, "}\n# fmt: on\n"))
+
+
+def _of(powers: Mapping[str, Any]) -> str:
+    each = {name: Fraction(power) for name, power in powers.items()}
+    return "{" + ", ".join(f'"{name}": ({p.numerator}, {p.denominator})' for name, p in each.items()) + "}"
 
 
 def _body(document: Mapping[str, Any]) -> str:

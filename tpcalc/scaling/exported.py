@@ -10,7 +10,8 @@ from tpcalc.algebra.scales import place_text, scales_text
 from tpcalc.document import json_text
 from tpcalc.document.multipliers import check, read
 from tpcalc.files import write_atomic
-from tpcalc.scaling.weight import Assumed, Weight
+from tpcalc.scaling.assumed import Assumed
+from tpcalc.scaling.weight import Weight
 from tpcalc.show import Shown
 
 _Self = TypeVar("_Self", bound="Exported")

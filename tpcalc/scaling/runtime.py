@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
+from tpcalc.scaling.assumed import Assumed
 from tpcalc.scaling.shards import _draw, _is_off, _local, _scale_slices, _shard_generator, _shared_seed, _weighed_norm
-from tpcalc.scaling.weight import Assumed, Weight, _plain, _some
+from tpcalc.scaling.weight import Weight, _plain, _some
 
 
 class Multipliers:

@@ -23,11 +23,11 @@ def code(module: str) -> str:
     return "".join(text.splitlines(keepends=True)[last:]).strip() + "\n"
 
 
-def imports(*modules: str) -> str:
-    """The imports of modules as one block, sorted: the standard library, then torch."""
+def imports(*modules: str, first: str = "") -> str:
+    """The imports of modules as one block, sorted: the standard library, then others.  ``first``: more of them."""
     whole: set[str] = set()
     parts: dict[str, set[str]] = {}
-    for node in (node for module in modules for node in _imports(copied(module))):
+    for node in (node for text in (first, *map(copied, modules)) for node in _imports(text)):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tpcalc."):
             continue
         if isinstance(node, ast.ImportFrom):
@@ -40,7 +40,7 @@ def imports(*modules: str) -> str:
     others: list[str] = []
     for name, line in lines:
         (own if name.partition(".")[0] in sys.stdlib_module_names else others).append(line)
-    return "".join((*own, "\n", *others))
+    return "".join((*own, *(["\n"] if own and others else []), *others))
 
 
 def _imports(text: str) -> list[ast.Import | ast.ImportFrom]:

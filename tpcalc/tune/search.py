@@ -8,7 +8,7 @@ from typing import Any, Optional, Union
 
 from tpcalc.algebra.scales import place_of, scales_of, scales_text
 from tpcalc.errors import TpcalcError
-from tpcalc.horizon import Horizon, assume
+from tpcalc.horizon import Horizon, assume_run
 from tpcalc.optimizers import Recipe, UpdateLaw
 from tpcalc.scaling.compute import parameters
 from tpcalc.trace.target import factory_of, name_of
@@ -58,8 +58,10 @@ def tune(
     what is searched (:func:`~tpcalc.tune.space.parse_space`); by default lr, and constants of lr and init for
     each module.  The longest run at the base has ``steps`` steps; ``trials`` runs are short ones, by default as many as
     ``share`` of the cost of the target run pays for.  ``ledger``, ``executor``: where runs are noted and run.
-    ``batch``, ``tokens``, ``horizon``, ``horizon_exponent``: as of :func:`tpcalc.scale`; with them the target run has
-    the steps that these come to.  The loop takes its batches itself.
+    ``batch``, ``tokens``, ``horizon``, ``horizon_exponent``: as of :func:`tpcalc.scale`, of a run of ``steps`` steps at
+    the base; with them the target run has the steps that these come to.  Without ``tokens`` the length follows from
+    ``steps`` and ``target_steps``.  A rule is applied from the length of the run in which the numbers were found, which
+    is often a shorter one.  The loop takes its batches itself.
 
     Raises TpcalcError where an argument is wrong, the model can't be traced or trained, or every run diverges.
     """
@@ -95,10 +97,11 @@ class Tuning:
         search: Search,
         target: Mapping[str, int],
         cost: Cost,
+        steps: int,
         assumed: Optional[Horizon] = None,
     ) -> None:
         self.how, self.sizes, self.search, self.target, self.cost = how, sizes, search, target, cost
-        self.assumed = assumed
+        self.steps, self.assumed = steps, assumed
 
     @staticmethod
     def of(
@@ -124,13 +127,13 @@ class Tuning:
     ) -> Tuning:
         """Raises what :func:`tune` raises, but for what runs raise."""
         ends = [scales_of(end) for end in (base, target)]
-        assumed = assume(horizon, batch, tokens, horizon_exponent)
+        if steps < 1 or (trials is not None and trials < 1) or (target_steps is not None and target_steps < 1):
+            raise TpcalcError("a search needs one step and one trial or more")
+        assumed = assume_run(horizon, batch, tokens, horizon_exponent, steps, target_steps)
         if ends[0] == ends[1] and (assumed is None or set(assumed.ratios) == {1}):
             raise TpcalcError(
                 f"base and target are both at {scales_text(ends[0])}: there is nothing to carry; give a larger target"
             )
-        if steps < 1 or (trials is not None and trials < 1) or (target_steps or 1) < 1:
-            raise TpcalcError("a search needs one step and one trial or more")
         if not 0 < share:
             raise TpcalcError(f"a share of {share:g} of the target run pays for nothing; give a positive one, as 0.07")
         if sampler not in SAMPLERS:
@@ -150,7 +153,7 @@ class Tuning:
         large = round(large * larger)
         runs = schedule(share * large * length / (small * steps), steps, trials)
         search = Search(sizes.base, chosen, runs, seed, sampler)
-        return Tuning(how, sizes, search, ends[1], Cost.of(small, large, runs.taken, length), assumed)
+        return Tuning(how, sizes, search, ends[1], Cost.of(small, large, runs.taken, length), steps, assumed)
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -185,7 +188,7 @@ class Tuning:
         best = self.search.best(done)
         scaling = self.sizes.multipliers(best.parametrization, self.target, best.constants)
         if self.assumed is not None:
-            scaling = scaling.under(self.assumed, self.how.how.by_name)
+            scaling = scaling.under(self.assumed.found_in(best.steps, self.steps), self.how.how.by_name)
         name, notes = name_of(self.how.factory), self.sizes.notes
         return Tuned(name, self.how.how.name, self.search, done, best, scaling, self.cost, notes)
 

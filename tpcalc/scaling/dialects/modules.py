@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from tpcalc.scaling.codegen import literal
+from tpcalc.scaling.dialects.averages import applied, imported
 from tpcalc.scaling.dialects.table import Table, wrapped
 from tpcalc.scaling.weight import _WRAPPERS
 
@@ -88,7 +89,9 @@ def torchtitan(table: Table) -> str:
     lead, gap = wrapped(name for row in table.rows for name in row.names)
     cls = {"adam": "Adam", "adamw": "AdamW"}[table.law]
     first = "from torchtitan.components.optimizer import OptimizersContainer, ParamGroupConfig\n"
-    return first + groups(table) + _TORCHTITAN.format(lead=lead, gap=gap, cls=cls)
+    body = _TORCHTITAN.format(lead=lead, gap=gap, cls=cls)
+    changes = {"    groups = []\n": "{}    groups = []\n"}
+    return imported(table, first) + groups(table) + applied(table, body, changes)
 
 
 _OLMO_CORE = '''
@@ -118,7 +121,12 @@ def check_(model):
 
 def olmo_core(table: Table) -> str:
     first = "from fnmatch import fnmatch\n\nfrom olmo_core.optim import OptimGroupOverride\n"
-    return first + groups(table, globs=True) + _OLMO_CORE
+    changes = {
+        "weight_decay=0.0, eps=1e-8):": "weight_decay=0.0, eps=1e-8, **options):",
+        "    return [\n": "{}    return [\n",
+        '"eps": eps * eps_multiplier,\n': '"eps": eps * eps_multiplier,\n                **options,\n',
+    }
+    return imported(table, first) + groups(table, globs=True) + applied(table, _OLMO_CORE, changes)
 
 
 _MEGATRON = '''
@@ -208,8 +216,12 @@ def param_groups(model, lr, weight_decay=0.0, eps=1e-8, no_decay=None, **options
 '''
 
 
+#: In which line the options of all groups are made those of the target.
+_AT = {"    named = dict(": "{}    named = dict("}
+
+
 def deepspeed(table: Table) -> str:
-    return "import re\n" + matched(table) + _PARAM_GROUPS
+    return imported(table, "import re\n") + matched(table) + applied(table, _PARAM_GROUPS, _AT)
 
 
 _AXOLOTL = '''
@@ -242,4 +254,6 @@ class Plugin(BasePlugin):
 
 def axolotl(table: Table) -> str:
     first = "import re\n\nfrom axolotl.integrations.base import BasePlugin\n"
-    return first + matched(table) + _PARAM_GROUPS + _AXOLOTL
+    eps = 'eps=kwargs.get("eps", 1e-8),\n'
+    changes = {**_AT, eps: f'{eps}                betas=kwargs["betas"],\n'}
+    return imported(table, first) + matched(table) + applied(table, _PARAM_GROUPS + _AXOLOTL, changes)

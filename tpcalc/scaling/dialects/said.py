@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tpcalc.scaling.dialects.averages import examples
 from tpcalc.scaling.dialects.table import Row, Table
 
 
@@ -23,12 +24,15 @@ class Traps:
 
     ``clipping`` names its setting for the global norm and says how to turn it off; ``schedule`` says what its schedules
     do to the ratios of learning rates, and what to set, unless all are ``safe``; ``notes`` stand in the file alone.
+    ``betas`` names their setting where no table has them, ``averages`` what applies a rule to them where one does.
     """
 
     clipping: str
     schedule: str
     safe: bool = False
     notes: tuple[str, ...] = ()
+    betas: str = ""
+    averages: str = ""
 
 
 #: Where names were mapped, a file made for the traced names does not know the trainer's.
@@ -41,6 +45,7 @@ def told(table: Table, traps: Traps, carries_eps: bool) -> list[Told]:
     return [
         *_init(table),
         *(() if carries_eps else _eps(table)),
+        *_betas(table, traps),
         *_clip(table, traps.clipping),
         *([Told(traps.schedule, aloud=not traps.safe)] if len(rates) > 1 else []),
         *(Told(note, aloud=False) for note in traps.notes),
@@ -67,6 +72,17 @@ def _eps(table: Table) -> Iterator[Told]:
             f"its table has no eps and one holds for all parameters: give the optimizer {least!r} times the eps of the "
             f"base, the least that any asks for, so that none feels it more than at the base",
             _lines([row for row in table.rows if row.numbers.eps not in (None, 1.0)], "eps", "eps"),
+        )
+
+
+def _betas(table: Table, traps: Traps) -> Iterator[Told]:
+    factor = table.one_minus_beta
+    if factor != 1.0 and traps.averages:
+        yield Told(f"the assumed rule multiplies 1 - beta by {factor!r}: {traps.averages}", aloud=False)
+    elif factor != 1.0:
+        yield Told(
+            f"its table has no betas, and the assumed rule multiplies 1 - beta by {factor!r}: set {traps.betas} to "
+            f"1 - {factor!r} (1 - beta) for each beta of the base ({', '.join(examples(factor))})"
         )
 
 

@@ -16,8 +16,9 @@ from typing import Optional
 
 from tpcalc.errors import ScalingError
 from tpcalc.program.names import fold, starred
+from tpcalc.scaling.assumed import Assumed
 from tpcalc.scaling.dialects.names import Rename, renamed, some
-from tpcalc.scaling.exported import Exported, weights
+from tpcalc.scaling.exported import Exported, assumed, weights
 from tpcalc.scaling.weight import _WRAPPERS, Weight
 
 
@@ -67,6 +68,11 @@ class Table:
         return next(weight.optimizer for weight in self.scaling.values())
 
     @property
+    def one_minus_beta(self) -> float:
+        """What a stated rule for batch size and length multiplies 1 - beta by: one number for all parameters."""
+        return assumed(self.scaling.document).get(self.law, Assumed()).one_minus_beta
+
+    @property
     def partial(self) -> list[str]:
         """Names that some of their blocks have to themselves: a trainer that counts blocks anew would mix them up."""
         alike: dict[str, list[str]] = {}
@@ -75,9 +81,11 @@ class Table:
         return [name for names in alike.values() if len(names) > 1 for name in names]
 
 
-def numbers_of(weight: Weight, names: Iterable[str], no_decay: Sequence[re.Pattern[str]]) -> Numbers:
+def numbers_of(weight: Weight, names: Iterable[str], no_decay: Sequence[re.Pattern[str]], beside: Assumed) -> Numbers:
+    """``beside``: factors of a stated rule for batch size and length."""
     exempt = any(pattern.search(name) for pattern in no_decay for name in names)
-    return Numbers(weight.lr, 0.0 if exempt else weight.weight_decay, weight.eps)
+    decay = 0.0 if exempt else weight.weight_decay * beside.weight_decay
+    return Numbers(weight.lr * beside.lr, decay, None if weight.eps is None else weight.eps * beside.eps)
 
 
 def table(
@@ -90,7 +98,7 @@ def table(
 
     Raises ScalingError where weights that become one have different multipliers.
     """
-    first = weights(scaling.document)
+    first, rule = weights(scaling.document), assumed(scaling.document)
     names = renamed([name for weight in first for name in (weight.name, *weight.aliases)], rules)
     for exempt in no_decay:
         if not any(exempt.search(name) for name in names.values()):
@@ -99,7 +107,8 @@ def table(
     for weight in first:
         own = [names[name] for name in (weight.name, *weight.aliases)]
         for name in own if tied else own[:1]:
-            row = Row(name, (name,), numbers_of(weight, own, no_decay), weight.init, weight.clip, bool(weight.slices))
+            numbers = numbers_of(weight, own, no_decay, rule.get(weight.optimizer, Assumed()))
+            row = Row(name, (name,), numbers, weight.init, weight.clip, bool(weight.slices))
             before = found.setdefault(name, row)
             if before.numbers != row.numbers:
                 raise ScalingError(

@@ -63,6 +63,7 @@ TORCHTITAN = Dialect(
             "the first pattern that matches decides; a parameter without one, and a group without a parameter, are "
             "errors, so that each pipeline stage must hold a parameter of every group",
         ),
+        averages="optimizer(...) takes the betas of the base, and does it",
     ),
 )
 
@@ -88,6 +89,7 @@ MEGATRON = Dialect(
             "rates are set by OptimizerParamScheduler from max_lr and min_lr of a group, so one has to run",
             "the overrides take the place of Megatron's standard ones, and of its own muP, which must not come on top",
         ),
+        betas="adam_beta1 and adam_beta2",
     ),
 )
 
@@ -106,6 +108,7 @@ AUTOMODEL = Dialect(
             "constant if none is wanted"
         ),
         notes=("the first pattern that matches decides",),
+        betas="betas of the optimizer section",
     ),
 )
 
@@ -131,6 +134,7 @@ OLMO_CORE = Dialect(
             "a pattern that matches no parameter is an error, and a parameter that none matches has the config's own "
             "rate, unless check_(model) refuses it; matrix-aware optimizers (Muon, Dion) take no group_overrides",
         ),
+        averages="group_overrides(...) takes the betas of the base (betas=(0.9, 0.95)), and does it",
     ),
 )
 
@@ -154,6 +158,7 @@ LLM_FOUNDRY = Dialect(
             "takes off at the peak, lr times that of AdamW",
             "a parameter belongs to the first entry that matches",
         ),
+        betas="betas of the optimizer section",
     ),
 )
 
@@ -171,6 +176,7 @@ FAIRSEQ2 = Dialect(
             "and use final_lr_scale for a floor; polynomial_decay has only final_lr"
         ),
         notes=("the first group that matches decides",),
+        betas="betas in the optimizer's config",
     ),
 )
 
@@ -193,6 +199,7 @@ DEEPSPEED = Dialect(
             "WarmupLR with neither"
         ),
         notes=("deepspeed's optimizer type Adam is AdamW unless its params have adam_w_mode: false",),
+        averages="param_groups(...) takes the betas of the base (betas=(0.9, 0.95)), and does it",
     ),
 )
 
@@ -214,6 +221,7 @@ AXOLOTL = Dialect(
             "lr_scheduler: one_cycle puts one peak into every group, rex ends at one rate for all, and min_lr in "
             "lr_scheduler_kwargs is one floor: use cosine with cosine_min_lr_ratio, or min_lr_rate"
         ),
+        averages="the plugin does it to adam_beta1 and adam_beta2 of the config, which are those of the base",
     ),
 )
 
