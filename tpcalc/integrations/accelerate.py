@@ -42,10 +42,8 @@ def scaled(accelerator: Accelerator, given: Given, *, fresh: bool) -> Accelerato
     """
     scaling = multipliers(given)
     if isinstance(accelerator, type) or not callable(getattr(accelerator, "prepare", None)):
-        given_one = f"the class {accelerator.__name__}" if isinstance(accelerator, type) else type(accelerator).__name__
-        raise ScalingError(
-            f"scaled takes an accelerator that is made, not {given_one}; write scaled(Accelerator(), ...)"
-        )
+        instead = accelerator.__name__ if isinstance(accelerator, type) else type(accelerator).__name__
+        raise ScalingError(f"scaled takes an accelerator that is made, not {instead}; write scaled(Accelerator(), ...)")
     anyway: Any = accelerator
     prepare, prepare_optimizer = anyway.prepare, anyway.prepare_optimizer
     left = [fresh]
