@@ -65,8 +65,8 @@ def scaled(accelerator: Accelerator, given: Given, *, fresh: bool) -> Accelerato
     def prepared_optimizer(optimizer: Any, *args: Any, **options: Any) -> Any:
         if not has_multipliers(getattr(optimizer, "optimizer", optimizer)):
             raise scaling.error(
-                f"prepare_optimizer sees no model, whose multipliers {type(optimizer).__name__} could get; give both to "
-                f"prepare(model, optimizer)"
+                f"prepare_optimizer sees no model, whose multipliers {type(optimizer).__name__} could get; give both "
+                f"to prepare(model, optimizer)"
             )
         return prepare_optimizer(optimizer, *args, **options)
 
