@@ -118,7 +118,9 @@ def test_floors_of_a_scheduler():
     optimizer, _ = scaled(adamw)
     hold_ratios(optimizer, LambdaLR(optimizer, lambda step: 0.5), trained.scaling())
     hold_ratios(optimizer, ReduceLROnPlateau(optimizer, min_lr=per_group(optimizer, 1e-5)), trained.scaling())
-    with pytest.raises(ScalingError, match="gives the groups min_lr = 1e-05, .*per_group"):
+    with pytest.raises(
+        ScalingError, match=r"min_lr = 1e-05, .*per_group\(optimizer, 1e-05\), which is \[1e-05, "
+    ):
         hold_ratios(optimizer, ReduceLROnPlateau(optimizer, min_lr=1e-5), trained.scaling())
     with pytest.raises(ScalingError, match="SWALR gives the groups swa_lr = 0.01, .*give swa_lr=.*per_group"):
         hold_ratios(optimizer, SWALR(optimizer, 0.01), trained.scaling())
@@ -175,6 +177,31 @@ def test_one_rate_in_all_groups_is_told_once():
         optimizer.step()
         optimizer.step()
     assert len(told) == 1
+
+
+def test_one_rate_is_seen_where_groups_are_stepped_one_by_one():
+    """As ZeRO does."""
+    optimizer, _ = scaled(adamw)
+    for group in (groups := optimizer.param_groups):
+        group["lr"] = 1e-3
+    optimizer.param_groups = groups[:1]
+    with pytest.warns(RatioWarning, match="are as 1 : 1 : 1"):
+        optimizer.step()
+
+
+def test_a_state_that_is_made_before_any_step():
+    make = lambda model: torch.optim.Adagrad(model.parameters(), lr=0.1)  # noqa: E731
+    optimizer, model = scaled(make, weights=trained.scaling("adagrad"))
+    weights = trained.scaling("adagrad")
+    for name, parameter in model.net.named_parameters():
+        (group,) = (group for group in optimizer.param_groups if any(p is parameter for p in group["params"]))
+        assert group["lr"] == 0.1 * weights[name].lr
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    late = make(model)
+    late.step()
+    with pytest.raises(ScalingError, match="Adagrad has taken steps without multipliers"):
+        scaled(lambda model: late, model, weights)
 
 
 def test_groups_that_are_added():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from torch import nn
@@ -66,7 +67,7 @@ def scale_optimizer_(optimizer: Optimizer, scaling: Multipliers, model: nn.Modul
         ]
     if not ours:
         optimizer.register_load_state_dict_pre_hook(_loader(scaling))
-        optimizer.register_step_pre_hook(_watcher(scaling))
+        optimizer.register_step_pre_hook(_watcher(optimizer, scaling))
         optimizer._holds_multipliers = True  # type: ignore[attr-defined]
 
 
@@ -120,7 +121,7 @@ def _split(
 
 
 def _check_fresh(groups: Sequence[Mapping[str, Any]], optimizer: Optimizer, scaling: Multipliers) -> None:
-    if any(parameter in optimizer.state for group in groups for parameter in group["params"]):
+    if any(_stepped(optimizer.state[p]) for group in groups for p in group["params"] if p in optimizer.state):
         raise scaling.error(
             f"{_class(optimizer)} has taken steps without multipliers; start from a fresh one, or train on without them"
         )
@@ -129,6 +130,12 @@ def _check_fresh(groups: Sequence[Mapping[str, Any]], optimizer: Optimizer, scal
             f"a scheduler was made for {_class(optimizer)} before its groups had their multipliers, and would undo "
             f"them; make the optimizer with scaling.param_groups(model, lr=...), and the scheduler after that"
         )
+
+
+def _stepped(state: Any) -> bool:
+    """Whether a parameter has taken steps: Adagrad makes its state, with a count of 0, before any."""
+    count = number(state["step"]) if isinstance(state, Mapping) and "step" in state else None
+    return bool(state) and count != 0
 
 
 def _check_scaled(
@@ -175,12 +182,14 @@ def _loader(scaling: Multipliers) -> Any:
     return check
 
 
-def _watcher(scaling: Multipliers) -> Any:
+def _watcher(optimizer: Optimizer, scaling: Multipliers) -> Any:
     """Looks at the groups before each step: whoever changes them (a callback, a schedule of a trainer's own, a rate
     finder) does so behind our back, and clipping is not always on."""
-    kept = [True]
+    kept, all_groups = [True], [optimizer.param_groups]
 
     def watch(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if len(optimizer.param_groups) >= len(all_groups[0]):  # ZeRO steps with one at a time
+            all_groups[0] = optimizer.param_groups
         added = [parameter for group in optimizer.param_groups if MARK not in group for parameter in group["params"]]
         if added:
             raise scaling.error(
@@ -189,7 +198,7 @@ def _watcher(scaling: Multipliers) -> Any:
                 f"tpcalc.integrations.groups.scale_optimizer_(optimizer, scaling, model) once they are added"
             )
         if kept[0]:  # said once
-            kept[0] = scaling.check_(optimizer)
+            kept[0] = scaling.check_(SimpleNamespace(param_groups=all_groups[0]))
 
     return watch
 

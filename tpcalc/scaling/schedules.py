@@ -76,7 +76,8 @@ def _bounds(optimizer: Optimizer, scheduler: Any) -> list[tuple[str, list[float]
         for key in ("max_lr", "min_lr"):
             found.append((key, [float(group[key]) for group in groups], f"use {module}.one_cycle"))
     elif isinstance(scheduler, SWALR):
-        found.append(("swa_lr", [float(group["swa_lr"]) for group in groups], _each("swa_lr")))
+        group_rates = [float(group["swa_lr"]) for group in groups]
+        found.append(("swa_lr", group_rates, _each("swa_lr", optimizer, group_rates)))
     elif hasattr(scheduler, "eta_min"):
         found.append(("eta_min", _spread(scheduler.eta_min, groups), f"use {module}.cosine_annealing"))
     for attribute, argument in (("max_lrs", "max_lr"), ("base_lrs", "base_lr"), ("min_lrs", "min_lr")):
@@ -84,12 +85,16 @@ def _bounds(optimizer: Optimizer, scheduler: Any) -> list[tuple[str, list[float]
         if isinstance(values, (list, tuple)) and values:
             if len(values) != len(groups):  # of before the groups were split, when there was one for all
                 values = _spread(max(values), groups)
-            found.append((argument, [float(value) for value in values], _each(argument)))
+            numbers = [float(value) for value in values]
+            found.append((argument, numbers, _each(argument, optimizer, numbers)))
     return found
 
 
-def _each(argument: str) -> str:
-    return f"give {argument}=tpcalc.scaling.schedules.per_group(optimizer, ...)"
+def _each(argument: str, optimizer: Optimizer, values: Sequence[float]) -> str:
+    """What to give, and in numbers for a config, which can't call it."""
+    value = max(values)
+    numbers = ", ".join(f"{number:.6g}" for number in per_group(optimizer, value))
+    return f"give {argument}=tpcalc.scaling.schedules.per_group(optimizer, {value:.6g}), which is [{numbers}]"
 
 
 def _spread(value: Any, groups: Sequence[Any]) -> list[float]:
