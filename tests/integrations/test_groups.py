@@ -118,9 +118,7 @@ def test_floors_of_a_scheduler():
     optimizer, _ = scaled(adamw)
     hold_ratios(optimizer, LambdaLR(optimizer, lambda step: 0.5), trained.scaling())
     hold_ratios(optimizer, ReduceLROnPlateau(optimizer, min_lr=per_group(optimizer, 1e-5)), trained.scaling())
-    with pytest.raises(
-        ScalingError, match=r"min_lr = 1e-05, .*per_group\(optimizer, 1e-05\), which is \[1e-05, "
-    ):
+    with pytest.raises(ScalingError, match=r"min_lr = 1e-05, .*per_group\(optimizer, 1e-05\), which is \[1e-05, "):
         hold_ratios(optimizer, ReduceLROnPlateau(optimizer, min_lr=1e-5), trained.scaling())
     with pytest.raises(ScalingError, match="SWALR gives the groups swa_lr = 0.01, .*give swa_lr=.*per_group"):
         hold_ratios(optimizer, SWALR(optimizer, 0.01), trained.scaling())
