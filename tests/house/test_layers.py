@@ -224,7 +224,17 @@ for name in sys.argv[1:]:
     importlib.import_module(name)
 """
 #: Of ``scaling``, what makes text of a document.
-TEXT = ("exported", "weight", "assumed", "factors", "standalone", "codegen", "everywhere", "dialects", "dialects.trainers")
+TEXT = (
+    "exported",
+    "weight",
+    "assumed",
+    "factors",
+    "standalone",
+    "codegen",
+    "everywhere",
+    "dialects",
+    "dialects.trainers",
+)
 
 
 def run_without_torch(*names: str) -> subprocess.CompletedProcess:

@@ -10,6 +10,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 
 accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed: pip install tpcalc[accelerate]")
 
+import tpcalc  # noqa: E402
 from tests.support import trained  # noqa: E402
 from tests.support.forked import ranks  # noqa: E402
 from tpcalc.errors import ScalingError  # noqa: E402
@@ -82,9 +83,41 @@ def test_what_is_refused():
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10, eta_min=1e-5)
     with pytest.raises(ScalingError, match="eta_min = 1e-05, .* use tpcalc.scaling.schedules.cosine_annealing"):
         ours.prepare(model, optimizer, scheduler)
+    optimizer = adamw(model)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, min_lr=1e-5)  # one floor for groups to come
+    with pytest.raises(ScalingError, match="min_lr = 1e-05, .*per_group"):
+        ours.prepare(model, optimizer, scheduler)
     model, optimizer = ours.prepare(model, torch.optim.AdamW(weights.param_groups(model, lr=trained.LR)))
     with pytest.raises(ScalingError, match="parameters that are not those of a model"):
         ours.clip_grad_norm_(list(model.parameters())[1:], 1.0)
+    with pytest.raises(ScalingError, match="clipping by value has one threshold for all weights"):
+        ours.clip_grad_value_(model.parameters(), 1.0)
+    with pytest.raises(ScalingError, match="prepare_optimizer sees no model"):
+        ours.prepare_optimizer(adamw(model))
+    for wrong in (accelerate.Accelerator, model):
+        with pytest.raises(ScalingError, match=r"takes an accelerator that is made, .* write scaled\(Accelerator"):
+            scaled(wrong, weights, fresh=True)
+
+
+def test_what_is_trained_may_be_clipped():
+    """Frozen weights have no gradient, so who leaves them out means the same norm."""
+    norms = []
+    for pick in (lambda model: model.parameters(), lambda model: (p for p in model.parameters() if p.requires_grad)):
+        ours, model = scaled(accelerator(), trained.scaling(), fresh=True), trained.Held()
+        model.net.token.requires_grad_(False)
+        model, optimizer = ours.prepare(model, adamw(model))
+        ours.backward(model(**batches(1)[0][0])["loss"])
+        norms.append(ours.clip_grad_norm_(pick(model), trained.MAX_NORM))
+    assert norms[0] == norms[1] > trained.MAX_NORM
+
+
+def test_where_no_multiplier_matters_values_may_be_clipped():
+    same = tpcalc.scale(trained.build, trained.TARGET, trained.TARGET)
+    ours, model = scaled(accelerator(), same, fresh=True), trained.Held()
+    model, optimizer = ours.prepare(model, adamw(model))
+    ours.backward(model(**batches(1)[0][0])["loss"])
+    ours.clip_grad_value_(model.parameters(), 1e-6)
+    assert max(p.grad.abs().max() for p in model.parameters()) <= 1e-6
 
 
 def worker(folder) -> None:

@@ -12,6 +12,7 @@ from tests.support import trained
 from tests.support.forked import ranks
 from tpcalc.errors import ScalingError
 from tpcalc.integrations.deepspeed import initialize
+from tpcalc.scaling.runtime import RatioWarning
 
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 BATCH = 4
@@ -50,6 +51,11 @@ def worker(stage: int) -> None:
     expected = trained.by_hand(batches(), no_decay=lambda name, p: False, clipped=False)
     for name, p in model.net.named_parameters():
         torch.testing.assert_close(p.detach().double(), expected[name], rtol=1e-4, atol=1e-5, msg=name)
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-3
+    engine.backward(engine(**batches()[0][0])["loss"])
+    with pytest.warns(RatioWarning, match="something sets every group to one value"):
+        engine.step()
 
 
 REFUSED = {

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
+from torch.optim.swa_utils import SWALR
 
 from tests.support import trained
 from tpcalc.errors import ScalingError, SetupError
 from tpcalc.integrations.groups import hold_ratios, scale_optimizer_
+from tpcalc.scaling.runtime import RatioWarning
 from tpcalc.scaling.schedules import per_group
 
 
@@ -114,8 +118,104 @@ def test_floors_of_a_scheduler():
     optimizer, _ = scaled(adamw)
     hold_ratios(optimizer, LambdaLR(optimizer, lambda step: 0.5), trained.scaling())
     hold_ratios(optimizer, ReduceLROnPlateau(optimizer, min_lr=per_group(optimizer, 1e-5)), trained.scaling())
-    with pytest.raises(ScalingError, match="gives the groups min_lr = 1e-05, .*per_group"):
+    with pytest.raises(ScalingError, match=r"min_lr = 1e-05, .*per_group\(optimizer, 1e-05\), which is \[1e-05, "):
         hold_ratios(optimizer, ReduceLROnPlateau(optimizer, min_lr=1e-5), trained.scaling())
+    with pytest.raises(ScalingError, match="SWALR gives the groups swa_lr = 0.01, .*give swa_lr=.*per_group"):
+        hold_ratios(optimizer, SWALR(optimizer, 0.01), trained.scaling())
+
+
+def layerwise(model):
+    """A rate for the embedding, and another for the rest."""
+    first, rest = model.net.token.parameters(), (p for n, p in model.net.named_parameters() if "token" not in n)
+    groups = [{"params": first, "lr": 1e-2}, {"params": rest}]
+    return torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.1, eps=trained.EPS)
+
+
+def test_rates_of_layers_are_kept():
+    """What the user's own groups say is no loss of ratios, and one rate for all of them is."""
+    optimizer, model = scaled(layerwise)
+    scheduler = ExponentialLR(optimizer, 0.5)
+    hold_ratios(optimizer, scheduler, trained.scaling())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            optimizer.step()
+            scheduler.step()
+    for name, settings in trained.said(optimizer, model).items():
+        own = 1e-2 if name == "token.weight" else 1e-3
+        assert settings["lr"] == pytest.approx(own * trained.scaling()[name].lr / 8)
+    again, _ = scaled(layerwise)
+    again.load_state_dict(optimizer.state_dict())
+    assert trained.scaling().check_(again)
+    for group in again.param_groups:
+        group["lr"] = 1e-3
+    with pytest.warns(RatioWarning, match="are as 1 : 1 : 1"):
+        again.step()
+
+
+def test_a_group_without_a_rate_at_the_base():
+    def still(model):
+        optimizer = layerwise(model)
+        optimizer.param_groups[0]["lr"] = 0.0
+        return optimizer
+
+    optimizer, _ = scaled(still)
+    assert trained.scaling().check_(optimizer)
+    optimizer.param_groups[0]["lr"] = 5e-3
+    with pytest.warns(RatioWarning):
+        optimizer.step()
+
+
+def test_one_rate_in_all_groups_is_told_once():
+    optimizer, _ = scaled(adamw)
+    optimizer.step()
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-3
+    with pytest.warns(RatioWarning, match="something sets every group to one value") as told:
+        optimizer.step()
+        optimizer.step()
+    assert len(told) == 1
+
+
+def test_one_rate_is_seen_where_groups_are_stepped_one_by_one():
+    """As ZeRO does."""
+    optimizer, _ = scaled(adamw)
+    for group in (groups := optimizer.param_groups):
+        group["lr"] = 1e-3
+    optimizer.param_groups = groups[:1]
+    with pytest.warns(RatioWarning, match="are as 1 : 1 : 1"):
+        optimizer.step()
+
+
+def test_a_state_that_is_made_before_any_step():
+    make = lambda model: torch.optim.Adagrad(model.parameters(), lr=0.1)  # noqa: E731
+    optimizer, model = scaled(make, weights=trained.scaling("adagrad"))
+    weights = trained.scaling("adagrad")
+    for name, parameter in model.net.named_parameters():
+        (group,) = (group for group in optimizer.param_groups if any(p is parameter for p in group["params"]))
+        assert group["lr"] == 0.1 * weights[name].lr
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    late = make(model)
+    late.step()
+    with pytest.raises(ScalingError, match="Adagrad has taken steps without multipliers"):
+        scaled(lambda model: late, model, weights)
+
+
+def test_groups_that_are_added():
+    def partly(model):
+        first, *rest = model.parameters()
+        optimizer = torch.optim.AdamW(rest, lr=trained.LR, weight_decay=trained.DECAY, eps=trained.EPS)
+        optimizer.later = {"params": [first]}
+        return optimizer
+
+    optimizer, model = scaled(partly)
+    optimizer.add_param_group(optimizer.later)
+    with pytest.raises(ScalingError, match="was given 1 more tensors after its groups had their multipliers"):
+        optimizer.step()
+    scale_optimizer_(optimizer, trained.scaling(), model)
+    optimizer.step()
+    assert trained.said(optimizer, model) == trained.wanted(model, no_decay=None)
 
 
 def test_a_state_of_other_multipliers_is_refused():
@@ -130,3 +230,13 @@ def test_a_state_of_other_multipliers_is_refused():
     assert [group["lr_multiplier"] for group in again.param_groups] == [
         group["lr_multiplier"] for group in optimizer.param_groups
     ]
+
+
+def test_a_state_with_other_groups_is_refused_in_the_same_words():
+    """Of training without multipliers, which had fewer groups: torch would count them."""
+    plain = adamw(trained.Held())
+    optimizer, _ = scaled(adamw)
+    with pytest.raises(
+        ScalingError, match="has the multipliers none, and this run has 1, 0.*resume with the multipliers"
+    ):
+        optimizer.load_state_dict(plain.state_dict())

@@ -18,6 +18,7 @@ from tests.support import trained  # noqa: E402
 from tests.support.forked import ranks  # noqa: E402
 from tpcalc.errors import ScalingError  # noqa: E402
 from tpcalc.integrations.lightning import scaled  # noqa: E402
+from tpcalc.scaling.runtime import RatioWarning  # noqa: E402
 from tpcalc.scaling.schedules import one_cycle  # noqa: E402
 
 BATCH = 4
@@ -107,12 +108,66 @@ def test_what_is_refused(tmp_path):
         ours("floor").configure_optimizers()
     with pytest.raises(ScalingError, match="OneCycleLR gives .* use tpcalc.scaling.schedules.one_cycle"):
         ours("one").configure_optimizers()
-    with pytest.raises(ScalingError, match="clips every weight at one threshold"):
+    with pytest.raises(ScalingError, match="'value': clipping by value has one threshold for all weights"):
         fit(tmp_path, ours(), gradient_clip_algorithm="value")
+    for wrong in (L.Trainer, torch.nn.Linear):
+        with pytest.raises(ScalingError, match="takes the class of a LightningModule, and .* is none"):
+            scaled(wrong, trained.scaling(), fresh=True)
     module = ours()
     module.other = torch.nn.Linear(2, 2)
     with pytest.raises(ScalingError, match="made for: it also has 'other.weight', 'other.bias'; make"):
         fit(tmp_path, module)
+
+
+class Layers(Module):
+    """The embedding has a rate of its own; what is added later has that of the rest."""
+
+    def configure_optimizers(self):
+        first, last, *rest = self.parameters()
+        groups = [{"params": [first], "lr": trained.LR / 3}, {"params": rest}]
+        optimizer = torch.optim.AdamW(groups, lr=trained.LR, weight_decay=trained.DECAY, eps=trained.EPS)
+        optimizer.add_param_group({"params": [last]})
+        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)]
+
+
+def test_groups_of_the_users_own(tmp_path):
+    module = scaled(Layers, trained.scaling(), fresh=True)(trained.TARGET)
+    fit(tmp_path, module, max_steps=2)
+    found = trained.said(module.trainer.optimizers[0], module)
+    for name, settings in trained.wanted(module, no_decay=None).items():
+        own = 3 if name == "token.weight" else 1
+        assert found[name] == settings | {"lr": pytest.approx(settings["lr"] / own)}
+
+
+class Thawed(L.pytorch.callbacks.BaseFinetuning):
+    def freeze_before_training(self, module):
+        self.freeze(module.net.token)
+
+    def finetune_function(self, module, epoch, optimizer):
+        self.unfreeze_and_add_param_group(module.net.token, optimizer)
+
+
+def test_what_is_added_in_training_has_no_multipliers(tmp_path):
+    class Trainable(Module):
+        def configure_optimizers(self):
+            return torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=trained.LR)
+
+    module = scaled(Trainable, trained.scaling(), fresh=True)(trained.TARGET)
+    with pytest.raises(ScalingError, match="was given 1 more tensors after its groups had their multipliers"):
+        fit(tmp_path, module, callbacks=[Thawed()])
+
+
+def test_a_hook_that_writes_one_rate_is_told(tmp_path):
+    class Flat(Module):
+        def on_train_batch_start(self, batch, index):
+            for group in self.optimizers().param_groups:
+                group["lr"] = 1e-3
+
+    for most in (None, 1.0):
+        with pytest.warns(RatioWarning, match="something sets every group to one value"):
+            trainer(tmp_path, max_steps=2, gradient_clip_val=most).fit(
+                scaled(Flat, trained.scaling(), fresh=True)(trained.TARGET, ""), data()
+            )
 
 
 def test_a_checkpoint_is_not_multiplied_again(tmp_path):

@@ -15,6 +15,7 @@ from tests.support import trained  # noqa: E402
 from tests.support.forked import ranks  # noqa: E402
 from tpcalc.errors import ScalingError  # noqa: E402
 from tpcalc.integrations.transformers import Scaled, optimizer_cls_and_kwargs, scaled  # noqa: E402
+from tpcalc.scaling.runtime import RatioWarning  # noqa: E402
 
 BATCH, PARTS = 4, 2
 
@@ -143,6 +144,22 @@ def test_what_is_refused(tmp_path):
     ready = trained.Held()
     mup.forward_(ready)
     assert trainer(tmp_path, model=ready, given=mup).create_optimizer().param_groups
+
+
+class Flat(transformers.TrainerCallback):
+    """One rate for all groups, as many callbacks write it."""
+
+    def on_step_begin(self, args, state, control, optimizer=None, **rest):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3
+
+
+@pytest.mark.parametrize("most", [0.0, 1.0], ids=["unclipped", "clipped"])
+def test_a_callback_that_writes_one_rate_is_told(tmp_path, most):
+    ours = trainer(tmp_path, max_steps=2, max_grad_norm=most)
+    ours.add_callback(Flat())
+    with pytest.warns(RatioWarning, match="something sets every group to one value"):
+        ours.train()
 
 
 # -- saved and resumed ------------------------------------------------------------------------------

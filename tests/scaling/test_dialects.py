@@ -505,6 +505,14 @@ ERRORS = {
         ),
         "begin with embedding., decoder.",
     ),
+    "some-roots": (
+        ("--for", "megatron", "--rename", "^token=embedding", "--rename", "^blocks=decoder"),
+        "not as position.weight, norm.weight, norm.bias and 1 more; map them",
+    ),
+    "too-much": (
+        ("--for", "fairseq2", "--lr", "1e-3", "--weight-decay", "1e308"),
+        "a number of the file would be inf: a multiplier takes one that was given out of the range of floats",
+    ),
     "decay-regex": (("--for", "torchtitan", "--no-decay", "("), "--no-decay '(' is no regular expression"),
     "decay-match": (("--for", "torchtitan", "--no-decay", "biass"), "--no-decay 'biass' matches no name"),
     "rates": (

@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ import yaml
 from torch import nn
 
 from tests.scaling.test_dialects import DECAY, EPS, LR, STAY, examples, scaling_of, text_for
-from tests.support.forked import forked
+from tests.support.forked import forked, ranks
 from tpcalc.scaling.dialects import write
 
 STEPS = 10
@@ -173,17 +174,26 @@ def test_megatron():
     assert result.returncode == 0, result.stderr
 
 
-def of_megatron() -> None:
+def megatrons_rule(name: str, parameter: torch.Tensor) -> bool:
+    """Who has no weight decay by Megatron's own rule."""
+    return parameter.dim() == 1 or name.endswith(".bias")
+
+
+def megatrons_groups(model: nn.Module) -> list[dict[str, Any]]:
     from megatron.core.optimizer import OptimizerConfig, _get_param_groups
-    from megatron.core.optimizer.optimizer import MegatronOptimizer
-    from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
     config = OptimizerConfig(optimizer="adam", lr=LR, min_lr=LR / 10, weight_decay=DECAY, adam_eps=EPS, clip_grad=0.0)
     overrides = generated(write(scaling_of("gpt"), "megatron", STAY).text)["config_overrides"](config)
+    return _get_param_groups([model], config, overrides)
+
+
+def of_megatron() -> None:
+    from megatron.core.optimizer.optimizer import MegatronOptimizer
+    from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+
     model = fresh()
     with one_gloo_rank():
-        groups = _get_param_groups([model], config, overrides)
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, eps=config.adam_eps)
+        optimizer = torch.optim.AdamW(megatrons_groups(model), lr=LR, weight_decay=DECAY, eps=EPS)
 
     def schedule(style: str, warmup: int) -> OptimizerParamScheduler:
         return OptimizerParamScheduler(
@@ -201,7 +211,7 @@ def of_megatron() -> None:
         )
 
     constant = schedule("constant", 0)
-    wanted = check_alike(model, optimizer, no_decay=lambda name, p: p.dim() == 1 or name.endswith(".bias"))
+    wanted = check_alike(model, optimizer, no_decay=megatrons_rule)
     check_trained(trained(model, [optimizer], lambda: constant.step(1)), wanted)
     multipliers = [group["max_lr"] / LR for group in optimizer.param_groups]
     for warmup, steps in ((10, 3), (10, 40), (0, 200)):  # in the warm-up, on the way down, on the floor
@@ -214,6 +224,106 @@ def of_megatron() -> None:
     ordered = MegatronOptimizer._filter_and_reorder_param_groups(optimizer.param_groups, shuffled)
     for group, found in zip(optimizer.param_groups, ordered):
         assert all(found[key] == group[key] for key in ("max_lr", "min_lr", "wd_mult", "eps"))
+
+
+def megatrons_optimizer(model: nn.Module) -> tuple[Any, Any]:
+    """Megatron's own, and its scheduler, on the CPU: it keeps its loss scale, which fp32 has no use for, on a GPU."""
+    from megatron.core.optimizer import OptimizerConfig
+    from megatron.core.optimizer.optimizer import FP32Optimizer
+    from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+
+    adamw = torch.optim.AdamW(megatrons_groups(model), lr=LR, weight_decay=DECAY, eps=EPS)
+
+    def init_state(optimizer: torch.optim.Optimizer, config: Any = None) -> None:
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                zeros = {key: torch.zeros_like(p) for key in ("exp_avg", "exp_avg_sq")}
+                optimizer.state[p].update({"step": torch.zeros(()), **zeros})
+
+    tensor = torch.tensor
+    with mock.patch.object(torch, "tensor", lambda *args, device=None, **options: tensor(*args, **options)):
+        optimizer = FP32Optimizer(adamw, OptimizerConfig(optimizer="adam", clip_grad=0.0), init_state)
+    decay = {"start_wd": DECAY, "end_wd": DECAY, "wd_incr_steps": 100, "wd_incr_style": "constant"}
+    rates = {"init_lr": 0.0, "max_lr": LR, "min_lr": LR / 10, "lr_decay_style": "constant"}
+    return optimizer, OptimizerParamScheduler(optimizer, lr_warmup_steps=0, lr_decay_steps=100, **rates, **decay)
+
+
+def by_megatron(model: nn.Module, optimizer: Any, scheduler: Any, steps: range) -> None:
+    """Each rank takes its part of the rows."""
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    for step in steps:
+        optimizer.zero_grad()
+        tokens = torch.randint(0, 96, (4, 16), generator=torch.Generator().manual_seed(step)).chunk(world)[rank]
+        nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
+        for parameter in model.parameters():
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= world
+        optimizer.step()
+        scheduler.step(1)
+
+
+def sharded(model: nn.Module, optimizer: Any, loading: bool = False) -> dict[str, Any]:
+    from megatron.core.dist_checkpointing import ShardedTensor
+
+    rank = torch.distributed.get_rank()
+    weights = {name: ShardedTensor.from_rank_offsets(name, p, replica_id=rank) for name, p in model.named_parameters()}
+    return {"weights": weights, "optimizer": optimizer.sharded_state_dict(weights, is_loading=loading)}
+
+
+@contextmanager
+def a_rank_of_megatron() -> Iterator[None]:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    with mock.patch.multiple(torch.cuda, synchronize=lambda: None, current_device=lambda: torch.device("cpu")):
+        yield
+    torch.distributed.destroy_process_group()
+
+
+def several_ranks(folder: Path) -> None:
+    from megatron.core import dist_checkpointing
+
+    with a_rank_of_megatron():
+        model = fresh()
+        optimizer, scheduler = megatrons_optimizer(model)
+        by_megatron(model, optimizer, scheduler, range(STEPS // 2))
+        dist_checkpointing.save(sharded(model, optimizer), str(folder))
+        # stages of a pipeline, which count their blocks from 0: the same groups on both, some of them empty
+        first = torch.distributed.get_rank() == 0
+        for name in ("norm", "head") if first else ("token", "position"):
+            delattr(model, name)
+        del model.blocks[1 if first else 0]
+        groups = megatrons_groups(model)
+        said = [[group[key] for key in ("max_lr", "wd_mult", "eps")] for group in groups]
+        theirs: list[Any] = [None, None]
+        torch.distributed.all_gather_object(theirs, said)
+        assert theirs[0] == theirs[1] and len(said) == 4
+        assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+def one_rank(folder: Path) -> None:
+    from megatron.core import dist_checkpointing
+
+    with a_rank_of_megatron():
+        model = fresh()
+        optimizer, scheduler = megatrons_optimizer(model)
+        for parameter in model.parameters():
+            nn.init.normal_(parameter)
+        found = dist_checkpointing.load(sharded(model, optimizer, loading=True), str(folder))
+        model.load_state_dict(found["weights"])
+        optimizer.load_state_dict(found["optimizer"])
+        wanted = check_alike(model, optimizer.optimizer, no_decay=megatrons_rule)
+        by_megatron(model, optimizer, scheduler, range(STEPS // 2, STEPS))
+        check_trained({name: parameter.detach() for name, parameter in model.named_parameters()}, wanted)
+
+
+def test_megatron_on_two_ranks_then_one(tmp_path):
+    """Saved by two ranks and resumed by one, through its own checkpoints: the same groups, the same ten steps."""
+    needs("megatron.core.optimizer")
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for task, count in ((several_ranks, 2), (one_rank, 1)):
+        for result in ranks(functools.partial(task, folder), count, tmp_path):
+            assert result.returncode == 0, result.stderr
 
 
 def test_automodel():

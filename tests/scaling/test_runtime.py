@@ -337,6 +337,13 @@ def test_what_stands_beside_a_held_model_is_named(scaling):
     model = held(fresh(), "base_model", "model")
     model.base_model.model.blocks[0].attn.q.lora_A = nn.Linear(4, 4, bias=False)
     refuse(model, scaling, "made for: it also has 'blocks.0.attn.q.lora_A.weight'; make them from this model")
+    adapted = held(fresh(), "base_model", "model")
+    q = adapted.base_model.model.blocks[0].attn.q
+    q.base_layer = nn.Linear(4, 4, bias=False)
+    q.base_layer.weight, q.weight = q.weight, None
+    refuse(
+        adapted, scaling, "it lacks 'blocks.0.attn.q.weight' and it also has 'blocks.0.attn.q.base_layer.weight'; make"
+    )
     beside = held(fresh(), "net")
     beside.metric = nn.Linear(4, 4)
     refuse(beside, scaling, "made for: it also has 'metric.weight', 'metric.bias'; make")

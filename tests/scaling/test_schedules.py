@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import SWALR
 
 import tpcalc
 from tests.support.models import example
@@ -66,6 +67,7 @@ ERASING = [
     (lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 10, eta_min=1e-4), "eta_min .* use .*cosine_annealing"),
     (lambda o: lr_scheduler.ReduceLROnPlateau(o, min_lr=1e-5), "min_lr .* give min_lr="),
     (lambda o: lr_scheduler.CyclicLR(o, 1e-4, 1e-3, cycle_momentum=False), "max_lr .* give max_lr="),
+    (lambda o: SWALR(o, 1e-2), "swa_lr .* give swa_lr="),
     (
         lambda o: lr_scheduler.SequentialLR(
             o, [lr_scheduler.LinearLR(o), lr_scheduler.CosineAnnealingLR(o, 10, eta_min=1e-4)], [3]
@@ -90,6 +92,7 @@ KEEPING = [
     lambda o: lr_scheduler.ReduceLROnPlateau(o),
     lambda o: lr_scheduler.ReduceLROnPlateau(o, min_lr=per_group(o, 1e-5)),
     lambda o: lr_scheduler.OneCycleLR(o, per_group(o, 1e-2), total_steps=10),
+    lambda o: SWALR(o, per_group(o, 1e-2)),
     lambda o: lr_scheduler.CyclicLR(o, per_group(o, 1e-4), per_group(o, 1e-3), cycle_momentum=False),
     lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.LinearLR(o), lr_scheduler.CosineAnnealingLR(o, 10)], [3]),
 ]

@@ -63,6 +63,20 @@ def test_a_trainer_is_judged_as_what_it_holds():
     assert found(Module) == wanted
 
 
+def test_optimizers_beside_a_module_are_its_optimizers():
+    """However they are wrapped; the module's own hook is then not asked."""
+
+    class Mine(Module):
+        def configure_optimizers(self):
+            raise AssertionError("not asked")
+
+    def listed(width):
+        module = Mine(width)
+        return module, [{"optimizer": torch.optim.AdamW(module.parameters(), lr=1e-3)}], build(width)[1]
+
+    assert found(listed) == found(Module)
+
+
 def test_what_is_refused():
     class Nothing(Module):
         def configure_optimizers(self):

@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 from torch import nn
 from torch.optim import Optimizer
 
+from tpcalc.errors import ScalingError
 from tpcalc.integrations.deepspeed import PLAIN_NORM
-from tpcalc.integrations.groups import hold_ratios, scale_optimizer_
-from tpcalc.integrations.weights import Given, check_init, check_model, clips, multipliers
+from tpcalc.integrations.groups import has_multipliers
+from tpcalc.integrations.weights import BY_VALUE, Given, clips, multipliers, start_
 from tpcalc.scaling.runtime import Multipliers
 from tpcalc.verify.built import is_scheduler
 
@@ -36,11 +37,15 @@ def scaled(accelerator: Accelerator, given: Given, *, fresh: bool) -> Accelerato
     its init has the multipliers, or its weights were loaded.
 
     ``prepare`` takes one model with its optimizer, and raises ``scaling.error`` where a scheduler was made before the
-    groups had their multipliers: then make them with ``scaling.param_groups(model, lr=...)``.
+    groups had their multipliers: then make them with ``scaling.param_groups(model, lr=...)``.  ``prepare_optimizer``,
+    which sees no model, raises it for an optimizer without multipliers.
     """
     scaling = multipliers(given)
+    if isinstance(accelerator, type) or not callable(getattr(accelerator, "prepare", None)):
+        instead = accelerator.__name__ if isinstance(accelerator, type) else type(accelerator).__name__
+        raise ScalingError(f"scaled takes an accelerator that is made, not {instead}; write scaled(Accelerator(), ...)")
     anyway: Any = accelerator
-    prepare = anyway.prepare
+    prepare, prepare_optimizer = anyway.prepare, anyway.prepare_optimizer
     left = [fresh]
 
     def prepared(*things: Any, **options: Any) -> Any:
@@ -52,19 +57,20 @@ def scaled(accelerator: Accelerator, given: Given, *, fresh: bool) -> Accelerato
                 f"the one model that the multipliers are for"
             )
         for model in models[:1] if optimizers else ():
-            check_model(scaling, model)
-            for optimizer in optimizers:
-                scale_optimizer_(optimizer, scaling, model)
-            for scheduler in filter(is_scheduler, things):
-                hold_ratios(scheduler.optimizer, scheduler, scaling)
-            if left[0]:
-                scaling.init_(model)
-                left[0] = False
-            elif not fresh:
-                check_init(scaling, model)
+            done = fresh and not left[0]
+            start_(scaling, model, optimizers, filter(is_scheduler, things), fresh=None if done else fresh)
+            left[0] = False
         return prepare(*things, **options)
 
-    anyway.prepare = prepared
+    def prepared_optimizer(optimizer: Any, *args: Any, **options: Any) -> Any:
+        if not has_multipliers(getattr(optimizer, "optimizer", optimizer)):
+            raise scaling.error(
+                f"prepare_optimizer sees no model, whose multipliers {type(optimizer).__name__} could get; give both "
+                f"to prepare(model, optimizer)"
+            )
+        return prepare_optimizer(optimizer, *args, **options)
+
+    anyway.prepare, anyway.prepare_optimizer = prepared, prepared_optimizer
     clip_weighed(anyway, scaling)
     return accelerator
 
@@ -72,19 +78,21 @@ def scaled(accelerator: Accelerator, given: Given, *, fresh: bool) -> Accelerato
 def clip_weighed(accelerator: Any, scaling: Multipliers) -> None:
     """Have ``accelerator.clip_grad_norm_`` measure each gradient times its ``clip``, as ``scaling.clip_grad_norm_``.
 
-    The parameters it is called with must be all of a model that it has prepared.  Under DeepSpeed, which clips by
-    itself and by the plain norm, it raises ``scaling.error`` where that would clip.
+    The parameters it is called with must be all of a model that it has prepared, or all that are trained.  Under
+    DeepSpeed, which clips by itself and by the plain norm, it raises ``scaling.error`` where that would clip, and so
+    does ``clip_grad_value_``, which has one threshold for weights that need one each.
     """
-    plain = accelerator.clip_grad_norm_
+    plain, by_value = accelerator.clip_grad_norm_, accelerator.clip_grad_value_
 
     def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0) -> Any:
         if str(getattr(accelerator.distributed_type, "value", "")) == "DEEPSPEED":
             if 0 < max_norm < math.inf and clips(scaling):
                 raise scaling.error(PLAIN_NORM)
             return plain(parameters, max_norm, norm_type)
-        given = list(parameters)
+        given = {id(parameter) for parameter in parameters}
         for model in accelerator._models:
-            if {id(parameter) for parameter in model.parameters()} == {id(parameter) for parameter in given}:
+            trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+            if trained <= given <= {id(parameter) for parameter in model.parameters()}:
                 accelerator.unscale_gradients()
                 return scaling.clip_grad_norm_(model, max_norm, norm_type)
         raise scaling.error(
@@ -92,4 +100,9 @@ def clip_weighed(accelerator: Any, scaling: Multipliers) -> None:
             "give it model.parameters() of the prepared model"
         )
 
-    accelerator.clip_grad_norm_ = clip_grad_norm_
+    def clip_grad_value_(parameters: Any, clip_value: float) -> None:
+        if clip_value < math.inf and clips(scaling):
+            raise scaling.error(BY_VALUE)
+        by_value(parameters, clip_value)
+
+    accelerator.clip_grad_norm_, accelerator.clip_grad_value_ = clip_grad_norm_, clip_grad_value_

@@ -15,8 +15,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from tpcalc.integrations.groups import hold_ratios, scale_optimizer_
-from tpcalc.integrations.weights import Given, check_init, check_model, clips, multipliers
+from tpcalc.integrations.groups import hold_ratios
+from tpcalc.integrations.weights import Given, clips, multipliers, start_
 
 __all__ = ["PLAIN_NORM", "initialize"]
 
@@ -43,12 +43,7 @@ def initialize(given: Given, *, fresh: bool, model: Any, optimizer: Any, **optio
         )
     import deepspeed
 
-    check_model(scaling, model)
-    scale_optimizer_(optimizer, scaling, model)
-    if fresh:
-        scaling.init_(model)
-    else:
-        check_init(scaling, model)
+    start_(scaling, model, [optimizer], fresh=fresh)
     made = deepspeed.initialize(model=model, optimizer=optimizer, **options)
     engine, _, _, scheduler = made
     if engine.gradient_clipping() and clips(scaling):

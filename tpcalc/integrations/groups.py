@@ -7,21 +7,24 @@ So all of that is left to it; each group is then split by the multipliers of its
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
 from tpcalc.optimizers import LAWS, UpdateLaw, update_law
+from tpcalc.probe import number
 from tpcalc.scaling.runtime import Multipliers, RatioWarning
 from tpcalc.scaling.schedules import ratios_kept
 from tpcalc.scaling.weight import Weight
 from tpcalc.verify.optimizers import law_of
 
-__all__ = ["hold_ratios", "scale_optimizer_"]
+__all__ = ["has_multipliers", "hold_ratios", "scale_optimizer_"]
 
-MARK = "lr_multiplier"
+#: What a group says of itself, in checkpoints too: its multiplier, and the rate that it had without.
+MARK, AT_BASE = "lr_multiplier", "lr_at_base"
 #: Laws that differ in how weight decay enters alone: without any they are one.
 TWINS = ({"adam", "adamw"}, {"nadam", "nadamw"}, {"radam", "radamw"})
 
@@ -29,8 +32,10 @@ TWINS = ({"adam", "adamw"}, {"nadam", "nadamw"}, {"radam", "radamw"})
 def scale_optimizer_(optimizer: Optimizer, scaling: Multipliers, model: nn.Module) -> None:
     """Split the groups of a fresh ``optimizer`` over parameters of ``model``, in place, by the multipliers of these.
 
-    Learning rate, weight decay and epsilon of each group are taken as tuned at the base.  One whose groups have their
-    multipliers already is left as it is.  From here on it loads no state that was saved under other multipliers.
+    Learning rate, weight decay and epsilon of each group are taken as tuned at the base.  Groups that have their
+    multipliers already are left as they are, and those that were added since are split.  From here on the optimizer
+    loads no state that was saved under other multipliers, takes no step with a group that has none, and warns at the
+    first step with learning rates that have lost their ratios.
 
     Raises ``scaling.error`` where the optimizer has taken steps, is of another law than the multipliers, holds tensors
     that are no parameters of the model, or was given to a scheduler.
@@ -48,15 +53,28 @@ def scale_optimizer_(optimizer: Optimizer, scaling: Multipliers, model: nn.Modul
     laws = {weight.optimizer for group in groups for p in group["params"] for weight in [known[id(p)][1]]}
     for law in sorted(laws):
         _check_law(optimizer, law, scaling)
-    if any(MARK in group for group in groups):
-        _check_scaled(optimizer, scaling, known)
-    else:
-        _check_fresh(optimizer, scaling)
-        split = [part for group in groups for part in _split(group, known, optimizer, scaling)]
-        groups[:] = split
-    if not getattr(optimizer, "_holds_multipliers", False):
+    ours = has_multipliers(optimizer)
+    fresh = [group for group in groups if MARK not in group]
+    if ours or not fresh:
+        _check_scaled([group for group in groups if MARK in group], optimizer, scaling, known)
+    elif len(fresh) < len(groups):
+        _check_scaled(groups, optimizer, scaling, known)
+    if fresh:
+        _check_fresh(fresh, optimizer, scaling)
+        groups[:] = [
+            part
+            for group in groups
+            for part in ([group] if MARK in group else _split(group, known, optimizer, scaling))
+        ]
+    if not ours:
         optimizer.register_load_state_dict_pre_hook(_loader(scaling))
+        optimizer.register_step_pre_hook(_watcher(optimizer, scaling))
         optimizer._holds_multipliers = True  # type: ignore[attr-defined]
+
+
+def has_multipliers(optimizer: Any) -> bool:
+    """Whether :func:`scale_optimizer_` has been here."""
+    return getattr(optimizer, "_holds_multipliers", False)
 
 
 def hold_ratios(optimizer: Any, scheduler: Any, scaling: Multipliers) -> None:
@@ -91,6 +109,9 @@ def _split(
         if key not in found:
             rate = weight.lr * beside.lr
             part = {**beside.options(dict(group), scaling.error), "params": [], "lr": group["lr"] * rate, MARK: rate}
+            own = number(group["lr"])
+            if own is not None:
+                part[AT_BASE] = own
             if "weight_decay" in group:
                 part["weight_decay"] = decay * (key[1] * beside.weight_decay)
             if eps is not None:
@@ -100,20 +121,31 @@ def _split(
     return list(found.values())
 
 
-def _check_fresh(optimizer: Optimizer, scaling: Multipliers) -> None:
-    if optimizer.state:
+def _check_fresh(groups: Sequence[Mapping[str, Any]], optimizer: Optimizer, scaling: Multipliers) -> None:
+    if any(_stepped(optimizer.state[p]) for group in groups for p in group["params"] if p in optimizer.state):
         raise scaling.error(
             f"{_class(optimizer)} has taken steps without multipliers; start from a fresh one, or train on without them"
         )
-    if any("initial_lr" in group for group in optimizer.param_groups):
+    if any("initial_lr" in group for group in groups):
         raise scaling.error(
             f"a scheduler was made for {_class(optimizer)} before its groups had their multipliers, and would undo "
             f"them; make the optimizer with scaling.param_groups(model, lr=...), and the scheduler after that"
         )
 
 
-def _check_scaled(optimizer: Optimizer, scaling: Multipliers, known: Mapping[int, tuple[str, Weight]]) -> None:
-    for group in optimizer.param_groups:
+def _stepped(state: Any) -> bool:
+    """Whether a parameter has taken steps: Adagrad makes its state, with a count of 0, before any."""
+    count = number(state["step"]) if isinstance(state, Mapping) and "step" in state else None
+    return bool(state) and count != 0
+
+
+def _check_scaled(
+    groups: Sequence[Mapping[str, Any]],
+    optimizer: Optimizer,
+    scaling: Multipliers,
+    known: Mapping[int, tuple[str, Weight]],
+) -> None:
+    for group in groups:
         for parameter in group["params"]:
             name, weight = known[id(parameter)]
             rate = weight.lr * scaling.beside(weight).lr
@@ -142,13 +174,34 @@ def _loader(scaling: Multipliers) -> Any:
         """Groups take all they say from the state that is loaded: it must say the same of multipliers."""
         here = [group.get(MARK) for group in optimizer.param_groups]
         saved = [group.get(MARK) for group in state["param_groups"]]
-        if len(here) == len(saved) and here != saved:
+        if here != saved:
             raise scaling.error(
                 f"the checkpoint's optimizer has the multipliers {_listed(saved)}, and this run has {_listed(here)}; "
                 f"resume with the multipliers that it was saved with"
             )
 
     return check
+
+
+def _watcher(optimizer: Optimizer, scaling: Multipliers) -> Any:
+    """Looks at the groups before each step: whoever changes them (a callback, a schedule of a trainer's own, a rate
+    finder) does so behind our back, and clipping is not always on."""
+    kept, all_groups = [True], [optimizer.param_groups]
+
+    def watch(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if len(optimizer.param_groups) >= len(all_groups[0]):  # ZeRO steps with one at a time
+            all_groups[0] = optimizer.param_groups
+        added = [parameter for group in optimizer.param_groups if MARK not in group for parameter in group["params"]]
+        if added:
+            raise scaling.error(
+                f"{_class(optimizer)} was given {len(added)} more tensors after its groups had their multipliers, and "
+                f"these have none; give it all when it is made (one that is frozen takes no step), or call "
+                f"tpcalc.integrations.groups.scale_optimizer_(optimizer, scaling, model) once they are added"
+            )
+        if kept[0]:  # said once
+            kept[0] = scaling.check_(SimpleNamespace(param_groups=all_groups[0]))
+
+    return watch
 
 
 def _listed(multipliers: list[Any]) -> str:

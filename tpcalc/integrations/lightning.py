@@ -20,8 +20,8 @@ from typing import Any, Optional
 
 from torch.optim import Optimizer
 
-from tpcalc.integrations.groups import hold_ratios, scale_optimizer_
-from tpcalc.integrations.weights import Given, check_init, check_model, mixed, multipliers
+from tpcalc.integrations.groups import has_multipliers, hold_ratios, scale_optimizer_
+from tpcalc.integrations.weights import BY_VALUE, Given, clips, mixed, multipliers, start_
 from tpcalc.verify.built import is_scheduler, optimizers_in, parts
 
 __all__ = ["Scaled", "scaled"]
@@ -75,43 +75,44 @@ class Scaled:
         trainer = this.trainer
         most = gradient_clip_val if gradient_clip_val is not None else trainer.gradient_clip_val
         how = str(getattr(gradient_clip_algorithm or trainer.gradient_clip_algorithm, "value", "") or "norm")
-        if most and str(gradient_clip_algorithm or how).lower().endswith("value"):
-            raise self.tpcalc_scaling.error(
-                "gradient_clip_algorithm='value' clips every weight at one threshold, and each needs its own: clip by "
-                "'norm', or divide the threshold by the clip of each weight in a hook of your own"
-            )
-        if most:
+        by_value = str(gradient_clip_algorithm or how).lower().endswith("value")
+        if most and by_value and clips(self.tpcalc_scaling):
+            raise self.tpcalc_scaling.error(f"gradient_clip_algorithm='value': {BY_VALUE}")
+        if most and by_value:
+            super().clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)  # type: ignore[misc]
+        elif most:
             self.tpcalc_scaling.clip_grad_norm_(this, float(most))
-        else:
-            self.tpcalc_scaling.check_()
 
     def _start(self) -> None:
         this: Any = self
-        check_model(self.tpcalc_scaling, this)
-        if not self._left_as_is:
-            self.tpcalc_scaling.init_(this)
-        elif not self.tpcalc_fresh:
-            check_init(self.tpcalc_scaling, this)
+        done = self._left_as_is and self.tpcalc_fresh  # multiplied before, or loaded
+        start_(self.tpcalc_scaling, this, fresh=None if done else self.tpcalc_fresh)
         self._left_as_is = True
 
 
 @contextmanager
 def _as_they_are_made(change: Callable[[Optimizer], None]) -> Iterator[None]:
-    """Change optimizers before anything is made of them: what a scheduler notes of the groups must be so already."""
-    init = Optimizer.__init__
+    """Change optimizers before anything is made of them, groups that are added to them included: what a scheduler notes
+    of the groups must be so already."""
+    init, add = Optimizer.__init__, Optimizer.add_param_group
 
     def changed(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
         init(optimizer, *args, **kwargs)
         change(optimizer)
 
+    def added(optimizer: Optimizer, group: dict[str, Any]) -> None:
+        add(optimizer, group)
+        if has_multipliers(optimizer):  # not while it is made, when its groups come one by one
+            change(optimizer)
+
     kind: Any = Optimizer
-    kind.__init__ = changed
+    kind.__init__, kind.add_param_group = changed, added
     try:
         yield
     finally:
-        kind.__init__ = init
+        kind.__init__, kind.add_param_group = init, add
 
 
 def scaled(module: type, given: Given, *, fresh: bool) -> Any:
     """The class ``module`` with multipliers; ``fresh``: see :class:`Scaled`."""
-    return mixed(Scaled, module, given, fresh)
+    return mixed(Scaled, module, given, fresh, "configure_optimizers", "a LightningModule")

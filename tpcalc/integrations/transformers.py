@@ -19,7 +19,7 @@ from torch import nn
 
 from tpcalc.integrations.accelerate import clip_weighed
 from tpcalc.integrations.groups import hold_ratios, scale_optimizer_
-from tpcalc.integrations.weights import Given, check_init, check_model, clips, mixed, multipliers
+from tpcalc.integrations.weights import Given, check_model, clips, mixed, multipliers, start_
 from tpcalc.scaling.runtime import Multipliers
 
 __all__ = ["Scaled", "optimizer_cls_and_kwargs", "scaled"]
@@ -45,11 +45,11 @@ class Scaled:
         super().__init__(*args, **kwargs)
         this: Any = self
         if this.model_init is None:
-            self._start(this.model)
+            start_(self.tpcalc_scaling, this.model, fresh=self.tpcalc_fresh)
 
     def call_model_init(self, trial: Any = None) -> Any:
         made = super().call_model_init(trial)  # type: ignore[misc]
-        self._start(made)
+        start_(self.tpcalc_scaling, made, fresh=self.tpcalc_fresh)
         return made
 
     def create_accelerator_and_postprocess(self) -> Any:
@@ -74,17 +74,10 @@ class Scaled:
         hold_ratios(kwargs.get("optimizer") or this.optimizer, scheduler, self.tpcalc_scaling)
         return scheduler
 
-    def _start(self, model: nn.Module) -> None:
-        check_model(self.tpcalc_scaling, model)
-        if self.tpcalc_fresh:
-            self.tpcalc_scaling.init_(model)
-        else:
-            check_init(self.tpcalc_scaling, model)
-
 
 def scaled(trainer: type, given: Given, *, fresh: bool) -> Any:
     """The class ``trainer`` (``Trainer``, ``SFTTrainer`` ...) with multipliers; ``fresh``: see :class:`Scaled`."""
-    return mixed(Scaled, trainer, given, fresh)
+    return mixed(Scaled, trainer, given, fresh, "create_optimizer_and_scheduler", "a Trainer of transformers")
 
 
 def optimizer_cls_and_kwargs(given: Given, model: Any, args: Any) -> tuple[Any, dict[str, Any]]:

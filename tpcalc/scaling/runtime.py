@@ -231,8 +231,8 @@ class Multipliers:
             first = [float(group.get("initial_lr", 0.0)) for group in groups]
             # a cosine ends at rounding errors in place of 0
             ended = max(rates, default=0.0) <= 1e-9 * max(first, default=0.0)
-            multipliers = [group["lr_multiplier"] for group in groups]
-            if not ended and not _in_ratio(rates, multipliers):
+            if not ended and not _kept(rates, groups):
+                multipliers = [group["lr_multiplier"] for group in groups]
                 found, wanted = _as_ratio(rates), _as_ratio(multipliers)
                 return (
                     f"the lr of the groups are as {found}, and their multipliers as "
@@ -330,15 +330,18 @@ class Multipliers:
         Lightning module holds the model.
         """
         bare, found = names, [self.table_name(name) for name in names]
+        tried = [found]
         while any(name not in self._table for name in found):
             heads = [name.partition(".")[0] + "." for name in bare]
             most = max(heads, key=heads.count)
             below = [name.removeprefix(most) for name in bare]
             inner = [self.table_name(name) for name in below]
+            if not self._table.keys() >= set(inner):
+                tried.append(inner)
             if below == bare or any(head != most for head in heads):
-                table = set(self._table)
-                told = [these for these in (found, inner) if set(these) > table]
-                return told[0] if told else names  # refused: what is too much is named
+                # refused: under the names that show best what is too much, what lacks
+                known = [len(self._table.keys() & set(these)) for these in tried]
+                return tried[known.index(max(known))]
             bare, found = below, inner
         return found
 
@@ -383,9 +386,21 @@ def _as_ratio(values: Sequence[float]) -> str:
     return " : ".join(f"{value / most:.3g}" for value in values)
 
 
+def _kept(values: Sequence[float], groups: Sequence[Any]) -> bool:
+    """Whether values are in the ratio of the multipliers of their groups, or of these times
+    the rate that each group had at the base, where these were not all one."""
+    multipliers = [group.get("lr_multiplier", 1.0) for group in groups]
+    own = [group.get("lr_at_base", 1.0) for group in groups]
+    both = [m * rate for m, rate in zip(multipliers, own, strict=True)]
+    return _in_ratio(values, multipliers) or _in_ratio(values, both)
+
+
 def _in_ratio(values: Sequence[float], multipliers: Sequence[float]) -> bool:
     """Whether values are one number times their multipliers, but for rounding."""
-    quotients = [v / m for v, m in zip(values, multipliers, strict=True)]
+    pairs = list(zip(values, multipliers, strict=True))
+    if any(value for value, multiplier in pairs if not multiplier):
+        return False
+    quotients = [v / m for v, m in pairs if m]
     low, high = min(quotients, default=0.0), max(quotients, default=0.0)
     return high - low <= 1e-6 * max(abs(low), abs(high))
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import SWALR
 
-from tpcalc.scaling.runtime import RatioWarning, _in_ratio
+from tpcalc.scaling.runtime import RatioWarning, _kept
 
 
 def per_group(optimizer: Optimizer, value: float) -> list[float]:
@@ -46,9 +47,8 @@ def ratios_kept(optimizer: Optimizer, scheduler: "LRScheduler | None" = None) ->
 
     Warns with RatioWarning, saying what to use instead, where they do not.
     """
-    multipliers = [group.get("lr_multiplier", 1.0) for group in optimizer.param_groups]
     for name, values, remedy in (*_bounds(optimizer, scheduler), ("lr", _current(optimizer), "")):
-        if not _in_ratio(values, multipliers):
+        if not _kept(values, optimizer.param_groups):
             what = f"{type(scheduler).__name__} gives" if scheduler is not None and remedy else "the optimizer has"
             shown = ", ".join(f"{value:.3g}" for value in dict.fromkeys(values))
             advice = remedy or "make the groups with param_groups and change all by one factor"
@@ -75,14 +75,26 @@ def _bounds(optimizer: Optimizer, scheduler: Any) -> list[tuple[str, list[float]
     if isinstance(scheduler, OneCycleLR):
         for key in ("max_lr", "min_lr"):
             found.append((key, [float(group[key]) for group in groups], f"use {module}.one_cycle"))
+    elif isinstance(scheduler, SWALR):
+        group_rates = [float(group["swa_lr"]) for group in groups]
+        found.append(("swa_lr", group_rates, _each("swa_lr", optimizer, group_rates)))
     elif hasattr(scheduler, "eta_min"):
         found.append(("eta_min", _spread(scheduler.eta_min, groups), f"use {module}.cosine_annealing"))
     for attribute, argument in (("max_lrs", "max_lr"), ("base_lrs", "base_lr"), ("min_lrs", "min_lr")):
         values = getattr(scheduler, attribute, None)
-        if isinstance(values, (list, tuple)) and len(values) == len(groups):
-            remedy = f"give {argument}={module}.per_group(optimizer, ...)"
-            found.append((argument, [float(value) for value in values], remedy))
+        if isinstance(values, (list, tuple)) and values:
+            if len(values) != len(groups):  # of before the groups were split, when there was one for all
+                values = _spread(max(values), groups)
+            numbers = [float(value) for value in values]
+            found.append((argument, numbers, _each(argument, optimizer, numbers)))
     return found
+
+
+def _each(argument: str, optimizer: Optimizer, values: Sequence[float]) -> str:
+    """What to give, and in numbers for a config, which can't call it."""
+    value = max(values)
+    numbers = ", ".join(f"{number:.6g}" for number in per_group(optimizer, value))
+    return f"give {argument}=tpcalc.scaling.schedules.per_group(optimizer, {value:.6g}), which is [{numbers}]"
 
 
 def _spread(value: Any, groups: Sequence[Any]) -> list[float]:

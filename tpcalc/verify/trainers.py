@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from tpcalc.errors import SetupError
+from tpcalc.verify.built import holds_optimizer
 
 __all__ = ["opened"]
 
@@ -28,7 +29,7 @@ def opened(result: Any, call: str) -> Any:
         steps = getattr(getattr(first, "args", None), "max_steps", 0)
         first.create_optimizer_and_scheduler(num_training_steps=steps if steps > 0 else STEPS)
         return first.model, first.optimizer, first.lr_scheduler, *rest
-    alone = isinstance(first, nn.Module) and all(not hasattr(part, "param_groups") for part in rest)
+    alone = isinstance(first, nn.Module) and not holds_optimizer((first, *rest))
     if alone and callable(getattr(first, "configure_optimizers", None)):
         return first, _configured(first, call), *rest
     return result

@@ -54,7 +54,7 @@ def write(
     rules = [Rename.read(text) for text in rename]
     found = table(scaling, rules, read_patterns("--no-decay", no_decay), dialect.tied, dialect.globs)
     names = [name for row in found.rows for name in row.names]
-    check_names(names, dialect.name, dialect.peft, dialect.roots, bool(rules))
+    check_names(names, dialect.name, dialect.peft, dialect.roots, found.mapped)
     said = told(found, dialect.traps, dialect.eps)
     text = "".join(_head(found, dialect, said)) + "\n" + dialect.body(found, values)
     aloud = [item.sentence for item in said if item.aloud]

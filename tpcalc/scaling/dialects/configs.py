@@ -6,8 +6,10 @@ gives it a learning rate that is no number, so that the run stops at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
+from tpcalc.errors import ScalingError
 from tpcalc.scaling.dialects.table import Numbers, Row, Table, anchored, wrapped
 
 _LAST = "what no pattern above matches has no multipliers: this stops the run; export them for this very model"
@@ -71,6 +73,11 @@ def _each(table: Table) -> Iterator[tuple[Row, str]]:
 
 def number(value: float) -> str:
     """A float of YAML 1.1, which wants a point in the mantissa: 1e-08 would be read as text."""
+    if not math.isfinite(value):
+        raise ScalingError(
+            f"a number of the file would be {value}: a multiplier takes one that was given out of the range of floats; "
+            f"give a smaller --lr, --weight-decay or --eps"
+        )
     text = repr(float(value))
     mantissa, exponent, power = text.partition("e")
     return f"{mantissa}{'' if '.' in mantissa else '.0'}{exponent}{power}" if exponent else text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from tpcalc.errors import ScalingError
@@ -48,8 +48,9 @@ def read_patterns(option: str, texts: Iterable[str]) -> list[re.Pattern[str]]:
     return found
 
 
-def renamed(names: Sequence[str], rules: Sequence[Rename]) -> dict[str, str]:
-    """Each name of the traced model -> the trainer's: without what wrappers put into it, then rule by rule.
+def renamed(names: Sequence[str], rules: Sequence[Rename]) -> tuple[dict[str, str], set[str]]:
+    """Each name of the traced model -> the trainer's: without what wrappers put into it, then rule by rule; and those
+    of the trainer's names that a rule has made, or has said to stay.
 
     Raises ScalingError for a parameter that has no name of its own, and for a rule that matches no name.
     """
@@ -62,29 +63,32 @@ def renamed(names: Sequence[str], rules: Sequence[Rename]) -> dict[str, str]:
         )
     while plain and all(name.startswith("module.") for name in plain.values()):  # of DDP
         plain = {name: short.removeprefix("module.") for name, short in plain.items()}
+    mapped: set[str] = set()
     for rule in rules:
-        if not any(rule.pattern.search(name) for name in plain.values()):
+        matched = {name for name, short in plain.items() if rule.pattern.search(short)}
+        if not matched:
             raise ScalingError(f"--rename {rule.text!r} matches no name; they are {some(plain.values())}")
+        mapped |= matched
         plain = {name: rule.pattern.sub(rule.replacement, short) for name, short in plain.items()}
     empty = [name for name, short in plain.items() if not short or any(not part for part in short.split("."))]
     if empty:
         raise ScalingError(f"{empty[0]} is renamed to {plain[empty[0]]!r}, which is no parameter's name")
-    return plain
+    return plain, {plain[name] for name in mapped}
 
 
-def check_names(names: Sequence[str], trainer: str, peft: bool, roots: Sequence[str], mapped: bool) -> None:
+def check_names(names: Sequence[str], trainer: str, peft: bool, roots: Sequence[str], mapped: Container[str]) -> None:
     """Raise ScalingError for names that a trainer's model does not have.
 
     ``peft``: whether it trains models of PEFT under PEFT's names; ``roots``: how names of its own models begin, if
-    they are always the same; ``mapped``: whether the user said how names are mapped.
+    they are always the same; ``mapped``: the names that the user's rules made or kept.
     """
     wrapped = [name for name in names if _PEFT.search(name)]
     if wrapped and not peft:
         raise ScalingError(
             f"{wrapped[0]} is a name that PEFT gives and {trainer} does not; map it with --rename PATTERN=REPLACEMENT"
         )
-    foreign = [name for name in names if roots and not name.startswith(tuple(roots))]
-    if foreign and not mapped:
+    foreign = [name for name in names if roots and name not in mapped and not name.startswith(tuple(roots))]
+    if foreign:
         raise ScalingError(
             f"names of {trainer}'s own models begin with {', '.join(roots)}, not as {some(foreign)}; map them with "
             f"--rename PATTERN=REPLACEMENT (several weights may become one), or say --rename '(.*)=\\1' if they stay"

@@ -49,11 +49,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """All rows, in the order of the model's parameters, and the multipliers they come from."""
+    """All rows, in the order of the model's parameters, and the multipliers they come from.
+
+    ``renamed``: whether any name is another than in the traced model; ``mapped``: those that the user's rules made or
+    kept.
+    """
 
     scaling: Exported
     rows: tuple[Row, ...]
     renamed: bool
+    mapped: frozenset[str]
 
     @cached_property
     def groups(self) -> dict[Numbers, list[Row]]:
@@ -99,7 +104,7 @@ def table(
     Raises ScalingError where weights that become one have different multipliers.
     """
     first, rule = weights(scaling.document), assumed(scaling.document)
-    names = renamed([name for weight in first for name in (weight.name, *weight.aliases)], rules)
+    names, mapped = renamed([name for weight in first for name in (weight.name, *weight.aliases)], rules)
     for exempt in no_decay:
         if not any(exempt.search(name) for name in names.values()):
             raise ScalingError(f"--no-decay {exempt.pattern!r} matches no name; they are {some(names.values())}")
@@ -119,7 +124,7 @@ def table(
                 found[name] = replace(before, slices=True)
     pattern = _glob if globs else _regex
     rows = tuple(_with_patterns(_folded(found), list(found), pattern, matcher(globs, list(found))))
-    return Table(scaling, rows, any(name != here for name, here in names.items()))
+    return Table(scaling, rows, any(name != here for name, here in names.items()), frozenset(mapped))
 
 
 def _folded(found: dict[str, Row]) -> Iterator[Row]:
