@@ -1,0 +1,77 @@
+"""Every page of docs/ tells the truth: what it shows is run, and its links lead somewhere.
+
+``python -m tests.house.test_pages docs/why.md ...`` pastes what the steps of a page print now.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import ROOT, RUN, blocks, differences, files, pasted, steps
+
+DOCS = ROOT / "docs"
+PAGES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
+TEXT = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
+#: Pages that are walked by a test of their own, which knows what they need.
+OWN = {
+    "cluster.md": "tests/house/test_transfer_docs.py",
+    "first-hour.md": "tests/house/test_first_hour.py",
+    "horizon.md": "tests/horizon/test_page.py",
+    "integrations.md": "tests/house/test_integrations_docs.py",
+    "optimizers.md": "tests/optimizers/test_optimizer_declared.py",
+    "rules.md": "tests/rules/test_plugins.py",
+    "trainers.md": "tests/house/test_trainers_docs.py",
+    "transfer.md": "tests/house/test_transfer_docs.py",
+}
+#: Languages that are not run: what is shown, and configuration.
+SHOWN = ("text", "yaml", "json", "diff", "dockerfile", "{toctree}", "{math}", "{figure}", "{code-block}")
+WALKED = [name for name, text in TEXT.items() if name not in OWN and steps(text)]
+
+
+@pytest.mark.parametrize("name", WALKED)
+def test_a_page_shows_what_is_printed(name, tmp_path):
+    found = differences(TEXT[name], tmp_path, f"docs/{name}")
+    assert found == [], f"run `python -m tests.house.test_pages docs/{name}`;\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_page_with_a_test_of_its_own_is_read_by_it(name):
+    assert name in (ROOT / OWN[name]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_every_block_has_a_language_that_is_run_or_shown(name):
+    kinds = {language for language, _, _ in blocks(TEXT[name])}
+    assert kinds <= {*RUN, *SHOWN}, "a block without a language is not run: say console, bash, python or text"
+
+
+def test_steps_of_a_page(tmp_path):
+    text = (
+        "`a.py`:\n\n```python\nx = 1\n```\n\n```python\nfrom a import x\n\nprint(x)\n```\n\n```text\n2\n```\n\n"
+        "```python\ny = x + 1\n```\n\nText.\n\n```text\nno output\n```\n\n```console\n$ echo a\nb\n$ make b\n```\n"
+    )
+    assert files(text) == {"a.py": "x = 1\n"}
+    assert [(step.kind, step.shown) for step in steps(text)] == [
+        ("python", ("2",)),
+        ("python", None),
+        ("console", ("b",)),
+    ]
+    found = differences(text, tmp_path)
+    assert [line.split(":")[0] for line in found] == ["from a import x", "echo a"]
+    mended = pasted(text)
+    assert mended == text.replace("```text\n2", "```text\n1").replace("$ echo a\nb", "$ echo a\na")
+
+
+def test_a_python_block_that_fails_is_noticed(tmp_path):
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        differences("```python\n1 / 0\n```\n", tmp_path)
+
+
+if __name__ == "__main__":
+    for given in sys.argv[1:]:
+        page = Path(given)
+        page.write_text(pasted(page.read_text(encoding="utf-8"), given), encoding="utf-8")
