@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, RUN, blocks, differences, files, pasted, steps
+from tests.support.pages import ROOT, RUN, blocks, differences, files, near, pasted, steps
 
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
@@ -28,7 +28,7 @@ OWN = {
     "transfer.md": "tests/house/test_transfer_docs.py",
 }
 #: Languages that are not run: what is shown, and configuration.
-SHOWN = ("text", "yaml", "json", "diff", "dockerfile", "{toctree}", "{math}", "{figure}", "{code-block}")
+SHOWN = ("text", "yaml", "json", "diff", "dockerfile", "{toctree}", "{math}", "{figure}", "{code-block}", "{literalinclude}")
 WALKED = [name for name, text in TEXT.items() if name not in OWN and steps(text)]
 
 
@@ -64,6 +64,21 @@ def test_steps_of_a_page(tmp_path):
     assert [line.split(":")[0] for line in found] == ["from a import x", "echo a"]
     mended = pasted(text)
     assert mended == text.replace("```text\n2", "```text\n1").replace("$ echo a\nb", "$ echo a\na")
+
+
+@pytest.mark.parametrize(
+    "shown, printed, equal",
+    [
+        ("change +0.04 (0)", "change +0.09 (0)", True),
+        ("change +0.04 (0)", "change +0.19 (0)", False),
+        ("change +0.04 (0)", "effect +0.04 (0)", False),
+        ("change +0.04", "change +0.04\nchange +0.04", False),
+        ("slope +1.17 +- 0.04", "slope +1.18 +- 0.03", True),
+        ("slope +1.17 +- 0.04", "slope +1.27 +- 0.04", False),
+    ],
+)
+def test_slopes_are_near(shown, printed, equal):
+    assert near((shown,), printed) is equal
 
 
 def test_a_python_block_that_fails_is_noticed(tmp_path):
