@@ -18,7 +18,6 @@ language = "en"
 
 extensions = [
     "myst_parser",
-    "sphinx.ext.autodoc",
     "sphinx_copybutton",
     "reference",
     "repository",
@@ -30,10 +29,9 @@ exclude_patterns = ["_*", "**/recipe"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath", "attrs_block"]
 
-autodoc_typehints = "none"
-autodoc_member_order = "bysource"
 add_module_names = False
 toc_object_entries = False
+smartquotes = False  # --widths is no dash
 
 # Consoles: the prompt and what is printed are not copied.
 copybutton_prompt_text = "$ "

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from tests.support.pages import ROOT, RUN, blocks, differences, files, near, pasted, steps
+from tests.support.pages import ROOT, RUN, blocks, differences, files, near, pages, pasted, steps
+from tpcalc.cli import app
 
 DOCS = ROOT / "docs"
-PAGES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
-TEXT = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
+TEXT = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in pages()}
 #: Pages that are walked by a test of their own, which knows what they need.
 OWN = {
     "cluster.md": "tests/house/test_transfer_docs.py",
@@ -28,7 +30,18 @@ OWN = {
     "transfer.md": "tests/house/test_transfer_docs.py",
 }
 #: Languages that are not run: what is shown, and configuration.
-SHOWN = ("text", "yaml", "json", "diff", "dockerfile", "{toctree}", "{math}", "{figure}", "{code-block}", "{literalinclude}")
+SHOWN = (
+    "text",
+    "yaml",
+    "json",
+    "diff",
+    "dockerfile",
+    "{toctree}",
+    "{math}",
+    "{figure}",
+    "{code-block}",
+    "{literalinclude}",
+)
 WALKED = [name for name, text in TEXT.items() if name not in OWN and steps(text)]
 
 
@@ -41,6 +54,21 @@ def test_a_page_shows_what_is_printed(name, tmp_path):
 @pytest.mark.parametrize("name", OWN)
 def test_a_page_with_a_test_of_its_own_is_read_by_it(name):
     assert name in (ROOT / OWN[name]).read_text(encoding="utf-8")
+
+
+def commands(name: str) -> list[str]:
+    """Those of tpcalc in the ``bash`` blocks of a page."""
+    lines = [line for language, text, _ in blocks(TEXT[name]) if language == "bash" for line in text.splitlines()]
+    return [line.split(" #")[0].strip() for line in lines if line.startswith("tpcalc ")]
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if commands(name)])
+def test_commands_that_cannot_run_here_are_ones(name):
+    """Of clusters, and of files that are not there: the command line takes them."""
+    program = typer.main.get_command(app)
+    for command in commands(name):
+        _, *arguments = shlex.split(re.sub(r" --plugin \S+", "", command))
+        assert program.commands[arguments[0]].make_context(arguments[0], arguments[1:]).params
 
 
 @pytest.mark.parametrize("name", TEXT)

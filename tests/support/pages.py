@@ -40,6 +40,19 @@ RUN = ("console", "python", "bash")
 EXPECTED = (("FAIL", 1), ("error: ", 2))
 
 
+#: Pages of docs/reference that are made with the site (docs/_ext/reference): not in the repository, not linked there.
+MADE = ("api", "command-line", "json", "rules", "refusals")
+
+
+def is_made(page: Path) -> bool:
+    return page.parent.name == "reference" and page.stem in MADE
+
+
+def pages() -> list[Path]:
+    """The pages of the repository."""
+    return [path for path in sorted((ROOT / "docs").rglob("*.md")) if not is_made(path)]
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing to run: ``kind`` is ``console``, ``python`` or ``bash``; ``shown`` what the page says it prints."""
@@ -121,7 +134,7 @@ def _command(command: str) -> tuple[str, int]:
     first, _, rest = command.partition(" | ")
     program, *arguments = shlex.split(first)
     if program not in ("tpcalc", "python") or any(">" in part for part in arguments):
-        return _shell(f"tpcalc() {{ {shlex.quote(sys.executable)} -m tpcalc \"$@\"; }}\n{command}", None)
+        return _shell(f'tpcalc() {{ {shlex.quote(sys.executable)} -m tpcalc "$@"; }}\n{command}', None)
     for module in [name for name, m in sys.modules.items() if str(getattr(m, "__file__", "")).startswith(os.getcwd())]:
         del sys.modules[module]  # a new process would not have them
     importlib.invalidate_caches()
