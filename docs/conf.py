@@ -22,6 +22,7 @@ extensions = [
     "reference",
     "repository",
     "notebook",
+    "accessible",
 ]
 exclude_patterns = ["_*", "**/recipe"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from tests.support.pages import ROOT, RUN, blocks, differences, files, near, pages, pasted, steps
+from tests.support.pages import ROOT, RUN, blocks, differences, files, near, pages, pasted, steps, warm
 from tpcalc.cli import app
 
 DOCS = ROOT / "docs"
@@ -45,8 +45,13 @@ SHOWN = (
 WALKED = [name for name, text in TEXT.items() if name not in OWN and steps(text)]
 
 
+@pytest.fixture(scope="module")
+def warmed():
+    warm()
+
+
 @pytest.mark.parametrize("name", WALKED)
-def test_a_page_shows_what_is_printed(name, tmp_path):
+def test_a_page_shows_what_is_printed(name, warmed, tmp_path):
     found = differences(TEXT[name], tmp_path, f"docs/{name}")
     assert found == [], f"run `python -m tests.house.test_pages docs/{name}`;\n" + "\n".join(found)
 

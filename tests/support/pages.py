@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import tpcalc
 from tests.house.test_readme import NOT_RUN, Shown, matches, shown_in
 from tests.support.forked import forked
 from tpcalc.cli import main
@@ -171,6 +172,18 @@ def near(shown: tuple[str, ...], printed: str, tolerance: float = 0.06) -> bool:
         return False
     found, now = (_SLOPE.findall("\n".join(text)) for text in (shown, lines))
     return "..." in shown or all(abs(float(a) - float(b)) <= tolerance for a, b in zip(found, now, strict=True))
+
+
+def warm() -> None:
+    """Import here, once, what pages are going to need: each is walked in a fork of this process."""
+    from tests.support.models import example
+    from tpcalc.verify import verify
+
+    factory = example("mlp.py", "mlp")
+    tpcalc.derive(tpcalc.trace(factory, (64, 128, 256)), "adamw")
+    tpcalc.check(factory, (64, 128, 256), seeds=1, steps=1)
+    verify(example("by_hand.py", "right"), (64, 128, 256))
+    tpcalc.derive(tpcalc.trace("hf:llama", (128, 256, 512)))
 
 
 def differences(text: str, folder: Path, name: str = "page") -> list[str]:

@@ -47,6 +47,8 @@ def _structures(function: Any) -> set[str]:
     """Structures that the source of a rule names."""
     from tpcalc.rules import structures
 
-    known = {name for name, found in vars(structures).items() if getattr(found, "__module__", "") == structures.__name__}
+    known = {
+        name for name, found in vars(structures).items() if getattr(found, "__module__", "") == structures.__name__
+    }
     words = set(re.findall(r"\b[A-Z]\w+", inspect.getsource(function)))
     return words & known
