@@ -24,7 +24,6 @@ OWN = {
     "first-hour.md": "tests/house/test_first_hour.py",
     "horizon.md": "tests/horizon/test_page.py",
     "integrations.md": "tests/house/test_integrations_docs.py",
-    "optimizers.md": "tests/optimizers/test_optimizer_declared.py",
     "rules.md": "tests/rules/test_plugins.py",
     "trainers.md": "tests/house/test_trainers_docs.py",
     "transfer.md": "tests/house/test_transfer_docs.py",
@@ -42,7 +41,13 @@ SHOWN = (
     "{code-block}",
     "{literalinclude}",
 )
-WALKED = [name for name, text in TEXT.items() if name not in OWN and steps(text)]
+#: Pages that take many seconds; each kind of step that they have is run on others, too.
+SLOW = ("beyond-width.md", "tutorials/gpt.md", "tutorials/moe.md", "tutorials/tune.md")
+WALKED = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name, text in TEXT.items()
+    if name not in OWN and steps(text)
+]
 
 
 @pytest.fixture(scope="module")
