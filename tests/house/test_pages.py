@@ -42,7 +42,11 @@ SHOWN = (
     "{literalinclude}",
 )
 #: Pages that take many seconds; each kind of step that they have is run on others, too.
-SLOW = ("beyond-width.md", "tutorials/gpt.md", "tutorials/moe.md", "tutorials/tune.md")
+SLOW = (
+    "beyond-width.md",
+    "how-to/hugging-face.md",
+    *(f"tutorials/{name}.md" for name in ("gpt", "mamba", "moe", "tune")),
+)
 WALKED = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
     for name, text in TEXT.items()

@@ -183,7 +183,6 @@ def warm() -> None:
     tpcalc.derive(tpcalc.trace(factory, (64, 128, 256)), "adamw")
     tpcalc.check(factory, (64, 128, 256), seeds=1, steps=1)
     verify(example("by_hand.py", "right"), (64, 128, 256))
-    tpcalc.derive(tpcalc.trace("hf:llama", (128, 256, 512)))
 
 
 def differences(text: str, folder: Path, name: str = "page") -> list[str]:
