@@ -5,6 +5,9 @@
 # make schema  write the JSON Schemas of the documents from their models
 # make transfer       does a learning rate carry over? a small sweep, drawn (minutes)
 # make transfer-full  the searches and sweeps of docs/transfer.md, on two processes (about two hours)
+# make docs    build the site from docs/ into build/site; a warning is an error
+# make docs-check   follow its links, and look for what keeps people out (axe-core; needs a Chromium)
+# make figures draw docs/figures from their data
 # make pages   run the commands of docs/transfer.md again and paste what they print (minutes)
 # make matrix  run the fast part of the suite on the oldest and the newest versions (docs/versions.md)
 # make mutants change every law, one term at a time: does a test notice? (minutes)
@@ -18,7 +21,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test slow check schema transfer transfer-full matrix mutants readme pages clean
+.PHONY: demo test slow check docs docs-check figures schema transfer transfer-full matrix mutants readme pages clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -33,8 +36,8 @@ slow: $(READY)
 	OMP_NUM_THREADS=1 TRY_FIXES=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile tests/verify
 
 check: $(READY)
-	$(VENV)/bin/ruff check tpcalc tests benchmarks examples
-	$(VENV)/bin/ruff format --check tpcalc tests benchmarks examples
+	$(VENV)/bin/ruff check tpcalc tests benchmarks examples docs/conf.py docs/_ext
+	$(VENV)/bin/ruff format --check tpcalc tests benchmarks examples docs/conf.py docs/_ext
 	$(VENV)/bin/mypy
 
 schema: $(READY)
@@ -82,6 +85,18 @@ matrix:
 mutants: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.house.mutate
 
+docs: $(VENV)/.docs
+	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs build/site
+	@echo "the site is at build/site/index.html"
+
+# axe-core is in a package for Playwright, which nothing here needs.
+docs-check: $(VENV)/.docs
+	@$(PIP) install --no-deps axe-playwright-python==0.1.8
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m slow tests/house/test_site.py
+
+figures: $(READY)
+	$(VENV)/bin/python -m benchmarks.figures
+
 # Run the commands in README.md again and paste what they print.
 readme: $(READY)
 	$(VENV)/bin/python tests/house/test_readme.py
@@ -100,6 +115,10 @@ $(READY): pyproject.toml constraints.txt Makefile
 	@$(PIP) install "$(TORCH)"
 	@$(PIP) install --constraint constraints.txt --editable ".[test,bench,dev]"
 	@$(PIP) install --no-deps mup==1.0.0
+	@touch $@
+
+$(VENV)/.docs: $(READY)
+	@$(PIP) install --constraint constraints.txt --editable ".[docs]"
 	@touch $@
 
 clean:

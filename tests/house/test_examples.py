@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,24 @@ def test_multi_query_attention_shares_one_head():
     logits = (q @ k.transpose(-1, -2) / 4).masked_fill(torch.ones(8, 8).triu(1).bool(), float("-inf"))
     expected = attention.proj((logits.softmax(-1) @ v).transpose(1, 2).flatten(2))
     torch.testing.assert_close(attention(x), expected)
+
+
+RIGHT = [
+    (path.name, found)
+    for path in sorted((EXAMPLES / "gallery").glob("*.py"))
+    for found in re.findall(r"^def (right|mlp|transformer)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+]
+
+
+def test_the_gallery_has_what_is_right():
+    assert {("right.py", "mlp"), ("right.py", "transformer"), ("depth.py", "right"), ("tied.py", "right")} <= set(RIGHT)
+
+
+@pytest.mark.slow  # the mistakes are verified where they are shown (tests/house/test_pages.py)
+@pytest.mark.parametrize("file, name", RIGHT)
+def test_what_is_mended_in_the_gallery_is_clean(file, name):
+    scales = (
+        {"scales": {"width": (64, 128, 256), "depth": (2, 3)}} if file == "depth.py" else {"widths": (64, 128, 256)}
+    )
+    report = verify(load_target(f"{EXAMPLES / 'gallery' / file}:{name}"), **scales)
+    assert (report.ok, report.findings) == (True, ())
