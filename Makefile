@@ -90,7 +90,8 @@ pages: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/house/test_transfer_docs.py
 
 # torch comes first, alone, so that nothing else chooses its build.  mup comes without its dependencies, among
-# which is a torchvision that may not match that build (transformers imports torchvision where it finds it).
+# which is a torchvision that may not match that build (transformers imports torchvision where it finds it).  Of
+# axe-playwright-python, too, one file is wanted: axe-core, which looks at how accessible a page is.
 $(READY): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "error: $(PYTHON) is older than Python 3.10; run make with PYTHON=<a newer one>" >&2; exit 1; }
@@ -100,6 +101,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	@$(PIP) install "$(TORCH)"
 	@$(PIP) install --constraint constraints.txt --editable ".[test,bench,dev]"
 	@$(PIP) install --no-deps mup==1.0.0
+	@$(PIP) install --no-deps axe-playwright-python==0.1.8
 	@touch $@
 
 clean:

@@ -133,8 +133,8 @@ def reason_of(lowered: Lowered, facts: Facts, alignment: Alignment, vid: int) ->
     if isinstance(atom.structure, (st.Contract, st.Product)):
         # the value rather than the weight carries the story further back
         xs = tuple(sorted(xs, key=lambda x: facts[x].is_weight))
-    else:  # the one that is as large
-        xs = tuple(sorted(xs, key=lambda x: facts[x].trained != fact.trained))
+    else:  # the one that is as large; of a product and its bias the product
+        xs = tuple(sorted(xs, key=lambda x: (facts[x].trained != fact.trained, facts[x].is_weight)))
     return Reason(vid, fact.trained, rule_text(atom, facts, alignment), xs, atom)
 
 

@@ -25,7 +25,7 @@ __all__ = ["Explained", "ValueReason", "explain_all"]
 
 @dataclass(frozen=True, slots=True)
 class ValueReason:
-    """Of a value its orders at init, after training, and of its change; the law in words; the value that decides.
+    """Of a value its orders at init, after training, and of its change; the laws of its op in words; the value that decides.
 
     ``budget``: the order that its change may have; None where nothing asks for one.  ``decides``: id of a value of the
     program; None at leaves.
@@ -91,14 +91,16 @@ def _values(solution: Solution) -> dict[int, ValueReason]:
         if vid not in lowered.program.values:
             continue
         reason = reason_of(lowered, solution.facts, solution.alignment, vid)
+        rules = [reason.rule]
+        while reason.parents and lowered.shown(reason.parents[0]) in (vid, None):  # a part of the same op
+            reason = reason_of(lowered, solution.facts, solution.alignment, reason.parents[0])
+            rules.append(reason.rule)
         decides = next(iter(reason.parents), None)
-        while decides is not None and lowered.shown(decides) in (vid, None):  # a part of the same op
-            decides = next(iter(reason_of(lowered, solution.facts, solution.alignment, decides).parents), None)
         demand = solution.budgets.of.get(vid)
         found[vid] = ValueReason(
             *(fact.init, fact.trained, fact.change),
             None if demand is None else demand.change,
-            reason.rule,
+            "; ".join(rules),
             None if decides is None else lowered.shown(decides),
         )
     return found

@@ -111,6 +111,9 @@ class PageDocument(Row):
     """version of the package"""
     target: str
     optimizer: str
+    weights: Count
+    operations: Count
+    """how many there are"""
     scales: dict[str, list[Count]]
     """where the model was traced, by the name of each scale"""
     opened: list[str]

@@ -50,6 +50,8 @@ def page_document(
         tpcalc=version,
         target=target,
         optimizer=rules.optimizer,
+        weights=len(program.weights),
+        operations=len(program.nodes),
         scales=_scales(program),
         opened=[find_weight(program, name).name for name in opened],
         printed=_printed(rules),

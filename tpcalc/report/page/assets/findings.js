@@ -18,7 +18,7 @@ function placeFindings(model, verify) {
 }
 
 function powersText(powers) {
-  if (powers === null || powers === undefined) return "–";
+  if (powers === null || powers === undefined) return "0";
   if (typeof powers === "string") return powers === "-oo" ? "0" : `n^(${powers})`;
   return Object.entries(powers).filter(([, x]) => x !== "0").map(([symbol, x]) => `${symbol}^(${x})`).join(" ") || "1";
 }
@@ -30,18 +30,39 @@ function inverse(powers) {
   return typeof powers === "string" ? turned(powers) : Object.fromEntries(Object.entries(powers).map(([symbol, x]) => [symbol, turned(x)]));
 }
 
+const sizesOf = (row) => [inverse(row.b), inverse(row.c), row.weight_decay, row.eps].map(powersText);
+const starred = (name) => name.split(".").map((piece) => (/^\d+$/.test(piece) ? "*" : piece)).join(".");
+
+/** [name, how many, the first] of weights whose names differ in numbers and whose rows agree. */
+function alike(weights) {
+  const rows = new Map();
+  for (const row of weights) {
+    const key = JSON.stringify([starred(row.name), row.role, sizesOf(row), row.findings]);
+    if (!rows.has(key)) rows.set(key, []);
+    rows.get(key).push(row);
+  }
+  const all = [...rows.values()];
+  const times = (name) => all.filter((own) => starred(own[0].name) === name).length;
+  return all.map((own) => {
+    const name = starred(own[0].name);
+    const shown = own.length === 1 ? own[0].name : times(name) === 1 ? name : `${own[0].name} … ${own[own.length - 1].name}`;
+    return [shown, own.length, own[0]];
+  });
+}
+
 function findingsPanel(page) {
   const verify = part("verify");
+  const { model } = page; // with it, findings have their places
   const findings = verify.findings.map((finding) => el("li", { class: `finding ${finding.severity}` },
-    el("h3", {}, el("span", { class: "severity" }, finding.severity), ` ${finding.kind}: `, el("code", {}, breakable(finding.subject))),
+    el("h2", {}, el("span", { class: "severity" }, finding.severity), ` ${finding.kind}: `, el("code", {}, breakable(finding.subject))),
     el("p", {}, prose(finding.message)),
     el("p", { class: "where" }, [finding.where, finding.trained_by && `trained by ${finding.trained_by}`].filter(Boolean).join("; ")),
-    finding.places.length ? el("button", { type: "button", class: "action", onclick: () => page.reveal(finding.places[0]) }, "Show in the drawing")
+    finding.places.length && model ? el("button", { type: "button", class: "action", onclick: () => page.reveal(finding.places[0]) }, "Show in the drawing")
       : el("p", { class: "quiet" }, "The drawing, which is of the target, has no such place.")));
   const columns = ["weight", "role", "init std", "lr", "weight decay", "eps", "findings"];
-  const rows = verify.weights.map((row) => el("tr", {},
-    el("th", { scope: "row" }, el("code", {}, breakable(row.name))), el("td", {}, row.role),
-    [row.b === null ? null : inverse(row.b), inverse(row.c), row.weight_decay, row.eps].map((powers) => el("td", {}, prose(powersText(powers)))),
+  const rows = alike(verify.weights).map(([name, many, row]) => el("tr", {},
+    el("th", { scope: "row" }, el("code", {}, breakable(name)), many > 1 && el("span", { class: "many" }, ` (${many})`)), el("td", {}, row.role),
+    sizesOf(row).map((text) => el("td", {}, prose(text))),
     el("td", { class: row.findings.length ? "error" : "" }, row.findings.join(", "))));
   return el("div", { class: "reading" },
     el("p", { class: `verdict ${verify.ok ? "good" : "bad"}` }, verify.summary),

@@ -104,8 +104,8 @@ class Graph {
   }
 
   placeAll() {
-    this.layout.place(this.forest.root);
-    Object.assign(this.forest.root, { x: 0, y: 0 });
+    this.layout.place(this.root);
+    Object.assign(this.root, { x: 0, y: 0 });
     this.findings = this.markedBoxes();
     this.tell();
   }
@@ -246,6 +246,17 @@ class Graph {
   }
 
   // -- boxes --
+
+  /** Where a box stands in this scene. */
+  spot(box) {
+    return placed(box, this.root);
+  }
+
+  /** Whether the box of a value is in the open. */
+  isShown(value) {
+    const box = this.boxOf(value);
+    return Boolean(box) && visible(box) === box;
+  }
 
   click(box) {
     if (!box) return this.clear();

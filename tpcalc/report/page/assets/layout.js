@@ -155,8 +155,9 @@ function grid(box) {
   const many = box.children.length;
   const width = Math.max(...box.children.map((child) => child.w));
   const height = box.children.reduce((sum, child) => sum + child.h + GAP, 0) / many;
-  const columns = !box.parent ? many : Math.max(1, Math.min(many, Math.round(Math.sqrt((many * height * 1.7) / (width + 2 * GAP)))));
-  const rows = Math.ceil(many / columns);
+  const wanted = Math.max(1, Math.min(many, Math.round(Math.sqrt((many * height * 1.7) / (width + 2 * GAP)))));
+  const rows = !box.parent ? 1 : fewestLeft(many, Math.ceil(many / wanted));
+  const columns = Math.ceil(many / rows);
   const places = [];
   let x = PAD;
   let tallest = 0;
@@ -181,6 +182,12 @@ function grid(box) {
     return [start, [start[0], start[1] + 8], [between, start[1] + 8], [between, end[1] - 8], [end[0], end[1] - 8], end];
   });
   return { places, lines, ins: [], outs: [], w: x - 2 * GAP + PAD, h: tallest, shape: shapeOf() };
+}
+
+/** About so many rows, such that few places stay empty. */
+function fewestLeft(many, rows) {
+  const left = (own) => own * Math.ceil(many / own) - many;
+  return [rows, rows + 1, rows - 1].filter((own) => own > 0).reduce((best, own) => (left(own) < left(best) ? own : best));
 }
 
 /** By layers: dagre finds the places, its dots for what enters and leaves are on the border. */

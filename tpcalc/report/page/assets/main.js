@@ -27,7 +27,7 @@ class Page {
   }
 
   head() {
-    const { target, optimizer, scales, tpcalc } = this.given;
+    const { target, optimizer, scales, tpcalc, weights, operations } = this.given;
     const traced = Object.entries(scales).map(([name, values]) => `${name} ${values.join(", ")}`).join("; ");
     const verify = part("verify");
     const check = part("check");
@@ -36,7 +36,7 @@ class Page {
       (tab.button = el("button", { type: "button", role: "tab", id: `tab-${tab.id}`, "aria-controls": tab.id, "aria-selected": "false", tabindex: "-1", onclick: () => this.turn(tab.id) }, tab.name, tab.many ? el("span", { class: "many" }, String(tab.many)) : null))));
     document.getElementById("top").append(
       el("div", { class: "title" }, el("h1", {}, el("span", { class: "target" }, breakable(target))),
-        el("p", { class: "quiet" }, `${optimizer}, traced at ${traced}, ${count(part("drawing").weights.length, "weight")}, ${count(part("drawing").nodes.op.length, "operation")}`)),
+        el("p", { class: "quiet" }, `${optimizer}, traced at ${traced}, ${count(weights, "weight")}, ${count(operations, "operation")}`)),
       el("div", { class: "chips" },
         verify && chip(verify.ok ? "verify: ok" : `verify: ${count(verify.findings.filter((f) => f.severity === "error").length, "error")}`, verify.ok ? "good" : "bad", "findings"),
         check && chip(check.ok ? "check: ok" : "check: off", check.ok ? "good" : "bad", "check")),
@@ -69,13 +69,13 @@ class Page {
       tab.button.setAttribute("tabindex", isOn ? "0" : "-1");
       if (isOn && !tab.built) {
         tab.built = true;
-        this.model; // findings have their places before anything shows them
         tab.panel.append(tab.build());
       }
     }
     document.body.dataset.tab = id;
     this.why.element.hidden = !this.why.thing || !(id === "table" || id === "program");
-    if (location.hash.slice(1) !== id) history.replaceState(null, "", `#${id}`);
+    // not as the page loads: tabbing would then begin at the part, behind the head
+    if (document.readyState === "complete" && location.hash.slice(1) !== id) history.replaceState(null, "", `#${id}`);
     if (id === "program") this.graph.redraw();
   }
 
@@ -171,4 +171,4 @@ class Page {
 document.documentElement.dataset.theme = "auto";
 const page = new Page();
 /** For scripts of one's own, and tests. */
-window.tpcalc = { page, document: part, ready: performance.now() };
+window.tpcalc = { page, document: part, inner: { Model, tree, Flow, Graph, Table }, boxes: () => [...within(page.graph.forest.root)], ready: performance.now() };

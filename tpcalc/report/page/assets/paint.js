@@ -9,7 +9,7 @@ const LETTER = 5.5;
 const STROKES = { S: [1.1, [2, 3]], V: [1.5, []], M: [2.7, []], T: [3.8, []] };
 
 const COLOURS = [
-  "ink", "muted", "line", "page", "surface", "raised", "accent", "back", "grows", "steady", "shrinks", "nothing",
+  "ink", "muted", "line", "page", "surface", "raised", "area", "accent", "back", "grows", "steady", "shrinks", "nothing",
   "unknown", "weight", "weightline", "input", "error", "warning",
 ];
 
@@ -175,7 +175,7 @@ class Painter {
     const small = box.w * this.k < AREA;
     if (!isRoot) {
       const even = box.depth % 2 ? colours.page : colours.raised;
-      this.plate(x, y, box.w, box.h, 11, small ? colours.raised : even, colours.line);
+      this.plate(x, y, box.w, box.h, 11, small ? colours.area : even, colours.line);
     }
     if (small) return;
     pen.globalAlpha = 1;

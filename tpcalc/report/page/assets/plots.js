@@ -11,7 +11,7 @@ class Axis {
 
   /** About so many round numbers. */
   ticks(most) {
-    if (!this.isLog) {
+    if (!this.isLog || this.high < 4 * this.low) {
       const rough = (this.high - this.low) / most;
       const unit = 10 ** Math.floor(Math.log10(rough));
       const step = [1, 2, 5, 10].map((times) => times * unit).find((own) => own >= rough);

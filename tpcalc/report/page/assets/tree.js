@@ -49,9 +49,12 @@ function passTree(model, root, backward, boxOfNode) {
   const byPath = new Map([["", pass]]);
   let current = [pass];
   let path = [];
+  const split = new Map();
   model.nodes.op.forEach((_, node) => {
     if ((model.nodes.backward[node] === BACKWARD) !== backward) return;
-    const parts = model.module(node) ? model.module(node).split(".") : [];
+    const module = model.module(node);
+    if (!split.has(module)) split.set(module, module ? module.split(".") : []);
+    const parts = split.get(module);
     let shared = 0;
     while (shared < parts.length && shared < path.length && parts[shared] === path[shared]) shared += 1;
     current = current.slice(0, shared + 1);
@@ -133,7 +136,6 @@ function numbered(box, counter) {
 
 /** What each box holds, and a number that is the same for boxes that hold the same. */
 function measured(model, box, intern) {
-  const own = [box.kind === "leaf" ? 1 : 0, box.kind === "op" ? 1 : 0];
   let text;
   if (box.holds) {
     box.weights = 0;
@@ -146,13 +148,13 @@ function measured(model, box, intern) {
     }
     text = `g${box.children.map((child) => child.alike).join(",")}`;
   } else {
-    const isWeight = model.weightOf.has(box.value);
-    box.ops = own[1];
-    box.weights = isWeight && box.kind === "leaf" ? 1 : 0;
-    const values = box.kind === "op" ? model.nodes.outputs[box.node] : [box.value];
-    const facts = values.map((v) => `${model.values.type[v]}.${model.values.trained[v]}.${model.values.init[v]}`);
-    const inputs = box.kind === "op" ? model.nodes.inputs[box.node].map((v) => model.values.type[v]) : [];
-    text = `${box.kind}${box.kind === "op" ? model.nodes.op[box.node] : isWeight}/${facts}/${inputs}`;
+    const isOp = box.kind === "op";
+    box.ops = isOp ? 1 : 0;
+    box.weights = !isOp && model.weightOf.has(box.value) ? 1 : 0;
+    const { type, trained, init } = model.values;
+    text = isOp ? `o${model.nodes.op[box.node]}` : `l${box.weights}`;
+    for (const value of isOp ? model.nodes.outputs[box.node] : [box.value]) text += `/${type[value]}.${trained[value]}.${init[value]}`;
+    for (const value of isOp ? model.nodes.inputs[box.node] : []) text += `,${type[value]}`;
   }
   if (!intern.has(text)) intern.set(text, intern.size);
   box.alike = intern.get(text);
