@@ -38,7 +38,7 @@ check: $(READY)
 	$(VENV)/bin/mypy
 
 schema: $(READY)
-	for document in table scales multipliers scaled-multipliers verify check scaled-check transfer recipe; do \
+	for document in table scales multipliers scaled-multipliers verify check scaled-check transfer recipe drawing page; do \
 	    $(VENV)/bin/tpcalc schema $$document -o tpcalc/document/schemas/$$document.json || exit 1; \
 	done
 

@@ -11,12 +11,15 @@ import jsonschema
 import pytest
 
 import tpcalc
-from tests.report.made import checked, curve, small_gpt, transferred, tuned, verified
+from tests.report.made import checked, curve, small_gpt, small_program, transferred, tuned, verified
+from tests.report.page.made import document as page_of
+from tests.report.page.made import found as beside
 from tests.support import scaled, stacks
 from tests.support.models import MODELS
 from tests.support.once import once
 from tpcalc.check.result import ScaledResult
 from tpcalc.document import DOCUMENTS, json_text, schema
+from tpcalc.document.drawing import drawing
 from tpcalc.document.recipe import recipe_json
 from tpcalc.document.scaled import scaled_json
 from tpcalc.document.table import table_json
@@ -66,6 +69,10 @@ def made(name: str) -> list[dict]:
         ]
     if name == "recipe":
         return [recipe_json(each) for each in (tuned(), replace(tuned(), scaling=supposed(tuned().scaling)))]
+    if name == "drawing":
+        return [drawing(small_program(), {}).data(), page_of("gpt").data()["drawing"]]
+    if name == "page":
+        return [page_of("mlp", **beside()).data(), page_of("gpt").data()]
     return [verified().to_json()] if name == "verify" else [checked().json()]
 
 

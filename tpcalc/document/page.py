@@ -6,7 +6,7 @@ smallest of some products.
 
 from __future__ import annotations
 
-from typing import Literal, Optional, Union
+from typing import Annotated, Literal, Optional, Union
 
 from pydantic import Field
 
@@ -63,7 +63,7 @@ class PrintedTable(Row):
 
 #: A value on a way: its place in the drawing (-1: it has none), then as places in ``texts`` its name, how it comes
 #: about, its order, the order that its change may have (-1: nothing asks for one), and where it stands in the code.
-Way = tuple[int, Count, Count, Count, int, Count]
+Way = Annotated[tuple[int, Count, Count, Count, int, Count], Field(strict=False)]
 
 
 class ReasonRow(Row):

@@ -21,7 +21,7 @@ from tpcalc.document.page import PageDocument
 __all__ = ["page_html"]
 
 #: In the order in which they are read.
-STYLES = ("page.css", "table.css", "graph.css", "plots.css")
+STYLES = ("page.css", "why.css", "table.css", "graph.css", "plots.css")
 SCRIPTS = (
     "vendor/dagre/dagre.min.js",
     "dom.js",
@@ -30,6 +30,10 @@ SCRIPTS = (
     "tree.js",
     "layout.js",
     "paint.js",
+    "view.js",
+    "lit.js",
+    "words.js",
+    "search.js",
     "graph.js",
     "outline.js",
     "why.js",
@@ -73,14 +77,18 @@ def escaped(data: Any) -> str:
 
 
 def _joined(names: Iterable[str]) -> str:
-    return "\n".join(map(_asset, names))
+    """Files one behind the other, those of other projects behind their licences."""
+    texts: list[str] = []
+    for name in names:
+        if "/" in name:
+            texts.append(f"/*\n{_asset(name.rpartition('/')[0] + '/LICENSE')}*/\n")
+        texts.append(_asset(name))
+    return "\n".join(texts)
 
 
 def _asset(name: str) -> str:
     """A file of this package, without the line that has debuggers look for another file beside the page."""
-    path = files("tpcalc.report.page") / "assets"
-    for part in name.split("/"):
-        path /= part
+    path = files("tpcalc.report.page").joinpath("assets", *name.split("/"))
     lines = path.read_text(encoding="utf-8").splitlines()
     return "\n".join(line for line in lines if not line.startswith("//# sourceMappingURL=")) + "\n"
 

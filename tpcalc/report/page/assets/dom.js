@@ -21,7 +21,8 @@ const SVG = "http://www.w3.org/2000/svg";
 function svg(tag, properties = {}, ...children) {
   const made = document.createElementNS(SVG, tag);
   for (const [key, value] of Object.entries(properties)) {
-    if (key === "style") Object.assign(made.style, value); // as an attribute the policy of the page forbids it
+    if (key === "style")
+      Object.assign(made.style, value); // as an attribute the policy of the page forbids it
     else if (value !== undefined) made.setAttribute(key, String(value));
   }
   made.append(...children.flat(Infinity));

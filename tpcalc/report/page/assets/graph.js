@@ -2,18 +2,16 @@
 
 /** So many boxes are open at first. */
 const FIRST = 26;
-const ZOOM = [0.01, 3];
 
-class Graph {
+class Graph extends LitView {
   /** show(thing): tell why, of {value}, {weight} or {box}. */
   constructor(model, show) {
+    super();
     this.model = model;
     this.show = show;
     this.forest = tree(model);
     this.flow = new Flow(model, this.forest);
     this.layout = new Layout(model, this.flow);
-    this.lit = { on: false, values: new Set(), boxes: new Set(), path: new Set(), onPath: new Set(), ways: [] };
-    this.view = { x: 0, y: 0, k: 1 };
     this.chosen = this.pointed = this.cursor = null;
     this.frames = [];
     this.forest.root.open = true;
@@ -28,24 +26,70 @@ class Graph {
     const { forward, backward } = this.forest;
     const hasBackward = backward.children.length > 0;
     this.canvas = el("canvas", {
-      class: "canvas", tabindex: "0", role: "application", "aria-roledescription": "diagram", "aria-describedby": "graph-keys",
+      class: "canvas",
+      tabindex: "0",
+      role: "application",
+      "aria-roledescription": "diagram",
+      "aria-describedby": "graph-keys",
       "aria-label": `Drawing of the tensor program, ${count(this.model.nodes.op.length, "operation")}. The outline has the same as a tree.`,
     });
     this.tip = el("div", { class: "tip", hidden: true, "aria-hidden": "true" });
     this.search = new Search(this);
-    const scenes = [["Forward", forward], ["Backward", backward], ["Both", this.forest.root]];
-    this.passes = el("div", { class: "segments", role: "group", "aria-label": "Pass" }, hasBackward &&
-      scenes.map(([name, root]) => el("button", { type: "button", "aria-pressed": root === this.root, onclick: () => this.turnTo(root) }, name)));
-    const button = (text, label, onclick) => el("button", { type: "button", class: "tool", title: label, "aria-label": label, onclick }, text);
-    const orders = el("select", { id: "graph-orders", onchange: (event) => this.colourBy(event.target.value) },
-      [["trained", "after training"], ["init", "at init"], ["change", "of the change"]].map(([value, text]) => el("option", { value }, text)));
-    this.element = el("div", { class: "graph" },
-      el("div", { class: "toolbar" }, this.search.element, this.passes,
+    const scenes = [
+      ["Forward", forward],
+      ["Backward", backward],
+      ["Both", this.forest.root],
+    ];
+    this.passes = el(
+      "div",
+      { class: "segments", role: "group", "aria-label": "Pass" },
+      hasBackward &&
+        scenes.map(([name, root]) =>
+          el("button", { type: "button", "aria-pressed": root === this.root, onclick: () => this.turnTo(root) }, name),
+        ),
+    );
+    const button = (text, label, onclick) =>
+      el("button", { type: "button", class: "tool", title: label, "aria-label": label, onclick }, text);
+    const orders = el(
+      "select",
+      { id: "graph-orders", onchange: (event) => this.colourBy(event.target.value) },
+      [
+        ["trained", "after training"],
+        ["init", "at init"],
+        ["change", "of the change"],
+      ].map(([value, text]) => el("option", { value }, text)),
+    );
+    this.element = el(
+      "div",
+      { class: "graph" },
+      el(
+        "div",
+        { class: "toolbar" },
+        this.search.element,
+        this.passes,
         el("label", { class: "field", for: "graph-orders" }, "Order ", orders),
-        el("div", { class: "segments" }, button("Open all", "Open all boxes", () => this.all(true)), button("Fold", "Fold all boxes", () => this.all(false))),
-        el("div", { class: "segments" }, button("−", "Zoom out", () => this.zoom(1 / 1.4)), button("+", "Zoom in", () => this.zoom(1.4)), button("Fit", "Fit the drawing to the window", () => this.fit()))),
-      el("div", { class: "stage" }, this.canvas, this.tip), legend(),
-      el("p", { id: "graph-keys", class: "unseen" }, "Arrow keys go from box to box, right into an open box and left out of it. Enter opens and closes, or says why. Plus and minus zoom, 0 fits, shift and arrows pan, slash searches, Escape clears."));
+        el(
+          "div",
+          { class: "segments" },
+          button("Open all", "Open all boxes", () => this.all(true)),
+          button("Fold", "Fold all boxes", () => this.all(false)),
+        ),
+        el(
+          "div",
+          { class: "segments" },
+          button("−", "Zoom out", () => this.zoom(1 / 1.4)),
+          button("+", "Zoom in", () => this.zoom(1.4)),
+          button("Fit", "Fit the drawing to the window", () => this.fit()),
+        ),
+      ),
+      el("div", { class: "stage" }, this.canvas, this.tip),
+      legend(),
+      el(
+        "p",
+        { id: "graph-keys", class: "unseen" },
+        "Arrow keys go from box to box, right into an open box and left out of it. Enter opens and closes, or says why. Plus and minus zoom, 0 fits, shift and arrows pan, slash searches, Escape clears.",
+      ),
+    );
     this.painter = new Painter(this.canvas, this.model);
     this.hears();
   }
@@ -85,11 +129,15 @@ class Graph {
     canvas.addEventListener("pointerup", up);
     canvas.addEventListener("pointercancel", up);
     canvas.addEventListener("pointerleave", () => this.point(null));
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const by = event.deltaMode === 1 ? 30 : 1;
-      this.zoom(Math.exp(-event.deltaY * by * (event.ctrlKey ? 0.01 : 0.0018)), local(event), false);
-    }, { passive: false });
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        const by = event.deltaMode === 1 ? 30 : 1;
+        this.zoom(Math.exp(-event.deltaY * by * (event.ctrlKey ? 0.01 : 0.0018)), local(event), false);
+      },
+      { passive: false },
+    );
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("focus", () => {
       this.cursor ??= this.root.children[0] ?? null;
@@ -100,7 +148,6 @@ class Graph {
       if (this.wantsFit && canvas.clientWidth) this.fit(false);
       this.redraw();
     }).observe(canvas);
-    this.wantsFit = true;
   }
 
   placeAll() {
@@ -125,11 +172,6 @@ class Graph {
     return found;
   }
 
-  boxOf(value) {
-    const node = this.model.producer[value];
-    return node >= 0 ? this.forest.boxOfNode[node] : this.forest.boxOfValue.get(value);
-  }
-
   at(x, y) {
     const found = hit(this.root, (x - this.view.x) / this.view.k, (y - this.view.y) / this.view.k);
     return found === this.root ? null : found;
@@ -150,79 +192,7 @@ class Graph {
     });
   }
 
-  /** Edges of what is chosen that no layout draws, and steps of the lit way between boxes. */
-  ties() {
-    const found = [];
-    const add = (from, to, value, kind) => {
-      const [a, b] = [from && visible(from), to && visible(to)];
-      if (!a || !b || a === b || !inScene(a, this.root) || !inScene(b, this.root)) return;
-      if (!this.flow.isDrawn(from, to, value)) found.push({ from: a, to: b, kind });
-    };
-    for (const { values, kind } of this.lit.ways) {
-      for (let step = 1; step < values.length; step += 1) add(this.boxOf(values[step - 1]), this.boxOf(values[step]), values[step - 1], kind);
-    }
-    const box = this.chosen;
-    if (box && !box.holds) {
-      const ends = new Set();
-      const tie = (from, to, value) => {
-        const key = `${from && visible(from).id}>${to && visible(to).id}`;
-        if (!ends.has(key) && ends.size < 60) add(from, to, value, "tie");
-        ends.add(key);
-      };
-      if (box.node >= 0) for (const value of this.model.nodes.inputs[box.node]) tie(this.boxOf(value), box, value);
-      if (box.value >= 0) for (const node of this.model.readers[box.value]) tie(box, this.forest.boxOfNode[node], box.value);
-    }
-    return found;
-  }
-
-  // -- the view --
-
-  pan(dx, dy) {
-    this.wantsFit = false;
-    this.view.x += dx;
-    this.view.y += dy;
-    this.point(null);
-    this.redraw();
-  }
-
-  zoom(by, [x, y] = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2], smooth = true) {
-    this.wantsFit = false;
-    const k = Math.min(Math.max(this.view.k * by, ZOOM[0]), ZOOM[1]);
-    const ratio = k / this.view.k;
-    this.go({ k, x: x - (x - this.view.x) * ratio, y: y - (y - this.view.y) * ratio }, smooth);
-  }
-
-  fit(smooth = true) {
-    this.wantsFit = true;
-    this.frameIn({ x: 0, y: 0, w: this.root.w, h: this.root.h }, smooth, 1.1);
-  }
-
-  /** Bring a rectangle of the scene into the middle. */
-  frameIn({ x, y, w, h }, smooth = true, closest = 1.25, margin = 24) {
-    const { clientWidth: width, clientHeight: height } = this.canvas;
-    if (!width) return;
-    const k = Math.max(Math.min((width - 2 * margin) / w, (height - 2 * margin) / h, closest), ZOOM[0]);
-    this.go({ k, x: (width - w * k) / 2 - x * k, y: (height - h * k) / 2 - y * k }, smooth);
-  }
-
-  go(view, smooth) {
-    cancelAnimationFrame(this.moving);
-    if (!smooth || still.matches) {
-      this.view = view;
-      this.redraw();
-      return;
-    }
-    const from = { ...this.view };
-    const start = performance.now();
-    const step = (now) => {
-      const t = Math.min(1, Math.max(0, (now - start) / 220));
-      const eased = 1 - (1 - t) ** 3;
-      for (const key of ["x", "y", "k"]) this.view[key] = from[key] + (view[key] - from[key]) * eased;
-      this.redraw();
-      if (t < 1) this.moving = requestAnimationFrame(step);
-    };
-    this.moving = requestAnimationFrame(step);
-  }
+  // -- scenes and colours --
 
   turnTo(root) {
     if (this.root === root) return;
@@ -289,7 +259,8 @@ class Graph {
     const { x, y, w, h } = placed(box, this.root);
     const { k } = this.view;
     const [left, top] = [x * k + this.view.x, y * k + this.view.y];
-    const isSeen = left >= 0 && top >= 0 && left + w * k <= this.canvas.clientWidth && top + h * k <= this.canvas.clientHeight;
+    const isSeen =
+      left >= 0 && top >= 0 && left + w * k <= this.canvas.clientWidth && top + h * k <= this.canvas.clientHeight;
     if (!isSeen) this.frameIn({ x, y, w, h }, true, Math.max(k, 0.2));
   }
 
@@ -319,16 +290,6 @@ class Graph {
     this.redraw();
   }
 
-  /** Bring the whole lit way into sight, as far as it is in this scene. */
-  frameLit() {
-    const spots = [...this.lit.onPath].map((value) => this.boxOf(value)).filter((box) => box && inScene(box, this.root)).map((box) => placed(visible(box), this.root));
-    if (!spots.length) return;
-    const [left, top] = [Math.min(...spots.map((own) => own.x)), Math.min(...spots.map((own) => own.y))];
-    const [right, below] = [Math.max(...spots.map((own) => own.x + own.w)), Math.max(...spots.map((own) => own.y + own.h))];
-    this.wantsFit = false;
-    this.frameIn({ x: left - 90, y: top - 60, w: right - left + 180, h: below - top + 120 }, true, 1.1);
-  }
-
   /** Show a value: open what hides it, and bring it into the middle. */
   reveal(value, choose = true) {
     const box = this.boxOf(value);
@@ -352,30 +313,17 @@ class Graph {
     this.cursor = box;
   }
 
-  /** ways: [{values, kind: "path" or "back"}], from the explanation that is shown. */
-  light(given, open = false) {
-    const ways = given.map((way) => ({ ...way, values: this.model.joined(way.values) }));
-    const values = new Set(ways.flatMap((way) => way.values));
-    const inner = [...values].map((value) => this.boxOf(value)).filter(Boolean);
-    if (open) {
-      const path = ways.filter((way) => way.kind === "path").flatMap((way) => way.values.map((value) => this.boxOf(value)));
-      for (const box of path) for (const outer of box ? above(box) : []) outer.open = true;
-      this.placeAll();
-    }
-    const boxes = new Set(inner.flatMap((box) => [box, ...above(box)]));
-    const onPath = new Set(ways.filter((way) => way.kind === "path").flatMap((way) => way.values));
-    const path = new Set([...onPath].map((value) => this.boxOf(value)).filter(Boolean).flatMap((box) => [box, ...above(box)]));
-    this.lit = { on: values.size > 0, values, boxes, path, onPath, ways };
-    this.redraw();
-  }
-
   point(event) {
     const box = event ? this.at(event.offsetX, event.offsetY) : null;
     this.tip.hidden = !box || box.open;
     if (box && !box.open) {
       this.tip.textContent = describe(this.model, box);
       const right = event.offsetX > this.canvas.clientWidth * 0.6;
-      Object.assign(this.tip.style, { left: right ? "" : `${event.offsetX + 14}px`, right: right ? `${this.canvas.clientWidth - event.offsetX + 14}px` : "", top: `${event.offsetY + 14}px` });
+      Object.assign(this.tip.style, {
+        left: right ? "" : `${event.offsetX + 14}px`,
+        right: right ? `${this.canvas.clientWidth - event.offsetX + 14}px` : "",
+        top: `${event.offsetY + 14}px`,
+      });
     }
     this.canvas.style.cursor = box ? "pointer" : "grab";
     if (box === this.pointed) return;
@@ -408,8 +356,13 @@ class Graph {
     const spot = placed(box, this.root);
     const { k } = this.view;
     const [x, y] = [spot.x * k + this.view.x, spot.y * k + this.view.y];
-    const isSeen = x > 0 && y > 0 && x + spot.w * k < this.canvas.clientWidth && y + Math.min(spot.h, 80) * k < this.canvas.clientHeight;
-    if (!isSeen || 12 * k < LETTER) this.frameIn({ x: spot.x - 260, y: spot.y - 130, w: spot.w + 520, h: Math.min(spot.h, 400) + 260 }, true, 1.1);
+    const isSeen =
+      x > 0 &&
+      y > 0 &&
+      x + spot.w * k < this.canvas.clientWidth &&
+      y + Math.min(spot.h, 80) * k < this.canvas.clientHeight;
+    if (!isSeen || 12 * k < LETTER)
+      this.frameIn({ x: spot.x - 260, y: spot.y - 130, w: spot.w + 520, h: Math.min(spot.h, 400) + 260 }, true, 1.1);
     announce(describe(this.model, box));
     this.redraw();
   }
@@ -453,29 +406,4 @@ function neighbour(box, step) {
   if (!box?.parent) return box;
   const all = inOrder(box.parent);
   return all[all.indexOf(box) + step] ?? box;
-}
-
-/** A box in words, for those who do not see it and for the tip beside the pointer. */
-function describe(model, box) {
-  if (box.holds) {
-    const what = box.kind === "stack" ? `stack of ${box.children.length} that are alike` : box.kind === "piece" ? "part" : "module";
-    return `${box.path || box.label}: ${what}, ${count(box.ops, "op")}, ${count(box.weights, "weight")}, ${box.open ? "open" : "folded"}`;
-  }
-  if (box.value < 0) return `${box.label}, ${model.where(box.node)}`;
-  const order = model.order(box.value);
-  const size = order ? `, of size ${order.size} after training` : "";
-  const kind = box.kind === "leaf" ? model.kind(box.value) : `${box.label} gives`;
-  const where = box.node >= 0 ? `, ${model.where(box.node)}` : "";
-  return `${kind} ${model.name(box.value)} : ${model.type(box.value)}${size}${where}`;
-}
-
-function legend() {
-  const line = (letter, text) => {
-    const [width, dashes] = STROKES[letter];
-    return el("li", {}, svg("svg", { width: 26, height: 10, "aria-hidden": "true" }, svg("line", { x1: 1, x2: 25, y1: 5, y2: 5, "stroke-width": width, "stroke-dasharray": dashes.join(" "), class: "stroke" })), text);
-  };
-  const dot = (name, text) => el("li", {}, el("span", { class: "swatch", style: { background: `var(--${name})` } }), text);
-  return el("ul", { class: "legend", "aria-label": "Legend" },
-    line("S", "S, no axis grows"), line("V", "V, one"), line("M", "M, two"), line("T", "T, more"),
-    dot("grows", "grows"), dot("steady", "stays of order 1"), dot("shrinks", "shrinks"), dot("nothing", "zero"));
 }

@@ -143,7 +143,8 @@ class Layout {
       const fits = !box.parent ? false : box.kind === "stack" ? isNext : span(edge) <= FAR && passed <= MOST_PASSED;
       (fits ? near : far).push(edge);
     }
-    const ports = (table) => [...(table.get(box) ?? [])].map(([value, children]) => ({ value, children: [...children] }));
+    const ports = (table) =>
+      [...(table.get(box) ?? [])].map(([value, children]) => ({ value, children: [...children] }));
     const ins = box.kind === "stack" ? [] : ports(this.flow.enters).slice(0, 12);
     const outs = box.kind === "stack" ? [] : ports(this.flow.leaves).slice(0, 12);
     return { near, far, ins, outs };
@@ -187,13 +188,23 @@ function grid(box) {
 /** About so many rows, such that few places stay empty. */
 function fewestLeft(many, rows) {
   const left = (own) => own * Math.ceil(many / own) - many;
-  return [rows, rows + 1, rows - 1].filter((own) => own > 0).reduce((best, own) => (left(own) < left(best) ? own : best));
+  return [rows, rows + 1, rows - 1]
+    .filter((own) => own > 0)
+    .reduce((best, own) => (left(own) < left(best) ? own : best));
 }
 
 /** By layers: dagre finds the places, its dots for what enters and leaves are on the border. */
 function layered(box) {
   const graph = new dagre.graphlib.Graph();
-  graph.setGraph({ rankdir: "TB", nodesep: 18, ranksep: 26, edgesep: 8, marginx: PAD, marginy: 0, ranker: ranker(box) });
+  graph.setGraph({
+    rankdir: "TB",
+    nodesep: 18,
+    ranksep: 26,
+    edgesep: 8,
+    marginx: PAD,
+    marginy: 0,
+    ranker: ranker(box),
+  });
   graph.setDefaultEdgeLabel(() => ({}));
   const { near, ins, outs } = box.wires;
   box.children.forEach((child, index) => graph.setNode(`${index}`, { width: child.w, height: child.h }));

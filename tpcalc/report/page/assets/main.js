@@ -8,7 +8,9 @@ class Page {
     this.tabs = [
       { id: "table", name: "Table", build: () => this.tablePanel() },
       { id: "program", name: "Program", build: () => this.programPanel() },
-      ...(part("verify") ? [{ id: "findings", name: "Findings", build: () => findingsPanel(this), many: part("verify").findings.length }] : []),
+      ...(part("verify")
+        ? [{ id: "findings", name: "Findings", build: () => findingsPanel(this), many: part("verify").findings.length }]
+        : []),
       ...(part("check") ? [{ id: "check", name: "Check", build: () => checkPanel(this) }] : []),
       ...(part("transfers").length ? [{ id: "transfer", name: "Transfer", build: () => transferPanel() }] : []),
     ];
@@ -16,41 +18,102 @@ class Page {
     this.head();
     const main = document.getElementById("panels");
     for (const tab of this.tabs) {
-      tab.panel = el("section", { id: tab.id, role: "tabpanel", "aria-labelledby": `tab-${tab.id}`, class: `panel panel-${tab.id}`, hidden: true, tabindex: "-1" });
+      tab.panel = el("section", {
+        id: tab.id,
+        role: "tabpanel",
+        "aria-labelledby": `tab-${tab.id}`,
+        class: `panel panel-${tab.id}`,
+        hidden: true,
+        tabindex: "-1",
+      });
       main.append(tab.panel);
     }
     main.append(this.why.element);
     addEventListener("hashchange", () => this.turn(this.fromHash()));
-    addEventListener("keydown", (event) => event.key === "Escape" && !event.defaultPrevented && this.why.thing && this.clear());
+    addEventListener(
+      "keydown",
+      (event) => event.key === "Escape" && !event.defaultPrevented && this.why.thing && this.clear(),
+    );
     this.turn(this.fromHash());
     if (page.opened.length) this.explain(page.opened[0]);
   }
 
   head() {
     const { target, optimizer, scales, tpcalc, weights, operations } = this.given;
-    const traced = Object.entries(scales).map(([name, values]) => `${name} ${values.join(", ")}`).join("; ");
+    const traced = Object.entries(scales)
+      .map(([name, values]) => `${name} ${values.join(", ")}`)
+      .join("; ");
     const verify = part("verify");
     const check = part("check");
-    const chip = (text, kind, tab) => el("button", { type: "button", class: `chip ${kind}`, onclick: () => this.turn(tab) }, text);
-    this.strip = el("div", { class: "tabs", role: "tablist", "aria-label": "Parts of the report", onkeydown: (event) => this.tabKey(event) }, this.tabs.map((tab) =>
-      (tab.button = el("button", { type: "button", role: "tab", id: `tab-${tab.id}`, "aria-controls": tab.id, "aria-selected": "false", tabindex: "-1", onclick: () => this.turn(tab.id) }, tab.name, tab.many ? el("span", { class: "many" }, String(tab.many)) : null))));
-    document.getElementById("top").append(
-      el("div", { class: "title" }, el("h1", {}, el("span", { class: "target" }, breakable(target))),
-        el("p", { class: "quiet" }, `${optimizer}, traced at ${traced}, ${count(weights, "weight")}, ${count(operations, "operation")}`)),
-      el("div", { class: "chips" },
-        verify && chip(verify.ok ? "verify: ok" : `verify: ${count(verify.findings.filter((f) => f.severity === "error").length, "error")}`, verify.ok ? "good" : "bad", "findings"),
-        check && chip(check.ok ? "check: ok" : "check: off", check.ok ? "good" : "bad", "check")),
-      this.strip, this.themes(), el("p", { class: "unseen" }, `Written by tpcalc ${tpcalc}`));
+    const chip = (text, kind, tab) =>
+      el("button", { type: "button", class: `chip ${kind}`, onclick: () => this.turn(tab) }, text);
+    this.strip = el(
+      "div",
+      { class: "tabs", role: "tablist", "aria-label": "Parts of the report", onkeydown: (event) => this.tabKey(event) },
+      this.tabs.map(
+        (tab) =>
+          (tab.button = el(
+            "button",
+            {
+              type: "button",
+              role: "tab",
+              id: `tab-${tab.id}`,
+              "aria-controls": tab.id,
+              "aria-selected": "false",
+              tabindex: "-1",
+              onclick: () => this.turn(tab.id),
+            },
+            tab.name,
+            tab.many ? el("span", { class: "many" }, String(tab.many)) : null,
+          )),
+      ),
+    );
+    document
+      .getElementById("top")
+      .append(
+        el(
+          "div",
+          { class: "title" },
+          el("h1", {}, el("span", { class: "target" }, breakable(target))),
+          el(
+            "p",
+            { class: "quiet" },
+            `${optimizer}, traced at ${traced}, ${count(weights, "weight")}, ${count(operations, "operation")}`,
+          ),
+        ),
+        el(
+          "div",
+          { class: "chips" },
+          verify &&
+            chip(
+              verify.ok
+                ? "verify: ok"
+                : `verify: ${count(verify.findings.filter((f) => f.severity === "error").length, "error")}`,
+              verify.ok ? "good" : "bad",
+              "findings",
+            ),
+          check && chip(check.ok ? "check: ok" : "check: off", check.ok ? "good" : "bad", "check"),
+        ),
+        this.strip,
+        this.themes(),
+        el("p", { class: "unseen" }, `Written by tpcalc ${tpcalc}`),
+      );
   }
 
   themes() {
-    const names = [["auto", "Auto"], ["light", "Light"], ["dark", "Dark"]];
+    const names = [
+      ["auto", "Auto"],
+      ["light", "Light"],
+      ["dark", "Dark"],
+    ];
     const choose = (name) => {
       document.documentElement.dataset.theme = name;
       buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(names[index][0] === name)));
       this.graph?.theme();
     };
-    const buttons = names.map(([name, text]) => el("button", { type: "button", "aria-pressed": name === "auto", onclick: () => choose(name) }, text));
+    const buttons = names.map(([name, text]) =>
+      el("button", { type: "button", "aria-pressed": name === "auto", onclick: () => choose(name) }, text),
+    );
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.graph?.theme());
     return el("div", { class: "segments themes", role: "group", "aria-label": "Theme" }, buttons);
   }
@@ -171,4 +234,10 @@ class Page {
 document.documentElement.dataset.theme = "auto";
 const page = new Page();
 /** For scripts of one's own, and tests. */
-window.tpcalc = { page, document: part, inner: { Model, tree, Flow, Graph, Table }, boxes: () => [...within(page.graph.forest.root)], ready: performance.now() };
+window.tpcalc = {
+  page,
+  document: part,
+  inner: { Model, tree, Flow, Graph, Table },
+  boxes: () => [...within(page.graph.forest.root)],
+  ready: performance.now(),
+};

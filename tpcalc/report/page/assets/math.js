@@ -20,10 +20,13 @@ function tight(sign) {
 function exponentNode(text) {
   const parts = [];
   if (text.startsWith("-")) parts.push(tight("−"));
-  text.replace("-", "").split("/").forEach((digits, index) => {
-    if (index) parts.push(tight("/"));
-    parts.push(mathElement(/^\d/.test(digits) ? "mn" : "mi", digits));
-  });
+  text
+    .replace("-", "")
+    .split("/")
+    .forEach((digits, index) => {
+      if (index) parts.push(tight("/"));
+      parts.push(mathElement(/^\d/.test(digits) ? "mn" : "mi", digits));
+    });
   return mathElement("mrow", ...parts);
 }
 
@@ -80,7 +83,12 @@ function formulaNode(formula) {
     math.append(...common);
     return math;
   }
-  const ways = formula.ways.map((way) => callNodes("min", way.map((product) => productNodes(product, true))));
+  const ways = formula.ways.map((way) =>
+    callNodes(
+      "min",
+      way.map((product) => productNodes(product, true)),
+    ),
+  );
   const rest = mathElement("mrow", ...callNodes("max", ways));
   math.append(...(common.length ? [...common, gap(), rest] : [rest]));
   return math;

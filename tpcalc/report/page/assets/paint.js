@@ -9,8 +9,25 @@ const LETTER = 5.5;
 const STROKES = { S: [1.1, [2, 3]], V: [1.5, []], M: [2.7, []], T: [3.8, []] };
 
 const COLOURS = [
-  "ink", "muted", "line", "page", "surface", "raised", "area", "accent", "back", "grows", "steady", "shrinks", "nothing",
-  "unknown", "weight", "weightline", "input", "error", "warning",
+  "ink",
+  "muted",
+  "line",
+  "page",
+  "surface",
+  "raised",
+  "area",
+  "accent",
+  "back",
+  "grows",
+  "steady",
+  "shrinks",
+  "nothing",
+  "unknown",
+  "weight",
+  "weightline",
+  "input",
+  "error",
+  "warning",
 ];
 
 /** The colours of the theme that is on, as a canvas takes them. */
@@ -61,7 +78,12 @@ class Painter {
     pen.fillRect(0, 0, width, height);
     pen.setTransform(ratio * scene.view.k, 0, 0, ratio * scene.view.k, ratio * scene.view.x, ratio * scene.view.y);
     this.k = scene.view.k;
-    this.seen = [-scene.view.x / this.k, -scene.view.y / this.k, (width - scene.view.x) / this.k, (height - scene.view.y) / this.k];
+    this.seen = [
+      -scene.view.x / this.k,
+      -scene.view.y / this.k,
+      (width - scene.view.x) / this.k,
+      (height - scene.view.y) / this.k,
+    ];
     this.scene = scene;
     this.drawn = 0;
     this.box(scene.root, 0, 0);
@@ -120,7 +142,13 @@ class Painter {
     const isWeight = box.kind === "leaf" && model.weightOf.has(box.value);
     const isLeaf = box.kind === "leaf";
     const lit = this.scene.lit.on && this.scene.lit.boxes.has(box);
-    const line = lit ? (this.scene.lit.path.has(box) ? colours.accent : colours.back) : isWeight ? colours.weightline : colours.line;
+    const line = lit
+      ? this.scene.lit.path.has(box)
+        ? colours.accent
+        : colours.back
+      : isWeight
+        ? colours.weightline
+        : colours.line;
     const fill = isWeight ? colours.weight : isLeaf ? colours.input : colours.surface;
     this.plate(x, y, box.w, box.h, isLeaf ? box.h / 2 : 7, fill, line, lit ? 2.4 : 1);
     if (box.h * this.k < 9) return;
@@ -131,7 +159,14 @@ class Painter {
     const title = isLeaf ? (isWeight ? own.split(".").slice(-2).join(".") : own) : box.label;
     const below = isLeaf ? type : box.value < 0 ? "no result" : `${own} : ${type}`;
     const left = x + (isLeaf ? 22 : 15);
-    this.text(title, left, y + (isLeaf ? 16.5 : 18), box.w - (isLeaf ? 34 : 52), `600 12px ${isWeight ? MONO : FONT}`, colours.ink);
+    this.text(
+      title,
+      left,
+      y + (isLeaf ? 16.5 : 18),
+      box.w - (isLeaf ? 34 : 52),
+      `600 12px ${isWeight ? MONO : FONT}`,
+      colours.ink,
+    );
     this.text(below, left, y + (isLeaf ? 30 : 33), box.w - 28, `11px ${MONO}`, colours.muted);
     if (!isLeaf && box.value >= 0) {
       const order = model.order(box.value, this.which);
@@ -189,8 +224,16 @@ class Painter {
     if (size * this.k < LETTER || size > box.h / 3) return;
     const title = box.kind === "stack" ? `${box.label}  × ${box.children.length}` : box.label;
     const top = Math.max(y + size * 1.5, Math.min(this.seen[1] + size * 1.5, y + box.h - size));
-    this.text(title, x + size, Math.min(top, y + size * 1.5), box.w - 2.6 * size, `600 ${size}px ${FONT}`, this.colours.muted);
-    if (13 * this.k >= LETTER) this.text("–", x + box.w - 12, y + 20, 20, `500 15px ${FONT}`, this.colours.muted, "right");
+    this.text(
+      title,
+      x + size,
+      Math.min(top, y + size * 1.5),
+      box.w - 2.6 * size,
+      `600 ${size}px ${FONT}`,
+      this.colours.muted,
+    );
+    if (13 * this.k >= LETTER)
+      this.text("–", x + box.w - 12, y + 20, 20, `500 15px ${FONT}`, this.colours.muted, "right");
   }
 
   wires(box, x, y) {
@@ -198,9 +241,14 @@ class Painter {
     wires.near.forEach((edge, index) => {
       if (drawn.lines[index]) this.wire(joined(drawn.lines[index], edge), x, y, edge.values, edge.to);
     });
-    for (const [ports, lines] of [[wires.ins, drawn.ins], [wires.outs, drawn.outs]]) {
+    for (const [ports, lines] of [
+      [wires.ins, drawn.ins],
+      [wires.outs, drawn.outs],
+    ]) {
       ports.forEach((port, index) => {
-        port.children.forEach((child, at) => lines[index]?.[at] && this.wire(lines[index][at], x, y, [port.value], child));
+        port.children.forEach(
+          (child, at) => lines[index]?.[at] && this.wire(lines[index][at], x, y, [port.value], child),
+        );
         const end = ports === wires.ins ? lines[index]?.[0]?.[0] : lines[index]?.[0]?.at(-1);
         if (end && this.k > 0.3) this.dot(x + end[0], y + end[1], port.value);
       });
@@ -246,7 +294,8 @@ class Painter {
     const { pen } = this;
     pen.beginPath();
     pen.moveTo(x + end[0], y + end[1]);
-    for (const turn of [2.75, -2.75]) pen.lineTo(x + end[0] + 7 * Math.cos(angle + turn), y + end[1] + 7 * Math.sin(angle + turn));
+    for (const turn of [2.75, -2.75])
+      pen.lineTo(x + end[0] + 7 * Math.cos(angle + turn), y + end[1] + 7 * Math.sin(angle + turn));
     pen.closePath();
     pen.fillStyle = colour;
     pen.fill();
@@ -304,7 +353,7 @@ class Painter {
     let fitted = this.widths.get(key);
     if (fitted === undefined) {
       fitted = shortened(text, 90);
-      for (let letters = Array.from(fitted).length; letters > 2 && pen.measureText(fitted).width > most; ) {
+      for (let letters = Array.from(fitted).length; letters > 2 && pen.measureText(fitted).width > most;) {
         letters -= Math.max(1, Math.floor((letters * (1 - most / pen.measureText(fitted).width)) / 2));
         fitted = shortened(text, letters);
       }
@@ -319,7 +368,9 @@ const RAISED = { "-": "⁻", "/": "ᐟ", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4:
 
 /** n^-1/2 in letters that stand high. */
 function plain(size) {
-  return size.replace(/\^(-?\d+(?:\/\d+)?)/g, (_, exponent) => Array.from(exponent, (letter) => RAISED[letter]).join(""));
+  return size.replace(/\^(-?\d+(?:\/\d+)?)/g, (_, exponent) =>
+    Array.from(exponent, (letter) => RAISED[letter]).join(""),
+  );
 }
 
 function curve(pen, points, x, y) {

@@ -16,7 +16,8 @@ class Axis {
       const unit = 10 ** Math.floor(Math.log10(rough));
       const step = [1, 2, 5, 10].map((times) => times * unit).find((own) => own >= rough);
       const found = [];
-      for (let tick = Math.ceil(this.low / step) * step; tick <= this.high * (1 + 1e-9); tick += step) found.push(Number(tick.toPrecision(8)));
+      for (let tick = Math.ceil(this.low / step) * step; tick <= this.high * (1 + 1e-9); tick += step)
+        found.push(Number(tick.toPrecision(8)));
       return found;
     }
     const found = [];
@@ -32,7 +33,9 @@ class Axis {
 }
 
 function number(value) {
-  return value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3) ? value.toExponential().replace("e+", "e") : String(value);
+  return value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3)
+    ? value.toExponential().replace("e+", "e")
+    : String(value);
 }
 
 /** A frame with axes.  given: {title, label, xs, ys: [low, high], xLog, yLog, xName, yName, xTicks}; draw(x, y) fills it. */
@@ -42,13 +45,36 @@ function plot(given, draw) {
   const y = new Axis(given.ys[0], given.ys[1], height - bottom, top, given.yLog);
   const xTicks = given.xTicks ?? x.ticks(5);
   const clip = `clip${(plot.made = (plot.made ?? 0) + 1)}`;
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img", "aria-label": given.label },
-    svg("defs", {}, svg("clipPath", { id: clip }, svg("rect", { x: left, y: top, width: width - left - right, height: height - top - bottom }))),
-    y.ticks(5).map((tick) => [svg("line", { class: "grid", x1: left, x2: width - right, y1: y.at(tick), y2: y.at(tick) }), svg("text", { x: left - 6, y: y.at(tick) + 3.5, "text-anchor": "end" }, number(tick))]),
-    xTicks.map((tick) => [svg("line", { class: "grid", x1: x.at(tick), x2: x.at(tick), y1: top, y2: height - bottom }), svg("text", { x: x.at(tick), y: height - bottom + 15, "text-anchor": "middle" }, number(tick))]),
+  const picture = svg(
+    "svg",
+    { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img", "aria-label": given.label },
+    svg(
+      "defs",
+      {},
+      svg(
+        "clipPath",
+        { id: clip },
+        svg("rect", { x: left, y: top, width: width - left - right, height: height - top - bottom }),
+      ),
+    ),
+    y
+      .ticks(5)
+      .map((tick) => [
+        svg("line", { class: "grid", x1: left, x2: width - right, y1: y.at(tick), y2: y.at(tick) }),
+        svg("text", { x: left - 6, y: y.at(tick) + 3.5, "text-anchor": "end" }, number(tick)),
+      ]),
+    xTicks.map((tick) => [
+      svg("line", { class: "grid", x1: x.at(tick), x2: x.at(tick), y1: top, y2: height - bottom }),
+      svg("text", { x: x.at(tick), y: height - bottom + 15, "text-anchor": "middle" }, number(tick)),
+    ]),
     svg("text", { x: (left + width - right) / 2, y: height - 5, "text-anchor": "middle" }, given.xName),
-    svg("text", { x: 0, y: 0, "text-anchor": "middle", transform: `translate(11 ${(top + height - bottom) / 2}) rotate(-90)` }, given.yName),
-    svg("g", { "clip-path": `url(#${clip})` }, draw(x, y)));
+    svg(
+      "text",
+      { x: 0, y: 0, "text-anchor": "middle", transform: `translate(11 ${(top + height - bottom) / 2}) rotate(-90)` },
+      given.yName,
+    ),
+    svg("g", { "clip-path": `url(#${clip})` }, draw(x, y)),
+  );
   return el("figure", {}, el("figcaption", {}, given.title), picture);
 }
 

@@ -15,19 +15,72 @@ class Table {
     this.sorted = { column: -1, down: false };
     this.role = "";
     const roles = this.printed.rows.map((row) => row.cells[this.printed.columns.indexOf("role")].text);
-    const present = [...ROLES.filter((role) => roles.includes(role)), ...new Set(roles.filter((role) => !ROLES.includes(role)))];
-    this.filter = el("input", { type: "search", id: "filter", placeholder: "Filter by name, shape or reason", "aria-label": "Filter the table", autocomplete: "off", spellcheck: "false", oninput: settled(() => this.fill(), 60) });
-    this.roles = el("div", { class: "segments", role: "group", "aria-label": "Role" }, ["", ...present].map((role) =>
-      el("button", { type: "button", "aria-pressed": role === "", "data-role": role, onclick: () => this.only(role) }, role || "all roles")));
+    const present = [
+      ...ROLES.filter((role) => roles.includes(role)),
+      ...new Set(roles.filter((role) => !ROLES.includes(role))),
+    ];
+    this.filter = el("input", {
+      type: "search",
+      id: "filter",
+      placeholder: "Filter by name, shape or reason",
+      "aria-label": "Filter the table",
+      autocomplete: "off",
+      spellcheck: "false",
+      oninput: settled(() => this.fill(), 60),
+    });
+    this.roles = el(
+      "div",
+      { class: "segments", role: "group", "aria-label": "Role" },
+      ["", ...present].map((role) =>
+        el(
+          "button",
+          { type: "button", "aria-pressed": role === "", "data-role": role, onclick: () => this.only(role) },
+          role || "all roles",
+        ),
+      ),
+    );
     this.status = el("p", { class: "quiet", role: "status" });
-    this.heads = this.printed.columns.map((column, index) => el("th", { scope: "col", "aria-sort": "none" },
-      el("button", { type: "button", class: "sort", onclick: () => this.sort(index) }, column, el("span", { class: "arrow", "aria-hidden": "true" }))));
+    this.heads = this.printed.columns.map((column, index) =>
+      el(
+        "th",
+        { scope: "col", "aria-sort": "none" },
+        el(
+          "button",
+          { type: "button", class: "sort", onclick: () => this.sort(index) },
+          column,
+          el("span", { class: "arrow", "aria-hidden": "true" }),
+        ),
+      ),
+    );
     this.body = el("tbody");
-    this.element = el("div", { class: "tables" },
+    this.element = el(
+      "div",
+      { class: "tables" },
       el("div", { class: "toolbar" }, this.filter, this.roles, this.status),
-      el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Scaling table" },
-        el("table", { class: "scaling" }, el("caption", { class: "unseen" }, this.printed.title), el("thead", {}, el("tr", {}, this.heads)), this.body)),
-      this.printed.lists.map(({ heading, sentences }) => el("section", { class: "list" }, el("h2", {}, heading), el("ul", {}, sentences.map((sentence) => el("li", {}, prose(sentence)))))));
+      el(
+        "div",
+        { class: "scroller", tabindex: "0", role: "region", "aria-label": "Scaling table" },
+        el(
+          "table",
+          { class: "scaling" },
+          el("caption", { class: "unseen" }, this.printed.title),
+          el("thead", {}, el("tr", {}, this.heads)),
+          this.body,
+        ),
+      ),
+      this.printed.lists.map(({ heading, sentences }) =>
+        el(
+          "section",
+          { class: "list" },
+          el("h2", {}, heading),
+          el(
+            "ul",
+            {},
+            sentences.map((sentence) => el("li", {}, prose(sentence))),
+          ),
+        ),
+      ),
+    );
     this.rows = this.printed.rows.map((row) => this.made(row));
     this.fill();
   }
@@ -37,9 +90,27 @@ class Table {
     const cells = row.cells.map((cell, index) => {
       if (index) return el("td", { "data-column": columns[index] }, cellNode(cell, columns[index]));
       const many = row.names.length > 1 ? ` (${row.names.length})` : "";
-      return el("th", { scope: "row" }, el("button", { type: "button", class: "weight", title: row.names.slice(0, 8).join("\n"), onclick: () => this.page.explain(row.names[0]) }, breakable(cell.code)), el("span", { class: "many" }, many));
+      return el(
+        "th",
+        { scope: "row" },
+        el(
+          "button",
+          {
+            type: "button",
+            class: "weight",
+            title: row.names.slice(0, 8).join("\n"),
+            onclick: () => this.page.explain(row.names[0]),
+          },
+          breakable(cell.code),
+        ),
+        el("span", { class: "many" }, many),
+      );
     });
-    const made = el("tr", { onclick: (event) => event.target.closest("button") || this.page.explain(row.names[0]) }, cells);
+    const made = el(
+      "tr",
+      { onclick: (event) => event.target.closest("button") || this.page.explain(row.names[0]) },
+      cells,
+    );
     const text = row.cells.map((cell) => cell.code ?? cell.text ?? cell.formula.text).join(" ");
     return { row, made, key: `${row.names.join(" ")} ${text}`.toLowerCase() };
   }
@@ -53,15 +124,23 @@ class Table {
   /** By a column up, down, and as the model has it. */
   sort(index) {
     const { column, down } = this.sorted;
-    this.sorted = column !== index ? { column: index, down: false } : down ? { column: -1, down: false } : { column, down: true };
-    this.heads.forEach((head, at) => head.setAttribute("aria-sort", at !== this.sorted.column ? "none" : this.sorted.down ? "descending" : "ascending"));
+    this.sorted =
+      column !== index ? { column: index, down: false } : down ? { column: -1, down: false } : { column, down: true };
+    this.heads.forEach((head, at) =>
+      head.setAttribute(
+        "aria-sort",
+        at !== this.sorted.column ? "none" : this.sorted.down ? "descending" : "ascending",
+      ),
+    );
     this.fill();
   }
 
   fill() {
     const words = this.filter.value.trim().toLowerCase();
     const at = this.printed.columns.indexOf("role");
-    let shown = this.rows.filter(({ row, key }) => key.includes(words) && (!this.role || row.cells[at].text === this.role));
+    let shown = this.rows.filter(
+      ({ row, key }) => key.includes(words) && (!this.role || row.cells[at].text === this.role),
+    );
     const { column, down } = this.sorted;
     if (column >= 0) {
       const value = ({ row }) => {

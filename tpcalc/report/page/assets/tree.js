@@ -153,7 +153,8 @@ function measured(model, box, intern) {
     box.weights = !isOp && model.weightOf.has(box.value) ? 1 : 0;
     const { type, trained, init } = model.values;
     text = isOp ? `o${model.nodes.op[box.node]}` : `l${box.weights}`;
-    for (const value of isOp ? model.nodes.outputs[box.node] : [box.value]) text += `/${type[value]}.${trained[value]}.${init[value]}`;
+    for (const value of isOp ? model.nodes.outputs[box.node] : [box.value])
+      text += `/${type[value]}.${trained[value]}.${init[value]}`;
     for (const value of isOp ? model.nodes.inputs[box.node] : []) text += `,${type[value]}`;
   }
   if (!intern.has(text)) intern.set(text, intern.size);
@@ -166,7 +167,7 @@ function markStack(box) {
   const kids = box.children;
   const groups = (from, to) => kids.slice(from, to);
   const runs = [];
-  for (let from = 0; from < kids.length; ) {
+  for (let from = 0; from < kids.length;) {
     let to = from + 1;
     while (to < kids.length && kids[from].holds && kids[to].alike === kids[from].alike) to += 1;
     if (kids[from].holds && to - from >= STACK) runs.push([from, to]);
