@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+import tpcalc
 from tests.report.made import small_program
 from tests.support.models import MODELS, program
 from tests.support.stacks import pre
-import tpcalc
 from tpcalc.derive.explained import explain_all
 from tpcalc.document.drawing import TENSOR, DrawingDocument, drawing
 
@@ -19,7 +19,11 @@ def test_every_value_node_and_edge_is_there():
     ids = list(traced.values)
     assert [texts[place] for place in values.name] == [traced.value_name(vid) for vid in ids]
     assert [texts[place] for place in values.type] == [traced.values[vid].type_text for vid in ids]
-    assert len({len(column) for column in vars(values).values()}) == len({len(column) for column in vars(nodes).values()}) == 1
+    assert (
+        len({len(column) for column in vars(values).values()})
+        == len({len(column) for column in vars(nodes).values()})
+        == 1
+    )
     for place, node in enumerate(traced.nodes):
         assert [ids[value] for value in nodes.inputs[place]] == list(node.refs)
         assert [ids[value] for value in nodes.outputs[place]] == [out for out in node.outputs if out is not None]
@@ -58,7 +62,11 @@ def test_without_reasons_and_with_odd_names():
     assert found.values.trained == [-1] * 5 and found.orders == []
     assert found.texts[found.values.name[0]] == 'odd "name"\\w'
     calls = [found.texts[place] for place in found.nodes.call]
-    assert calls[0] == f"mm({TENSOR}, {TENSOR})" and calls[1].endswith("x=-inf)") and calls[2].endswith("[n, 4, True, None])")
+    assert (
+        calls[0] == f"mm({TENSOR}, {TENSOR})"
+        and calls[1].endswith("x=-inf)")
+        and calls[2].endswith("[n, 4, True, None])")
+    )
 
 
 def test_it_is_read_again():

@@ -152,4 +152,3 @@ def started() -> Iterator[Browser]:
 
 
 __all__ = ["Browser", "axe", "missing", "started"]
-

@@ -66,6 +66,7 @@ def report(
     """
     with library(output):
         from tpcalc.derive import derive
+        from tpcalc.derive.explain import find_weight
         from tpcalc.derive.explained import explain_all
         from tpcalc.document.transfer import read
         from tpcalc.report.page import page_document, page_html
@@ -74,8 +75,13 @@ def report(
         transfers = {directory: read(directory).data() for directory in transfer or ()}
         setup = loaded(verify)
         if check and any("=" in each for each in scale or ()):
-            raise TpcalcError("--check is of the width alone here; drop it, or --scale, and check along scales by check")
+            raise TpcalcError(
+                "--check is of the width alone here; drop it, or --scale, and check along scales by check"
+            )
         program = traced(target, widths, overrides, scale, loss)
+        opened = [find_weight(program, name).name for name in explain or ()]
+        verified = None if verify is None else _verified(verify, setup, widths, scale, depth_alpha, loss)
+        measured = _checked(target, overrides, optimizer, loss) if check else None
         options: Any = {"alignment": alignment, "gauge": gauge, "depth_alpha": depth_alpha}
         explained = explain_all(program, how, **options)
         page = page_document(
@@ -84,10 +90,10 @@ def report(
             derive(program, how, **options),
             explained,
             version=__version__,
-            opened=explain or (),
+            opened=opened,
             setup=verify or "",
-            verify=None if verify is None else _verified(verify, setup, widths, scale, depth_alpha, loss),
-            check=_checked(target, overrides, how.name, loss) if check else None,
+            verify=verified,
+            check=measured,
             transfers=transfers,
         )
         tell("writing")

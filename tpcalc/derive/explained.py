@@ -25,7 +25,7 @@ __all__ = ["Explained", "ValueReason", "explain_all"]
 
 @dataclass(frozen=True, slots=True)
 class ValueReason:
-    """Of a value its orders at init, after training, and of its change; the laws of its op in words; the value that decides.
+    """Of a value its orders at init, after training, and of its change; the laws of its op in words; what decides.
 
     ``budget``: the order that its change may have; None where nothing asks for one.  ``decides``: id of a value of the
     program; None at leaves.

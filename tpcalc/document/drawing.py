@@ -7,7 +7,7 @@ are referred to by their places in ``values`` and ``nodes``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Optional
+from typing import Any, Final, Literal, Optional
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from tpcalc.derive.explained import ValueReason
 from tpcalc.document.model import Count, Row, Several
 from tpcalc.program.ir import Node, Program, Ref
 
-SCHEMA = "tpcalc.drawing/1"
+SCHEMA: Final = "tpcalc.drawing/1"
 
 #: Stands in the text of a call for its next tensor.
 TENSOR = "\ufffc"
@@ -30,7 +30,7 @@ class OrderRow(Row):
     size: str
     """as a power, n^1/2"""
     at: Optional[float]
-    """its exponent; of several scales the sum of those of all that are no depths (of depths alone theirs); null: zero"""
+    """its exponent; of several scales the sum of those but of depths (of depths alone theirs); null: zero"""
 
 
 class ValueColumns(Row):
@@ -122,15 +122,18 @@ class _Drawing:
             values=values,
             nodes=nodes,
             weights=[
-                DrawnWeight(name=w.name, aliases=w.aliases, value=self.at[w.value], gradient=self.at.get(w.grad, -1))
+                DrawnWeight(name=w.name, aliases=list(w.aliases), value=self.at[w.value], gradient=self.place(w.grad))
                 for w in program.weights
             ],
             inputs=[self.at[vid] for vid in program.inputs],
             outputs=[DrawnOutput(path=path, value=self.at[vid]) for path, vid in program.outputs],
-            loss=self.at.get(program.loss, -1),
+            loss=self.place(program.loss),
             texts=list(self.texts),
             orders=[OrderRow(size=size, at=at) for size, at in self.orders],
         )
+
+    def place(self, vid: Optional[int]) -> int:
+        return -1 if vid is None else self.at[vid]
 
     def value(self, vid: int) -> dict[str, int]:
         value, why = self.program.values[vid], self.reasons.get(vid)

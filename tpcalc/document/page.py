@@ -6,7 +6,7 @@ smallest of some products.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Optional, Union
+from typing import Annotated, Final, Literal, Optional, Union
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from tpcalc.document.table import TableDocument
 from tpcalc.document.transfer import TransferDocument
 from tpcalc.document.verify import VerifyDocument
 
-SCHEMA = "tpcalc.page/1"
+SCHEMA: Final = "tpcalc.page/1"
 
 #: A product of powers: symbol of a scale -> exponent; nothing: 1.
 Product = dict[str, Exponent]

@@ -18,7 +18,6 @@ from tpcalc.derive.result import Bound
 from tpcalc.horizon.words import HEADING, formula_lines
 from tpcalc.report.grid import within
 
-
 #: Of a weight without a use.
 NOTHING = "Nothing was derived: no output depends on this parameter."
 

@@ -31,6 +31,25 @@ def pages(tmp_path_factory):
     return lambda name: full if name == "full" else written(name)
 
 
+OPEN = "tpcalc.boxes().filter((box) => box.holds && box.open && box.drawn)"
+#: Whether every child is inside of its box, and none on another one.
+INSIDE = (
+    OPEN
+    + """.every((box) => box.children.every((a, i) =>
+        a.x >= 0 && a.y >= 0 && a.x + a.w <= box.w + 1 && a.y + a.h <= box.h + 1 &&
+        box.children.every((b, j) =>
+            i <= j || a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y)))"""
+)
+#: By how much the ends of lines miss their boxes.
+ENDS = (
+    OPEN
+    + """.flatMap((box) => box.wires.near.map((edge, i) => [edge, box.drawn.lines[i]]).filter(([, line]) => line))
+        .map(([{ from, to }, line]) => Math.max(
+            ...[[from, line[0]], [to, line[line.length - 1]]].map(([own, [x, y]]) =>
+                Math.max(own.x - x, x - own.x - own.w, own.y - y, y - own.y - own.h))))"""
+)
+
+
 def rows(browser: Browser) -> list[str]:
     return browser.texts("table.scaling tbody th .weight")
 
@@ -83,8 +102,10 @@ def test_formulas_are_set(browser, pages):
     browser.open(pages("gpt"))
     row = "[...document.querySelectorAll('tbody tr')].find((r) => r.textContent.includes('blocks.*.attn.q.weight'))"
     math = browser.run(f"{row}.querySelector('td:nth-child(4) math').outerHTML")
-    assert "<msup><mi>n</mi>" in math and "<mn>1</mn><mo lspace=\"0\" rspace=\"0\">/</mo><mn>2</mn>" in math
-    tall, wide = browser.run(f"(({{height, width}}) => [height, width])({row}.querySelector('math').getBoundingClientRect())")
+    assert "<msup><mi>n</mi>" in math and '<mn>1</mn><mo lspace="0" rspace="0">/</mo><mn>2</mn>' in math
+    tall, wide = browser.run(
+        f"(({{height, width}}) => [height, width])({row}.querySelector('math').getBoundingClientRect())"
+    )
     assert tall > 10 and wide > 20, "the browser sets it"
 
 
@@ -114,7 +135,9 @@ def test_a_row_says_why(browser, pages):
 def test_a_click_on_a_value_says_why_it_is_as_large(browser, pages):
     browser.open(pages("mlp"), "program")
     browser.settle()
-    browser.click_at(*spot(browser, "tpcalc.boxes().find((box) => box.label === 'addmm' && box.path === 'hidden' && !box.backward)"))
+    browser.click_at(
+        *spot(browser, "tpcalc.boxes().find((box) => box.label === 'addmm' && box.path === 'hidden' && !box.backward)")
+    )
     told = browser.find(".why-body").text
     name = browser.run("tpcalc.page.model.name(tpcalc.page.why.thing.value)")
     assert told.startswith("Value") and f"{name} : V[n]" in told and "hidden, mlp.py" in told
@@ -157,17 +180,8 @@ def test_nothing_overlaps_and_edges_meet_their_boxes(browser, pages):
     for scene in ("Forward", "Backward"):
         browser.named(scene).click()
         browser.named("Open all").click()
-        assert browser.run(
-            """tpcalc.boxes().filter((box) => box.holds && box.open && box.drawn).every((box) =>
-                box.children.every((a, i) => a.x >= 0 && a.y >= 0 && a.x + a.w <= box.w + 1 && a.y + a.h <= box.h + 1 &&
-                    box.children.every((b, j) => i <= j || a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y)))"""
-        ), scene
-        ends = browser.run(
-            """tpcalc.boxes().filter((box) => box.holds && box.open && box.drawn).flatMap((box) =>
-                box.wires.near.map((edge, i) => [edge, box.drawn.lines[i]]).filter(([, line]) => line).map(([{from, to}, line]) =>
-                    Math.max(...[[from, line[0]], [to, line[line.length - 1]]].map(([own, [x, y]]) =>
-                        Math.max(own.x - x, x - own.x - own.w, own.y - y, y - own.y - own.h)))))"""
-        )
+        assert browser.run(INSIDE), scene
+        ends = browser.run(ENDS)
         assert len(ends) > 50 and max(ends) < 1.5, "every line ends on the borders of its two boxes"
     assert browser.troubles() == []
 
@@ -203,7 +217,8 @@ def test_the_other_pass_and_the_colours(browser, pages):
         browser.settle()
         assert browser.named(name).get_attribute("aria-pressed") == "true"
         assert browser.run(f"{GRAPH}.painter.drawn") > 3
-    browser.run("(document.querySelector('#graph-orders').value = 'init', document.querySelector('#graph-orders').dispatchEvent(new Event('change')))")
+    choice = browser.find("#graph-orders")
+    next(each for each in choice.find_elements("css selector", "option") if each.text == "at init").click()
     assert browser.run(f"{GRAPH}.painter.which") == "init"
     assert browser.troubles() == []
 
@@ -258,7 +273,9 @@ def test_the_outline_is_a_tree_for_screen_readers(browser, pages):
     assert browser.run("document.activeElement.getAttribute('aria-expanded')") == "true"
     browser.press("\ue014")
     assert browser.run("document.activeElement.getAttribute('aria-level')") == "3"
-    assert browser.find("canvas").get_attribute("aria-label").startswith("Drawing of the tensor program, 328 operations")
+    assert (
+        browser.find("canvas").get_attribute("aria-label").startswith("Drawing of the tensor program, 328 operations")
+    )
     assert browser.troubles() == []
 
 
@@ -275,7 +292,9 @@ def test_findings_stand_at_their_place(browser, pages):
     assert browser.run(f"tpcalc.page.model.name({GRAPH}.chosen.value)") == "hidden.weight"
     assert browser.run(f"{GRAPH}.findings.get({GRAPH}.chosen)") == {"many": 1, "severity": "error"}
     assert "too large, at 100%" in browser.find(".why-body").text
-    assert browser.run(f"[...{GRAPH}.findings.keys()].some((box) => box.path === 'hidden' && box.holds)"), "also when folded"
+    assert browser.run(f"[...{GRAPH}.findings.keys()].some((box) => box.path === 'hidden' && box.holds)"), (
+        "also when folded"
+    )
     assert browser.troubles() == []
 
 
@@ -289,7 +308,9 @@ def test_plots_of_check_and_transfer(browser, pages):
     assert len(browser.all(".panel-transfer .curve")) == 6 and len(browser.all(".panel-transfer circle")) == 6
     sweep = json.loads(SWEEP.read_text())
     cells = browser.texts(".panel-transfer tbody tr:first-child td")
-    assert cells[0] == "standard" and float(cells[1]) == pytest.approx(sweep["sizes"][0]["standard"]["optimum"], rel=5e-3)
+    assert cells[0] == "standard" and float(cells[1]) == pytest.approx(
+        sweep["sizes"][0]["standard"]["optimum"], rel=5e-3
+    )
     assert browser.troubles() == []
 
 
@@ -301,7 +322,9 @@ def test_both_themes(browser, pages, scheme):
     """As the system has it, and the other one by the switch."""
 
     def background() -> float:
-        red, green, blue = browser.run("getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).map(Number)")[:3]
+        red, green, blue = browser.run("getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).map(Number)")[
+            :3
+        ]
         return (red + green + blue) / 3
 
     def canvas() -> float:

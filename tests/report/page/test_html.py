@@ -44,7 +44,11 @@ def test_what_is_escaped_is_no_markup_and_is_read_as_it_was(text):
 
 def test_the_document_is_in_the_page():
     elements = Read(page("hostile")).found
-    data = {found["id"].removeprefix("data-"): json.loads(text) for tag, found, text in elements if "id" in found and found.get("type") == "application/json"}
+    data = {
+        found["id"].removeprefix("data-"): json.loads(text)
+        for tag, found, text in elements
+        if "id" in found and found.get("type") == "application/json"
+    }
     whole = document("hostile").data()
     assert {**data.pop("page"), **data} == json.loads(json.dumps(whole))
     names = {weight["name"].partition("</b>.")[2] for weight in whole["drawing"]["weights"]}
@@ -66,7 +70,9 @@ def test_nothing_is_loaded_and_only_what_is_here_runs():
         (inner,) = re.findall(rf"<{element}>(.*?)</{element}>", text, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
         assert rules[rule] == f"'sha256-{digest}'", "what the browser computes"
-    assert not re.search(r"\b(src|href)=(?!\"#panels\")", re.sub(r"<(script|style)\b.*?</\1>", "", text, flags=re.DOTALL))
+    assert not re.search(
+        r"\b(src|href)=(?!\"#panels\")", re.sub(r"<(script|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+    )
     assert "sourceMappingURL" not in text and "unsafe" not in policy
 
 
@@ -93,7 +99,9 @@ def test_scripts_make_no_markup_of_text():
     for name in SCRIPTS:
         if "/" not in name:
             text = (ASSETS / name).read_text()
-            assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), name
+            assert not re.search(
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text
+            ), name
             assert len(text.splitlines()) <= 450, name
 
 
@@ -102,5 +110,7 @@ def test_wheels_have_the_files(tmp_path):
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
     root = ASSETS.parents[3]
     patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    declared = {path for pattern in patterns["tpcalc.report.page"] for path in ASSETS.parent.glob(pattern) if path.is_file()}
+    declared = {
+        path for pattern in patterns["tpcalc.report.page"] for path in ASSETS.parent.glob(pattern) if path.is_file()
+    }
     assert declared == {path for path in ASSETS.rglob("*") if path.is_file()}

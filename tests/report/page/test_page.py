@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 import tpcalc
 from tests.report.page.made import document, found, parts
 from tests.support.stacks import pre
 from tpcalc.derive.explained import explain_all
 from tpcalc.document.table import table_json
-from tpcalc.errors import DeriveError
 from tpcalc.report import render
 from tpcalc.report.page import page_document
 
@@ -18,7 +15,8 @@ def test_the_table_is_that_which_is_printed():
     program, rules, _ = parts("gpt")
     made = document("gpt")
     text = render("table", "text", rules)
-    assert made.printed.title in text and [" ".join(made.printed.columns)] == [" ".join(text.splitlines()[2].replace("init std", "init_std").replace("weight decay", "weight_decay").split()).replace("_", " ")]
+    assert made.printed.title in text
+    assert "".join(made.printed.columns).replace(" ", "") == "".join(text.splitlines()[2].split())
     for row in made.printed.rows:
         shown = [cell.code or cell.text or cell.formula.text for cell in row.cells]
         assert any(all(part in line for part in shown) for line in text.splitlines())
@@ -26,12 +24,6 @@ def test_the_table_is_that_which_is_printed():
     assert made.table.data() == table_json(rules)
     assert (made.weights, made.operations) == (len(program.weights), len(program.nodes))
     assert made.scales == {"width": [64, 128, 256]}
-
-
-def test_weights_to_explain_first_go_by_their_printed_names_too():
-    assert document("gpt", opened=["blocks.*.attn.q.weight"]).opened == ["blocks.0.attn.q.weight"]
-    with pytest.raises(DeriveError, match="no parameter 'attn.q'"):
-        document("gpt", opened=["attn.q"])
 
 
 def test_other_documents_are_kept_whole():

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.scales import Point
-from tpcalc.derive.explain import find_weight
 from tpcalc.derive.explained import Explained
 from tpcalc.derive.result import Parametrization
 from tpcalc.derive.several import ScaledParametrization
 from tpcalc.document.drawing import drawing
-from tpcalc.document.page import SCHEMA, CellRow, ListRow, PageDocument, PrintedRow, PrintedTable
-from tpcalc.document.scaled import scaled_json
-from tpcalc.document.table import table_json
+from tpcalc.document.page import SCHEMA, CellRow, ListRow, PageDocument, PrintedRow, PrintedTable, TransferOf
+from tpcalc.document.scaled import ScaledTableDocument, scaled_json
+from tpcalc.document.table import TableDocument, table_json
 from tpcalc.program.ir import Program
 from tpcalc.report.page.formulas import formula_row
 from tpcalc.report.page.html import page_html
@@ -40,9 +39,9 @@ def page_document(
 ) -> PageDocument:
     """What the page of a model holds.
 
-    ``rules`` and ``explained`` are of ``program``, under one optimizer.  ``version``: of the package.  ``opened``: weights to explain first.
-    ``verify`` (of ``setup``), ``check`` and ``transfers`` (by name) are documents, as plain data.  Raises DeriveError
-    for a weight that does not exist.
+    ``rules`` and ``explained`` are of ``program``, under one optimizer.  ``version``: of the package.  ``opened``:
+    weights to explain first.  ``verify`` (of ``setup``), ``check`` and ``transfers`` (by name) are documents, as plain
+    data.
     """
     places = {vid: place for place, vid in enumerate(program.values)}
     return PageDocument(
@@ -53,16 +52,22 @@ def page_document(
         weights=len(program.weights),
         operations=len(program.nodes),
         scales=_scales(program),
-        opened=[find_weight(program, name).name for name in opened],
+        opened=list(opened),
         printed=_printed(rules),
-        table=scaled_json(rules) if isinstance(rules, ScaledParametrization) else table_json(rules),
+        table=_table(rules),
         drawing=drawing(program, explained.values),
         why=why_columns((explained.weights[weight.name] for weight in program.weights), places),
         setup=setup,
         verify=verify,
         check=check,
-        transfers=[{"name": name, "transfer": own} for name, own in transfers.items()],
+        transfers=[TransferOf.model_validate({"name": name, "transfer": own}) for name, own in transfers.items()],
     )
+
+
+def _table(rules: AnyRules) -> Union[TableDocument, ScaledTableDocument]:
+    if isinstance(rules, ScaledParametrization):
+        return ScaledTableDocument.model_validate(scaled_json(rules))
+    return TableDocument.model_validate(table_json(rules))
 
 
 def _scales(program: Program) -> dict[str, list[int]]:

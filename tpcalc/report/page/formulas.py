@@ -27,8 +27,8 @@ def formula_row(power: Power) -> FormulaRow:
         )
     if exponent is MINUS_INFINITY:
         return FormulaRow(text=power.text(), at=None)
-    common = {power.symbol: str(exponent)} if exponent else {}
-    return FormulaRow(text=power.text(), at=float(fraction(exponent)), common=common)
+    powers = {power.symbol: str(exponent)} if exponent else {}
+    return FormulaRow(text=power.text(), at=float(fraction(exponent)), common=powers)
 
 
 def _product(scales: Sequence[Scale], exponents: Sequence[Fraction]) -> Product:

@@ -29,6 +29,7 @@ SCRIPTS = (
     "data.js",
     "tree.js",
     "layout.js",
+    "pen.js",
     "paint.js",
     "view.js",
     "lit.js",

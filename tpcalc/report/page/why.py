@@ -1,4 +1,4 @@
-"""Why each weight has its exponents, for a page: sentences once, and the values on the ways as places in its drawing."""
+"""Why each weight has its exponents, for a page: sentences once, values on the ways as places in its drawing."""
 
 from __future__ import annotations
 

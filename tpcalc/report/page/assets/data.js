@@ -59,6 +59,12 @@ class Model {
     return node >= 0 && this.nodes.backward[node] === BACKWARD;
   }
 
+  /** Whether a value stands in the backward pass; a leaf does where nothing else reads it. */
+  passOf(value) {
+    if (this.producer[value] >= 0) return this.isBackward(value);
+    return this.readers[value].every((node) => this.nodes.backward[node] === BACKWARD);
+  }
+
   /** The call of a node as texts and values in turn. */
   call(node) {
     const texts = this.texts[this.nodes.call[node]].split("\ufffc");

@@ -187,7 +187,7 @@ class Graph extends LitView {
       const cursor = document.activeElement === this.canvas ? this.cursor : null;
       const { root, view, chosen, pointed, lit, findings } = this;
       const drawn = this.painter.frame({ root, view, chosen, pointed, lit, findings, cursor, ties: this.ties() });
-      this.frames.push({ milliseconds: performance.now() - started, drawn });
+      this.frames.push({ at: performance.now(), milliseconds: performance.now() - started, drawn });
       if (this.frames.length > 500) this.frames.splice(0, 250);
     });
   }
@@ -361,7 +361,7 @@ class Graph extends LitView {
       y > 0 &&
       x + spot.w * k < this.canvas.clientWidth &&
       y + Math.min(spot.h, 80) * k < this.canvas.clientHeight;
-    if (!isSeen || 12 * k < LETTER)
+    if (!isSeen || k < NEAR)
       this.frameIn({ x: spot.x - 260, y: spot.y - 130, w: spot.w + 520, h: Math.min(spot.h, 400) + 260 }, true, 1.1);
     announce(describe(this.model, box));
     this.redraw();

@@ -1,47 +1,14 @@
 // The drawing on its canvas.  What is too small to be seen is not drawn: the finer, the closer one looks.
 
-const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif';
-const MONO = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace';
 /** Below these numbers of pixels a box is one area, and a letter is not drawn. */
 const AREA = 40;
 const LETTER = 5.5;
+/** From this scale on boxes show all that they have to say. */
+const NEAR = 0.5;
+/** Below this one they are plain areas, and lines are straight. */
+const FAR_OFF = 0.2;
 /** Width and dashes of an edge, by the number of growing axes. */
 const STROKES = { S: [1.1, [2, 3]], V: [1.5, []], M: [2.7, []], T: [3.8, []] };
-
-const COLOURS = [
-  "ink",
-  "muted",
-  "line",
-  "page",
-  "surface",
-  "raised",
-  "area",
-  "accent",
-  "back",
-  "grows",
-  "steady",
-  "shrinks",
-  "nothing",
-  "unknown",
-  "weight",
-  "weightline",
-  "input",
-  "error",
-  "warning",
-];
-
-/** The colours of the theme that is on, as a canvas takes them. */
-function palette() {
-  const probe = document.createElement("span");
-  document.body.append(probe);
-  const found = {};
-  for (const name of COLOURS) {
-    probe.style.color = `var(--${name})`;
-    found[name] = getComputedStyle(probe).color;
-  }
-  probe.remove();
-  return found;
-}
 
 /** How a size behaves: by the sign of its exponent. */
 function tone(order) {
@@ -50,18 +17,11 @@ function tone(order) {
   return order.at > 0 ? "grows" : order.at < 0 ? "shrinks" : "steady";
 }
 
-class Painter {
+class Painter extends Pen {
   constructor(canvas, model) {
-    this.canvas = canvas;
-    this.pen = canvas.getContext("2d");
+    super(canvas);
     this.model = model;
-    this.widths = new Map();
     this.which = "trained";
-    this.theme();
-  }
-
-  theme() {
-    this.colours = palette();
   }
 
   /** One frame.  scene: {root, view {x, y, k}, chosen, pointed, lit, around} */
@@ -120,25 +80,8 @@ class Painter {
     pen.setLineDash([]);
   }
 
-  round(x, y, w, h, r) {
-    this.pen.beginPath();
-    this.pen.roundRect(x, y, w, h, r);
-  }
-
-  plate(x, y, w, h, r, fill, line, width = 1) {
-    const { pen } = this;
-    this.round(x, y, w, h, r);
-    pen.fillStyle = fill;
-    pen.fill();
-    if (width) {
-      pen.lineWidth = Math.max(width, 0.6 / this.k);
-      pen.strokeStyle = line;
-      pen.stroke();
-    }
-  }
-
   card(box, x, y) {
-    const { model, colours, pen } = this;
+    const { model, colours } = this;
     const isWeight = box.kind === "leaf" && model.weightOf.has(box.value);
     const isLeaf = box.kind === "leaf";
     const lit = this.scene.lit.on && this.scene.lit.boxes.has(box);
@@ -150,10 +93,15 @@ class Painter {
         ? colours.weightline
         : colours.line;
     const fill = isWeight ? colours.weight : isLeaf ? colours.input : colours.surface;
+    if (this.k < FAR_OFF && !lit) {
+      this.pen.fillStyle = fill;
+      this.pen.fillRect(x, y, box.w, box.h);
+      return;
+    }
     this.plate(x, y, box.w, box.h, isLeaf ? box.h / 2 : 7, fill, line, lit ? 2.4 : 1);
     if (box.h * this.k < 9) return;
     if (box.value >= 0) this.mark(box, x, y, isLeaf);
-    if (12 * this.k < LETTER) return;
+    if (this.k < NEAR) return this.brief(box, x, y);
     const type = box.value >= 0 ? model.type(box.value) : "";
     const own = box.value >= 0 ? model.name(box.value) : "";
     const title = isLeaf ? (isWeight ? own.split(".").slice(-2).join(".") : own) : box.label;
@@ -173,7 +121,49 @@ class Painter {
       if (order) this.text(plain(order.size), x + box.w - 9, y + 18, 60, `11px ${FONT}`, colours[tone(order)], "right");
     }
     if (this.finds(box)) this.badge(x + box.w - 4, y + 3, this.finds(box));
-    pen.textAlign = "left";
+    if (box.value >= 0 && model.outputOf.has(box.value)) this.result(box, x, y);
+    if (box.kind === "op") this.brought(box, x, y);
+  }
+
+  /** From further away: the name alone, as large as there is place for. */
+  brief(box, x, y) {
+    const size = Math.min(9.5 / this.k, box.h * 0.62);
+    if (size * this.k < LETTER) return;
+    const label = box.kind === "leaf" ? this.model.name(box.value).split(".").slice(-2).join(".") : box.label;
+    this.text(label, x + 12, y + box.h / 2 + size * 0.36, box.w - 20, `600 ${size}px ${FONT}`, this.colours.ink);
+    if (this.finds(box)) this.badge(x + box.w - 4, y + 3, this.finds(box));
+  }
+
+  /** That a value is an output of the model. */
+  result(box, x, y) {
+    const path = this.model.outputOf.get(box.value);
+    this.text(
+      path ? `output ${path}` : "output",
+      x + box.w / 2,
+      y + box.h + 11.5,
+      box.w,
+      `600 11px ${FONT}`,
+      this.colours.accent,
+      "center",
+    );
+  }
+
+  /** Operands of the other pass, by their names. */
+  brought(box, x, y) {
+    const { model, colours } = this;
+    box.brought ??= model.nodes.inputs[box.node].filter((value) => model.passOf(value) !== box.backward);
+    box.brought.slice(0, 2).forEach((value, index) => {
+      const left = x + 8 + 78 * index;
+      this.stub(left, y - 11, left, y, colours[tone(model.order(value, this.which))]);
+      this.text(
+        `${model.name(value).split(".").slice(-2).join(".")}`,
+        left + 4,
+        y - 4,
+        70,
+        `10px ${MONO}`,
+        colours.muted,
+      );
+    });
   }
 
   /** The order of a value as a strip, of a leaf as a dot. */
@@ -195,7 +185,7 @@ class Painter {
     const h = isStack ? box.h - 8 : box.h;
     if (isStack) for (const off of [8, 4]) this.plate(x + off, y + off, w, h, 9, colours.raised, colours.line);
     this.plate(x, y, w, h, 9, colours.raised, line, lit ? 2.4 : 1);
-    if (13 * this.k < LETTER) return;
+    if (this.k < NEAR) return this.brief(box, x, y);
     this.text("+", x + w - 12, y + 21, 20, `500 15px ${FONT}`, colours.muted, "right");
     const title = isStack ? `${box.label}  × ${box.children.length}` : box.label;
     this.text(title, x + 13, y + 22, w - 42, `600 13px ${FONT}`, colours.ink);
@@ -217,23 +207,32 @@ class Painter {
     if (!isRoot) this.header(box, x, y);
     if (this.k > 0.05) this.wires(box, x, y);
     for (const child of box.children) this.box(child, x + child.x, y + child.y);
+    if (!isRoot && box.kind !== "group") this.sign(box, x, y);
+    else if (!isRoot && box.parent.kind === "stack") this.sign(box, x, y);
   }
 
   header(box, x, y) {
-    const size = Math.min(Math.max(13, 10.5 / this.k), 160);
-    if (size * this.k < LETTER || size > box.h / 3) return;
     const title = box.kind === "stack" ? `${box.label}  × ${box.children.length}` : box.label;
-    const top = Math.max(y + size * 1.5, Math.min(this.seen[1] + size * 1.5, y + box.h - size));
-    this.text(
-      title,
-      x + size,
-      Math.min(top, y + size * 1.5),
-      box.w - 2.6 * size,
-      `600 ${size}px ${FONT}`,
-      this.colours.muted,
-    );
-    if (13 * this.k >= LETTER)
-      this.text("–", x + box.w - 12, y + 20, 20, `500 15px ${FONT}`, this.colours.muted, "right");
+    const size = Math.min(Math.max(13, 10.5 / this.k), 21);
+    if (size * this.k < LETTER) return;
+    this.text(title, x + 13, y + size * 0.45 + 13, box.w - 40, `600 ${size}px ${FONT}`, this.colours.muted);
+    if (this.k < NEAR) return;
+    this.text("–", x + box.w - 12, y + 20, 20, `500 15px ${FONT}`, this.colours.muted, "right");
+  }
+
+  /** The name of an open box that is too far away for its head, over what is in it. */
+  sign(box, x, y) {
+    const { pen, colours, k } = this;
+    if (21 * k >= LETTER || box.w * k < 64 || box.h * k < 34) return;
+    const title = box.kind === "stack" ? `${box.label} × ${box.children.length}` : box.label;
+    const size = 11 / k;
+    const most = box.w - size;
+    pen.font = `600 ${size}px ${FONT}`;
+    const wide = Math.min(pen.measureText(title).width, most) + size * 0.8;
+    pen.globalAlpha = 0.88;
+    this.plate(x + size * 0.3, y + size * 0.3, wide, size * 1.5, size * 0.3, colours.surface, colours.line, 0);
+    pen.globalAlpha = 1;
+    this.text(title, x + size * 0.7, y + size * 1.4, most, pen.font, colours.muted);
   }
 
   wires(box, x, y) {
@@ -241,6 +240,14 @@ class Painter {
     wires.near.forEach((edge, index) => {
       if (drawn.lines[index]) this.wire(joined(drawn.lines[index], edge), x, y, edge.values, edge.to);
     });
+    if (this.k > 0.3) {
+      for (const { from, to, values } of wires.far) {
+        const colour = this.colours[tone(this.model.order(values[0], this.which))];
+        const [left, right] = [x + from.x + from.w - 14, x + to.x + 14];
+        this.stub(left, y + from.y + from.h, left, y + from.y + from.h + 9, colour);
+        this.stub(right, y + to.y - 9, right, y + to.y, colour);
+      }
+    }
     for (const [ports, lines] of [
       [wires.ins, drawn.ins],
       [wires.outs, drawn.outs],
@@ -263,22 +270,30 @@ class Painter {
   }
 
   wire(points, x, y, values, to) {
-    const xs = points.map((p) => p[0]);
-    const ys = points.map((p) => p[1]);
-    const [left, top] = [Math.min(...xs), Math.min(...ys)];
-    if (!this.isSeen(x + left - 4, y + top - 4, Math.max(...xs) - left + 8, Math.max(...ys) - top + 8)) return;
+    let [left, top, right, below] = [Infinity, Infinity, -Infinity, -Infinity];
+    for (const [px, py] of points) {
+      left = Math.min(left, px);
+      right = Math.max(right, px);
+      top = Math.min(top, py);
+      below = Math.max(below, py);
+    }
+    if (!this.isSeen(x + left - 4, y + top - 4, right - left + 8, below - top + 8)) return;
     const { pen, model, colours, scene } = this;
-    const most = values.reduce((best, value) => (this.weighs(value) > this.weighs(best) ? value : best), values[0]);
+    let most = values[0];
+    if (values.length > 1) for (const value of values) if (this.weighs(value) > this.weighs(most)) most = value;
     const lit = scene.lit.on && values.some((value) => scene.lit.values.has(value)) && scene.lit.boxes.has(to);
     const [width, dashes] = STROKES[model.letter(most)];
     pen.globalAlpha = scene.lit.on && !lit ? 0.25 : 1;
     const onPath = values.some((value) => scene.lit.onPath.has(value));
     pen.strokeStyle = lit ? (onPath ? colours.accent : colours.back) : colours[tone(model.order(most, this.which))];
     pen.lineWidth = Math.max(lit ? width + 1.4 : width, 0.7 / this.k);
-    pen.setLineDash(this.k > 0.3 ? dashes : []);
-    curve(pen, points, x, y);
+    if (this.k < FAR_OFF) straight(pen, points, x, y);
+    else {
+      if (dashes.length) pen.setLineDash(dashes);
+      curve(pen, points, x, y);
+    }
     pen.stroke();
-    pen.setLineDash([]);
+    if (dashes.length) pen.setLineDash([]);
     if (this.k > 0.35) this.arrow(points, x, y, pen.strokeStyle);
     if (this.k > 0.95 && !lit) this.tag(points, x, y, values);
     pen.globalAlpha = 1;
@@ -286,19 +301,6 @@ class Painter {
 
   weighs(value) {
     return "SVMT".indexOf(this.model.letter(value));
-  }
-
-  arrow(points, x, y, colour) {
-    const [end, before] = [points[points.length - 1], points[points.length - 2]];
-    const angle = Math.atan2(end[1] - before[1], end[0] - before[0]);
-    const { pen } = this;
-    pen.beginPath();
-    pen.moveTo(x + end[0], y + end[1]);
-    for (const turn of [2.75, -2.75])
-      pen.lineTo(x + end[0] + 7 * Math.cos(angle + turn), y + end[1] + 7 * Math.sin(angle + turn));
-    pen.closePath();
-    pen.fillStyle = colour;
-    pen.fill();
   }
 
   /** The type of what flows, on the middle of its edge. */
@@ -342,26 +344,6 @@ class Painter {
     pen.fill();
     this.text(found.many > 1 ? `${found.many}` : "!", x, y + 4, 16, `700 11px ${FONT}`, colours.page, "center");
   }
-
-  /** Text that ends in dots where there is no place for it. */
-  text(text, x, y, most, font, colour, align = "left") {
-    const { pen } = this;
-    pen.font = font;
-    pen.fillStyle = colour;
-    pen.textAlign = align;
-    const key = `${font}|${Math.round(most)}|${text}`;
-    let fitted = this.widths.get(key);
-    if (fitted === undefined) {
-      fitted = shortened(text, 90);
-      for (let letters = Array.from(fitted).length; letters > 2 && pen.measureText(fitted).width > most;) {
-        letters -= Math.max(1, Math.floor((letters * (1 - most / pen.measureText(fitted).width)) / 2));
-        fitted = shortened(text, letters);
-      }
-      if (this.widths.size > 50000) this.widths.clear();
-      this.widths.set(key, fitted);
-    }
-    pen.fillText(fitted, x, y);
-  }
 }
 
 const RAISED = { "-": "⁻", "/": "ᐟ", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
@@ -371,18 +353,6 @@ function plain(size) {
   return size.replace(/\^(-?\d+(?:\/\d+)?)/g, (_, exponent) =>
     Array.from(exponent, (letter) => RAISED[letter]).join(""),
   );
-}
-
-function curve(pen, points, x, y) {
-  pen.beginPath();
-  pen.moveTo(x + points[0][0], y + points[0][1]);
-  for (let at = 1; at < points.length - 1; at += 1) {
-    const [px, py] = points[at];
-    const [nx, ny] = points[at + 1];
-    const last = at === points.length - 2;
-    pen.quadraticCurveTo(x + px, y + py, x + (last ? nx : (px + nx) / 2), y + (last ? ny : (py + ny) / 2));
-  }
-  if (points.length === 2) pen.lineTo(x + points[1][0], y + points[1][1]);
 }
 
 /** A line that ends where the ports of open boxes are. */
