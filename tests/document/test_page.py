@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 from pydantic import ValidationError
 
 from tests.report.page.made import document, found
+from tpcalc.document import schema
 from tpcalc.document.page import PageDocument
+
+
+def test_whole_pages_meet_their_schema():
+    """Those of ``test_schemas.py`` are trimmed."""
+    data = json.loads(json.dumps(document("gpt", **found()).data()))
+    jsonschema.Draft202012Validator(schema("page")).validate(data)
 
 
 def test_it_is_read_again():
