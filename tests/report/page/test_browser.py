@@ -217,6 +217,14 @@ def test_the_other_pass_and_the_colours(browser, pages):
         browser.settle()
         assert browser.named(name).get_attribute("aria-pressed") == "true"
         assert browser.run(f"{GRAPH}.painter.drawn") > 3
+    browser.run(f"{GRAPH}.reveal(tpcalc.page.model.weights[0].gradient)")
+    browser.settle()
+    lit = f"{GRAPH}.painter.scene.lit.on"
+    assert browser.named("Backward").get_attribute("aria-pressed") == "true" and browser.run(lit) is True
+    browser.run(f"({GRAPH}.light([{{ kind: 'path', values: [tpcalc.page.model.weights[0].gradient] }}]), 0)")
+    browser.named("Forward").click()
+    browser.settle()
+    assert browser.run(lit) is False, "a way in the other pass dims nothing"
     choice = browser.find("#graph-orders")
     next(each for each in choice.find_elements("css selector", "option") if each.text == "at init").click()
     assert browser.run(f"{GRAPH}.painter.which") == "init"

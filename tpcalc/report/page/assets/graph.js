@@ -185,7 +185,8 @@ class Graph extends LitView {
       if (!this.canvas.clientWidth) return;
       const started = performance.now();
       const cursor = document.activeElement === this.canvas ? this.cursor : null;
-      const { root, view, chosen, pointed, lit, findings } = this;
+      const { root, view, chosen, pointed, findings } = this;
+      const lit = { ...this.lit, on: this.lit.on && this.lit.boxes.has(root) }; // a way in the other pass dims nothing
       const drawn = this.painter.frame({ root, view, chosen, pointed, lit, findings, cursor, ties: this.ties() });
       this.frames.push({ at: performance.now(), milliseconds: performance.now() - started, drawn });
       if (this.frames.length > 500) this.frames.splice(0, 250);
