@@ -41,7 +41,7 @@ check: $(READY)
 	$(VENV)/bin/mypy
 
 schema: $(READY)
-	for document in table scales multipliers scaled-multipliers verify check scaled-check transfer recipe; do \
+	for document in table scales multipliers scaled-multipliers verify check scaled-check transfer recipe drawing page; do \
 	    $(VENV)/bin/tpcalc schema $$document -o tpcalc/document/schemas/$$document.json || exit 1; \
 	done
 
@@ -89,9 +89,7 @@ docs: $(VENV)/.docs
 	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs build/site
 	@echo "the site is at build/site/index.html"
 
-# axe-core is in a package for Playwright, which nothing here needs.
 docs-check: $(VENV)/.docs
-	@$(PIP) install --no-deps axe-playwright-python==0.1.8
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m slow tests/house/test_site.py
 
 figures: $(READY)
@@ -105,7 +103,8 @@ pages: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/house/test_transfer_docs.py
 
 # torch comes first, alone, so that nothing else chooses its build.  mup comes without its dependencies, among
-# which is a torchvision that may not match that build (transformers imports torchvision where it finds it).
+# which is a torchvision that may not match that build (transformers imports torchvision where it finds it).  Of
+# axe-playwright-python, too, one file is wanted: axe-core, which looks at how accessible a page is.
 $(READY): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "error: $(PYTHON) is older than Python 3.10; run make with PYTHON=<a newer one>" >&2; exit 1; }
@@ -115,6 +114,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	@$(PIP) install "$(TORCH)"
 	@$(PIP) install --constraint constraints.txt --editable ".[test,bench,dev]"
 	@$(PIP) install --no-deps mup==1.0.0
+	@$(PIP) install --no-deps axe-playwright-python==0.1.8
 	@touch $@
 
 $(VENV)/.docs: $(READY)

@@ -122,6 +122,23 @@ REFUSALS = [
     ),
     ("alpha without depth", ("table", GPT, "--depth-alpha", "1/2"), "trace the model along a scale depth"),
     ("unknown gauge", ("table", GPT, "--gauge", "own"), "'own' is not one of 'init', 'mup', 'symmetric', 'ntk'"),
+    ("page of no weight", ("report", MLP, *WIDTHS, "--explain", "hiden.weight"), "did you mean hidden.weight"),
+    ("page without a target", ("report",), "Missing argument 'TARGET'; see tpcalc report --help"),
+    ("page in no directory", ("report", MLP, "-o", "no/such/r.html"), "the directory no/such does not exist"),
+    ("page of no sweep", ("report", MLP, "--transfer", "none"), "cannot read none: No such file or directory; check"),
+    (
+        "page of another file",
+        ("report", MLP, "--transfer", "foreign.json"),
+        "foreign.json is no sweep of tpcalc; write",
+    ),
+    ("page of half a file", ("report", MLP, "--transfer", "corrupt.json"), "corrupt.json is corrupt"),
+    ("page of no set-up", ("report", MLP, "--verify", "missing.py:setup"), "no file missing.py"),
+    ("page of an odd optimizer", ("report", MLP, "--optimizer", "adamn"), "adamn"),
+    (
+        "page with a check of scales",
+        ("report", STACK, "--scale", "width=16,32,64", "--scale", "depth=2,3", "--check"),
+        "--check is of the width alone here; drop it, or --scale",
+    ),
     ("schema in no directory", ("schema", "table", "-o", "no/such/s.json"), "the directory no/such does not exist"),
     ("dot is no table", ("table", GPT, "--format", "dot"), "'dot' is not one of"),
     ("no value", ("table", GPT, "--optimizer"), "requires an argument"),
@@ -235,7 +252,16 @@ def folder(tmp_path, monkeypatch):
 def test_refuses_in_one_sentence(arguments, sentence, folder, capsys):
     if any(argument.startswith("hf:") for argument in arguments):
         pytest.importorskip("transformers")
-    writes = arguments and arguments[0] in ("table", "trace", "explain", "export", "codegen", "check", "verify")
+    writes = arguments and arguments[0] in (
+        "table",
+        "trace",
+        "explain",
+        "export",
+        "codegen",
+        "check",
+        "verify",
+        "report",
+    )
     given = (*arguments, "-o", "made.txt") if writes and "-o" not in arguments else arguments
     if arguments[-1].startswith("--"):  # its value is what is missing
         given = arguments

@@ -6,6 +6,8 @@ The text of an explanation is tested in ``tests/report/test_explain.py``.
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
 from tests.support.models import MODELS, program
 from tpcalc.derive.explain import Explanation, explain, find_weight
@@ -64,3 +66,35 @@ def test_weights_are_found_by_any_of_their_names():
 def test_an_unknown_name(name, hint):
     with pytest.raises(DeriveError, match=f"the model has no parameter '{name}'; {hint}"):
         find_weight(program(MODELS["mlp"]), name)
+
+
+class Picked(nn.Module):
+    """Two layers of which one, packed, is picked by an index."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.first = nn.LayerNorm(width), nn.Linear(8, width)
+        self.packed = nn.Parameter(torch.randn(3, 4 * width, width) / width**0.5)
+        self.last = nn.Linear(2 * width, 4)
+
+    def forward(self, x):
+        rows = self.packed[torch.zeros(2, dtype=torch.long)]
+        gate, up = torch.bmm(rows, self.norm(self.first(x))[:, :, None])[:, :, 0].chunk(2, -1)
+        return self.last(nn.functional.silu(gate) * up)
+
+
+def picked(width: int):
+    return Picked(width), (torch.randn(2, 8),)
+
+
+def test_a_gradient_may_come_from_a_block_of_a_packed_weight():
+    found = explain(program(picked), "norm.weight").gradient
+    assert (found[-1].value, found[-1].how) == ("packed[:, 0:2*n]", "weight packed[:, 0:2*n]")
+    packed = next(weight for weight in program(picked).weights if weight.name == "packed")
+    assert found[-1].shown == packed.value, "the whole weight stands for it"
+
+
+def test_values_on_the_way_are_those_of_the_program():
+    found, traced = explained("mlp", "hidden.weight"), program(MODELS["mlp"])
+    for step in (*found.path, *found.gradient):  # of a part of an op its result
+        assert step.value.endswith(traced.value_name(step.shown))

@@ -11,12 +11,15 @@ import jsonschema
 import pytest
 
 import tpcalc
-from tests.report.made import checked, curve, small_gpt, transferred, tuned, verified
+from tests.report.made import checked, curve, small_gpt, small_program, transferred, tuned, verified
+from tests.report.page.made import document as page_of
+from tests.report.page.made import found as beside
 from tests.support import scaled, stacks
 from tests.support.models import MODELS
 from tests.support.once import once
 from tpcalc.check.result import ScaledResult
 from tpcalc.document import DOCUMENTS, json_text, schema
+from tpcalc.document.drawing import drawing
 from tpcalc.document.recipe import recipe_json
 from tpcalc.document.scaled import scaled_json
 from tpcalc.document.table import table_json
@@ -30,6 +33,13 @@ SCHEMAS = Path(__file__).parents[2] / "tpcalc" / "document" / "schemas"
 def supposed(scaling: tpcalc.Scaling) -> tpcalc.Scaling:
     """With a rule for batch size and length on top."""
     return scaling.under(assume("completed-p", "64:1024", "1e9:2e11").at(1000, 10**6), LAWS)
+
+
+def trimmed(data, most: int):
+    """With no more than so many of each list: of a page every kind of row is there then, too."""
+    if isinstance(data, dict):
+        return {key: trimmed(own, most) for key, own in data.items()}
+    return [trimmed(own, most) for own in data[:most]] if isinstance(data, list) else data
 
 
 @once
@@ -66,6 +76,10 @@ def made(name: str) -> list[dict]:
         ]
     if name == "recipe":
         return [recipe_json(each) for each in (tuned(), replace(tuned(), scaling=supposed(tuned().scaling)))]
+    if name == "drawing":
+        return [drawing(small_program(), {}).data(), page_of("gpt").data()["drawing"]]
+    if name == "page":
+        return [trimmed(page_of("mlp").data(), 1), trimmed(page_of("mlp", **beside()).data(), 2)]
     return [verified().to_json()] if name == "verify" else [checked().json()]
 
 

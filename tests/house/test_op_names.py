@@ -47,6 +47,7 @@ REASONS: dict[tuple[str, str], str] = {
     ("calculus/alignment.py", "full"): "the name of an alignment",
     ("derive/", "full"): "the name of an alignment, a style of text",
     ("cli/rules.py", "full"): "the name of an alignment",
+    ("cli/page.py", "full"): "the name of an alignment",
     ("calculus/limits.py", "exponential softmax"): "words of messages",
     ("calculus/words.py", "softmax"): "a word of messages",
     ("lower/", "sum put"): "how a Sum is one",

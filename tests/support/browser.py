@@ -1,120 +1,154 @@
-"""axe-core on pages of the built site, in a headless Chromium.
-
-One page loads each of the others in a frame, under the light and the dark theme, runs axe there and posts what it found
-to a server of this process.
-"""
+"""A headless browser for the page of ``tpcalc report``: Debian's chromium, driven by selenium."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
-import subprocess
 import tempfile
-import threading
-from collections.abc import Sequence
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-#: The success criteria of WCAG 2.2, levels A and AA.
-STANDARD = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
-#: What keeps a browser from talking to anybody.
-ALONE = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-extensions --window-size=1300,1000"
-).split()
-HARNESS = """<!doctype html><html lang="en"><head><title>axe</title></head><body>
-<iframe id="frame" title="page" style="width: 1280px; height: 960px"></iframe><script>
-async function found(frame, source, rules) {
-  const inside = frame.contentWindow;
-  inside.eval(source);
-  const all = [];
-  for (const theme of ["light", "dark"]) {
-    inside.document.body.dataset.theme = theme;
-    await new Promise(done => setTimeout(done, 50));
-    const only = theme == "light" ? rules : ["color-contrast"];  // themes differ in nothing else
-    const result = await inside.axe.run(inside.document, {runOnly: only, resultTypes: ["violations"]});
-    for (const each of result.violations)
-      for (const node of each.nodes)
-        all.push({theme, rule: each.id, help: each.help, target: node.target.join(" "), html: node.html.slice(0, 200)});
-  }
-  return all;
-}
-(async () => {
-  const {pages, rules} = await (await fetch("/__pages")).json();
-  const source = await (await fetch("/__axe")).text();
-  const frame = document.getElementById("frame");
-  for (const page of pages) {
-    let result;
-    try {
-      await new Promise(done => { frame.onload = done; frame.src = "/" + page; });
-      result = {page, violations: await found(frame, source, rules)};
-    } catch (error) { result = {page, error: String(error)}; }
-    await fetch("/__result", {method: "POST", body: JSON.stringify(result)});
-  }
-})();
-</script></body></html>"""
+#: Where the browser and its driver are looked for.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+DRIVER = "chromedriver"
+OPTIONS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+)  # fmt: skip
+SIZE = (1440, 900)
 
 
-def chromium() -> Optional[str]:
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+def missing() -> str:
+    """Why no browser can be driven here; empty if one can."""
+    if importlib.util.find_spec("selenium") is None:
+        return "selenium is not installed: pip install 'tpcalc[browser]'"
+    if not any(map(shutil.which, BROWSERS)):
+        return f"there is no browser ({', '.join(BROWSERS)}): apt-get install chromium"
+    return "" if shutil.which(DRIVER) else f"there is no {DRIVER}: apt-get install chromium-driver"
 
 
-def axe() -> Optional[Path]:
-    """axe.min.js of the package axe-playwright-python, which ``make docs-check`` installs without Playwright."""
-    spec = find_spec("axe_playwright_python")
-    path = Path(spec.origin).with_name("axe.min.js") if spec and spec.origin else None
-    return path if path and path.exists() else None
+def axe() -> str:
+    """The source of axe-core, empty where it is not installed."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None or found.origin is None:
+        return ""
+    return (Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
-class _Handler(SimpleHTTPRequestHandler):
-    def __init__(self, *arguments: Any, state: dict[str, Any], **options: Any) -> None:
-        self.state = state
-        super().__init__(*arguments, **options)
+class Browser:
+    """One window.  Errors on its console and requests are kept, from when a page is opened."""
 
-    def log_message(self, *_: Any) -> None: ...
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+        self.errors: list[str] = []
+        self.requests: list[str] = []
 
-    def do_GET(self) -> None:
-        given = {
-            "/__harness": ("text/html", HARNESS),
-            "/__axe": ("text/javascript", self.state["axe"]),
-            "/__pages": ("application/json", json.dumps({"pages": self.state["pages"], "rules": STANDARD})),
-        }.get(self.path)
-        if given is None:
-            return super().do_GET()
-        body = given[1].encode()
-        self.send_response(200)
-        self.send_header("Content-Type", f"{given[0]}; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    def open(self, path: Path, part: str = "", **media: str) -> None:
+        """``media``: ``prefers_color_scheme="dark"``."""
+        features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        self.driver.get("about:blank")
+        self._read()
+        self.errors, self.requests = [], []
+        self.driver.get(path.as_uri() + (f"#{part}" if part else ""))
 
-    def do_POST(self) -> None:
-        self.state["found"].append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(204)
-        self.end_headers()
-        if len(self.state["found"]) == len(self.state["pages"]):
-            self.state["done"].set()
+    def run(self, script: str, *given: Any) -> Any:
+        """The value of a JavaScript expression, ``given`` as its ``arguments``."""
+        return self.driver.execute_script(f"return ({script})", *given)
+
+    def until(self, script: str, seconds: float = 8.0) -> Any:
+        """Wait until an expression is true."""
+        end = time.monotonic() + seconds
+        while not (found := self.run(script)):
+            assert time.monotonic() < end, f"never true: {script}"
+            time.sleep(0.03)
+        return found
+
+    def find(self, selector: str) -> Any:
+        return self.driver.find_element("css selector", selector)
+
+    def all(self, selector: str) -> list[Any]:
+        return [each for each in self.driver.find_elements("css selector", selector) if each.is_displayed()]
+
+    def texts(self, selector: str) -> list[str]:
+        return self.run("[...document.querySelectorAll(arguments[0])].map((e) => e.textContent)", selector)
+
+    def named(self, name: str, selector: str = "button") -> Any:
+        """The button that says this."""
+        return next(each for each in self.all(selector) if each.text.strip() == name)
+
+    def press(self, *keys: str) -> None:
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def click_at(self, x: float, y: float) -> None:
+        """A real click into the window, in CSS pixels."""
+        from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+        mouse = ActionBuilder(self.driver)
+        mouse.pointer_action.move_to_location(round(x), round(y)).click()
+        mouse.perform()
+
+    def settle(self) -> None:
+        """Wait until the drawing has been drawn and nothing moves."""
+        self.driver.execute_async_script(
+            "const done = arguments[0]; setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 260)"
+        )
+
+    def troubles(self) -> list[str]:
+        """Errors and warnings on the console since the page was opened, and requests of anything but the page."""
+        self._read()
+        return [*self.errors, *(url for url in self.requests if not url.startswith("file://"))]
+
+    def _read(self) -> None:
+        self.errors += [entry["message"] for entry in self.driver.get_log("browser")]
+        for entry in self.driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                url = message["params"]["request"]["url"]
+                if url != "about:blank":
+                    self.requests.append(url)
+
+    def violations(self, *rules: str) -> list[str]:
+        """What axe-core finds wrong on the page as it is now, by these rules or all."""
+        if not self.run("typeof axe !== 'undefined'"):
+            self.driver.execute_script(axe())
+        options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+        script = "axe.run(document, arguments[0]).then((found) => found.violations, String).then(arguments[1])"
+        found = self.driver.execute_async_script(script, options)
+        assert isinstance(found, list), found
+        return [f"{each['id']}: {each['nodes'][0]['html'][:200]} ({each['help']})" for each in found]
+
+    def picture(self, path: Path) -> None:
+        self.settle()
+        self.driver.save_screenshot(str(path))
 
 
-def violations(site: Path, pages: Sequence[str], seconds: float = 1800) -> list[dict[str, Any]]:
-    """One dict a page: ``page``, and ``violations`` or the ``error`` that kept axe from running."""
-    browser, source = chromium(), axe()
-    assert browser and source
-    state = {"axe": source.read_text(encoding="utf-8"), "pages": list(pages), "found": [], "done": threading.Event()}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, state=state, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory() as profile:
-        # without --screenshot or --dump-dom a headless browser stays open; the port is for that alone
-        options = [*ALONE, f"--user-data-dir={profile}", "--remote-debugging-port=0"]
-        address = f"http://127.0.0.1:{server.server_port}/__harness"
-        process = subprocess.Popen([browser, *options, address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+@contextmanager
+def started() -> Iterator[Browser]:
+    """A browser of its own, with nothing of another one's."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = next(filter(None, map(shutil.which, BROWSERS)))
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        for option in (*OPTIONS, f"--user-data-dir={profile}", "--window-size={},{}".format(*SIZE)):
+            options.add_argument(option)
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which(DRIVER)))
         try:
-            assert state["done"].wait(seconds), f"{len(state['found'])} of {len(pages)} pages in {seconds} s"
+            width, height = SIZE
+            sized = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sized)
+            driver.set_script_timeout(60)
+            yield Browser(driver)
         finally:
-            process.terminate()
-            process.wait(30)
-            server.shutdown()
-    return state["found"]
+            driver.quit()
+
+
+__all__ = ["Browser", "axe", "missing", "started"]

@@ -64,7 +64,7 @@ class Formula:
         """As a sympy expression in positive symbols, with ``Max`` and ``Min`` where it has kinks."""
         import sympy
 
-        common, ways = self._factored()
+        common, ways = self.factored()
 
         def power(form: Exponents) -> sympy.Expr:
             return monomial((s.symbol, x) for s, x in zip(self.scales, form))
@@ -73,7 +73,7 @@ class Formula:
 
     def text(self, style: Style = "plain") -> str:
         """``n^-1/2 Min(1, sqrt(f/n))``."""
-        common, ways = self._factored()
+        common, ways = self.factored()
         of_ways = [_call("Min", [_ratio(self.scales, form, style) for form in way], style) for way in ways]
         rest = _call("Max", of_ways, style)
         if rest == "1":
@@ -83,8 +83,10 @@ class Formula:
     def __str__(self) -> str:
         return self.text()
 
-    def _factored(self) -> tuple[Exponents, Ways]:
-        """What all the products have in common, taken from the first and shortest, and what is left of each."""
+    def factored(self) -> tuple[Exponents, Ways]:
+        """What all the products have in common, taken from the first and shortest, and what is left of each: the
+        formula is the first times the largest of the ways, each the smallest of its products.
+        """
         forms = [form for way in self.ways for form in way]
         common = min(forms, key=_simplest)
         rest = tuple(

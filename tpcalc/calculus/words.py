@@ -126,14 +126,15 @@ def reason_of(lowered: Lowered, facts: Facts, alignment: Alignment, vid: int) ->
     atom = lowered.maker.get(vid)
     fact = facts[vid]
     if atom is None:
-        value = lowered.program.values[vid]
-        return Reason(vid, fact.trained, f"{value.kind} {value.name}".strip(), (), None)
+        value = lowered.program.values.get(vid)  # of a block of a packed weight: none
+        told = f"weight {lowered.name(vid)}" if value is None else f"{value.kind} {value.name}".strip()
+        return Reason(vid, fact.trained, told, (), None)
     xs = tuple(operands(atom.structure))
     if isinstance(atom.structure, (st.Contract, st.Product)):
         # the value rather than the weight carries the story further back
         xs = tuple(sorted(xs, key=lambda x: facts[x].is_weight))
-    else:  # the one that is as large
-        xs = tuple(sorted(xs, key=lambda x: facts[x].trained != fact.trained))
+    else:  # the one that is as large; of a product and its bias the product
+        xs = tuple(sorted(xs, key=lambda x: (facts[x].trained != fact.trained, facts[x].is_weight)))
     return Reason(vid, fact.trained, rule_text(atom, facts, alignment), xs, atom)
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from tpcalc import __version__
-from tpcalc.cli import documents, machine, multipliers, rules, training, verdicts
+from tpcalc.cli import documents, machine, multipliers, page, rules, training, verdicts
 from tpcalc.console import ELSEWHERE, fail, forget_output, library
 from tpcalc.errors import TpcalcError
 
@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (rules, multipliers, verdicts, training, documents, machine):  # in the order of --help
+for module in (rules, multipliers, verdicts, training, page, documents, machine):  # in the order of --help
     app.add_typer(module.commands)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from heapq import heappop, heappush
 
 from tpcalc.algebra.form import Compass
 from tpcalc.algebra.order import MINUS_INFINITY, Order
@@ -70,11 +71,15 @@ def _smaller(solution: Solution, leaf: Leaf, exponent: str) -> dict[int, Fact]:
     init = fact.init + step if exponent == "A" else fact.init
     change = fact.change + step if exponent == "C" else fact.change
     facts[leaf.value] = fact._replace(init=init, change=change, trained=max(init, change))
-    moved = {leaf.value}
-    for atom in lowered.atoms[: lowered.forward]:
-        if facts[atom.out].weight and not moved.isdisjoint(operands(atom.structure)):
+    reached = {leaf.value}
+    waiting = [lowered.turn[atom.out] for atom in lowered.forward_uses.get(leaf.value, ())]  # sorted: a heap
+    while waiting:
+        atom = lowered.atoms[heappop(waiting)]
+        if facts[atom.out].weight and atom.out not in reached:
+            reached.add(atom.out)
             facts[atom.out] = interpret(lowered, atom, facts, solution.alignment)
-            moved.add(atom.out)
+            for use in lowered.forward_uses.get(atom.out, ()):
+                heappush(waiting, lowered.turn[use.out])
     return facts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Optional, Union
@@ -17,7 +17,7 @@ from tpcalc.calculus.words import chain
 from tpcalc.derive.api import alpha_of, solve_along
 from tpcalc.derive.certificate import Certificate, certify
 from tpcalc.derive.parametrize import parametrize
-from tpcalc.derive.result import Rule
+from tpcalc.derive.result import Parametrization, Rule
 from tpcalc.derive.several import formulas_of, in_every_direction
 from tpcalc.derive.solve import Solution
 from tpcalc.errors import DeriveError
@@ -31,13 +31,17 @@ from tpcalc.show import Shown
 
 @dataclass(frozen=True)
 class Waypoint:
-    """A value on the way, or behind the gradient: its trained order, and the op or the law that gives it."""
+    """A value on the way, or behind the gradient: its trained order, and the op or the law that gives it.
+
+    ``shown``: id of the value of the program that stands for it (None: an op without a result).
+    """
 
     value: str
     how: str
     order: Order
     where: str
     budget: Optional[Order] = None
+    shown: Optional[int] = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,29 +118,36 @@ def explain(
     find_weight(program, weight)  # before anything slow
 
     def explained(p: Program) -> Explanation:
-        return _explained(solve_along(p, alignment, alpha), find_weight(p, weight), how, gauge)
+        solution = solve_along(p, alignment, alpha)
+        return explanation(solution, find_weight(p, weight), parametrize(solution, how, gauge), how)
 
     if program.compass is None:
         return replace(explained(program), assumed=assumed)
-    apart: dict[Any, tuple[Walls, Explanation]] = {}
     cells = in_every_direction(program, explained)
-    for cell in cells:
-        orders = cell.found.rule.formulas.values()
+    return replace(scaled(program, [(cell.walls, cell.found) for cell in cells]), assumed=assumed)
+
+
+def scaled(program: Program, found: Sequence[tuple[Walls, Explanation]]) -> ScaledExplanation:
+    """One explanation of a weight from those in all cones of a fan."""
+    apart: dict[Any, tuple[Walls, Explanation]] = {}
+    for walls, own in found:
+        orders = own.rule.formulas.values()
         exponents = tuple(None if x is None else coordinates(x, len(program.scales)) for x in orders)
-        apart.setdefault(exponents, (cell.walls, cell.found))
-    formulas = formulas_of(program, [(cell.walls, cell.found.rule) for cell in cells])
-    return ScaledExplanation(program.scales, formulas, tuple(apart.values()), assumed)
+        apart.setdefault(exponents, (walls, own))
+    formulas = formulas_of(program, [(walls, own.rule) for walls, own in found])
+    return ScaledExplanation(program.scales, formulas, tuple(apart.values()))
 
 
-def _explained(solution: Solution, found: Weight, how: Recipe, gauge: str) -> Explanation:
-    rule = parametrize(solution, how, gauge)[found.name]
+def explanation(solution: Solution, found: Weight, rules: Parametrization, how: Recipe) -> Explanation:
+    """Why the weight ``found`` has its exponents; ``rules``: those of the solution under the optimizer ``how``."""
+    rule = rules[found.name]
     law = how.by_name[rule.optimizer]
     needs = solution.needs_of(found)
     if not needs:
-        return Explanation(found.names, rule, law, gauge)
+        return Explanation(found.names, rule, law, rules.gauge)
     demand = needs[0][1].demand
-    path = tuple(_path(solution, demand.use, demand.origin))
-    return Explanation(found.names, rule, law, gauge, certify(solution, found), path, tuple(_gradient(solution, found)))
+    path, back = tuple(_path(solution, demand.use, demand.origin)), tuple(_gradient(solution, found))
+    return Explanation(found.names, rule, law, rules.gauge, certify(solution, found), path, back)
 
 
 def _gradient(solution: Solution, weight: Weight) -> Iterator[Waypoint]:
@@ -145,7 +156,8 @@ def _gradient(solution: Solution, weight: Weight) -> Iterator[Waypoint]:
     lowered = solution.lowered
     for reason in chain(lowered, solution.facts, solution.alignment, weight.grad):
         where = lowered.where(reason.atom) if reason.atom is not None else ""
-        yield Waypoint(lowered.name(reason.value), reason.rule, reason.trained, where)
+        shown = lowered.shown(reason.value)
+        yield Waypoint(lowered.name(reason.value), reason.rule, reason.trained, where, shown=shown)
 
 
 def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> Iterator[Waypoint]:
@@ -173,4 +185,5 @@ def _path(solution: Solution, start: Optional[Atom], end: Optional[Atom]) -> Ite
         node = lowered.node(atom)
         demand = solution.budgets.of.get(atom.out)
         budget = None if demand is None else demand.change
-        yield Waypoint(lowered.name(atom.out), node.short_op, facts[atom.out].trained, node.where, budget)
+        order, shown = facts[atom.out].trained, lowered.shown(atom.out)
+        yield Waypoint(lowered.name(atom.out), node.short_op, order, node.where, budget, shown)

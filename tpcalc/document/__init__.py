@@ -21,6 +21,8 @@ DOCUMENTS = {
     "scaled-check": "tpcalc.document.check:ScaledCheckDocument",
     "transfer": "tpcalc.document.transfer:TransferDocument",
     "recipe": "tpcalc.document.recipe:RecipeDocument",
+    "drawing": "tpcalc.document.drawing:DrawingDocument",
+    "page": "tpcalc.document.page:PageDocument",
 }
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Optional
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional, Union
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from tpcalc.document.model import Count, Row, Several
+from tpcalc.document.reading import parsed, sentence
+from tpcalc.errors import TpcalcError
 
 
 def measured(value: Any) -> Any:
@@ -152,6 +155,28 @@ class TransferDocument(Row):
     notes: Several[str]
 
 
+VERSION = "tpcalc.transfer/1"
+#: In the directory that ``tpcalc transfer -o`` writes.
+FILE = "transfer.json"
+
+_AGAIN = "write it again with tpcalc transfer -o"
+
+
+def read(path: Union[str, Path]) -> TransferDocument:
+    """The document in a file, or in the directory of a sweep.
+
+    Raises TpcalcError, in one sentence, where it is missing, corrupt or something else.
+    """
+    path = Path(path) / FILE if Path(path).is_dir() else Path(path)
+    data = parsed(path, _AGAIN)
+    if not isinstance(data, dict) or data.get("schema") != VERSION:
+        raise TpcalcError(f"{path} is no sweep of tpcalc; {_AGAIN}")
+    try:
+        return TransferDocument.model_validate(data)
+    except ValidationError as error:
+        raise TpcalcError(f"{path} {sentence(error.errors(include_url=False)[0], VERSION, _AGAIN)}") from error
+
+
 NAMES = ("standard", "derived", "tuned", "unscaled")
 
 
@@ -163,7 +188,7 @@ def transfer_json(transfer: Any) -> dict[str, Any]:
     ]
     return TransferDocument.of(
         transfer,
-        schema="tpcalc.transfer/1",
+        schema=VERSION,
         sizes=sizes,
         drift={name: transfer.drift(name) for name in NAMES},
         drift_error={name: transfer.drift_error(name) for name in NAMES},

@@ -175,13 +175,29 @@ class Lowered:
     def where(self, atom: Atom) -> str:
         return self.node(atom).where
 
+    @cached_property
+    def leaf_of_value(self) -> dict[int, Leaf]:
+        return {leaf.value: leaf for leaf in self.leaves}
+
+    @cached_property
+    def turn(self) -> dict[int, int]:
+        """Value id -> at which place of ``atoms`` it is made."""
+        return {atom.out: index for index, atom in enumerate(self.atoms)}
+
+    def shown(self, vid: int) -> Optional[int]:
+        """The value of the program that stands for one: of a block its weight, of a part of an op the op's result."""
+        if vid in self.program.values:
+            return vid
+        if vid in self.leaf_of_value:
+            return self.leaf_of_value[vid].weight.value
+        return next((out for out in self.node(self.maker[vid]).outputs if out is not None), None)
+
     def name(self, vid: int) -> str:
         """Name of a value; an intermediate of one op is named after the op's own result."""
         if vid in self.program.values:
             return self.program.value_name(vid)
-        for leaf in self.leaves:
-            if leaf.value == vid:
-                return leaf.name
+        if vid in self.leaf_of_value:
+            return self.leaf_of_value[vid].name
         node = self.node(self.maker[vid])
         first = next((out for out in node.outputs if out is not None), None)
         inner = f" inside {self.program.value_name(first)}" if first is not None else ""

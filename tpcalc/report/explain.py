@@ -18,19 +18,22 @@ from tpcalc.derive.result import Bound
 from tpcalc.horizon.words import HEADING, formula_lines
 from tpcalc.report.grid import within
 
+#: Of a weight without a use.
+NOTHING = "Nothing was derived: no output depends on this parameter."
+
 
 def explanation_text(explanation: Union[Explanation, ScaledExplanation], width: Optional[int] = None) -> str:
     """``width`` is that of a terminal, in which every number stays whole."""
     if isinstance(explanation, Explanation):
-        lines = _Told(explanation).lines()
+        lines = Told(explanation).lines()
     elif len(explanation.cones) == 1:
-        lines = _ToldInPowers(explanation.cones[0][1]).lines()
+        lines = ToldInPowers(explanation.cones[0][1]).lines()
     else:
         init, rate = (explanation.formulas[quantity] for quantity in ("init_std", "lr"))
         name = explanation.cones[0][1].names[0]
         lines = [f"{name}: init std ~ {init}, lr ~ {rate}; each set of exponents in one cone in which it holds"]
         for walls, each in explanation.cones:
-            lines += ["", f"Where {_where(explanation.scales, walls)}:", "", *_ToldInPowers(each).lines()]
+            lines += ["", f"Where {cone_text(explanation.scales, walls)}:", "", *ToldInPowers(each).lines()]
     if explanation.assumed is not None:
         each = explanation if isinstance(explanation, Explanation) else explanation.cones[0][1]
         told = formula_lines(explanation.assumed, each.law)
@@ -38,13 +41,13 @@ def explanation_text(explanation: Union[Explanation, ScaledExplanation], width: 
     return "\n".join(within(lines, width))
 
 
-def _where(scales: Sequence[Scale], walls: Sequence[Vector]) -> str:
+def cone_text(scales: Sequence[Scale], walls: Sequence[Vector]) -> str:
     """``f > n and h d > f``."""
     sides = [[product_text(scales, [Fraction(max(s * x, 0)) for x in wall]) for s in (1, -1)] for wall in walls]
     return " and ".join(f"{more} > {less}" for more, less in sides)
 
 
-class _Told:
+class Told:
     """One explanation, its orders as exponents of n."""
 
     def __init__(self, explanation: Explanation) -> None:
@@ -54,12 +57,12 @@ class _Told:
         rule, told = self.rule, self.explanation
         head = f"{' = '.join(told.names)} {rule.shape_text}: {rule.role} ({rule.reason})"
         if told.path is None:
-            return [head, "", "Nothing was derived: no output depends on this parameter."]
+            return [head, "", NOTHING]
         return [
             head,
             "",
-            *self.exponent("A", rule.A, "std of W", rule.init_bound),
-            *self.exponent("C", rule.C, "entries of an update", rule.update_bound),
+            *self.init(),
+            *self.update(),
             "",
             "From the weight to where the budget stands:",
             *(map(self.on_the_way, told.path) if told.path else ["  its value is the budget's own"]),
@@ -69,8 +72,13 @@ class _Told:
             "",
             f"{self.law.name} ({self.law.source}):",
             *self.training(),
-            *([f"  note: {self.law.note}"] if self.law.note else []),
         ]
+
+    def init(self) -> Iterator[str]:
+        return self.exponent("A", self.rule.A, "std of W", self.rule.init_bound)
+
+    def update(self) -> Iterator[str]:
+        return self.exponent("C", self.rule.C, "entries of an update", self.rule.update_bound)
 
     def exponent(self, name: str, value: Fraction, of: str, bound: Optional[Bound]) -> Iterator[str]:
         yield self.bound(name, value, of)
@@ -91,6 +99,8 @@ class _Told:
         yield f"  weight decay ~ {self.size(self.rule.weight_decay)}: {self.law.decay.convention}"
         if self.law.eps is not None and self.rule.eps is not None:
             yield f"  eps ~ {self.size(self.rule.eps)}: {self.law.eps.convention}"
+        if self.law.note:
+            yield f"  note: {self.law.note}"
 
     # -- how orders are shown --
 
@@ -121,7 +131,7 @@ class _Told:
         yield f"  c = C{' - a' if self.rule.a else ''} + u = {c}   (lr ~ n^-c)"
 
 
-class _ToldInPowers(_Told):
+class ToldInPowers(Told):
     """The same, its orders as powers of several scales."""
 
     smaller = "with 1/8 less in the exponent"

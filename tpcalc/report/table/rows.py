@@ -45,12 +45,15 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` hold one cell for each of ``columns``; ``lists`` are ``(heading, sentences)`` and never empty."""
+    """``rows`` hold one cell for each of ``columns``; ``lists`` are ``(heading, sentences)`` and never empty.
+    ``names``: of each row the weights that it stands for.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     lists: tuple[tuple[str, tuple[str, ...]], ...]
+    names: tuple[tuple[str, ...], ...] = ()
 
 
 AnyRule = Union[Rule, ScaledRule]
@@ -66,7 +69,8 @@ def table_of(parametrization: AnyParametrization) -> Table:
         tuple(_cell(column, row, rules[row.names[0]], rules, _symbol(parametrization)) for column in columns)
         for row in folded
     )
-    return Table(_title(parametrization), columns, rows, _lists(parametrization, folded, rules))
+    names = tuple(row.names for row in folded)
+    return Table(_title(parametrization), columns, rows, _lists(parametrization, folded, rules), names)
 
 
 def _symbol(parametrization: AnyParametrization) -> str:
