@@ -46,6 +46,7 @@ class Browser:
         self.driver = driver
         self.errors: list[str] = []
         self.requests: list[str] = []
+        self.before = 0.0
 
     def open(self, path: Path, part: str = "", **media: str) -> None:
         """``media``: ``prefers_color_scheme="dark"``."""
@@ -53,6 +54,10 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         self.driver.get("about:blank")
         self._read()
+        self.driver.execute_cdp_cmd("Performance.disable", {})
+        self.driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+        self.before = 0.0
+        self.before = self.worked()
         self.errors, self.requests = [], []
         self.driver.get(path.as_uri() + (f"#{part}" if part else ""))
 
@@ -99,6 +104,11 @@ class Browser:
         self.driver.execute_async_script(
             "const done = arguments[0]; setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 260)"
         )
+
+    def worked(self) -> float:
+        """Seconds that the page has kept a core busy since it was opened: scripts, styles, drawing."""
+        metrics = self.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        return next(each["value"] for each in metrics if each["name"] == "TaskDuration") - self.before
 
     def troubles(self) -> list[str]:
         """Errors and warnings on the console since the page was opened, and requests of anything but the page."""

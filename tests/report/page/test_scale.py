@@ -53,10 +53,11 @@ def panned(browser: Browser) -> tuple[float, float, int]:
 def test_folded_it_is_there_at_once_and_unfolded_it_moves(browser, model, capsys):
     name, path = model
     _, _, operations, limit = MODELS[name]
-    loads = []
+    loads, work = [], []
     for _ in range(4):
         browser.open(path, "program")
         loads.append(browser.until(f"{GRAPH} && {GRAPH}.frames.length && {GRAPH}.frames[0].at") / 1000)
+        work.append(browser.worked())
     assert browser.run("tpcalc.page.given.operations") >= operations
     stack = "tpcalc.boxes().find((box) => box.kind === 'stack' && !box.backward)"
     assert browser.run(f"{stack}.open") is False and browser.run(f"{stack}.children.length") >= 4
@@ -65,7 +66,7 @@ def test_folded_it_is_there_at_once_and_unfolded_it_moves(browser, model, capsys
         "(() => { const t = performance.now(); tpcalc.page.graph.all(true); return performance.now() - t; })()"
     )
     shown = browser.run("tpcalc.boxes().filter((box) => !box.holds).length")
-    told = [f"{name}: {shown:,} boxes; folded after {min(loads):.2f} s (of {', '.join(f'{x:.2f}' for x in loads)})"]
+    told = [f"{name}: {shown:,} boxes; folded after {min(loads):.2f} s, {min(work):.2f} s of work"]
     told.append(f"  all opened in {opening:.0f} ms")
     slowest = 0.0
     for zoom in (1, 4, 12, 40):
@@ -79,7 +80,7 @@ def test_folded_it_is_there_at_once_and_unfolded_it_moves(browser, model, capsys
     with capsys.disabled():
         print("\n" + "\n".join(told))
     assert shown >= operations
-    assert min(loads) < limit
+    assert min(work) < limit, "what a core does until it stands: other processes may keep it from doing so"
     assert slowest < 100, "ten frames a second, on one core without a graphics card"
     assert browser.troubles() == []
 

@@ -3,10 +3,9 @@
 const BACKWARD = 1;
 
 class Model {
-  constructor(drawing, why) {
+  constructor(drawing) {
     Object.assign(this, { texts: drawing.texts, orders: drawing.orders, values: drawing.values, nodes: drawing.nodes });
     Object.assign(this, { weights: drawing.weights, inputs: drawing.inputs, outputs: drawing.outputs });
-    this.why = why;
     const many = this.values.name.length;
     this.producer = new Int32Array(many).fill(-1);
     this.readers = Array.from({ length: many }, () => []);
@@ -17,6 +16,11 @@ class Model {
     this.weightOf = new Map(this.weights.map((weight, index) => [weight.value, index]));
     this.outputOf = new Map(this.outputs.map((output) => [output.value, output.path]));
     this.findingsOf = new Map();
+  }
+
+  /** Why each weight has its exponents: read when it is first asked for. */
+  get why() {
+    return part("why");
   }
 
   name(value) {

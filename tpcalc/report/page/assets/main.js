@@ -154,7 +154,7 @@ class Page {
 
   get model() {
     if (!this.made) {
-      this.made = new Model(part("drawing"), part("why"));
+      this.made = new Model(part("drawing"));
       placeFindings(this.made, part("verify"));
     }
     return this.made;
