@@ -215,7 +215,7 @@ def test_a_job_of_a_later_generation_is_left_to_who_knows_it(tmp_path):
 
 
 def test_a_lock_that_a_killed_process_held(tmp_path, monkeypatch):
-    """The lock is a link to the file, and has to lead there where the path is relative, too; else it is never broken."""
+    """The lock is a link to the file, and has to lead there where the path is relative, too: else nobody breaks it."""
     from optuna.storages.journal import JournalFileSymlinkLock
 
     monkeypatch.setattr(module, "STALE", 3.0)
