@@ -211,7 +211,10 @@ BAD = [
     (("--space", "lr=1e-1:1e-3"), ("no range",)),
     (("--sampler", "magic"), ("choose one of tpe, random",)),
     (("--share", "1e-9", "--trials", "1"), ("is no search",)),
-    (("--share", "0"), ("pays for nothing",)),
+    (("--share", "0"), ("is no budget",)),
+    (("--share", "inf"), ("is no budget",)),
+    (("--seed", "-1"), ("seed -1",)),
+    (("-o", ""), ("-o names no directory",)),
     (("--processes", "2", "--ray", "local", "-o", "x"), ("drop --processes",)),
     (("--processes", "2"), ("needs -o",)),
     (("-o", "model.py"), ("cannot make the directory model.py",)),
@@ -230,6 +233,26 @@ def test_bad_input_is_one_sentence(folder, arguments, words, capsys, monkeypatch
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1
     assert all(word in err for word in words), err
     assert not list(folder.glob("**/*.tmp")) and (folder / "model.py").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["tune", "transfer"])
+def test_a_directory_of_somebody_else(folder, command, capsys, monkeypatch):
+    """That of a project, with a file by one of our names: nothing of it is written over."""
+    name = {"tune": "README.md", "transfer": "transfer.json"}[command]
+    place = folder / f"project of {command}"
+    place.mkdir()
+    (place / name).write_text("{}")
+    refused(folder, monkeypatch, command, *(SEARCH if command == "tune" else SWEEP), "-o", place.name)
+    assert f"has a {name} that is not of this command" in capsys.readouterr().err
+    assert [path.name for path in place.iterdir()] == [name] and (place / name).read_text() == "{}"
+
+
+def test_no_directory_is_left_by_what_is_refused(folder, capsys, monkeypatch):
+    refused(folder, monkeypatch, "tune", *SEARCH, "--train", "model.py:pair", "-o", "new/recipe")
+    refused(folder, monkeypatch, "transfer", *SWEEP, "--train", "model.py:pair", "-o", "new/figure")
+    refused(folder, monkeypatch, "tune", *SEARCH, "-o", "model.py/recipe")
+    assert "cannot make the directory model.py/recipe" in capsys.readouterr().err
+    assert not (folder / "new").exists()
 
 
 @pytest.mark.slow

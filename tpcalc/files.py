@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
@@ -24,6 +24,33 @@ def check_writable(path: Union[str, Path]) -> None:
         raise TpcalcError(f"cannot write {path}: it is a directory; name a file")
     if not path.resolve().parent.is_dir():
         raise TpcalcError(f"cannot write {path}: the directory {path.parent} does not exist; create it first")
+
+
+def check_own(folder: Union[str, Path], marks: Mapping[str, str], others: Sequence[str] = ()) -> None:
+    """Raise TpcalcError where files of ``folder`` that are about to be written are somebody else's.
+
+    ``marks``: name -> what stands in a file of ours; ``others``: names, the first that of a file without words, which
+    is ours where one of the rest of them is there.
+    """
+    folder = Path(folder)
+    for name, mark in marks.items():
+        if os.path.lexists(folder / name) and mark.encode() not in _content(folder / name):
+            _refuse(folder, name)
+    if others and os.path.lexists(folder / others[0]) and not any((folder / name).exists() for name in others[1:]):
+        _refuse(folder, others[0])
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _refuse(folder: Path, name: str) -> None:
+    raise TpcalcError(
+        f"{folder} has a {name} that is not of this command, and would be written over; give another directory"
+    )
 
 
 def write_atomic(path: Union[str, Path], content: Union[str, bytes]) -> None:

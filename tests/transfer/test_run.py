@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import os
 import random
 
 import numpy as np
@@ -59,6 +60,33 @@ def test_the_state_of_random_numbers_is_as_it_was(fails):
     except TpcalcError:
         assert fails
     assert state() == before
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_leaves_nothing_to_the_next(fails, tmp_path):
+    """Directory, gradients, dtype and device: a loop ends with an evaluation, and forgets to turn them back."""
+
+    def state():
+        return os.getcwd(), torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
+
+    def train(model, optimizer, context):
+        seen.append(state())
+        os.chdir(tmp_path)
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        if fails:
+            raise ValueError
+        return 1.0
+
+    seen = [state()]
+    for _ in range(2):
+        try:
+            ran(train=train)
+        except TpcalcError:
+            assert fails
+        seen.append(state())
+    assert len(seen) == 5 and len(set(seen)) == 1
 
 
 # -- what a run does -------------------------------------------------------------------------------
@@ -305,6 +333,16 @@ def test_an_edited_loop_is_something_else(tmp_path):
     again = asked("def train(model, optimizer, context):\n    return 1.0\n")
     other = asked("def train(model, optimizer, context):\n    return 2.0\n")
     assert first == again and {key for key in first if first[key] != other[key]} == {"code"}
+
+
+def test_an_edited_optimizer_is_something_else(tmp_path):
+    def asked(beta):
+        text = f"import torch\n\ndef make(groups):\n    return torch.optim.AdamW(groups, betas=({beta}, 0.99))\n"
+        (tmp_path / "edited_optimizer.py").write_text(text)
+        return trainer(small, f"{tmp_path}/edited_optimizer.py:make").asked
+
+    first, again, other = asked(0.9), asked(0.9), asked(0.8)
+    assert first == again and first["code"] != other["code"]
 
 
 @pytest.mark.parametrize("rate", [0.01, None])

@@ -214,6 +214,40 @@ def test_a_job_of_a_later_generation_is_left_to_who_knows_it(tmp_path):
     assert same(done, work(plan, Memory(), Here(run)))
 
 
+def test_a_lock_that_a_killed_process_held(tmp_path, monkeypatch):
+    """The lock is a link to the file, and has to lead there where the path is relative, too: else nobody breaks it."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    monkeypatch.setattr(module, "STALE", 3.0)
+    (tmp_path / "runs").mkdir()
+    place = os.path.join("runs", "log")
+
+    def dies():
+        JournalFileSymlinkLock.release = lambda lock: os.kill(os.getpid(), signal.SIGKILL)
+        opened(place)
+
+    os.waitpid(forked(dies, tmp_path).child, 0)
+    assert os.path.islink(tmp_path / "runs" / "log.lock"), "it was held"
+    after = forked(lambda: work(plan, opened(place), Here(noted(tmp_path / "side"))), tmp_path)
+    deadline, ended = time.time() + 40, 0
+    while not ended and time.time() < deadline:
+        ended, status = os.waitpid(after.child, os.WNOHANG)
+        time.sleep(0.05)
+    if not ended:
+        os.kill(after.child, signal.SIGKILL)
+        os.waitpid(after.child, 0)
+    assert ended and status == 0 and len(counts(tmp_path / "side")) == 6
+
+
+def test_the_directory_may_be_changed_by_a_loop(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    ledger = opened("log")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert same(work(plan, ledger, Here(run)), work(plan, Memory(), Here(run)))
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == []
+
+
 # -- what can't be ---------------------------------------------------------------------------------
 
 

@@ -263,6 +263,21 @@ def test_a_loop_that_diverges_everywhere():
     assert {job.scales for job in counted.ran} == {(("width", 8),)}, "larger ones are not tried"
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_loop_that_does_not_use_its_rate(seeds):
+    """One with an optimizer of its own: no optimum is read off a flat line."""
+
+    def flat(model, optimizer, context):
+        return 1.0 + context.seed
+
+    def nearly(model, optimizer, context):
+        return 1.0 + (context.seed == 0 and optimizer.param_groups[0]["lr"] > 0.01)
+
+    with pytest.raises(TpcalcError, match="^the loss is 1 whatever the learning rate: the loop does not train with"):
+        swept(train=flat, seeds=seeds)
+    assert swept(train=nearly, seeds=seeds).seeds == seeds
+
+
 def test_a_cost_that_cannot_be_counted_is_a_note():
     class Gains(nn.Module):
         def __init__(self, n):

@@ -61,7 +61,7 @@ def test_no_finite_number_is_divergence(loss):
         ([2.0], "list"),
         (torch.ones(2), r"a tensor of shape \[2\]"),
         (torch.ones(0), r"a tensor of shape \[0\]"),
-        (np.ones(2), "ndarray"),
+        (np.ones(2), r"ndarray of shape \[2\]"),
     ],
 )
 def test_no_number(loss, words):
@@ -70,6 +70,14 @@ def test_no_number(loss, words):
 
     with pytest.raises(TpcalcError, match=f"^train returned {words}; return the loss to be judged by, one number$"):
         came(train)
+
+
+@pytest.mark.parametrize("loss, words", [(None, "NoneType"), (torch.ones(3), r"a tensor of shape \[3\]")])
+def test_a_report_of_no_number(loss, words):
+    """It is the call of report that is wrong, not what the loop returns."""
+    words = rf"^context\.report\(step, loss\) was given {words}; give it the loss of the step, one number$"
+    with pytest.raises(TpcalcError, match=words):
+        came(lambda model, optimizer, context: context.report(0, loss))
 
 
 def test_what_raises_is_named_with_its_place():

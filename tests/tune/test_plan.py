@@ -126,6 +126,11 @@ def test_the_decision_is_between_the_best_and_the_model_as_it_is_at_their_rates_
     assert own.best(done) == min(finals, key=lambda job: done[job].loss)
 
 
+def test_what_makes_no_difference():
+    with pytest.raises(TpcalcError, match="^the loss is 2 whatever the learning rate: the loop does not train with"):
+        all_done(search(), lambda job: Outcome(2.0))
+
+
 def test_divergence():
     def wild(job):
         return Outcome(math.inf)

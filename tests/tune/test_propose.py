@@ -79,3 +79,10 @@ def test_divergence_is_worse_than_the_worst():
 def test_an_unknown_sampler():
     with pytest.raises(TpcalcError, match="^sampler 'grid' is unknown; choose one of tpe, random$"):
         propose(SPACE, [], 1, 0, "grid")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_large_seeds(sampler):
+    """numpy takes those below 2^32, and a search makes larger ones of its own seed and how far it is."""
+    found = [propose(SPACE, tried(12), 1, seed, sampler) for seed in (2**32 - 1, 100_003 * (2**32 - 1) + 12)]
+    assert found[0] != found[1]

@@ -120,6 +120,25 @@ def test_other_files_of_the_directory_stay(tmp_path):
     assert (tmp_path / "runs.log").read_text() == "runs"
 
 
+@pytest.mark.parametrize("name", sorted(FILES - {"search.png"}))
+def test_files_of_somebody_else_are_not_written_over(tmp_path, name):
+    (tmp_path / name).write_text("{}\n")
+    with pytest.raises(TpcalcError, match=f"has a {name} that is not of this command"):
+        write_recipe(tuned(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "{}\n"
+
+
+def test_a_picture_of_somebody_else(tmp_path):
+    """It has no words to be known by: it is ours where another file of ours, or the ledger, is beside it."""
+    (tmp_path / "search.png").write_bytes(b"mine")
+    with pytest.raises(TpcalcError, match=r"has a search\.png that is not of this command"):
+        write_recipe(tuned(), tmp_path)
+    assert (tmp_path / "search.png").read_bytes() == b"mine"
+    (tmp_path / "runs.log").write_text("runs")
+    write_recipe(tuned(), tmp_path)
+    assert (tmp_path / "search.png").read_bytes() != b"mine"
+
+
 @pytest.mark.parametrize("failing", ["multipliers.json", "scaling.py", "search.png", "README.md", "recipe.json"])
 def test_what_is_half_written_looks_unfinished(directory, monkeypatch, failing):
     """Also where an earlier recipe was there, of which some files are others now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
@@ -21,10 +22,10 @@ from tpcalc.cli.options import (
     Tokens,
     choice,
 )
-from tpcalc.cli.workers import Workers, directory_for, ledger_in
+from tpcalc.cli.workers import LEDGER, Workers, directory_for, ledger_in
 from tpcalc.console import EXIT_FINDINGS, columns, emit, library
 from tpcalc.errors import TpcalcError
-from tpcalc.files import write_atomic
+from tpcalc.files import check_own, write_atomic
 from tpcalc.progress import tell
 from tpcalc.report import FORMATS, render
 from tpcalc.show import draw
@@ -121,7 +122,7 @@ def transfer(
         sweep = Sweep.of(values, _ends(lr), points, steps, seeds, weight_decay, eps, constants)
         make = partial(_sweeping, target, sweep, optimizer, train, device, depth_alpha, overrides)
         workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper, device)
-        folder = directory_for(directory, storage, processes, plots=True)
+        folder = directory_for(directory, storage, processes, _check_own, plots=True)
         sweeping = make()
         if found is not None:
             found.check(sweep.places[0], sweeping.how.how.name)
@@ -131,9 +132,9 @@ def transfer(
         if helper:
             return 0
         if folder is not None:
-            draw(result, folder / "transfer.png")
             write_atomic(folder / "transfer.json", render("transfer", "json", result))
             write_atomic(folder / "transfer.txt", render("transfer", "text", result))
+            draw(result, folder / "transfer.png")
         astray = max_drift is not None and not result.drifts_within("derived", max_drift)
     emit(render("transfer", format, result, **columns(format, None)), None, colours=format == "text")
     return EXIT_FINDINGS if astray else 0
@@ -197,7 +198,9 @@ def tune(
         make = partial(make, optimizer=optimizer, seed=seed, sampler=sampler, depth_alpha=depth_alpha, device=device)
         make = partial(make, batch=batch, tokens=tokens, horizon=horizon, horizon_exponent=horizon_exponent)
         workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper, device)
-        folder = directory_for(directory, storage, processes, plots=False)
+        from tpcalc.tune.recipe import check_directory, write_recipe
+
+        folder = directory_for(directory, storage, processes, check_directory)
         tuning = make()
         ledger = ledger_in(folder, storage, tuning)
         with workers.started():
@@ -205,11 +208,14 @@ def tune(
         if helper:
             return
         if folder is not None:
-            from tpcalc.tune.recipe import write_recipe
-
             write_recipe(result, folder)
     text = render("tune", format, result, **columns(format, None))
     emit(text, None, result.scaling.sites, colours=format == "text")
+
+
+def _check_own(folder: Path) -> None:
+    marks = {"transfer.json": '"schema": "tpcalc.transfer/', "transfer.txt": "Transfer of the learning rate"}
+    check_own(folder, marks, ("transfer.png", *marks, LEDGER))
 
 
 def _sweeping(

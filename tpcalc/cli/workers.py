@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from tpcalc.errors import TpcalcError
 
-__all__ = ["Workers", "directory_for", "ledger_in"]
+__all__ = ["LEDGER", "Workers", "directory_for", "ledger_in"]
 
 #: Seconds between two looks at what others do.
 POLL = 0.2
@@ -72,19 +72,27 @@ class Workers:
         time.sleep(POLL)
 
 
-def directory_for(given: Optional[str], storage: Optional[str], processes: int, plots: bool) -> Optional[Path]:
-    """The directory of results, made where it is not there.  Raises TpcalcError where it can't be, or is needed."""
+def directory_for(
+    given: Optional[str], storage: Optional[str], processes: int, check: Callable[[Path], None], plots: bool = False
+) -> Optional[Path]:
+    """The directory of results, absolute, which :func:`ledger_in` makes: not before there is something to write.
+
+    ``check``: raises TpcalcError where it has files that are somebody else's.  Raises TpcalcError where it can't be
+    made or written, or is needed.
+    """
     if given is None:
         if processes > 1 and storage is None:
             raise TpcalcError("--processes needs -o DIR, where processes note their runs; give one")
         return None
-    folder = Path(given)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TpcalcError(f"cannot make the directory {given}: {error.strerror or error}; name another one") from error
-    if not os.access(folder, os.W_OK):
-        raise TpcalcError(f"cannot write into {given}; name another directory")
+    if not given:
+        raise TpcalcError("-o names no directory; name one")
+    folder = Path(os.path.abspath(given))  # a loop may change the directory
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise TpcalcError(f"cannot make the directory {given}: {there} is a file; name another one")
+    if not os.access(there, os.W_OK):
+        raise TpcalcError(f"cannot write into {there}; name another directory")
+    check(folder)
     if plots:
         from tpcalc.report.plots import require_matplotlib
 
@@ -96,6 +104,12 @@ def ledger_in(folder: Optional[Path], storage: Optional[str], work: Any) -> Any:
     """What the runs of ``work`` are noted in: a storage, a file of the directory, or the memory of this process."""
     from tpcalc.transfer.jobs import Memory
 
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = error.strerror or error
+            raise TpcalcError(f"cannot make the directory {folder}: {why}; name another one") from error
     if storage is None and folder is None:
         return Memory()
     from tpcalc.transfer.stored import stored

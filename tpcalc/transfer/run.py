@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,13 +97,14 @@ Makes = Callable[[Mapping[str, Groups], torch.nn.Module], Sequence[torch.optim.O
 
 @dataclass(frozen=True)
 class Trainer:
-    """What all runs share."""
+    """What all runs share.  ``own``: the user's function that makes the optimizer, where there is one."""
 
     factory: Callable[..., Any]
     how: Recipe
     train: Train
     make: Makes
     device: str = "cpu"
+    own: Optional[Callable[..., Any]] = None
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -110,14 +112,14 @@ class Trainer:
         return {
             "target": described(self.factory),
             "train": name_of(self.train),
-            "code": _digest(self.factory, self.train),
+            "code": _digest(self.factory, self.train, *([self.own] if self.own else [])),
             "optimizer": self.how.name,
             "device": self.device,
         }
 
     def run(self, place: Place, multipliers: Multipliers, base: Base, seed: int, steps: int) -> Outcome:
-        """Train the model at ``place`` from ``seed``; the state of random numbers (of torch, numpy and random) is
-        as it was after.
+        """Train the model at ``place`` from ``seed``; the state of random numbers (of torch, numpy and random), the
+        directory, and torch's gradients, default dtype and device are as they were after.
 
         Raises TpcalcError where the factory or the loop fails, other than by a loss that is not finite.
         """
@@ -159,11 +161,18 @@ class Trainer:
 
 @contextmanager
 def _seeded(seed: int, device: str) -> Iterator[None]:
-    """Draw from ``seed``, by whatever a factory or a loop may draw, and give back the states after."""
+    """Draw from ``seed``, by whatever a factory or a loop may draw, and give back the states after; also what else one
+    run could leave to the next: the directory, and whether and where torch makes tensors with gradients."""
     cuda = [torch.device(device)] if device.startswith("cuda") else []
-    with seeded(seed), torch.random.fork_rng(devices=cuda):
+    directory, place = os.getcwd(), torch.get_default_device()
+    with seeded(seed), torch.random.fork_rng(devices=cuda), torch.set_grad_enabled(torch.is_grad_enabled()):
         torch.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            os.chdir(directory)
+            if torch.get_default_device() != place:
+                torch.set_default_device(place)
 
 
 def _check_device(device: str) -> None:
@@ -203,7 +212,7 @@ def trainer(
     check_train(loop)
     if isinstance(how, LiveRecipe):
         given: Any = load_target(optimizer) if isinstance(optimizer, str) else optimizer
-        return Trainer(factory, how, loop, _live(given), device)
+        return Trainer(factory, how, loop, _live(given), device, given)
     makers = {law.name: built(law.name).make for law in how.laws}  # before anything slow
     return Trainer(factory, how, loop, partial(_named, makers), device)
 

@@ -70,14 +70,20 @@ def stored(url: str, asked: Mapping[str, Any], bounds: Mapping[str, tuple[float,
 
 def _storage(optuna: Any, url: str) -> Any:
     """A file is a journal: appended to under a lock that works on network file systems too, and whole after a kill
-    (in SQLite two processes can get one waiting trial)."""
+    (in SQLite two processes can get one waiting trial).
+
+    The lock is a symbolic link to the file, and one that a killed process held is broken when the file behind it has
+    not changed for long: so the path is absolute, as a link to a relative one leads nowhere and is waited for for ever.
+    """
     if "://" in url:
         return url
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+    url = os.path.abspath(url)  # and a loop may change the directory
     if os.path.exists(url) and not os.path.isfile(url):
         raise ValueError("it is no file")
-    backend, lock = JournalFileBackend(url), JournalFileSymlinkLock(url)
+    lock = JournalFileSymlinkLock(url, grace_period=int(STALE))
+    backend = JournalFileBackend(url, lock)
     lock.acquire()
     try:
         with open(url, "rb+") as file:

@@ -23,7 +23,7 @@ from tpcalc.transfer.sizes import Sizes
 from tpcalc.transfer.training import Outcome, Train
 from tpcalc.transfer.tuned import Constants
 
-__all__ = ["Sweep", "Sweeping", "along", "rates_between", "transfer"]
+__all__ = ["Sweep", "Sweeping", "along", "check_moves", "rates_between", "transfer"]
 
 #: Constants of a module that advice tries at the base.
 TRIED = (0.25, 4.0)
@@ -154,6 +154,15 @@ def rates_between(lr: tuple[float, float], points: int) -> tuple[float, ...]:
     return rates
 
 
+def check_moves(losses: Sequence[Sequence[float]]) -> None:
+    """``losses``: of each seed, for different hyperparameters.  Raises TpcalcError where these make no difference."""
+    if all(len(own) > 1 and len(set(own)) == 1 and math.isfinite(own[0]) for own in losses):
+        raise TpcalcError(
+            f"the loss is {losses[0][0]:.4g} whatever the learning rate: the loop does not train with the optimizer it "
+            f"is given, or returns a loss from before its first step; mend the loop, or give more steps"
+        )
+
+
 @dataclass(frozen=True)
 class Sweep:
     """What is run: every size, rate and seed, under each parametrization."""
@@ -210,7 +219,8 @@ class Sweep:
     def jobs(self, done: Done, modules: Mapping[str, frozenset[str]]) -> list[Job]:
         """All of the sweep, small sizes first; then those for advice, where the derived rules lose.
 
-        Raises TpcalcError where every run of the code's own parametrization diverged at the base.
+        Raises TpcalcError where every run of the code's own parametrization diverged at the base, or the rate makes no
+        difference there.
         """
         base = [job for seed in self.row(STANDARD, self.places[0]) for job in seed]
         if all(job in done and math.isinf(done[job].loss) for job in base):
@@ -218,6 +228,8 @@ class Sweep:
                 f"every run at {scales_text(self.places[0])} diverged, at the learning rates "
                 f"{self.rates[0]:g}:{self.rates[-1]:g}; try smaller ones, or mend the loop"
             )
+        if all(job in done for job in base):
+            check_moves([[done[job].loss for job in seed] for seed in self.row(STANDARD, self.places[0])])
         found = [*self.grid]
         if all(job in done for job in found) and self.loses(done):
             found += self.trials(done, sorted(set().union(*modules.values())))

@@ -65,8 +65,11 @@ class Context:
         return self.scales["width"]
 
     def report(self, step: int, loss: Any) -> None:
-        """Note the loss of a step.  Ends the run (:class:`Diverged`) where it is no finite number, or runs away."""
-        value = _float(loss)
+        """Note the loss of a step.  Ends the run (:class:`Diverged`) where it is no finite number, or runs away.
+
+        Raises TpcalcError where it is no number at all.
+        """
+        value = _number(loss, "context.report(step, loss) was given", "give it the loss of the step")
         self.curve.append((step, value))
         if not math.isfinite(value) or value > RUNAWAY * max(self.curve[0][1], 1.0):
             raise Diverged
@@ -103,18 +106,19 @@ def outcome(train: Train, model: torch.nn.Module, optimizer: Any, context: Conte
             f"{name_of(train)} raised {error_text(error)} at {scales_text(context.scales)}; it is called as "
             f"train(model, optimizer, context) and returns the loss"
         ) from error
-    value = _number(loss, train)
+    value = _number(loss, f"{name_of(train)} returned", "return the loss to be judged by")
     return Outcome(value if math.isfinite(value) else math.inf, tuple(context.curve), time.perf_counter() - started)
 
 
-def _number(loss: Any, train: Train) -> float:
+def _number(loss: Any, said: str, wanted: str) -> float:
     try:
         if isinstance(loss, (bool, str)):
             raise TypeError
         return _float(loss)
     except (TypeError, ValueError, RuntimeError):
-        what = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{type(loss).__name__}"
-        raise TpcalcError(f"{name_of(train)} returned {what}; return the loss to be judged by, one number") from None
+        shape = list(getattr(loss, "shape", ()))
+        what = "a tensor" if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise TpcalcError(f"{said} {what}{f' of shape {shape}' if shape else ''}; {wanted}, one number") from None
 
 
 def _float(loss: Any) -> float:

@@ -19,6 +19,7 @@ from functools import cached_property
 from tpcalc.errors import TpcalcError
 from tpcalc.transfer.jobs import Done, Job
 from tpcalc.transfer.result import TUNED
+from tpcalc.transfer.sweep import check_moves
 from tpcalc.tune.propose import propose
 from tpcalc.tune.space import Space
 
@@ -102,9 +103,10 @@ class Search:
         ]
 
     def jobs(self, done: Done) -> list[Job]:
-        """All that is known of the search."""
+        """All that is known of the search.  Raises TpcalcError where what is tried makes no difference."""
         found = list(self.first)
         while all(job in done for job in found):
+            check_moves([[done[job].loss for job in found]])
             if len(found) >= self.runs.trials:
                 return list(dict.fromkeys(found + self.finals(found, done)))
             losses = tuple(done[job].loss for job in found)

@@ -10,13 +10,15 @@ from tpcalc.errors import TpcalcError
 from tpcalc.transfer.stored import require_optuna
 from tpcalc.tune.space import Space
 
-__all__ = ["SAMPLERS", "propose"]
+__all__ = ["SAMPLERS", "SEEDS", "propose"]
 
 #: What a run that diverged counts as: worse than the worst by this.
 WORSE = 1.0
 #: Learning rates are proposed within this factor of the best that is known: a line of them is tried first, and at ten
 #: times too much or too little no constant of a module shows what it is worth.
 NEAR = 4.0
+#: How many seeds there are, for numpy, of which samplers are made.
+SEEDS = 2**32
 #: Runs that TPE wants to have seen; before, it draws from the ranges.
 SEEN = 8
 
@@ -52,7 +54,7 @@ def propose(
         ends["lr"] = max(low, lr / NEAR), min(high, lr * NEAR)
         history = [tried for tried in history if ends["lr"][0] <= tried[0]["lr"] <= ends["lr"][1]]
     ranges = {name: optuna.distributions.FloatDistribution(*own, log=True) for name, own in ends.items()}
-    study = optuna.create_study(sampler=SAMPLERS[sampler](optuna, seed))
+    study = optuna.create_study(sampler=SAMPLERS[sampler](optuna, seed % SEEDS))
     worst = max((loss for _, loss in history if math.isfinite(loss)), default=0.0)
     for numbers, loss in history:
         params = {name: numbers[name] for name in ranges}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Optional, Union
@@ -18,7 +19,7 @@ from tpcalc.transfer.run import Trainer, trainer
 from tpcalc.transfer.sizes import Sizes
 from tpcalc.transfer.training import Outcome, Train
 from tpcalc.tune.plan import Search, schedule
-from tpcalc.tune.propose import SAMPLERS
+from tpcalc.tune.propose import SAMPLERS, SEEDS
 from tpcalc.tune.result import Tuned
 from tpcalc.tune.space import Space, default_space, parse_space
 
@@ -134,8 +135,10 @@ class Tuning:
             raise TpcalcError(
                 f"base and target are both at {scales_text(ends[0])}: there is nothing to carry; give a larger target"
             )
-        if not 0 < share:
-            raise TpcalcError(f"a share of {share:g} of the target run pays for nothing; give a positive one, as 0.07")
+        if not 0 < share < math.inf:
+            raise TpcalcError(f"a share of {share:g} of the target run is no budget; give a positive number, as 0.07")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
+            raise TpcalcError(f"seed {seed!r} is none; give a whole number from 0 to {SEEDS - 1}")
         if sampler not in SAMPLERS:
             raise TpcalcError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
         how = trainer(factory_of(factory), optimizer, train, device)
