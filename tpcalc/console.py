@@ -104,7 +104,8 @@ def fail(sentence: str, arguments: Sequence[str]) -> None:
     if "--debug" in arguments:
         traceback.print_exc()
     if sys.stderr is not None:
-        print(painted(f"error: {' '.join(sentence.split())}", sys.stderr), file=sys.stderr)
+        said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(sentence.split()))
+        print(painted(f"error: {said}", sys.stderr), file=sys.stderr)
     sys.exit(EXIT_ERROR)
 
 

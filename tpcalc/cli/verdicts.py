@@ -118,6 +118,11 @@ def verify(
     with library(output):
         from tpcalc.verify import verify as verified
 
+        if target.startswith("hf:"):
+            raise TpcalcError(
+                f"{target} is a config, and verify judges somebody's init and optimizer; write a setup(width) that "
+                f"returns (model, optimizer, inputs), and give file.py:setup"
+            )
         parsed, scales = verify_scales(widths, scale)
         report = verified(loaded(target), parsed, scales=scales, depth_alpha=depth_alpha, loss=loaded(loss))
         report = replace(report, name=target.rpartition(":")[2], strict=strict)
