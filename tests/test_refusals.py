@@ -291,6 +291,11 @@ REFUSALS = [
     ("no scale", ("transfer", MLP), "Missing option '--scale'"),
     ("one rate", ("transfer", MLP, "--scale", "width=8,16", "--points", "1"), "show no optimum; give three points or"),
     ("no range", ("transfer", MLP, "--scale", "width=8,16", "--lr", "1e-3"), "is no range; write two learning rates"),
+    (
+        "a bound that nothing passes",
+        ("transfer", MLP, "--scale", "width=8,16", "--max-drift", "nan"),
+        "--max-drift nan is no bound; give a finite number, 0 or more",
+    ),
     ("many processes", ("tune", MLP, "--base", "8", "--target", "32", "--processes", "2"), "--processes needs -o DIR"),
     ("no recipe", ("transfer", MLP, "--scale", "width=8,16", "--recipe", "missing"), "missing"),
 ]

@@ -105,7 +105,8 @@ def fail(sentence: str, arguments: Sequence[str]) -> None:
         traceback.print_exc()
     if sys.stderr is not None:
         said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(sentence.split()))
-        print(painted(f"error: {said}", sys.stderr), file=sys.stderr)
+        with contextlib.suppress(OSError):  # a full disk: the exit code says it alone
+            print(painted(f"error: {said}", sys.stderr), file=sys.stderr, flush=True)
     sys.exit(EXIT_ERROR)
 
 

@@ -61,7 +61,6 @@ def check(
     width=64 --scale depth=2,4,8,16. A setup (see verify) is trained as it is.
     """
     with library(output):
-        from tpcalc.check import check as checked
         from tpcalc.check.settings import WIDTHS
         from tpcalc.report.plots import check_plot, require_matplotlib
 
@@ -74,6 +73,8 @@ def check(
         if widths is None and not by_name:
             widths = ",".join(map(str, WIDTHS))
         made, along = places(target, widths, overrides, scale)
+        from tpcalc.check import check as checked  # torch comes after all that can be wrong
+
         run = partial(checked, made, **along, optimizer=optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
         run = partial(run, batch=loaded(batch), loss=loaded(loss), depth_alpha=depth_alpha, progress=True)
         result = run(parametrization=parametrization)
