@@ -96,6 +96,44 @@ def test_help_does_not_wait_for_torch():
     assert result.returncode == 0 and "--widths" in result.stdout, result.stderr
 
 
+def test_bad_arguments_do_not_wait_for_torch():
+    bad = [
+        ("table", MLP, "--widths", "1,x"),
+        ("explain", MLP, "hidden.weight", "--widths", "1,x"),
+        ("check", MLP, "--widths", "1,x"),
+        ("verify", MLP, "--widths", "1,x"),
+        ("export", MLP, "--base", "64", "--target", "x"),
+        ("export", MLP, "--base", "64", "--target", "128", "--widths", "1,x"),
+        ("transfer", MLP, "--scale", "width=x"),
+        ("transfer", MLP, "--scale", "width=8,16", "--lr", "x"),
+        ("tune", MLP, "--base", "64", "--target", "x"),
+        ("codegen", "missing.json"),
+    ]
+    code = (
+        "import sys; sys.modules['torch'] = None\nfrom tpcalc.cli import main\n"
+        f"for arguments in {bad!r}:\n    try:\n        main(arguments)\n    except SystemExit as stopped:\n"
+        "        assert stopped.code == 2\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT)
+    said = result.stderr.splitlines()
+    assert result.returncode == 0 and len(said) == len(bad), result.stderr
+    assert all(line.startswith("error: ") and "torch" not in line for line in said), result.stderr
+
+
+def test_an_error_that_can_not_be_said_is_told_by_the_exit_code():
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        code = subprocess.run([sys.executable, "-m", "tpcalc", "codegen", "missing.json"], stderr=full, cwd=ROOT)
+    assert code.returncode == 2
+
+
+def test_output_to_a_dash_is_standard_output(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("schema", "table", "-o", "-") == run("schema", "table")
+    assert not list(tmp_path.iterdir())
+
+
 def test_version(run):
     assert run("--version") == (0, f"tpcalc {tpcalc.__version__}\n", "")
 

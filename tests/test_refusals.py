@@ -65,12 +65,55 @@ def text(width):
     return "a model"
 
 
+async def awaited(width):
+    return linear(width)
+
+
+def yields(width):
+    yield linear(width)
+
+
+def nothing(width):
+    linear(width)
+
+
+def a_class(width):
+    return torch.nn.Linear
+
+
+def frozen(width):
+    return linear(width)[0].requires_grad_(False), (torch.ones(2, 8),)
+
+
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def raises_odd(width):
+    raise Odd
+
+
+def raises_escapes(width):
+    raise ValueError("\\x1b[31mred\\x00")
+
+
+def no_batch(width):
+    return 3
+
+
+def other_batch(width):
+    return torch.ones(2, 5)
+
+
 number = 3
 """,
     "exits.py": "import sys\nsys.exit(0)\n",
     "parses.py": "import argparse\nargparse.ArgumentParser().parse_args(['table'])\n",
     "broken.py": "def f(width:\n",
     "imports.py": "import no_such_package\n",
+    "relative.py": "from .own import linear\n",
+    "many.py": "\n".join(f"def f{i}(width): pass" for i in range(30)),
     "notes.txt": "no code\n",
     "foreign.json": '{"a": 1}\n',
     "corrupt.json": '{"a": \n',
@@ -160,6 +203,12 @@ REFUSALS = [
     ("no loss", ("table", MLP, "--loss", "missing.py:f"), "no file missing.py"),
     ("output in no directory", ("table", MLP, "-o", "no/such/table.txt"), "the directory no/such does not exist"),
     ("output is a directory", ("table", MLP, "-o", "/"), "cannot write /: it is a directory"),
+    (
+        "output would be a directory",
+        ("table", MLP, "-o", "made/"),
+        "cannot write made/: it is a directory; name a fil",
+    ),
+    ("output in a file", ("table", MLP, "-o", "own.py/made"), "cannot write own.py/made: own.py is no directory; choo"),
     # code of the target that ends the process, reads its arguments, or is no function of the width
     ("exits", ("table", "own.py:exits"), "exits(128) called sys.exit(0) (own.py:7); make it return model or (model"),
     ("exits with text", ("check", "own.py:exits_text"), "exits_text(64) called sys.exit('bye') (own.py:11)"),
@@ -177,7 +226,30 @@ REFUSALS = [
     ("no callable thing", ("table", "own.py:number"), "'number' in own.py is of type int, not a callable; it defines "),
     ("a broken file", ("table", "broken.py:f"), "importing broken.py raised SyntaxError: "),
     ("an import that fails", ("table", "imports.py:f"), "importing imports.py raised ModuleNotFoundError: No module"),
-    ("a file that is no Python", ("table", "notes.txt:f"), "check the name, or write the path of a file"),
+    ("a file that is no Python", ("table", "notes.txt:f"), "notes.txt is no Python file; give a file that ends in .py"),
+    ("a name that is long", ("table", "x" * 5000 + ".py:f"), "is too long for this system; give a shorter one"),
+    ("an output that is long", ("table", MLP, "-o", "x" * 5000), "is too long for this system; give a shorter one"),
+    ("a directory", ("table", f"{ROOT / 'examples'}/:f"), "examples is a directory, no Python file; check the path"),
+    ("a relative import", ("table", "relative.py:f"), "name it as part of its package, from the folder above: "),
+    ("many callables", ("table", "many.py:g"), "it defines f0, f1, f2, f3, f4, f5, f6, f7, f8, f9 and 20 more"),
+    ("async", ("table", "own.py:awaited"), "returned a coroutine, as an async function does; write def without async"),
+    ("a generator", ("table", "own.py:yields"), "returned a generator, as a function with yield does; write return "),
+    ("no return", ("table", "own.py:nothing"), "nothing(128) returned None; end it by return model or (model, inputs)"),
+    ("a class", ("table", "own.py:a_class"), "returned the class Linear where a torch.nn.Module belongs; call the cla"),
+    ("all frozen", ("table", "own.py:frozen"), "no weight of Linear is trained: requires_grad is False of all 2; lea"),
+    ("an error without text", ("table", "own.py:raises_odd"), "raises_odd(128) raised Odd (own.py:"),
+    ("control characters", ("table", "own.py:raises_escapes"), r"raised ValueError: \x1b[31mred\x00 (own.py:"),
+    ("a config to verify", ("verify", "hf:llama"), "write a setup(width) that returns (model, optimizer, inputs), and"),
+    (
+        "no batch",
+        ("check", "own.py:linear", "--batch", "own.py:no_batch"),
+        "batch= (--batch) gives an int; let it g",
+    ),
+    (
+        "a batch of another shape",
+        ("check", "own.py:linear", "--steps", "1", "--batch", "own.py:other_batch"),
+        "where it is trained for real; check that it runs on the inputs given, those of batch= (--batch)",
+    ),
     # optimizers, weights, plots, documents
     ("muon twice", ("table", MLP, "--optimizer", "muon+muon"), "can't be the second; write muon+adamw"),
     ("three names", ("table", MLP, "--optimizer", "a+b+c"), "write two names, the one for hidden matrices first"),
@@ -195,6 +267,11 @@ REFUSALS = [
         "x.xyz is no picture that can be written; end its name",
     ),
     (
+        "a plot that no file can be",
+        ("check", "own.py:linear", "--steps", "1", "--plot", "/proc/x.png"),
+        "cannot write /pro",
+    ),
+    (
         "a plot in no directory",
         ("check", MLP, "--plot", "no/x.png"),
         "the directory no does not exist; create it",
@@ -204,6 +281,12 @@ REFUSALS = [
     ("no multipliers", ("codegen", "missing.json"), "missing.json"),
     ("foreign multipliers", ("codegen", "foreign.json"), "foreign.json"),
     ("corrupt multipliers", ("codegen", "corrupt.json"), "corrupt.json"),
+    ("a base of 0", ("export", MLP, "--base", "0", "--target", "64"), "base width 0 is not a positive whole number; g"),
+    (
+        "a place of 0",
+        ("export", MLP, "--base", "width=0", "--target", "width=8"),
+        "base width=0 is not a positive whole number; give one, as width=64",
+    ),
     ("no base", ("export", MLP, "--target", "64"), "--base is missing: give the width at which"),
     (
         "a place in words",
@@ -225,6 +308,11 @@ REFUSALS = [
     ("no scale", ("transfer", MLP), "Missing option '--scale'"),
     ("one rate", ("transfer", MLP, "--scale", "width=8,16", "--points", "1"), "show no optimum; give three points or"),
     ("no range", ("transfer", MLP, "--scale", "width=8,16", "--lr", "1e-3"), "is no range; write two learning rates"),
+    (
+        "a bound that nothing passes",
+        ("transfer", MLP, "--scale", "width=8,16", "--max-drift", "nan"),
+        "--max-drift nan is no bound; give a finite number, 0 or more",
+    ),
     ("many processes", ("tune", MLP, "--base", "8", "--target", "32", "--processes", "2"), "--processes needs -o DIR"),
     ("no recipe", ("transfer", MLP, "--scale", "width=8,16", "--recipe", "missing"), "missing"),
 ]

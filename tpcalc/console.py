@@ -104,7 +104,9 @@ def fail(sentence: str, arguments: Sequence[str]) -> None:
     if "--debug" in arguments:
         traceback.print_exc()
     if sys.stderr is not None:
-        print(painted(f"error: {' '.join(sentence.split())}", sys.stderr), file=sys.stderr)
+        said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(sentence.split()))
+        with contextlib.suppress(OSError):  # a full disk: the exit code says it alone
+            print(painted(f"error: {said}", sys.stderr), file=sys.stderr, flush=True)
     sys.exit(EXIT_ERROR)
 
 

@@ -19,11 +19,16 @@ def same_place(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
 
 def check_writable(path: Union[str, Path]) -> None:
     """Raise before the work starts, rather than after it, where ``path`` cannot be written."""
-    path = Path(path)
-    if path.is_dir():
-        raise TpcalcError(f"cannot write {path}: it is a directory; name a file")
-    if not path.resolve().parent.is_dir():
+    given, path = str(path), Path(path)
+    if path.is_dir() or given.endswith(os.sep):
+        raise TpcalcError(f"cannot write {given or path}: it is a directory; name a file")
+    real = path.resolve()
+    if not real.parent.is_dir():
+        if real.parent.exists():
+            raise TpcalcError(f"cannot write {path}: {path.parent} is no directory; choose another")
         raise TpcalcError(f"cannot write {path}: the directory {path.parent} does not exist; create it first")
+    if not os.access(real if real.exists() and not real.is_file() else real.parent, os.W_OK):  # a file is replaced
+        raise TpcalcError(f"cannot write {path}: no permission; choose another file")
 
 
 def check_own(folder: Union[str, Path], marks: Mapping[str, str], others: Sequence[str] = ()) -> None:

@@ -15,13 +15,19 @@ def test_a_file_is_read(tmp_path):
     assert parsed(tmp_path / "a.json", "write it again") == {"ü": [1, 2.5, None]}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_that_a_windows_shell_wrote_is_read(tmp_path, encoding):
+    (tmp_path / "a.json").write_text('{"ü":\r\n 1}', encoding=encoding, newline="")
+    assert parsed(tmp_path / "a.json", "write it again") == {"ü": 1}
+
+
 @pytest.mark.parametrize(
     "content, reason",
     [
         (b'{"a": ', "Expecting value: line 1 column 7 (char 6)"),
         (b"[NaN]", "NaN is no number of JSON"),
         (b"[-Infinity]", "-Infinity is no number of JSON"),
-        (b"\xff\xfe", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"\xff{}", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
         (b"[" * 200_000, "nested too deeply"),
     ],
 )

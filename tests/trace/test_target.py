@@ -172,7 +172,7 @@ def test_arguments_and_keyword_arguments_are_both_by_name():
 @pytest.mark.parametrize(
     "factory, message",
     [
-        (lambda width: None, "returned a NoneType where a torch.nn.Module belongs; return model or (model, inputs)"),
+        (lambda width: None, "returned None; end it by return model or (model, inputs)"),
         (lambda width: (linear(width), 1, 2), "returned 3 things; return model or (model, inputs)"),
         (lambda width: (torch.ones(1), linear(width)), "returned a Tensor where a torch.nn.Module belongs"),
         (lambda width: (linear(width), "x"), "returned inputs of type str; return a tuple of arguments or a dict"),

@@ -10,8 +10,9 @@ from typing import Any, Optional
 
 from tpcalc.algebra.scales import Place, Point
 from tpcalc.check.effects import Use, predicted
+from tpcalc.check.inputs import as_inputs
 from tpcalc.check.predict import Prediction, greatest
-from tpcalc.check.training import Start, as_inputs
+from tpcalc.check.training import Start
 from tpcalc.optimizers import SGD, UpdateLaw
 from tpcalc.trace.record import build
 from tpcalc.verify.built import holds_optimizer

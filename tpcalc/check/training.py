@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_map
 
 from tpcalc.algebra.scales import Place, Point, place_text
 from tpcalc.check.effects import measured, overwrites
+from tpcalc.check.inputs import apply, as_inputs, same_shapes
 from tpcalc.check.optimizers import Built
 from tpcalc.check.seen import Probe, Seen, root_mean_square, together
 from tpcalc.check.settings import Settings
@@ -26,7 +27,7 @@ from tpcalc.check.sizes import Sizes, rms
 from tpcalc.errors import TpcalcError
 from tpcalc.program.ir import Program
 from tpcalc.scaling.runtime import Multipliers
-from tpcalc.trace.record import Attributes, Files, decomposed, find_loss, flex_decomposed, observe, primary_outputs
+from tpcalc.trace.record import Attributes, Files, decomposed, find_loss, observe, primary_outputs
 from tpcalc.trace.target import call_factory
 
 #: Models whose values and weights have no more entries than this run on one thread: to hand out so little work costs
@@ -126,17 +127,6 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.set_rng_state(state)
-
-
-def _apply(model: torch.nn.Module, inputs: Any) -> Any:
-    with flex_decomposed():
-        return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
-
-
-def as_inputs(batch: Any) -> Any:
-    if isinstance(batch, torch.Tensor):
-        return (batch,)
-    return dict(batch) if hasattr(batch, "keys") else tuple(batch)
 
 
 def default_loss(program: Program, seed: int) -> Loss:
@@ -244,7 +234,7 @@ class Trainer:
             raise TpcalcError("the factory returns no example inputs; return (model, inputs), or give batch= (--batch)")
         if self._first is None:
             self._first = own
-        return [self._first if _same_shapes(self._first, own) else own]
+        return [self._first if same_shapes(self._first, own) else own]
 
     def run(self, place: Place, seed: int) -> Run:
         """Everything measured at one place and seed."""
@@ -267,7 +257,7 @@ class Trainer:
         try:
             with self._files.without(torch.Tensor):
                 exact = self._first_gradients(place, seed, exact=True)
-        except (RuntimeError, TypeError, ValueError):
+        except (TpcalcError, RuntimeError, TypeError, ValueError):
             return {}
         counted = self.seen(place).weights
         found = {name: size for name, size in own.items() if exact.get(name, 0.0) < VANISHED * size}
@@ -283,7 +273,7 @@ class Trainer:
             torch.set_default_dtype(torch.float64)
         try:
             with _seeded(10_000 * seed):
-                loss(_apply(model, inputs)).backward()
+                loss(apply(model, inputs)).backward()
         finally:
             torch.set_default_dtype(before)
         parameters = model.named_parameters(remove_duplicate=False)
@@ -329,7 +319,7 @@ class Trainer:
         for step, inputs in zip(range(training.steps), cycle(batches[split:] + batches[:split])):
             model.zero_grad(set_to_none=True)
             with _seeded(10_000 * seed + step):
-                value = loss(_apply(model, inputs))
+                value = loss(apply(model, inputs))
             value.backward()
             if step in (0, training.steps - 1):  # the larger of both: at the end little may be left to learn
                 for name in seen.weights:
@@ -379,7 +369,7 @@ class Trainer:
             buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
             model.zero_grad(set_to_none=True)
             with _seeded(10_000 * seed + step):
-                start = loss(_apply(model, inputs))
+                start = loss(apply(model, inputs))
             start.backward()
             for optimizer in optimizers:
                 optimizer.step()
@@ -387,7 +377,7 @@ class Trainer:
                 for buffer, old in buffers:
                     buffer.copy_(old)
             with _seeded(10_000 * seed + step):
-                end = loss(_apply(model, inputs))
+                end = loss(apply(model, inputs))
             fell += float(start.detach()) - float(end.detach())
             size += abs(float(start.detach()))
             for parameter, old in zip(parameters, before, strict=True):
@@ -421,11 +411,3 @@ class Trainer:
 
 def _is_float(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
-
-
-def _same_shapes(a: Any, b: Any) -> bool:
-    xs, ys = (list(x.values()) if isinstance(x, dict) else list(x) for x in (a, b))
-    return len(xs) == len(ys) and all(
-        isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor) and x.shape == y.shape and x.dtype == y.dtype
-        for x, y in zip(xs, ys, strict=True)
-    )

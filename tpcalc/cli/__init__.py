@@ -83,6 +83,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             forget_output()
             fail(f"cannot write: {error.strerror}; {ELSEWHERE}", arguments)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            fail("the name of a file that is given is too long for this system; give a shorter one", arguments)
         fail(f"internal error: {type(error).__name__}: {error} (rerun with --debug to see where)", arguments)
     sys.exit(code if isinstance(code, int) else 0)
 

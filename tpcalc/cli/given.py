@@ -21,11 +21,11 @@ def traced(
     fold: bool = False,
 ) -> Program:
     """The program of a target given on the command line; ``fold``: with few of its blocks where these stand for all."""
+    made, parsed, scales = scaled_factory(target, widths, overrides, scale)  # before torch is imported
     from tpcalc.trace import trace
     from tpcalc.trace.depth import WORTH, folded
     from tpcalc.trace.target import by_depth
 
-    made, parsed, scales = scaled_factory(target, widths, overrides, scale)
     deep = by_depth(target, parsed, parse_overrides(overrides or ())) if fold and not scales else None
     if deep is not None and deep[1] > WORTH:
         program = folded(deep[0], parsed, deep[1], trace, loss=loaded(loss), told=target.startswith("hf:"))
@@ -138,9 +138,6 @@ def between(
     scale: Optional[list[str]],
 ) -> Callable[..., Any]:
     """:func:`tpcalc.scale` of a target given on the command line, from one place to another."""
-    from tpcalc.scaling import scale as scaled
-    from tpcalc.scaling.compute import traced_widths
-    from tpcalc.scaling.several import values_between
     from tpcalc.trace.target import factory_of, parse_scales, parse_widths, saved_base
 
     end = parse_place(to, "--target")
@@ -148,12 +145,17 @@ def between(
     if start is None:
         raise TpcalcError("--base is missing: give the width at which the hyperparameters were tuned")
     scales: Any = parse_scales(values_of_scales(scale or ()))
+    along = None if widths is None else parse_widths(widths)
+    from tpcalc.scaling import scale as scaled  # torch comes after all that can be wrong in these texts
+    from tpcalc.scaling.compute import traced_widths
+    from tpcalc.scaling.several import values_between
+
     if isinstance(start, int) and isinstance(end, int) and not scales:
-        places = traced_widths(start, end, None if widths is None else parse_widths(widths))
+        places = traced_widths(start, end, along)
         made, _ = factory(target, places, overrides, scale)
         return partial(scaled, made, start, end, widths=places)
-    if widths is not None:
-        scales = {"width": parse_widths(widths), **scales}
+    if along is not None:
+        scales = {"width": along, **scales}
     values = values_between(start, end, scales or None)
     made = factory_of(target, None, parse_overrides(overrides or ()), values)
     return partial(scaled, made, start, end, scales=scales or None)

@@ -58,7 +58,14 @@ Alignment = Annotated[
     choice(ALIGNMENTS, "--alignment", "How aligned updates and values are assumed: full, none, or omega (Everett's)."),
 ]
 Output = Annotated[
-    Optional[str], typer.Option("--output", "-o", metavar="FILE", help="Write to FILE instead of standard output.")
+    Optional[str],
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write to FILE instead of standard output.",
+        callback=lambda path: None if path == "-" else path,  # as other programs have it
+    ),
 ]
 Overrides = Annotated[
     Optional[list[str]],

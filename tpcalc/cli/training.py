@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -106,9 +107,14 @@ def transfer(
 ) -> int:
     """Sweep the learning rate at several sizes, under standard parametrization and the derived rules."""
     with library(None):
+        values = {name: whole_numbers(name, text, positive=True) for name, text in values_of_scales(scale).items()}
+        ends = _ends(lr)
+        if max_drift is not None and not 0 <= max_drift < math.inf:  # which no drift is more than
+            raise TpcalcError(
+                f"--max-drift {max_drift:g} is no bound; give a finite number, 0 or more, in log2 of rates"
+            )
         from tpcalc.transfer.sweep import Sweep
 
-        values = {name: whole_numbers(name, text, positive=True) for name, text in values_of_scales(scale).items()}
         constants: Any = {}
         eps = 1e-8
         found = None
@@ -119,7 +125,7 @@ def transfer(
             if weight_decay not in (0.0, found.base.weight_decay):
                 raise TpcalcError(f"{recipe} has weight_decay={found.base.weight_decay:g}; leave --weight-decay out")
             constants, weight_decay, eps = found.constants, found.base.weight_decay, found.base.eps
-        sweep = Sweep.of(values, _ends(lr), points, steps, seeds, weight_decay, eps, constants)
+        sweep = Sweep.of(values, ends, points, steps, seeds, weight_decay, eps, constants)
         make = partial(_sweeping, target, sweep, optimizer, train, device, depth_alpha, overrides)
         workers = Workers(context.obj or (), processes, ray, partial(_runner, make), helper, device)
         folder = directory_for(directory, storage, processes, _check_own, plots=True)

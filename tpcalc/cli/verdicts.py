@@ -61,7 +61,6 @@ def check(
     width=64 --scale depth=2,4,8,16. A setup (see verify) is trained as it is.
     """
     with library(output):
-        from tpcalc.check import check as checked
         from tpcalc.check.settings import WIDTHS
         from tpcalc.report.plots import check_plot, require_matplotlib
 
@@ -74,6 +73,8 @@ def check(
         if widths is None and not by_name:
             widths = ",".join(map(str, WIDTHS))
         made, along = places(target, widths, overrides, scale)
+        from tpcalc.check import check as checked  # torch comes after all that can be wrong
+
         run = partial(checked, made, **along, optimizer=optimizer, steps=steps, seeds=seeds, tolerance=tolerance, lr=lr)
         run = partial(run, batch=loaded(batch), loss=loaded(loss), depth_alpha=depth_alpha, progress=True)
         result = run(parametrization=parametrization)
@@ -118,6 +119,11 @@ def verify(
     with library(output):
         from tpcalc.verify import verify as verified
 
+        if target.startswith("hf:"):
+            raise TpcalcError(
+                f"{target} is a config, and verify judges somebody's init and optimizer; write a setup(width) that "
+                f"returns (model, optimizer, inputs), and give file.py:setup"
+            )
         parsed, scales = verify_scales(widths, scale)
         report = verified(loaded(target), parsed, scales=scales, depth_alpha=depth_alpha, loss=loaded(loss))
         report = replace(report, name=target.rpartition(":")[2], strict=strict)

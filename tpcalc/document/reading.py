@@ -16,8 +16,8 @@ __all__ = ["parsed", "sentence"]
 def parsed(path: Union[str, Path], again: str, error: type[TpcalcError] = TpcalcError) -> Any:
     """What the JSON in a file says.  Raises ``error`` where it is missing or corrupt; ``again`` is the remedy."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        return json.loads(text, parse_constant=_no_constant)
+        content = Path(path).read_bytes()  # json knows UTF-8 and UTF-16 by their first bytes, as a Windows shell writes
+        return json.loads(content, parse_constant=_no_constant)
     except OSError as cause:
         raise error(f"cannot read {path}: {cause.strerror or cause}; check the path") from cause
     except (ValueError, RecursionError) as cause:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, BinaryIO, Union
 
 from tpcalc.algebra.order import MINUS_INFINITY
 from tpcalc.errors import TpcalcError
+from tpcalc.files import write_atomic
 
 _TITLES = {
     "init": "value at init",
@@ -45,6 +47,17 @@ def require_matplotlib(path: Union[str, Path, None] = None) -> None:
         raise TpcalcError(f"{path} is no picture that can be written; end its name in one of .{', .'.join(formats)}")
 
 
+def save(figure: Any, path: Union[str, Path, BinaryIO]) -> None:
+    """Write a figure, whole or not at all; as PNG where the name has no suffix.  Raises TpcalcError where it can't."""
+    if not isinstance(path, (str, Path)):
+        figure.savefig(path, dpi=200)
+        return
+    path = Path(path) if Path(path).suffix else Path(f"{path}.png")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=200, format=path.suffix.removeprefix(".").lower())
+    write_atomic(path, drawn.getvalue())
+
+
 def check_plot(results: Sequence[Any], path: Union[str, Path]) -> None:
     """Small multiples of one or more :class:`tpcalc.check.Result`: one column each, one row a quantity, one line a
     value.
@@ -71,7 +84,7 @@ def check_plot(results: Sequence[Any], path: Union[str, Path]) -> None:
         axes[-1][column].set_xlabel("width", fontsize=8)
     handles = [pyplot.Line2D([], [], color=colour, lw=1.4, label=label) for colour, _, label in _LINES.values()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
-    figure.savefig(path, dpi=200)
+    save(figure, path)
     pyplot.close(figure)
 
 

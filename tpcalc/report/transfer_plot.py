@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from tpcalc.algebra.scales import scales_text
-from tpcalc.report.plots import load_pyplot
+from tpcalc.report.plots import load_pyplot, save
 from tpcalc.transfer.result import STANDARD, Curve, Transfer
 
 __all__ = ["TALLEST", "limits", "set_losses", "transfer_plot", "with_margins"]
@@ -72,7 +72,7 @@ def transfer_plot(result: Transfer, path: Union[str, Path]) -> None:
         handles=handles, loc="outside lower center", ncols=min(len(handles), 2 * len(names)), fontsize=8, frameon=False
     )
     figure.suptitle(f"{result.name}, {result.optimizer}, {result.steps} steps", fontsize=9)
-    figure.savefig(path, dpi=200)
+    save(figure, path)
     pyplot.close(figure)
 
 

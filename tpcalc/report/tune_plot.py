@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Union
 
 from tpcalc.algebra.scales import scales_text
-from tpcalc.report.plots import load_pyplot
+from tpcalc.report.plots import load_pyplot, save
 from tpcalc.report.transfer_plot import TALLEST, set_losses, with_margins
 from tpcalc.tune.result import Tuned
 
@@ -64,7 +64,7 @@ def tune_plot(result: Tuned, path: Union[str, Path, BinaryIO]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7, frameon=False)
     base, target = map(scales_text, result.ends)
     figure.suptitle(f"{result.name}, {result.optimizer}, tuned at {base} for {target}", fontsize=9)
-    figure.savefig(path, dpi=200)
+    save(figure, path)
     pyplot.close(figure)
 
 

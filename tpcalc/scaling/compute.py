@@ -102,7 +102,7 @@ def traced_widths(base: int, target: int, widths: Optional[Sequence[int]] = None
     """The widths to trace at: always ``base`` and ``target``, whose sizes and init calls are needed as they are."""
     for name, width in (("base", base), ("target", target)):
         if isinstance(width, bool) or not isinstance(width, int) or width <= 0:
-            raise ScalingError(f"{name} width {width!r} is not a positive whole number")
+            raise ScalingError(f"{name} width {width!r} is not a positive whole number; give one, as 64")
     others = (2 * base, 4 * base) if widths is None else tuple(widths)
     return tuple(sorted({base, target, *others}))
 

@@ -122,7 +122,7 @@ def check_places(base: Any, target: Any, scales: Optional[Mapping[str, Sequence[
             raise ScalingError(f"{what} {place!r} is one number; give each scale by name, as width=64,depth=2")
         for name, value in place.items():
             if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-                raise ScalingError(f"{what} {name}={value!r} is not a positive whole number")
+                raise ScalingError(f"{what} {name}={value!r} is not a positive whole number; give one, as {name}=64")
     names = {"the base": set(base), "the target": set(target)}
     if scales is not None:
         names["what is traced"] = set(scales)

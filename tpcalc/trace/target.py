@@ -12,22 +12,20 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import re
 import sys
-import sysconfig
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any, Optional
 
 from tpcalc.algebra.scales import SYMBOLS, Place, Point
 from tpcalc.errors import TargetError, TpcalcError
-from tpcalc.trace.arguments import exit_text, without_arguments
+from tpcalc.trace.arguments import without_arguments
+from tpcalc.trace.quoted import error_text, exit_place
 
 __all__ = [
-    "DEFAULT_WIDTHS", "by_depth", "call_factory", "check_takes", "described", "error_text", "factory_of", "load_plugin",
-    "load_target", "name_of", "parse_scales", "parse_widths", "saved_base", "users_line",
+    "DEFAULT_WIDTHS", "by_depth", "call_factory", "check_takes", "described", "factory_of", "load_plugin",
+    "load_target", "name_of", "parse_scales", "parse_widths", "saved_base",
 ]  # fmt: skip
 
 DEFAULT_WIDTHS = (128, 256, 512)
@@ -35,11 +33,8 @@ DEFAULT_WIDTHS = (128, 256, 512)
 Factory = Callable[..., Any]
 _GUARD = "put what it runs and the arguments that it reads under if __name__ == '__main__'"
 _HUGGING_FACE = "hf:"
-#: Letters of somebody else's error message; torch appends its C++ frames.
-MOST_QUOTED = 300
-
-_TPCALC = Path(__file__).resolve().parents[1]
-_STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
+#: Names of a module that are listed where none of them is near.
+_MOST_LISTED = 10
 
 
 def parse_widths(text: "str | Sequence[int]") -> tuple[int, ...]:
@@ -207,7 +202,7 @@ def call_factory(factory: Factory, width: Place, expects: str = "model or (model
         raise
     except SystemExit as error:
         raise TargetError(
-            f"{name}({width}) {_exit_text(error)}; make it return {expects} at this width, and read no arguments there"
+            f"{name}({width}) {exit_place(error)}; make it return {expects} at this width, and read no arguments there"
         ) from error
     except BaseException as error:
         raise TargetError(
@@ -256,7 +251,7 @@ def _model_and_inputs(result: Any, call: str, expects: str) -> tuple[Any, Any]:
             raise TargetError(f"{call} returned {len(result)} things; return {expects}")
         model, inputs = result
     if not isinstance(model, torch.nn.Module):
-        raise TargetError(f"{call} returned a {type(model).__name__} where a torch.nn.Module belongs; return {expects}")
+        raise TargetError(f"{call} returned {_no_module(model, expects)}")
     if isinstance(inputs, torch.Tensor):
         inputs = (inputs,)
     if isinstance(inputs, list):
@@ -278,6 +273,20 @@ def _model_and_inputs(result: Any, call: str, expects: str) -> tuple[Any, Any]:
         for module, mode in modes:
             module.training = mode
     return model, inputs
+
+
+def _no_module(model: Any, expects: str) -> str:
+    """What stands where a model belongs, and what to do about it."""
+    if inspect.iscoroutine(model):
+        model.close()  # never awaited, which Python would tell by a warning of its own
+        return f"a coroutine, as an async function does; write def without async, and return {expects}"
+    if inspect.isgenerator(model):
+        return f"a generator, as a function with yield does; write return for yield, and return {expects}"
+    if model is None:
+        return f"None; end it by return {expects}"
+    if isinstance(model, type):
+        return f"the class {model.__name__} where a torch.nn.Module belongs; call the class, and return {expects}"
+    return f"a {type(model).__name__} where a torch.nn.Module belongs; return {expects}"
 
 
 def _by_name(call: str, model: Any, args: Any, kwargs: Any) -> tuple:
@@ -306,6 +315,10 @@ def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in _listing(path.parent)], n=3)
         hint = f"did you mean {_either([str(path.parent / name) for name in near])}?" if near else "check the path"
+        if path.is_dir():
+            raise TargetError(f"{path} is a directory, no Python file; {hint}")
+        if path.is_symlink():
+            raise TargetError(f"{path} is a link to {path.readlink()}, which is no file; {hint}")
         raise TargetError(f"no file {path}; {hint}")
     path = path.resolve()
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -332,8 +345,11 @@ def _load_file(path: Path) -> ModuleType:
         if isinstance(error, KeyboardInterrupt):
             raise
         if isinstance(error, SystemExit):
-            raise TargetError(f"importing {path.name} {_exit_text(error)}; {_GUARD}") from error
-        raise TargetError(f"importing {path.name} raised {error_text(error, path)}; mend it first") from error
+            raise TargetError(f"importing {path.name} {exit_place(error)}; {_GUARD}") from error
+        remedy = "mend it first"
+        if isinstance(error, ImportError) and "no known parent package" in str(error):
+            remedy = f"name it as part of its package, from the folder above: {path.parent.name}.{path.stem}:callable"
+        raise TargetError(f"importing {path.name} raised {error_text(error, path)}; {remedy}") from error
     if previous is not None and getattr(previous, "__file__", None) != str(path):
         sys.modules[str(path)] = module  # a file called like an imported module must not replace it
         _restore(path.stem, previous)
@@ -348,7 +364,7 @@ def _restore(name: str, module: Optional[ModuleType]) -> None:
 
 
 def _listing(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.py")) if folder.is_dir() else []
+    return sorted(path for path in folder.glob("*.py") if path.is_file()) if folder.is_dir() else []
 
 
 def _import_module(name: str) -> ModuleType:
@@ -360,6 +376,8 @@ def _import_module(name: str) -> ModuleType:
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            if Path(name).is_file():
+                raise TargetError(f"{name} is no Python file; give a file that ends in .py") from error
             raise TargetError(
                 f"no module {name!r}; check the name, or write the path of a file: path/to/file.py:callable"
             ) from error
@@ -367,7 +385,7 @@ def _import_module(name: str) -> ModuleType:
     except (TpcalcError, KeyboardInterrupt):
         raise
     except SystemExit as error:
-        raise TargetError(f"importing {name} {_exit_text(error)}; {_GUARD}") from error
+        raise TargetError(f"importing {name} {exit_place(error)}; {_GUARD}") from error
     except BaseException as error:
         raise TargetError(f"importing {name} raised {error_text(error)}; mend it first") from error
 
@@ -382,45 +400,9 @@ def _alternatives(name: str, module: ModuleType) -> str:
     near = difflib.get_close_matches(name, own, n=3)
     if near:
         return f"did you mean {_either([repr(item) for item in near])}?"
-    return f"it defines {', '.join(own)}" if own else "it defines no callables"
+    more = f" and {len(own) - _MOST_LISTED} more" if len(own) > _MOST_LISTED else ""
+    return f"it defines {', '.join(own[:_MOST_LISTED])}{more}" if own else "it defines no callables"
 
 
 def _either(items: list[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " or " + items[-1]
-
-
-def error_text(error: BaseException, path: Optional[Path] = None) -> str:
-    """``ValueError: 65 is not divisible by 4 (gpt.py:41)``: the innermost line of the user's own code."""
-    message = " ".join(str(error).split())
-    message = message if len(message) <= MOST_QUOTED else message[:MOST_QUOTED] + " ..."
-    text = type(error).__name__ + (f": {message.rstrip('.')}" if message else "")
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}:{error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_user_file(frame.filename)]
-    if path is not None:
-        own = [frame for frame in own if Path(frame.filename) == path] or own
-    return f"{text} ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else text
-
-
-def _exit_text(error: SystemExit) -> str:
-    """``called sys.exit(3) (train.py:41)``, ``reads the command line (argparse: ...) (train.py:8)``."""
-    place = re.search(r" \([^()]*:\d+\)$", error_text(error))
-    return exit_text(error) + (place.group() if place else "")
-
-
-def users_line(frame: Optional[FrameType]) -> str:
-    """``"train.py:41"``: the innermost line of the user's own code that is running, or an empty string."""
-    while frame is not None:
-        if _is_user_file(frame.f_code.co_filename):
-            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        frame = frame.f_back
-    return ""
-
-
-def _is_user_file(filename: str) -> bool:
-    """A line of neither an installed library, nor the interpreter, nor tpcalc itself."""
-    if filename.startswith("<"):
-        return False
-    path = Path(filename).resolve()
-    return "site-packages" not in path.parts and not {_STDLIB, _TPCALC} & set(path.parents)

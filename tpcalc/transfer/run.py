@@ -21,8 +21,9 @@ from tpcalc.check.optimizers import Groups, Make, built
 from tpcalc.errors import TpcalcError, first_line
 from tpcalc.optimizers import LiveRecipe, Recipe, UpdateLaw, recipe
 from tpcalc.scaling.runtime import Multipliers, RatioWarning
+from tpcalc.trace.quoted import error_text
 from tpcalc.trace.record import seeded
-from tpcalc.trace.target import call_factory, described, error_text, load_target, name_of
+from tpcalc.trace.target import call_factory, described, load_target, name_of
 from tpcalc.transfer.training import Context, Outcome, Train, check_train, default_train, outcome
 from tpcalc.verify.built import optimizers_in
 

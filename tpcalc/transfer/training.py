@@ -18,8 +18,9 @@ from torch.utils._pytree import tree_map
 from tpcalc.algebra.scales import Point, scales_text
 from tpcalc.errors import TpcalcError
 from tpcalc.scaling.runtime import Multipliers
+from tpcalc.trace.quoted import error_text
 from tpcalc.trace.record import find_loss, primary_outputs
-from tpcalc.trace.target import call_factory, error_text, name_of
+from tpcalc.trace.target import call_factory, name_of
 
 __all__ = [
     "Context",

@@ -20,7 +20,7 @@ from typing import Any, Optional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from tpcalc.trace.target import users_line
+from tpcalc.trace.quoted import users_line
 from tpcalc.verify.built import Built, number
 
 #: Steps taken one by one: of schedules that can be asked at any step, and of others.

@@ -31,6 +31,23 @@ def test_globals_are_restored():
     assert state() == before
 
 
+def test_a_default_device_that_is_not_there_is_left_aside():
+    """Of a file, or set anew by the factory at each width; the code's own tensors are those of a trace."""
+    code = (
+        "import torch\nfrom torch import nn\nfrom tpcalc.trace import trace\n"
+        "def mlp(width):\n"
+        "    return nn.Sequential(nn.Linear(8, width), nn.Tanh(), nn.Linear(width, 3)), (torch.ones(2, 8),)\n"
+        "def sets(width):\n    torch.set_default_device('cuda')\n    return mlp(width)\n"
+        "plain = str(trace(mlp, (16, 32, 64)).nodes)\n"
+        "assert str(trace(sets, (16, 32, 64)).nodes) == plain\n"
+        "torch.set_default_device('cuda')\n"
+        "assert str(trace(mlp, (16, 32, 64)).nodes) == plain\n"
+        "assert torch.utils._device.CURRENT_DEVICE == torch.device('cuda')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_seeds_reach_python_and_torch_alike():
     def drawn():
         return random.random(), torch.rand(2).tolist()

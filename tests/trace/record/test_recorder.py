@@ -492,7 +492,7 @@ class Branching(nn.Module):
     ("factory", "words"),
     [
         (lambda: nn.Bilinear(8, 8, 8), "without example inputs at width 8; return (model, inputs)"),
-        (lambda: 3, "returned a int at width 8"),
+        (lambda: 3, "returned an int at width 8"),
         (lambda: (Branching(), (torch.ones(2, 8),)), "(test_recorder.py:"),
         (lambda: (nn.Sequential(nn.Linear(8, 8), nn.Linear(9, 9)), (torch.ones(2, 8),)), "at width 8 in 1; check"),
         (lambda: (nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(9)), (torch.ones(2, 8),)), "at width 8 in 1; check"),

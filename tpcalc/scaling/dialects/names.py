@@ -13,6 +13,8 @@ from tpcalc.scaling.weight import _plain
 _PEFT = re.compile(r"(?:^|\.)(?:base_model\.model|base_layer|modules_to_save|lora_\w+)(?:\.|$)")
 #: FSDP1 without use_orig_params: many parameters in one, under no name of their own.
 _FLAT = re.compile(r"(?:^|\.)_flat_param(?:_\d+)?$")
+#: What to do about a pattern that can't be read.
+_MEND = "mend it, and put \\ before what stands for itself"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Rename:
             compiled = re.compile(pattern)
             compiled.sub(replacement, "")  # which reads the replacement, match or none
         except (re.error, IndexError) as error:
-            raise ScalingError(f"--rename {text!r} is no substitution of Python's re: {error}") from None
+            raise ScalingError(f"--rename {text!r} is no substitution of Python's re: {error}; {_MEND}") from None
         return cls(text, compiled, replacement)
 
 
@@ -44,7 +46,7 @@ def read_patterns(option: str, texts: Iterable[str]) -> list[re.Pattern[str]]:
         try:
             found.append(re.compile(text))
         except re.error as error:
-            raise ScalingError(f"{option} {text!r} is no regular expression: {error}") from None
+            raise ScalingError(f"{option} {text!r} is no regular expression: {error}; {_MEND}") from None
     return found
 
 

@@ -15,14 +15,16 @@ from typing import Any, Iterator
 import torch
 import torch.backends.opt_einsum  # torch 2.4 imports it late
 import torch.distributions
+import torch.utils._device
 import torch.utils.checkpoint
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from tpcalc.errors import TraceError
 from tpcalc.trace.record.flex import flex_decomposed
 from tpcalc.trace.record.lazy import materialised, pad_packed_sequence
 
-__all__ = ["as_written", "decomposed", "seeded", "without_dynamo", "without_gc"]
+__all__ = ["as_written", "decomposed", "on_cpu", "seeded", "without_dynamo", "without_gc"]
 
 
 @contextmanager
@@ -97,7 +99,26 @@ def decomposed() -> Iterator[None]:
         stack.enter_context(_set(torch.distributions.Distribution, "_validate_args", False))
         stack.enter_context(_set(logging.getLogger("torch._subclasses.fake_tensor"), "disabled", True))
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(on_cpu())
         yield
+
+
+class _OnCpu(TorchFunctionMode):
+    """As ``with torch.device("cpu")``, under which code may call ``torch.set_default_device`` as well."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in torch.utils._device._device_constructors() and kwargs.get("device") is None:
+            kwargs["device"] = torch.device("cpu")
+        return func(*args, **kwargs)
+
+
+def on_cpu() -> AbstractContextManager:
+    """Tensors without a device of their own are on the CPU, whatever ``torch.set_default_device`` has said: a trace
+    needs no accelerator, and its own few numbers are no part of the model.
+    """
+    default = torch.utils._device.CURRENT_DEVICE
+    return nullcontext() if default is None or default.type == "cpu" else _OnCpu()
 
 
 def as_written() -> AbstractContextManager:

@@ -83,6 +83,11 @@ class Run:
         self.loss = self._own_loss(loss, output) if loss is not None else find_loss(output)
         chosen = [("loss", self.loss)] if self.loss is not None else primary_outputs(output)
         if not chosen:
+            if self._weights and not any(weight.requires_grad for _, weight, _ in self._weights):
+                raise TraceError(
+                    f"no weight of {type(self.model).__name__} is trained: requires_grad is False of all "
+                    f"{len(self._weights)}; leave it True of those that an optimizer is to train"
+                )
             raise TraceError(
                 f"no output of {type(self.model).__name__} at {place_text(self.trace.width)} is differentiable; return "
                 "a floating-point tensor that depends on the weights (outside torch.no_grad), or pass loss="
@@ -273,4 +278,7 @@ def described(thing: Any) -> str:
     """``a tensor of shape (2, 8) without gradient``, for messages."""
     if isinstance(thing, torch.Tensor):
         return f"a tensor of shape {tuple(thing.shape)}" + ("" if thing.requires_grad else " without gradient")
-    return f"a {type(thing).__name__}"
+    if thing is None:
+        return "None"
+    kind = type(thing).__name__
+    return f"an {kind}" if kind[:1] in "aeiou" else f"a {kind}"
