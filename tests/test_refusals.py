@@ -236,7 +236,11 @@ REFUSALS = [
     ("a generator", ("table", "own.py:yields"), "returned a generator, as a function with yield does; write return "),
     ("no return", ("table", "own.py:nothing"), "nothing(128) returned None; end it by return model or (model, inputs)"),
     ("a class", ("table", "own.py:a_class"), "returned the class Linear where a torch.nn.Module belongs; call the cla"),
-    ("all frozen", ("table", "own.py:frozen"), "no weight of Linear is trained: requires_grad is False of all 2; lea"),
+    (
+        "all frozen",
+        ("table", "own.py:frozen"),
+        "no weight of Linear at width 128 is trained: requires_grad is False of",
+    ),
     ("an error without text", ("table", "own.py:raises_odd"), "raises_odd(128) raised Odd (own.py:"),
     ("control characters", ("table", "own.py:raises_escapes"), r"raised ValueError: \x1b[31mred\x00 (own.py:"),
     ("a config to verify", ("verify", "hf:llama"), "write a setup(width) that returns (model, optimizer, inputs), and"),

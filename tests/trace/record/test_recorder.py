@@ -496,7 +496,11 @@ class Branching(nn.Module):
         (lambda: (Branching(), (torch.ones(2, 8),)), "(test_recorder.py:"),
         (lambda: (nn.Sequential(nn.Linear(8, 8), nn.Linear(9, 9)), (torch.ones(2, 8),)), "at width 8 in 1; check"),
         (lambda: (nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(9)), (torch.ones(2, 8),)), "at width 8 in 1; check"),
-        (lambda: (nn.Linear(8, 8).requires_grad_(False), (torch.ones(2, 8),)), "is differentiable"),
+        (
+            lambda: (nn.Linear(8, 8).requires_grad_(False), (torch.ones(2, 8),)),
+            "at width 8 is trained: requires",
+        ),
+        (lambda: (nn.Identity(), (torch.ones(2, 8),)), "no output of Identity at width 8 is differentiable"),
     ],
 )
 def test_errors_name_the_place(factory, words):

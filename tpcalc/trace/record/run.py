@@ -85,8 +85,9 @@ class Run:
         if not chosen:
             if self._weights and not any(weight.requires_grad for _, weight, _ in self._weights):
                 raise TraceError(
-                    f"no weight of {type(self.model).__name__} is trained: requires_grad is False of all "
-                    f"{len(self._weights)}; leave it True of those that an optimizer is to train"
+                    f"no weight of {type(self.model).__name__} at {place_text(self.trace.width)} is trained: "
+                    f"requires_grad is False of all {len(self._weights)}; leave it True of those that an optimizer is "
+                    "to train"
                 )
             raise TraceError(
                 f"no output of {type(self.model).__name__} at {place_text(self.trace.width)} is differentiable; return "
