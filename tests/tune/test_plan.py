@@ -131,6 +131,15 @@ def test_what_makes_no_difference():
         all_done(search(), lambda job: Outcome(2.0))
 
 
+def test_one_step_need_make_no_difference():
+    """A loss from before the step is the same at every rate; runs of more steps decide, and are held to it."""
+    own = search(runs=Schedule(4, 1, 2, 4))
+    moves = all_done(own, lambda job: Outcome(2.0 if job.steps == 1 else job.base.lr))
+    assert own.best(moves).steps == 4
+    with pytest.raises(TpcalcError, match="^the loss is 2 whatever the learning rate"):
+        own.best(all_done(own, lambda job: Outcome(2.0)))
+
+
 def test_divergence():
     def wild(job):
         return Outcome(math.inf)

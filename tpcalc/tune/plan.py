@@ -106,7 +106,8 @@ class Search:
         """All that is known of the search.  Raises TpcalcError where what is tried makes no difference."""
         found = list(self.first)
         while all(job in done for job in found):
-            check_moves([[done[job].loss for job in found]])
+            if self.runs.short > 1:  # after one step many a loop gives the loss from before it
+                check_moves([[done[job].loss for job in found]])
             if len(found) >= self.runs.trials:
                 return list(dict.fromkeys(found + self.finals(found, done)))
             losses = tuple(done[job].loss for job in found)
@@ -141,7 +142,7 @@ class Search:
     def best(self, done: Done) -> Job:
         """Of the longest runs the one with the least loss.
 
-        Raises TpcalcError where every run diverged.
+        Raises TpcalcError where every run diverged, or what was tried makes no difference.
         """
         jobs = [job for job in self.jobs(done) if math.isfinite(done[job].loss)]
         if not jobs:
@@ -151,4 +152,7 @@ class Search:
                 f"--space lr={low / 100:g}:{high / 100:g}"
             )
         longest = max(job.steps for job in jobs)
-        return min((job for job in jobs if job.steps == longest), key=lambda job: done[job].loss)
+        last = [job for job in jobs if job.steps == longest]
+        if longest > 1:
+            check_moves([[done[job].loss for job in last]])
+        return min(last, key=lambda job: done[job].loss)
