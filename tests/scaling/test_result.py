@@ -195,7 +195,10 @@ def test_export_prints_the_same_bytes_each_time(scaling):
 
 def test_export_reports_errors_in_one_sentence(tmp_path):
     result = tpcalc_command("export", "examples/gpt.py:gpt", "--base", "0", "--target", "64")
-    assert result.returncode == 2 and result.stderr == "error: base width 0 is not a positive whole number\n"
+    assert (
+        result.returncode == 2
+        and result.stderr == "error: base width 0 is not a positive whole number; give one, as 64\n"
+    )
     result = tpcalc_command("export", "examples/gpt.py:gpt", "--base", "32")
     assert result.returncode == 2 and result.stderr.startswith("error: Missing option '--target'")
 

@@ -15,7 +15,10 @@ PACKAGE = ROOT / "tpcalc" / "trace"
 PUBLIC = frozenset(
     (
         "tpcalc.trace",
-        *(f"tpcalc.trace.{name}" for name in ("align", "built", "depth", "hf", "init", "inputs", "record", "target")),
+        *(
+            f"tpcalc.trace.{name}"
+            for name in ("align", "built", "depth", "hf", "init", "inputs", "quoted", "record", "target")
+        ),
     )
 )
 

@@ -9,8 +9,7 @@ import torch
 
 from tpcalc.errors import TpcalcError
 from tpcalc.trace.quoted import error_text
-from tpcalc.trace.record import flex_decomposed
-from tpcalc.trace.record.run import described
+from tpcalc.trace.record import described, flex_decomposed
 
 __all__ = ["apply", "as_inputs", "same_shapes"]
 

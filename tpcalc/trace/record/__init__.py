@@ -14,9 +14,10 @@ from tpcalc.trace.record.ops import Op, op_of
 from tpcalc.trace.record.outputs import find_loss, primary_outputs
 from tpcalc.trace.record.phantom import REAL, Phantom, unwritten_numbers
 from tpcalc.trace.record.recorder import Observation, build, observe, record, record_real
+from tpcalc.trace.record.run import described
 
 __all__ = [
-    "REAL", "Attributes", "Files", "Observation", "Op", "Phantom", "as_written", "build", "decomposed", "find_loss",
-    "flex_decomposed", "flops_of", "observe", "op_of", "primary_outputs", "record", "record_real", "seeded",
+    "REAL", "Attributes", "Files", "Observation", "Op", "Phantom", "as_written", "build", "decomposed", "described",
+    "find_loss", "flex_decomposed", "flops_of", "observe", "op_of", "primary_outputs", "record", "record_real", "seeded",
     "unwritten_numbers",
 ]  # fmt: skip
