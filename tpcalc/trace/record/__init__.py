@@ -18,6 +18,6 @@ from tpcalc.trace.record.run import described
 
 __all__ = [
     "REAL", "Attributes", "Files", "Observation", "Op", "Phantom", "as_written", "build", "decomposed", "described",
-    "find_loss", "flex_decomposed", "flops_of", "observe", "op_of", "primary_outputs", "record", "record_real", "seeded",
-    "unwritten_numbers",
+    "find_loss", "flex_decomposed", "flops_of", "observe", "op_of", "primary_outputs", "record", "record_real",
+    "seeded", "unwritten_numbers",
 ]  # fmt: skip
