@@ -17,7 +17,7 @@ RESULTS = (
     "tpcalc.derive.several.ScaledParametrization",
     "tpcalc.derive.several.ScaledRule",
     "tpcalc.derive.explain.Explanation",
-    "tpcalc.scaling.runtime.Weight",
+    "tpcalc.scaling.weight.Weight",
     "tpcalc.verify.findings.Report",
     "tpcalc.verify.findings.Finding",
     "tpcalc.check.result.Result",
