@@ -6,13 +6,9 @@ tests.house.test_first_hour`` pastes what the commands print now, but for what `
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import io
 import json
-import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -25,7 +21,7 @@ import pytest
 from tests.house.test_readme import NOT_RUN, Shown, matches, shown_in
 from tests.support.forked import forked
 from tests.support.once import once
-from tpcalc.cli import main
+from tests.support.typed import PROGRAMS, typed
 
 PAGE = Path(__file__).parents[2] / "docs" / "first-hour.md"
 _FILE = re.compile(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -68,25 +64,12 @@ def _show(
 def _printed(command: str) -> tuple[str, int]:
     """In this process, where ``tpcalc`` and ``python`` need not import torch again."""
     program, *arguments = shlex.split(command)
-    if program not in ("tpcalc", "python"):
+    if program not in PROGRAMS:
         done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
         return done.stdout + done.stderr, done.returncode
-    for name, module in list(sys.modules.items()):  # a new process would not have them
-        if str(getattr(module, "__file__", "")).startswith(os.getcwd()):
-            del sys.modules[name]
-    importlib.invalidate_caches()
     printed = io.StringIO()
-    code: object = 0
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        try:
-            if program == "tpcalc":
-                main(arguments)
-            sys.argv = list(arguments)
-            sys.path.insert(0, os.getcwd())  # as of a script; in a process of its own (forked)
-            runpy.run_path(arguments[0], run_name="__main__")
-        except SystemExit as stopped:
-            code = stopped.code or 0
-    return printed.getvalue(), code if isinstance(code, int) else 1
+    code = typed(program, arguments, printed, printed)
+    return printed.getvalue(), code
 
 
 PATHS = paths(PAGE.read_text(encoding="utf-8"))

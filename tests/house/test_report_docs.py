@@ -1,28 +1,16 @@
-"""docs/report.md tells the truth: its commands run, its Python prints, its pictures are there and are what is seen."""
+"""Pictures of docs/report.md are there and are what is seen; its commands are walked by ``test_pages.py``."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 
 import pytest
 
-from tests.house.test_readme import _PYTHON, ROOT, matches, printed_by, runnable
+from tests.house.test_readme import ROOT
 from tests.report.page.pictures import PICTURES, SHOWN, taken
 from tests.support.browser import missing
 
 PAGE = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
-
-
-def test_commands_and_python():
-    for shown in runnable(PAGE):
-        printed = printed_by(shown.command)
-        assert matches(shown.output, printed), f"{shown.command} prints now:\n{printed}"
-    (code,) = _PYTHON.findall(PAGE)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        exec(compile(code, "docs/report.md", "exec"), {})
-    assert out.getvalue() == "['hidden.weight']\n"
 
 
 def test_every_picture_is_shown_and_small():

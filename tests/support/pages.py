@@ -11,12 +11,9 @@ A page is walked in a fork, in a folder of its own where ``examples`` are those 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import json
-import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -29,7 +26,7 @@ from pathlib import Path
 import tpcalc
 from tests.house.test_readme import NOT_RUN, Shown, matches, shown_in
 from tests.support.forked import forked
-from tpcalc.cli import main
+from tests.support.typed import PROGRAMS, typed
 
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(r"^(`{3,})([\w{}+-]*)[^\n`]*\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
@@ -134,24 +131,10 @@ def _command(command: str) -> tuple[str, int]:
     """``tpcalc`` and ``python`` in this process, which has torch; what they are piped into, and all else, by bash."""
     first, _, rest = command.partition(" | ")
     program, *arguments = shlex.split(first)
-    if program not in ("tpcalc", "python") or any(">" in part for part in arguments):
+    if program not in PROGRAMS or any(">" in part for part in arguments):
         return _shell(f'tpcalc() {{ {shlex.quote(sys.executable)} -m tpcalc "$@"; }}\n{command}', None)
-    for module in [name for name, m in sys.modules.items() if str(getattr(m, "__file__", "")).startswith(os.getcwd())]:
-        del sys.modules[module]  # a new process would not have them
-    importlib.invalidate_caches()
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    path = list(sys.path)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            if program == "tpcalc":
-                main(arguments)
-            else:
-                sys.argv, sys.path = list(arguments), [os.getcwd(), *path]
-                runpy.run_path(arguments[0], run_name="__main__")
-        except SystemExit as stopped:
-            code = stopped.code if isinstance(stopped.code, int) else 0 if stopped.code is None else 1
-        finally:
-            sys.path = path
+    out, err = io.StringIO(), io.StringIO()
+    code = typed(program, arguments, out, err)
     if not rest:
         return out.getvalue() + err.getvalue(), code
     printed, _ = _shell(rest, out.getvalue())
