@@ -16,7 +16,7 @@ import pytest
 
 from tpcalc.trace.target import factory_of
 from tpcalc.transfer.jobs import Job
-from tpcalc.transfer.result import STANDARD
+from tpcalc.transfer.result import DERIVED, STANDARD
 from tpcalc.transfer.run import trainer
 from tpcalc.transfer.sizes import Sizes
 
@@ -52,16 +52,24 @@ def again(model: str, base: dict, place: dict, name: str, numbers: dict[str, flo
     return loss
 
 
-def constants(name: str) -> dict[str, float]:
-    """Those of a recipe and its hyperparameters, the rate left out."""
-    recipe = read(name)
+def numbers_of(name: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Hyperparameters of the recipe beside a file, the rate left out, and its constants; none where there is none."""
+    path = name.replace("target.json", "recipe.json")
+    if path == name or not (DATA / path).exists():
+        return {}, {}
+    recipe = read(path)
     own = {f"{module}.{kind}": x for module, kinds in recipe["constants"].items() for kind, x in kinds.items()}
-    numbers = {key: x for key, x in recipe["base"]["hyperparameters"].items() if key in ("weight_decay", "eps")}
-    return {**numbers, **own}
+    return {key: x for key, x in recipe["base"]["hyperparameters"].items() if key in ("weight_decay", "eps")}, own
 
 
 def curves(document: dict[str, Any]) -> Iterator[tuple[str, float, float]]:
-    """Parametrization, best rate, loss of the first seed there; at the largest size."""
+    """Parametrization, best rate, loss of the first seed there; of a sweep at the largest size."""
+    if "runs" in document:
+        for which in dict.fromkeys(run["parametrization"] for run in document["runs"]):
+            own = [run for run in document["runs"] if run["parametrization"] == which]
+            best = min(own, key=lambda run: run["loss"])
+            yield which, best["lr"], best["losses"][0]
+        return
     for name, curve in document["sizes"][-1].items():
         if name != "scales" and curve is not None:
             first = curve["losses"][0]
@@ -70,51 +78,21 @@ def curves(document: dict[str, Any]) -> Iterator[tuple[str, float, float]]:
             yield name, curve["rates"][at], first[at]
 
 
+def ends_of(document: dict[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+    if "runs" in document:
+        return document["base"], document["target"]
+    return document["sizes"][0]["scales"], document["sizes"][-1]["scales"]
+
+
 def test_there_are_figures():
     assert len(SWEEPS) >= 6 and len(TARGETS) >= 2
 
 
-@pytest.mark.parametrize("name", SWEEPS)
-def test_runs_of_a_sweep(name):
-    document = read(name)
-    base, place = (document["sizes"][i]["scales"] for i in (0, -1))
-    own = (
-        constants("gpt_tied/recipe.json") if "tuned" in document["sizes"][-1] and name == "gpt_tied/target.json" else {}
-    )
-    found = {
-        which: (
-            again(
-                document["name"],
-                base,
-                place,
-                which,
-                {"lr": rate, **({} if which in (STANDARD, "derived") else own)},
-                document["steps"],
-            ),
-            loss,
-        )
-        for which, rate, loss in curves(document)
-    }
+@pytest.mark.parametrize("name", [*SWEEPS, *TARGETS])
+def test_runs_come_out_the_same(name):
+    document, (hyper, constants) = read(name), numbers_of(name)
+    model, ends, found = name.partition("/")[0], ends_of(document), {}
+    for which, rate, loss in curves(document):
+        numbers = {"lr": rate, **hyper, **({} if which in (STANDARD, DERIVED) else constants)}
+        found[which] = again(model, *ends, which, numbers, document["steps"]), loss
     assert found and all(abs(here - there) < SAME for here, there in found.values()), found
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_runs_of_a_recipe_at_its_target(name):
-    document = read(name)
-    own = constants(name.replace("target.json", "recipe.json"))
-    found = {}
-    for run in document["runs"]:
-        which = run["parametrization"]
-        if which in found and found[which][2] <= run["loss"]:
-            continue
-        found[which] = (run["lr"], run["losses"][0], run["loss"])
-    model, base, place = name.partition("/")[0], document["base"], document["target"]
-    hyper = {key: own[key] for key in ("weight_decay", "eps") if key in own}
-    results = {
-        which: (
-            again(model, base, place, which, {"lr": rate, **(hyper if which == STANDARD else own)}, document["steps"]),
-            loss,
-        )
-        for which, (rate, loss, _) in found.items()
-    }
-    assert results and all(abs(here - there) < SAME for here, there in results.values()), results
