@@ -134,9 +134,6 @@ def codegen(
 ) -> None:
     """Write a stand-alone Python file (torch only) that applies exported multipliers, or what a trainer takes."""
     with library(output):
-        from tpcalc.scaling.codegen import codegen as numbers
-        from tpcalc.scaling.dialects import write
-        from tpcalc.scaling.everywhere import codegen_formulas
         from tpcalc.scaling.exported import Exported
 
         given = {"lr": lr, "weight_decay": weight_decay, "eps": eps}

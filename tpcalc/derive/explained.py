@@ -12,7 +12,6 @@ from tpcalc.calculus.words import reason_of
 from tpcalc.derive.api import alpha_of, solve_along
 from tpcalc.derive.explain import Explanation, ScaledExplanation, explanation, scaled
 from tpcalc.derive.parametrize import parametrize
-from tpcalc.derive.result import Parametrization
 from tpcalc.derive.several import in_every_direction
 from tpcalc.derive.solve import Solution
 from tpcalc.errors import DeriveError
@@ -65,19 +64,15 @@ def explain_all(
     how, alpha = recipe(optimizer), alpha_of(program, depth_alpha)
     tell("deriving")
 
-    def found(p: Program) -> tuple[Solution, Parametrization]:
+    def every(p: Program) -> tuple[Solution, Mapping[str, Explanation]]:
         solution = solve_along(p, alignment, alpha)
-        return solution, parametrize(solution, how, gauge)
-
-    def every(p: Program) -> Mapping[str, Explanation]:
-        solution, rules = found(p)
-        return {w.name: explanation(solution, w, rules, how) for w in steps("explaining", p.weights)}
+        rules = parametrize(solution, how, gauge)
+        return solution, {w.name: explanation(solution, w, rules, how) for w in steps("explaining", p.weights)}
 
     if program.compass is None:
-        solution, rules = found(program)
-        weights = {w.name: explanation(solution, w, rules, how) for w in steps("explaining", program.weights)}
+        solution, weights = every(program)
         return Explained(weights, _values(solution))
-    cells = in_every_direction(program, every)
+    cells = in_every_direction(program, lambda p: every(p)[1])
     together = {
         weight.name: scaled(program, [(cell.walls, cell.found[weight.name]) for cell in cells])
         for weight in program.weights

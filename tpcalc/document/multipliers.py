@@ -16,12 +16,11 @@ from tpcalc.document.scaled import SCHEMA as SCALED
 from tpcalc.document.scaled import ScaledMultipliers
 from tpcalc.document.table import SCHEMA, TableDocument
 from tpcalc.errors import ScalingError
+from tpcalc.horizon.assumed import LEAST, MOST
 
 Document = TypeVar("Document")
 _OPTIMIZER = re.compile(r"[A-Za-z0-9_]{1,40}(\+[A-Za-z0-9_]{1,40})?")
 _VERSION = re.compile(r"tpcalc/([0-9]{1,9})")
-#: A multiplier outside of these bounds is no multiplier of any training run.
-_SMALLEST, _LARGEST = 1e-100, 1e100
 
 
 class MultipliersDocument(MayAssume, TableDocument):
@@ -126,7 +125,8 @@ def _problem(document: Any) -> str:
 
 
 def _positive(number: Optional[float]) -> bool:
-    return number is not None and _SMALLEST < number < _LARGEST
+    """Whether it is a multiplier of any training run."""
+    return number is not None and LEAST < number < MOST
 
 
 def _slices_problem(entry: Any, shape: Sequence[int]) -> str:

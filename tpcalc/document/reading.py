@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, TypeVar, Union
 
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tpcalc.errors import TpcalcError
 
-__all__ = ["parsed", "sentence"]
+__all__ = ["parsed", "sentence", "validated"]
+
+Document = TypeVar("Document", bound=BaseModel)
 
 
 def parsed(path: Union[str, Path], again: str, error: type[TpcalcError] = TpcalcError) -> Any:
@@ -27,6 +30,14 @@ def parsed(path: Union[str, Path], again: str, error: type[TpcalcError] = Tpcalc
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def validated(model: type[Document], data: Any, path: Union[str, Path], version: str, again: str) -> Document:
+    """``data`` of a file as its document.  Raises TpcalcError, in one sentence, where it breaks the schema."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise TpcalcError(f"{path} {sentence(error.errors(include_url=False)[0], version, again)}") from error
 
 
 def sentence(error: ErrorDetails, version: str, again: str) -> str:

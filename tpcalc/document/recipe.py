@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
 from tpcalc.document.assumed import MayAssume
 from tpcalc.document.model import Count, Row, Several
-from tpcalc.document.reading import parsed, sentence
+from tpcalc.document.reading import parsed, validated
 from tpcalc.document.transfer import CostRow, Measured, measured
 from tpcalc.errors import TpcalcError
 
@@ -175,7 +175,4 @@ def read(path: Union[str, Path]) -> RecipeDocument:
         raise TpcalcError(f"{path} is not a recipe of tpcalc; write one with tpcalc tune")
     if version != SCHEMA:
         raise TpcalcError(f"{path} has version {version}, this tpcalc reads {SCHEMA}; upgrade tpcalc or tune again")
-    try:
-        return RecipeDocument.model_validate(found)
-    except ValidationError as error:
-        raise TpcalcError(f"{path} {sentence(error.errors(include_url=False)[0], version, _AGAIN)}") from error
+    return validated(RecipeDocument, found, path, version, _AGAIN)

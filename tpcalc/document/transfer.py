@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
 from tpcalc.document.model import Count, Row, Several
-from tpcalc.document.reading import parsed, sentence
+from tpcalc.document.reading import parsed, validated
 from tpcalc.errors import TpcalcError
 
 
@@ -171,10 +171,7 @@ def read(path: Union[str, Path]) -> TransferDocument:
     data = parsed(path, _AGAIN)
     if not isinstance(data, dict) or data.get("schema") != VERSION:
         raise TpcalcError(f"{path} is no sweep of tpcalc; {_AGAIN}")
-    try:
-        return TransferDocument.model_validate(data)
-    except ValidationError as error:
-        raise TpcalcError(f"{path} {sentence(error.errors(include_url=False)[0], VERSION, _AGAIN)}") from error
+    return validated(TransferDocument, data, path, VERSION, _AGAIN)
 
 
 NAMES = ("standard", "derived", "tuned", "unscaled")

@@ -198,7 +198,6 @@ class Lowered:
             return self.program.value_name(vid)
         if vid in self.leaf_of_value:
             return self.leaf_of_value[vid].name
-        node = self.node(self.maker[vid])
-        first = next((out for out in node.outputs if out is not None), None)
+        node, first = self.node(self.maker[vid]), self.shown(vid)
         inner = f" inside {self.program.value_name(first)}" if first is not None else ""
         return f"a part of {node.short_op}{inner}"
