@@ -44,7 +44,7 @@ def trace(
     from tpcalc.trace.align import align
     from tpcalc.trace.depth import depths_of, trace_depths
     from tpcalc.trace.init import InitRecorder
-    from tpcalc.trace.record import record
+    from tpcalc.trace.record import Files, record
     from tpcalc.trace.target import call_factory, factory_of, parse_scales, parse_widths
 
     if scales is not None and set(scales) == {"width"}:
@@ -67,10 +67,11 @@ def trace(
         places = star(parsed, also)
         factory = called
     traces: list[RawTrace] = []
+    files = Files()
     for place in steps("tracing", tuple[Place, ...](places)):
         # Source lines are the same at every width, and walking the stack for them is the slow part.
         first = not traces
         call = partial(call_factory, factory, place)
-        traces.append(record(call, place, loss=loss, building=InitRecorder(), sources=first))
+        traces.append(record(call, place, loss=loss, building=InitRecorder(), sources=first, files=files))
     traces[0].assumptions[:0] = getattr(factory, "assumptions", ())
     return align(traces, compass)

@@ -21,7 +21,7 @@ from tpcalc.trace.align import align
 from tpcalc.trace.built import Built as Parameters
 from tpcalc.trace.depth import Periods, trace_depths
 from tpcalc.trace.init import InitRecorder
-from tpcalc.trace.record import build, record, unwritten_numbers
+from tpcalc.trace.record import Files, build, record, unwritten_numbers
 from tpcalc.trace.target import call_factory, name_of
 from tpcalc.verify.built import Built
 from tpcalc.verify.gather import FAKE, Drawn, Gathered, Loss, built_by
@@ -75,10 +75,14 @@ def _built(setup: Setup, place: Point) -> tuple[Built, Live]:
 
 
 def _traced(factory: Callable[..., Any], sizes: Values, loss: Loss) -> Program:
-    places = star(sizes)
+    places, files = star(sizes), Files()
     traces = [
         record(
-            partial(call_factory, factory, place), place, loss=loss, building=InitRecorder(), sources=place == places[0]
+            *(partial(call_factory, factory, place), place),
+            loss=loss,
+            building=InitRecorder(),
+            sources=place == places[0],
+            files=files,
         )
         for place in steps("tracing", places)
     ]

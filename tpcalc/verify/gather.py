@@ -20,7 +20,7 @@ from tpcalc.program.raw import RawTrace
 from tpcalc.progress import steps
 from tpcalc.trace.align import align
 from tpcalc.trace.init import InitRecorder, measured_law
-from tpcalc.trace.record import record, record_real, seeded, unwritten_numbers
+from tpcalc.trace.record import Files, record, record_real, seeded, unwritten_numbers
 from tpcalc.trace.target import call_factory, name_of, parse_widths
 from tpcalc.verify.built import EXPECTS, Built, unpack
 from tpcalc.verify.live import Live, read
@@ -123,6 +123,7 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
     traces: list[RawTrace] = []
     said: dict[str, None] = {}
     drawn: dict[int, Drawn] = {}
+    files = Files()
     for width in steps("tracing", widths):
         recorder = InitRecorder()
 
@@ -133,7 +134,7 @@ def _on_fake_tensors(setup: Callable[[int], Any], widths: tuple[int, ...], loss:
             said.update({built.said: None} if built.said else {})
             return built.model, built.inputs
 
-        traces.append(record(call, width, loss=loss, building=recorder, sources=not traces))
+        traces.append(record(call, width, loss=loss, building=recorder, sources=not traces, files=files))
     unknown = sorted({name for trace in traces for name, law in trace.init.items() if law.kind == "unknown"})
     if unknown:
         _measure(setup, traces, unknown, drawn)

@@ -196,3 +196,30 @@ def test_what_was_kept_stands_again():
         assert model.kept is None and model.list == []
         model.list.append("else")
     assert model.kept is real and model.list[0] is real and not isinstance(real, Phantom)
+
+
+def a_module() -> ModuleType:
+    made = ModuleType("came_later")
+    made.__file__ = __file__
+    made.table = lru_cache(torch.arange)
+    made.table(3)
+    made.holder = {}
+    return made
+
+
+def test_what_has_come_since_is_looked_at_again(monkeypatch):
+    files = Files()
+    for _ in range(2):  # the second stands where the first stood, with as many names
+        monkeypatch.setitem(sys.modules, "came_later", a_module())
+        files.look()
+        later = sys.modules["came_later"]
+        assert later.table.cache_info().currsize == 0
+        later.holder["inner"] = {}
+        files.look()
+        later.table(3)
+        files.look()  # nothing else has changed
+        assert later.table.cache_info().currsize == 0
+        later.holder["inner"]["cos"] = later.kept = torch.ones(1)
+        files.drop(torch.Tensor)
+        assert later.holder == {"inner": {}} and not hasattr(later, "kept")
+        del sys.modules["came_later"], later

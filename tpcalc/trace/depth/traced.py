@@ -19,7 +19,7 @@ from tpcalc.trace.align import align
 from tpcalc.trace.depth.constants import powers
 from tpcalc.trace.depth.insertion import grown, inserted, tokens
 from tpcalc.trace.init import InitRecorder
-from tpcalc.trace.record import record
+from tpcalc.trace.record import Files, record
 from tpcalc.trace.target import call_factory
 
 #: The depth up to which a model has to repeat itself: jamba has one layer of attention in eight.
@@ -82,6 +82,7 @@ class _Deep:
         self.names = (*self.base.names, *depths)
         self.traces: dict[Point, RawTrace] = {}
         self.seen: dict[Point, list[Any]] = {}
+        self.files = Files()
 
     def program(self) -> Program:
         at = dict.fromkeys(self.depths, 1)
@@ -113,6 +114,7 @@ class _Deep:
             backward=backward,
             building=InitRecorder(),
             sources=place[: len(self.base)] == self.base,
+            files=self.files,
         )
 
     def forward(self, at: Mapping[str, int]) -> list[Any]:

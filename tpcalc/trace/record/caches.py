@@ -41,16 +41,22 @@ _seen: dict[int, _Searched] = {}
 
 
 class _Sorted(NamedTuple):
-    """All modules as they were last seen, with how many names each had: the places of the user's own, and the cached
-    functions of the others."""
+    """All modules as they were last seen: the places of the user's own, and the cached functions of the others.
 
-    modules: list[ref[ModuleType]]
-    names: list[int]
+    ``ids`` and how many ``names`` each has tell whether they are the same.  The ids cannot be those of others, as what
+    dies makes :func:`_forget` forget all this.
+    """
+
+    ids: list[int]
+    names: list[dict[str, Any]]
+    counts: list[int]
     own: list[int]
     found: list[Any]
+    alive: list[Any]
 
 
-_last = _Sorted([], [], [], [])
+_NONE = _Sorted([], [], [], [], [], [])
+_last = _NONE
 
 
 @contextmanager
@@ -129,6 +135,14 @@ class _Kept:
                     if kinds.get(type(item)) != _PLAIN:
                         self._look(item)
 
+    def changed(self) -> bool:
+        """Whether anything holds other objects than it held."""
+        return (
+            any(_differ(container, before) for container, before in self._containers)
+            or not all(_same(vars(owner), before) for owner, before in self._objects)
+            or any(map(vars, self._bare))
+        )
+
     def put_back(self, kind: type[torch.Tensor]) -> None:
         """Give what holds a tensor of this kind, or held one, what it held before."""
         for container, before in self._containers:
@@ -173,13 +187,22 @@ class Files:
     """
 
     def __init__(self, modules: Optional[Iterable[Any]] = None) -> None:
-        self._functions: list[tuple[Any, int]] = []
-        self._kept = _Kept(())
-        self._own: set[int] = set()
-        own, libraries = _sorted_out(sys.modules.values() if modules is None else modules)
-        for module in own:
-            self._add(module, module.__name__)
-        self._functions += [(cached, cached.cache_info().misses) for cached in libraries]
+        self._modules = modules
+        self._sorted: Optional[_Sorted] = None
+        self.look()
+
+    def look(self) -> None:
+        """Have them as they are now: quick where nothing has changed, as from one size of a model to the next."""
+        modules, found = _sorted_out(sys.modules.values() if self._modules is None else self._modules)
+        if found is not self._sorted or self._kept.changed():
+            self._sorted, self._kept, self._own = found, _Kept(()), set[int]()
+            self._of_own: list[Any] = []
+            for module in modules:
+                self._add(module, module.__name__)
+        for cached in self._of_own:
+            cached.cache_clear()
+        libraries = [(cached, cached.cache_info().misses) for cached in found.found]
+        self._functions = [*((cached, 0) for cached in self._of_own), *libraries]
 
     def add_those_of(self, model: torch.nn.Module) -> None:
         """Look into the files of the classes of a model, too, which may be no modules of Python's (loaded by path)."""
@@ -199,9 +222,7 @@ class Files:
                     self._functions_of(value)
 
     def _functions_of(self, owner: Any) -> None:
-        for cached in _cached(vars(owner)):
-            cached.cache_clear()
-            self._functions.append((cached, 0))
+        self._of_own += _cached(vars(owner))
 
     @contextmanager
     def without(self, kind: type[torch.Tensor]) -> Iterator[None]:
@@ -238,27 +259,42 @@ def _is_file_of_own(path: Any) -> bool:
     return bool(path and is_users(path) and "site-packages" not in path)
 
 
-def _sorted_out(modules: Iterable[Any]) -> tuple[list[ModuleType], list[Any]]:
-    """The user's own among modules, and the cached functions of libraries.  From one trace to the next nearly all of
-    them are the same: that is seen quickly."""
+def _sorted_out(modules: Iterable[Any]) -> tuple[list[ModuleType], _Sorted]:
+    """The user's own among modules, and how all were sorted.  From one trace to the next nearly all of them are the
+    same: that is seen quickly, and then it is the same object."""
     global _last
-    # by their type: compiled libraries of cffi stand among modules and only say that they are one
-    modules = [module for module in list(modules) if issubclass(type(module), ModuleType)]
-    names = list(map(len, map(vars, modules)))
-    if names != _last.names or not all(map(is_, modules, (known() for known in _last.modules))):
-        own, found = [], []
-        for place, module in enumerate(modules):
-            searched = _seen.get(id(module))
-            if searched is None or searched.module() is not module:
-                if _is_own(module):
-                    own.append(place)
-                    continue
-                searched = None
-            if searched is None or searched.names != names[place]:
-                searched = _seen[id(module)] = _searched(module)
-            found += searched.found
-        _last = _Sorted(list(map(ref, modules)), names, own, found)
-    return [modules[place] for place in _last.own], _last.found
+    every = list(modules)
+    ids = list(map(id, every))
+    if ids != _last.ids or list(map(len, _last.names)) != _last.counts:
+        _last = _sorted(every, ids)
+    return [every[place] for place in _last.own], _last
+
+
+def _sorted(every: list[Any], ids: list[int]) -> _Sorted:
+    names, own, cached, alive = list[dict[str, Any]](), list[int](), list[Any](), list[Any]()
+    for place, module in enumerate(every):
+        # by their type: compiled libraries of cffi stand among modules and only say that they are one
+        if not issubclass(type(module), ModuleType):
+            alive.append(module)
+            continue
+        names.append(vars(module))
+        alive.append(ref(module, _forget))
+        searched = _seen.get(id(module))
+        if searched is None or searched.module() is not module:
+            if _is_own(module):
+                own.append(place)
+                continue
+            searched = None
+        if searched is None or searched.names != len(names[-1]):
+            searched = _seen[id(module)] = _searched(module)
+        cached += searched.found
+    return _Sorted(ids, names, list(map(len, names)), own, cached, alive)
+
+
+def _forget(_: ref[Any]) -> None:
+    """A module is gone, and its id may be that of another soon."""
+    global _last
+    _last = _NONE
 
 
 def _searched(module: ModuleType) -> _Searched:

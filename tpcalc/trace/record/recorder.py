@@ -40,6 +40,7 @@ def record(
     building: Optional[AbstractContextManager] = None,
     activation_grads: bool = True,
     sources: bool = True,
+    files: Optional[Files] = None,
 ) -> RawTrace:
     """The trace of the model that ``call()`` builds.
 
@@ -47,12 +48,15 @@ def record(
     a scalar; without it the model's own loss is used, or else a gradient is put on its primary outputs.
     ``building`` is held while ``call`` runs, such as an ``InitRecorder``; its ``laws(model)`` are stored in
     ``RawTrace.init``.  ``activation_grads=False`` leaves out the gradients of activations,
-    ``sources=False`` the source lines.
+    ``sources=False`` the source lines.  ``files``: what the user's files keep, where that was looked at already.
 
     Raises TraceError where the model can't be recorded.
     """
     recording = Recording(sources=sources)
-    files = Files()
+    if files is None:
+        files = Files()
+    else:
+        files.look()
     with decomposed(), seeded(), without_gc(), files.without(Phantom):
         with recording, building if building is not None else nullcontext() as laws:
             model, inputs, said = _unpack(call(), width)
@@ -115,7 +119,7 @@ def observe(
     The callback must use the tensor at once: later in-place ops may overwrite it.  ``seed(path, output)``
     gives the gradient to put on each output where there is no loss; ones by default.  The model's
     weights are left as they are (their ``.grad`` too); its buffers are updated as in any forward pass.
-    ``files``: what the user's files keep, where that was looked at already.
+    ``files`` as of :func:`record`; they are not looked at again.
     """
     recording = Recording(sources=False, measured=True, callback=callback)
     with decomposed(), _apart(model, files), _standing_in(model, recording) as (weights, buffers):
