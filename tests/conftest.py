@@ -15,11 +15,13 @@ from tests.support.versions import unmet
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Small tensors are faster so, and two workers share two cores."""
+    """Small tensors are faster so, and two workers share two cores.  No default device is left to other files, either:
+    with any, even the CPU, each call of torch goes through Python."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+    assert torch.utils._device.CURRENT_DEVICE is None, "a default device was set and stays"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

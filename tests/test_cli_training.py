@@ -160,6 +160,7 @@ def test_a_recipe_of_something_else(folder, more, words, capsys, monkeypatch):
     assert words in err and err.count("\n") == 1 and not out
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(folder):
     done = tune(folder, "-o", "two", "--processes", "2", RUNS="two.txt")
     assert done.returncode == 0, done.stderr

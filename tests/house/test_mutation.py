@@ -91,6 +91,7 @@ def test_terms_and_factors_of_the_laws_are_dropped(mutants, of, words):
     assert any(mutant.of == of and mutant.words.startswith(words) for mutant in mutants)
 
 
+@pytest.mark.slow
 def test_a_change_that_no_test_notices_survives(tmp_path):
     """A test of positive powers says nothing of what an inverse makes of zero."""
     tests = tmp_path / "test_half.py"
@@ -109,11 +110,13 @@ def test_a_change_that_no_test_notices_survives(tmp_path):
     assert noticed >= 2 and survived >= 2 and tried == noticed + survived
 
 
+@pytest.mark.slow
 def test_the_tables_notice_every_change_of_a_law():
     found = run("--only", "laws._power", "--tests", "calculus/test_laws.py")
     assert found.returncode == 0 and " 0 survived" in found.stdout, found.stdout
 
 
+@pytest.mark.slow
 def test_tests_that_fail_anyway_are_no_judges(tmp_path):
     tests = tmp_path / "test_broken.py"
     tests.write_text("def test_nothing():\n    assert False\n")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 import tpcalc
+from tests.support.forked import forked
+from tests.support.typed import typed
 from tpcalc import cli
 from tpcalc.algebra.size import Size
 from tpcalc.errors import UnsupportedOpError
@@ -40,15 +42,10 @@ def registered():
         table.update(before)
 
 
-def run(command: list[str], cwd: Path, given: str = "") -> subprocess.CompletedProcess:
-    """A new process, as a user's: torch does not stand it well that an op is registered a second time (models that had
-    the first one end by lost tensors, or by signal 11)."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, input=given, capture_output=True, text=True, env=environment, timeout=300)
-
-
 def spawn(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    return run([sys.executable, "-m", "tpcalc", *arguments], cwd)
+    """In a fork, as its ops are to be unknown here: torch does not stand it well that one is registered a second time
+    (models that had the first one end by lost tensors, or by signal 11)."""
+    return forked(lambda: sys.exit(typed("tpcalc", arguments, sys.stdout, sys.stderr)), cwd).wait()
 
 
 def test_the_documented_example_runs(tmp_path):
@@ -187,23 +184,6 @@ def setup(n: int):
 '''
 
 
-#: Commands in one process, of a file that runs once in it: the code and output of each.
-SEVERAL = """
-import contextlib, io, json, sys
-from tpcalc import cli
-
-found = []
-for arguments in json.load(sys.stdin):
-    code, output = 0, io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        try:
-            cli.main(arguments)
-        except SystemExit as end:
-            code = end.code
-    found.append((code, output.getvalue()))
-json.dump(found, sys.stdout)
-"""
-
 WIDE = ("--widths", "96,192,384")
 BETWEEN = (*WIDE, "--base", "96", "--target", "384", "-o")
 COMMANDS = {
@@ -222,9 +202,18 @@ def fused(tmp_path_factory):
     """What each command says of the file, and the exported documents."""
     folder = tmp_path_factory.mktemp("fused")
     (folder / "model.py").write_text(FUSED)
-    found = run([sys.executable, "-c", SEVERAL], cwd=folder, given=json.dumps(list(COMMANDS.values())))
+
+    def each() -> None:
+        """In one process, in which the file runs once."""
+        said = {}
+        for name, arguments in COMMANDS.items():
+            output = io.StringIO()
+            said[name] = typed("tpcalc", arguments, output, output), output.getvalue()
+        Path("said.json").write_text(json.dumps(said))
+
+    found = forked(each, folder).wait()
     assert found.returncode == 0, found.stderr
-    said = dict(zip(COMMANDS, json.loads(found.stdout)))
+    said = json.loads((folder / "said.json").read_text())
     for name, (code, output) in said.items():
         assert code == (1 if name == "verify" else 0), (name, output)
     documents = {name: (folder / f"{name}.json").read_text() for name in ("own", "plain")}

@@ -42,7 +42,7 @@ WAYS = {
     "growing heads": (factory(False, True), "width depth", [(32, 2), (128, 1), (64, 30), (16, 2)]),
     "packed": (packed, "heads head_dim", [(2, 8), (4, 32), (16, 4), (2, 128)]),
     "kink": (feed_forward, "width ffn", [(64, 256), (512, 128), (64, 64), (100, 4000)]),
-    "two stacks": (stacks.two_depths, "width encoder decoder", [(16, 2, 2), (32, 1, 4), (16, 5, 2)]),
+    "two stacks": (stacks.two_depths, "width encoder decoder", [(16, 2, 2), (32, 5, 1)]),
 }
 
 

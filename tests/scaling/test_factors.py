@@ -37,8 +37,8 @@ def exported(rule: str, place: int, exponent: Any = None) -> tpcalc.Scaling:
     [
         ("completed-p", None, "batch tokens"),
         ("completed-p", "0.32", "batch tokens"),
-        ("power-lines", None, "batch tokens"),
-        ("wang-aitchison", None, "batch tokens"),
+        pytest.param("power-lines", None, "batch tokens", marks=pytest.mark.slow),
+        pytest.param("wang-aitchison", None, "batch tokens", marks=pytest.mark.slow),
         ("malladi", None, "batch"),
         ("none", None, ""),
     ],

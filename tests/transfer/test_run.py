@@ -67,7 +67,7 @@ def test_a_run_leaves_nothing_to_the_next(fails, tmp_path):
     """Directory, gradients, dtype and device: a loop ends with an evaluation, and forgets to turn them back."""
 
     def state():
-        return os.getcwd(), torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
+        return os.getcwd(), torch.is_grad_enabled(), torch.get_default_dtype(), torch.utils._device.CURRENT_DEVICE
 
     def train(model, optimizer, context):
         seen.append(state())

@@ -165,14 +165,14 @@ def _seeded(seed: int, device: str) -> Iterator[None]:
     """Draw from ``seed``, by whatever a factory or a loop may draw, and give back the states after; also what else one
     run could leave to the next: the directory, and whether and where torch makes tensors with gradients."""
     cuda = [torch.device(device)] if device.startswith("cuda") else []
-    directory, place = os.getcwd(), torch.get_default_device()
+    directory, place = os.getcwd(), torch.utils._device.CURRENT_DEVICE  # none by default: any makes torch slower
     with seeded(seed), torch.random.fork_rng(devices=cuda), torch.set_grad_enabled(torch.is_grad_enabled()):
         torch.manual_seed(seed)
         try:
             yield
         finally:
             os.chdir(directory)
-            if torch.get_default_device() != place:
+            if torch.utils._device.CURRENT_DEVICE != place:
                 torch.set_default_device(place)
 
 

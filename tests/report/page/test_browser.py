@@ -13,6 +13,7 @@ from tests.support.browser import Browser, axe
 ROOT = Path(__file__).parents[3]
 SWEEP = ROOT / "docs" / "transfer" / "gpt" / "drift.json"
 GRAPH = "tpcalc.page.graph"
+pytestmark = pytest.mark.slow  # .ci/run runs them
 
 
 @pytest.fixture(scope="module")
