@@ -51,7 +51,7 @@ class _Sorted(NamedTuple):
     names: list[dict[str, Any]]
     counts: list[int]
     own: list[int]
-    found: list[Any]
+    cached: list[Any]
     alive: list[Any]
 
 
@@ -193,16 +193,18 @@ class Files:
 
     def look(self) -> None:
         """Have them as they are now: quick where nothing has changed, as from one size of a model to the next."""
-        modules, found = _sorted_out(sys.modules.values() if self._modules is None else self._modules)
-        if found is not self._sorted or self._kept.changed():
-            self._sorted, self._kept, self._own = found, _Kept(()), set[int]()
-            self._of_own: list[Any] = []
-            for module in modules:
+        own, now = _sorted_out(sys.modules.values() if self._modules is None else self._modules)
+        if now is not self._sorted or self._kept.changed():
+            self._sorted, self._kept, self._own = now, _Kept(()), set[int]()
+            self._functions: list[Any] = []
+            for module in own:
                 self._add(module, module.__name__)
-        for cached in self._of_own:
+        self._empty()
+        self._misses = [(cached, cached.cache_info().misses) for cached in now.cached]
+
+    def _empty(self) -> None:
+        for cached in self._functions:
             cached.cache_clear()
-        libraries = [(cached, cached.cache_info().misses) for cached in found.found]
-        self._functions = [*((cached, 0) for cached in self._of_own), *libraries]
 
     def add_those_of(self, model: torch.nn.Module) -> None:
         """Look into the files of the classes of a model, too, which may be no modules of Python's (loaded by path)."""
@@ -210,6 +212,7 @@ class Files:
             names = getattr(kind.__dict__.get("forward"), "__globals__", None)
             if names is not None and id(names) not in self._own and _is_file_of_own(names.get("__file__")):
                 self._add(_Namespace(names), kind.__module__)
+                self._empty()
 
     def _add(self, module: Any, name: str) -> None:
         self._own.add(id(vars(module)))
@@ -222,7 +225,7 @@ class Files:
                     self._functions_of(value)
 
     def _functions_of(self, owner: Any) -> None:
-        self._of_own += _cached(vars(owner))
+        self._functions += _cached(vars(owner))
 
     @contextmanager
     def without(self, kind: type[torch.Tensor]) -> Iterator[None]:
@@ -234,7 +237,8 @@ class Files:
 
     def drop(self, kind: type[torch.Tensor]) -> None:
         """Drop what has come since and holds a tensor of this kind."""
-        for function, misses in self._functions:
+        self._empty()
+        for function, misses in self._misses:
             if function.cache_info().misses != misses:
                 function.cache_clear()
         self._kept.put_back(kind)
