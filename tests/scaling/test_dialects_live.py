@@ -326,23 +326,27 @@ def test_megatron_on_two_ranks_then_one(tmp_path):
             assert result.returncode == 0, result.stderr
 
 
-def test_automodel():
+def of_automodel(model: nn.Module, monkeypatch: pytest.MonkeyPatch | None = None) -> tuple[Any, Callable[[], Any]]:
     optim = needs("nemo_automodel.components.optim.optimizer")
     section = yaml.safe_load(text_for("automodel", "gpt"))["optimizer"]
     config = optim.AdamWConfig(lr=LR, weight_decay=DECAY, eps=EPS, betas=(0.9, 0.999), **section)
-    model = fresh()
     (optimizer,) = config.build(model)
     steps = SimpleNamespace(epoch_len=None, max_steps=100)
     schedule = optim.LRSchedulerConfig(lr_decay_style="constant", lr_warmup_steps=0, init_lr=0.0)
     (scheduler,) = schedule.build(optimizer, steps)
+    return optimizer, lambda: scheduler.step(1)
+
+
+def test_automodel():
+    model = fresh()
+    optimizer, after = of_automodel(model)
     right_model, right = plain()
     for group in right.param_groups:
         group["eps"] = EPS  # which it can't carry
     assert live(model, optimizer) == {
         name: pytest.approx(numbers, rel=1e-12) for name, numbers in live(right_model, right).items()
     }
-    found = trained(model, [optimizer], lambda: scheduler.step(1))
-    check_trained(found, trained(right_model, [right]))
+    check_trained(trained(model, [optimizer], after), trained(right_model, [right]))
 
 
 def test_olmo_core():
@@ -402,8 +406,7 @@ def stocked(monkeypatch: pytest.MonkeyPatch, **names: Any) -> ModuleType:
     return module
 
 
-def test_llm_foundry(monkeypatch):
-    """Its DecoupledAdamW does not multiply decay by the rate; ten steps of it are AdamW's."""
+def of_llm_foundry(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Callable[[], Any]]:
     made = stocked(
         monkeypatch,
         AdamW=torch.optim.AdamW,
@@ -416,13 +419,19 @@ def test_llm_foundry(monkeypatch):
     taken("composer", "optim/decoupled_weight_decay.py", ["DecoupledAdamW"], made)
     config = yaml.safe_load(text_for("llm-foundry", "gpt"))["optimizer"]
     assert config.pop("name") == "decoupled_adamw"
+    groups = made._extract_param_groups(model, config)
+    return made.DecoupledAdamW(groups, **config, betas=(0.9, 0.999)), lambda: None
+
+
+def test_llm_foundry(monkeypatch):
+    """Its DecoupledAdamW does not multiply decay by the rate; ten steps of it are AdamW's."""
     model = fresh()
-    optimizer = made.DecoupledAdamW(made._extract_param_groups(model, config), **config, betas=(0.9, 0.999))
+    optimizer, _ = of_llm_foundry(model, monkeypatch)
     right_model, right = plain()
     check_trained(trained(model, [optimizer]), trained(right_model, [right]))
 
 
-def test_fairseq2(monkeypatch):
+def of_fairseq2(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Callable[[], Any]]:
     made = stocked(
         monkeypatch,
         AdamW=torch.optim.AdamW,
@@ -442,10 +451,28 @@ def test_fairseq2(monkeypatch):
     taken("fairseq2", "recipe/internal/optim.py", ["_AdamWFactory"], made)
     config = yaml.safe_load(text_for("fairseq2", "gpt"))["optimizer"]["config"]
     config["groups"] = [made.AdamWGroupConfig(**group) for group in config["groups"]]
+    return made._AdamWFactory(model).create(made.AdamWConfig(**config, betas=(0.9, 0.999))), lambda: None
+
+
+def test_fairseq2(monkeypatch):
     model = fresh()
-    optimizer = made._AdamWFactory(model).create(made.AdamWConfig(**config, betas=(0.9, 0.999)))
+    optimizer, _ = of_fairseq2(model, monkeypatch)
     wanted = check_alike(model, optimizer)
     check_trained(trained(model, [optimizer]), wanted)
+
+
+@pytest.mark.parametrize("made", [of_automodel, of_llm_foundry, of_fairseq2])
+def test_what_no_pattern_matches_makes_the_loss_nan(made, monkeypatch):
+    """None of these trainers stops for it by itself: after one step the loss says it."""
+    model = fresh()
+    model.head.bias = nn.Parameter(torch.zeros(96, dtype=torch.double))
+    optimizer, after = made(model, monkeypatch)
+    loss = loss_of(model, 0)
+    assert math.isfinite(loss)
+    loss.backward()
+    optimizer.step()
+    after()
+    assert math.isnan(loss_of(model, 1))
 
 
 @pytest.mark.slow

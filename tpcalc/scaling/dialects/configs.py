@@ -1,7 +1,7 @@
 """Dialects that are YAML: a piece of the trainer's config.
 
 Where a trainer would quietly train what no pattern matches without multipliers, the last entry matches all of it and
-gives it a learning rate that is no number, so that the run stops at once.
+gives it a learning rate that is no number, so that the loss is none, either, from the second step on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from tpcalc.errors import ScalingError
 from tpcalc.scaling.dialects.table import Numbers, Row, Table, anchored, wrapped
 
-_LAST = "what no pattern above matches has no multipliers: this stops the run; export them for this very model"
+_LAST = "what no pattern above matches has no multipliers, and makes the loss nan; export them for this very model"
 
 
 def automodel(table: Table, given: Mapping[str, float]) -> str:
