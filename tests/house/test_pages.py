@@ -91,6 +91,21 @@ def test_every_block_has_a_language_that_is_run_or_shown(name):
     assert kinds <= {*RUN, *SHOWN}, "a block without a language is not run: say console, bash, python or text"
 
 
+def models(text: str) -> set[str]:
+    """Modules of examples/ that the Python of a page imports."""
+    written = "".join(content for language, content, _ in blocks(text) if language == "python")
+    imported = set(re.findall(r"^(?:from|import) (\w+)", written, re.MULTILINE))
+    return imported & {path.stem for path in (ROOT / "examples").glob("*.py")}
+
+
+@pytest.mark.parametrize("name", [name for name, text in TEXT.items() if models(text)])
+def test_a_page_says_where_its_models_are(name):
+    """The walk has them on the path; whoever types the page has not."""
+    for model in models(TEXT[name]):
+        assert f"examples/{model}.py)" in TEXT[name], f"link to examples/{model}.py, from which it imports"
+    assert "get-started.md#models-of-these-pages)" in TEXT[name]
+
+
 def test_steps_of_a_page(tmp_path):
     text = (
         "`a.py`:\n\n```python\nx = 1\n```\n\n```python\nfrom a import x\n\nprint(x)\n```\n\n```text\n2\n```\n\n"
