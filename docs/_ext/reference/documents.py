@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from .words import cell, first
+from .words import first
 
 
 def documents() -> str:
