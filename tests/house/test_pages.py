@@ -93,6 +93,7 @@ def test_commands_that_cannot_run_here_are_ones(name):
 def test_every_block_has_a_language_that_is_run_or_shown(name):
     kinds = {language for language, _, _ in blocks(TEXT[name])}
     assert kinds <= {*RUN, *SHOWN}, "a block without a language is not run: say console, bash, python or text"
+    assert re.findall(r"^(?: +```|~~~).*", TEXT[name], re.MULTILINE) == [], "an indented block is not run, nor one of ~"
 
 
 def test_contributing_shows_what_is_there(monkeypatch):
