@@ -93,7 +93,7 @@ def coordinates(data: dict) -> Figure:
                 axes.plot(data["widths"], curve["values"], "o-", color=colour, label=f"{said}: {curve['slope']:+.2f}")
             logarithmic(axes, data["widths"], "width" if name == shown[-1] else "")
             axes.set_title(f"{kind}: {data['names'][name]}")
-            axes.legend(title="slope", fontsize=8, title_fontsize=8, loc="upper right")
+            axes.legend(title="slope", fontsize=8, title_fontsize=8, loc="upper left")
         panels[0].set_ylabel("change (rms entry)")
         panels[0].set_ylim(top=8 * panels[0].get_ylim()[1])  # room for the legends
     return drawn

@@ -23,6 +23,7 @@ extensions = [
     "repository",
     "notebook",
     "accessible",
+    "consoles",
 ]
 exclude_patterns = ["_*", "**/recipe"]
 

@@ -25,7 +25,7 @@ MLP = example("mlp.py", "mlp")
             "alignment 'half' is unknown; choose one of full, none, omega",
         ),
         ({"alignment": "half"}, "alignment 'half' is unknown"),
-        ({"gauge": "tp5"}, "gauge 'tp5' is unknown; choose one of init, mup, symmetric, ntk"),
+        ({"gauge": "tp5"}, "gauge 'tp5' is unknown; choose one of init, mup, symmetric, ntk, completep"),
         ({"optimizer": "adamm"}, "optimizer 'adamm' has no update law here; did you mean adam"),
         ({"optimizer": "adamw+muon"}, r"can\'t be the second; write muon\+adamw"),
         ({"optimizer": "muon+"}, "is no recipe; write two names"),

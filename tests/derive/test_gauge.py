@@ -94,7 +94,7 @@ def test_no_gradient_outgrows_another_in_the_gauge_mup(name):
 
 
 def test_a_gauge_has_a_name():
-    with pytest.raises(DeriveError, match="'mupp' is unknown; choose one of init, mup, symmetric, ntk"):
+    with pytest.raises(DeriveError, match="'mupp' is unknown; choose one of init, mup, symmetric, ntk, completep"):
         tpcalc.derive(program(FACTORIES["mlp"]), gauge="mupp")
 
 

@@ -30,7 +30,7 @@ SENTENCES = [
     (("weights", 1, "tied_to"), KeyError, "at weights[1]: 'tied_to' is missing" + AGAIN),
     (("notes",), KeyError, "at top level: 'notes' is missing" + AGAIN),
     (("scale",), [1] * 99, "at scale: [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ... should be"),
-    (("gauge",), "own", "at gauge: 'own' should be 'init', 'mup', 'symmetric' or 'ntk'" + AGAIN),
+    (("gauge",), "own", "at gauge: 'own' should be 'init', 'mup', 'symmetric', 'ntk' or 'completep'" + AGAIN),
 ]
 
 

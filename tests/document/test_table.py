@@ -7,7 +7,10 @@ import json
 import jsonschema
 import pytest
 
+import tpcalc
 from tests.report.made import N, make, make_rule, small_gpt
+from tests.support.models import example
+from tpcalc.derive.gauge import GAUGES, OF_DEPTH
 from tpcalc.document import json_text, schema
 from tpcalc.document.table import table_json
 
@@ -104,3 +107,11 @@ def test_the_schema_takes_exact_multipliers():
     document["weights"][1]["multipliers"] = {"init": 0.25, "lr": 0.0625, "weight_decay": 16, "eps": 1, "clip": 1}
     jsonschema.validate(document, schema("table"))
     jsonschema.Draft202012Validator.check_schema(schema("table"))
+
+
+@pytest.mark.parametrize("gauge", (*GAUGES, OF_DEPTH))
+def test_every_gauge_has_a_document(gauge):
+    rules = tpcalc.derive(tpcalc.trace(example("mlp.py", "mlp")), gauge=gauge)
+    document = table_json(rules)
+    jsonschema.validate(document, schema("table"))
+    assert document["gauge"] == gauge

@@ -48,3 +48,23 @@ def test_the_gallery_is_measured():
         assert f"#{name.replace('_', '-')} " in page.replace(")", " ") or name in page
         row = (mistake["what"], mistake["predicted"], *(f"{mistake[k]['slope']:+.2f}" for k in ("wrong", "right")))
         assert " | ".join(row) in page, f"the row of {name} is {' | '.join(row)}"
+
+
+def test_tables_of_slopes_are_of_their_data():
+    found = json.loads((FIGURES / "coordinates.json").read_text())
+    page = (DOCS / "why.md").read_text(encoding="utf-8")
+    for value, name in found["names"].items():
+        slopes = [found[kind][value][step]["slope"] for kind in ("standard", "derived") for step in ("1", "8")]
+        assert " | ".join((f"| {name}", *(f"{slope:+.2f}" for slope in slopes))) in page
+
+
+def test_tables_of_transfers_are_of_their_data():
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)`.*\[data\]\((.+?)\) \|$", page, re.MULTILINE)
+    assert len(rows) == 6
+    for name, file in rows:
+        found = json.loads((DOCS / file).read_text())
+        drifts = (f"{found['drift'][kind]:+.2f} +-{found['drift_error'][kind]:.2f}" for kind in ("derived", "standard"))
+        assert " | ".join(drifts) + f" | [figure]({file.rpartition('/')[0]}" in page
+        lost = found["at_largest"]["derived"]["against_standard"]
+        assert f"| `{name}` | {lost['difference']:+.3f} +-{lost['error']:.3f} |" in page

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.pages import ROOT, is_made, pages
+from tpcalc.optimizers import LAWS
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + pages()
 _FENCED = re.compile(r"^(`{3,}).*?^\1$", re.MULTILINE | re.DOTALL)
@@ -78,6 +79,16 @@ def test_broken_links_are_noticed(tmp_path):
         "no address that could be opened",
         "there is no such heading",
     ]
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_sources_of_optimizers_are_in_the_bibliography(law):
+    """By the surname of the first author and the year."""
+    page = (ROOT / "docs" / "bibliography.md").read_text(encoding="utf-8")
+    found = re.findall(r"([A-Z]\w+)(?:(?:, [A-Z]\w+)* & [A-Z]\w+| et al\.)? (\d{4})", law.source)
+    assert found, law.source
+    for surname, year in found:
+        assert re.search(rf"\b{surname}\b[^\n]*\b{year}\b", page), f"{surname} {year}"
 
 
 def test_every_page_is_in_the_site():

@@ -8,13 +8,17 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 
 from tests.support.pages import ROOT, RUN, blocks, differences, files, near, pages, pasted, steps, warm
+from tpcalc.calculus import reading
 from tpcalc.cli import app
+from tpcalc.rules import structures as st
 
 DOCS = ROOT / "docs"
 TEXT = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in pages()}
@@ -89,6 +93,46 @@ def test_commands_that_cannot_run_here_are_ones(name):
 def test_every_block_has_a_language_that_is_run_or_shown(name):
     kinds = {language for language, _, _ in blocks(TEXT[name])}
     assert kinds <= {*RUN, *SHOWN}, "a block without a language is not run: say console, bash, python or text"
+    assert re.findall(r"^(?: +```|~~~).*", TEXT[name], re.MULTILINE) == [], "an indented block is not run, nor one of ~"
+
+
+def test_contributing_shows_what_is_there(monkeypatch):
+    """Its commands can be typed, its rule is one of ours, its structure is registered as it shows."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    commands = [line for language, content, _ in blocks(text) for line in content.splitlines() if language == "bash"]
+    assert len(commands) > 10 and {language for language, _, _ in blocks(text)} == {"bash"}
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for program, *arguments in (shlex.split(line, comments=True) for line in commands):
+        if program == "make":
+            assert arguments[0] in targets
+        elif "pytest" in arguments:
+            assert all((ROOT / each).exists() for each in arguments[2:] if not each.startswith("-"))
+        else:
+            assert f'"{arguments[2]}"' in (ROOT / f"{arguments[1].replace('.', '/')}.py").read_text(encoding="utf-8")
+    ours, shown = map(textwrap.dedent, re.findall(r"^   ```python\n(.*?)^   ```", text, re.MULTILINE | re.DOTALL))
+    assert ours in (ROOT / "tpcalc" / "rules" / "elementwise.py").read_text(encoding="utf-8")
+    assert f"no combination of the {len(reading.STRUCTURES)} says" in text
+    mine = type("Mine", (st.Structure,), {})
+    monkeypatch.setattr(reading, "STRUCTURES", (*reading.STRUCTURES, mine))
+    laws, limits = reading.Reading("laws", "?"), reading.Reading("limits", "?")
+    names = {"st": SimpleNamespace(Mine=mine), "LAWS": laws, "LIMITS": limits}
+    exec(shown, names | dict.fromkeys(("Facts", "Alignment", "Fact")))
+    assert mine in laws and mine in limits.silent_on
+
+
+def models(text: str) -> set[str]:
+    """Modules of examples/ that the Python of a page imports."""
+    written = "".join(content for language, content, _ in blocks(text) if language == "python")
+    imported = set(re.findall(r"^(?:from|import) (\w+)", written, re.MULTILINE))
+    return imported & {path.stem for path in (ROOT / "examples").glob("*.py")}
+
+
+@pytest.mark.parametrize("name", [name for name, text in TEXT.items() if models(text)])
+def test_a_page_says_where_its_models_are(name):
+    """The walk has them on the path; whoever types the page has not."""
+    for model in models(TEXT[name]):
+        assert f"examples/{model}.py)" in TEXT[name], f"link to examples/{model}.py, from which it imports"
+    assert "get-started.md#models-of-these-pages)" in TEXT[name]
 
 
 def test_steps_of_a_page(tmp_path):

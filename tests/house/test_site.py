@@ -103,7 +103,8 @@ def test_what_is_made_from_the_code_is_there(site):
         "command-line": ("--max-drift", "--horizon", "tpcalc verify"),
         "json": ("tpcalc.transfer/1", "weight_decay"),
         "rules": ("aten.addmm", "Contract", "aten.sym_size"),
-        "refusals": ("UnsupportedOpError", "has no rule"),
+        "refusals": ("UnsupportedOpError", "has no rule", "which is no power of n"),
+        "index": tuple(f'{name}.html"><span' for name in ("api", "command-line", "json", "rules", "refusals")),
     }.items():
         text = (site / "reference" / f"{page}.html").read_text(encoding="utf-8")
         assert [word for word in words if word not in text] == [], page

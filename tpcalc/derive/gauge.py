@@ -29,7 +29,7 @@ EXPERTS = ("mup", "stein", "balanced")
 def check_gauge(gauge: str) -> str:
     """``gauge`` if there is one of this name; raises DeriveError otherwise."""
     if gauge not in (*GAUGES, OF_DEPTH):
-        raise DeriveError(f"gauge {gauge!r} is unknown; choose one of {', '.join(GAUGES)}")
+        raise DeriveError(f"gauge {gauge!r} is unknown; choose one of {', '.join((*GAUGES, OF_DEPTH))}")
     return gauge
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 from pydantic import Field
 
 from tpcalc.calculus.alignment import ALIGNMENTS
-from tpcalc.derive.gauge import EXPERTS, GAUGES, WRITTEN_IN
+from tpcalc.derive.gauge import EXPERTS, GAUGES, OF_DEPTH, WRITTEN_IN
 from tpcalc.document.model import Count, Exponent, Number, OneOf, OrderText, Row, Several, SizeText
 
 if TYPE_CHECKING:  # reading a document needs nothing of what derives one
@@ -168,7 +168,7 @@ class TableDocument(Row):
     version: Literal["tpcalc/1"] = Field(alias="schema")
     optimizer: str
     """an update law, or a recipe such as muon+adamw"""
-    gauge: Annotated[str, OneOf(GAUGES)] = "init"
+    gauge: Annotated[str, OneOf((*GAUGES, OF_DEPTH))] = "init"
     """representative of the abc orbit; init: no forward multipliers"""
     parametrization: Annotated[str, OneOf(("derived", *WRITTEN_IN))] = "derived"
     """derived, or the given init under which learning rates are the largest stable ones"""

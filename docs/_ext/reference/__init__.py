@@ -26,6 +26,17 @@ def write(folder: Path = FOLDER) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+def lead(app, docname: str, source: list[str]) -> None:
+    """Under each heading of the overview: a link to the page, which is on the site alone."""
+    if docname == "reference/index":
+        for name in MADE:
+            title = (FOLDER / f"{name}.md").read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+            head = f"## {title}\n\n"
+            assert head in source[0], f"docs/reference/index.md has no heading {title}"
+            source[0] = source[0].replace(head, f"{head}To the page: [{title}]({name}.md).\n\n")
+
+
 def setup(app) -> dict[str, bool]:
     app.connect("config-inited", lambda app, config: write())
+    app.connect("source-read", lead)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from .words import cell, first
+from .words import first
 
 
 def documents() -> str:
@@ -21,21 +22,30 @@ def documents() -> str:
         found = schema(name)
         parts.append(
             f"## {name}\n\n{first(found.get('description'))}\n\n"
-            f"[The schema](../../tpcalc/document/schemas/{name}.json).\n\n{_fields(found)}"
+            f"[The schema](../../tpcalc/document/schemas/{name}.json).\n\n{_fields(name, found, found)}"
         )
         for definition, body in found.get("$defs", {}).items():
             if body.get("properties"):
-                parts.append(f"### {name}: {definition}\n\n{first(body.get('description'))}\n\n{_fields(body)}")
+                said = first(body.get("description"))
+                parts.append(f"### {name}: {definition}\n\n{said}\n\n{_fields(name, body, found)}")
     return "\n\n".join(parts)
 
 
-def _fields(body: dict[str, Any]) -> str:
+def _fields(name: str, body: dict[str, Any], document: dict[str, Any]) -> str:
     required = set(body.get("required", ()))
     rows = ["| field | type | always there | |", "|---|---|---|---|"]
-    for name, field in body.get("properties", {}).items():
-        always = "yes" if name in required else ""
-        rows.append(f"| `{name}` | {_type(field)} | {always} | {cell(field.get('description', ''))} |")
+    for field, of in body.get("properties", {}).items():
+        kind = re.sub(r"\b[A-Z]\w+", lambda found: f"[{found[0]}](#{name}-{found[0].lower()})", _type(of))
+        said = of.get("description") or " ".join(_of_parts(of, document))
+        rows.append(f"| `{field}` | {kind} | {'yes' if field in required else ''} | {first(said)} |")
     return "\n".join(rows)
+
+
+def _of_parts(field: dict[str, Any], document: dict[str, Any]) -> list[str]:
+    """What is said of the documents that a field holds, where nothing is said of the field."""
+    parts = [field, field.get("items") or {}, *field.get("anyOf", ())]
+    names = [part["$ref"].rpartition("/")[2] for part in parts if "$ref" in part]
+    return [document["$defs"][name].get("description", "") for name in names]
 
 
 def _type(field: dict[str, Any]) -> str:

@@ -44,11 +44,21 @@ def rules() -> str:
 
 
 def _structures(function: Any) -> set[str]:
-    """Structures that the source of a rule names."""
+    """Structures that the source of a rule names, its helpers, or else the functions that it calls."""
     from tpcalc.rules import structures
 
     known = {
-        name for name, found in vars(structures).items() if getattr(found, "__module__", "") == structures.__name__
+        name
+        for name, found in vars(structures).items()
+        if inspect.isclass(found) and issubclass(found, structures.Structure) and found is not structures.Structure
     }
-    words = set(re.findall(r"\b[A-Z]\w+", inspect.getsource(function)))
-    return words & known
+    names = _names(function)
+    called = {name: _names(function.__globals__.get(name)) for name in names}
+    names |= {each for name, words in called.items() if name.startswith("_") for each in words}
+    return names & known or {each for words in called.values() for each in words} & known
+
+
+def _names(function: Any) -> set[str]:
+    """Words in the source of a function of the rules."""
+    is_ours = inspect.isfunction(function) and function.__module__.startswith("tpcalc.rules.")
+    return set(re.findall(r"\b[A-Za-z_]\w+", inspect.getsource(function))) if is_ours else set()
