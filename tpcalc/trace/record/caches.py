@@ -189,14 +189,16 @@ class Files:
     def __init__(self, modules: Optional[Iterable[Any]] = None) -> None:
         self._modules = modules
         self._sorted: Optional[_Sorted] = None
+        self._kept = _Kept(())
+        self._own: set[int] = set()
+        self._functions: list[Any] = []
         self.look()
 
     def look(self) -> None:
         """Have them as they are now: quick where nothing has changed, as from one size of a model to the next."""
         own, now = _sorted_out(sys.modules.values() if self._modules is None else self._modules)
         if now is not self._sorted or self._kept.changed():
-            self._sorted, self._kept, self._own = now, _Kept(()), set[int]()
-            self._functions: list[Any] = []
+            self._sorted, self._kept, self._own, self._functions = now, _Kept(()), set(), []
             for module in own:
                 self._add(module, module.__name__)
         self._empty()
