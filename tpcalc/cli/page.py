@@ -65,7 +65,6 @@ def report(
     The page needs no network and no other file: -o report.html.
     """
     with library(output):
-        from tpcalc.derive import derive
         from tpcalc.derive.explain import find_weight
         from tpcalc.derive.explained import explain_all
         from tpcalc.document.transfer import read
@@ -82,13 +81,10 @@ def report(
         opened = [find_weight(program, name).name for name in explain or ()]
         verified = None if verify is None else _verified(verify, setup, widths, scale, depth_alpha, loss)
         measured = _checked(target, overrides, optimizer, loss) if check else None
-        options: Any = {"alignment": alignment, "gauge": gauge, "depth_alpha": depth_alpha}
-        explained = explain_all(program, how, **options)
         page = page_document(
             target,
             program,
-            derive(program, how, **options),
-            explained,
+            explain_all(program, how, alignment=alignment, gauge=gauge, depth_alpha=depth_alpha),
             version=__version__,
             opened=opened,
             setup=verify or "",
