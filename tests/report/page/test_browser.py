@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from tests.report.page.made import HOSTILE, found, page
+from tests.report.page.conftest import SWEEP
+from tests.report.page.made import HOSTILE
 from tests.support.browser import Browser, axe
 
-ROOT = Path(__file__).parents[3]
-SWEEP = ROOT / "docs" / "transfer" / "gpt" / "drift.json"
 GRAPH = "tpcalc.page.graph"
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """Files of pages, written once."""
-    folder, made = tmp_path_factory.mktemp("pages"), {}
-
-    def written(name: str, **more) -> Path:
-        key = f"{name}{len(made) if more else ''}"
-        if key not in made:
-            made[key] = folder / f"{key}.html"
-            made[key].write_text(page(name, **more), encoding="utf-8")
-        return made[key]
-
-    full = written("mlp", **found(), transfers={"gpt/drift": json.loads(SWEEP.read_text())})
-    return lambda name: full if name == "full" else written(name)
 
 
 OPEN = "tpcalc.boxes().filter((box) => box.holds && box.open && box.drawn)"
@@ -207,6 +189,11 @@ def test_the_search_finds_and_goes_there(browser, pages):
     browser.until("document.querySelector('#found').textContent.includes('Nothing has this')")
     browser.press("\ue00c")
     assert field.get_attribute("aria-expanded") == "false"
+    for letters in ("attn.v.w", "head.w"):
+        field.clear()
+        field.send_keys(letters, "\ue007")  # at once: faster than it is looked up
+        browser.settle()
+        assert letters in browser.find(".why .name").text
     assert browser.troubles() == []
 
 
@@ -237,6 +224,11 @@ def test_keys_alone_are_enough(browser, pages):
     tab, enter, right, down, escape = "\ue004", "\ue007", "\ue014", "\ue015", "\ue00c"
     browser.press(tab)
     assert browser.run("document.activeElement.outerHTML").startswith('<a class="skip"')
+    browser.named("Program").click()
+    browser.run("document.querySelector('.skip').focus()")
+    browser.press(enter)
+    assert browser.run("document.activeElement.id") == "panels" and browser.find("#program").is_displayed()
+    browser.named("Table").click()
     browser.until("(document.querySelector('#tab-table').focus(), true)")
     browser.press(right)
     assert browser.run("document.activeElement.id") == "tab-program" and browser.find("#program").is_displayed()
