@@ -202,6 +202,13 @@ REFUSALS = [
     ("unknown hf type", ("table", "hf:gpt22"), "gpt22"),
     ("no loss", ("table", MLP, "--loss", "missing.py:f"), "no file missing.py"),
     ("output in no directory", ("table", MLP, "-o", "no/such/table.txt"), "the directory no/such does not exist"),
+    ("output without a name", ("table", MLP, "-o", ""), "cannot write a file without a name; name one"),
+    (
+        "output is the target",
+        ("table", "own.py:exits", "-o", "own.py"),
+        "cannot write own.py: it is read, for own.py:exits",
+    ),
+    ("output is the exported file", ("codegen", "old.json", "-o", "./old.json"), "cannot write old.json: it is read"),
     ("output is a directory", ("table", MLP, "-o", "/"), "cannot write /: it is a directory"),
     (
         "output would be a directory",

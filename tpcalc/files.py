@@ -21,6 +21,8 @@ def check_writable(path: Union[str, Path], *read: Optional[str]) -> None:
     """Raise before the work starts, rather than after it, where ``path`` cannot be written, or is a file of ``read``:
     targets (``file.py:callable``, ``hf:config.json``) and files, None for none."""
     given, path = str(path), Path(path)
+    if not given:
+        raise TpcalcError("cannot write a file without a name; name one")
     if path.is_dir() or given.endswith(os.sep):
         raise TpcalcError(f"cannot write {given or path}: it is a directory; name a file")
     real = path.resolve()

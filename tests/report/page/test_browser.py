@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.report.page.conftest import SWEEP
-from tests.report.page.made import HOSTILE
+from tests.report.page.made import HOSTILE, found, page
 from tests.support.browser import Browser, axe
 
 GRAPH = "tpcalc.page.graph"
@@ -229,6 +229,13 @@ def test_keys_alone_are_enough(browser, pages):
     browser.press(enter)
     assert browser.run("document.activeElement.id") == "panels" and browser.find("#program").is_displayed()
     browser.named("Table").click()
+    weight = "document.querySelector('tbody .weight')"
+    for leave in (escape, enter):  # from the panel itself, or by its button
+        browser.run(f"{weight}.focus()")
+        browser.press(enter)
+        assert browser.run("document.activeElement.className") == "why"
+        browser.press(*(() if leave == escape else (tab,)), leave)
+        assert not browser.all(".why") and browser.run(f"document.activeElement === {weight}")
     browser.until("(document.querySelector('#tab-table').focus(), true)")
     browser.press(right)
     assert browser.run("document.activeElement.id") == "tab-program" and browser.find("#program").is_displayed()
@@ -296,6 +303,19 @@ def test_findings_stand_at_their_place(browser, pages):
         "also when folded"
     )
     assert browser.troubles() == []
+
+
+def test_a_set_up_of_another_model_is_told(browser, pages, tmp_path):
+    browser.open(pages("full"), "findings")
+    assert browser.find(".strangers").text == (
+        "The set-up is of another model than the drawing, which does not have 3 weights of it (l.0.w and others): "
+        "findings stand where names agree."
+    )
+    given = found()
+    given["verify"]["weights"] = [{**given["verify"]["weights"][0], "name": "hidden.weight"}]
+    (tmp_path / "same.html").write_text(page("mlp", **given))
+    browser.open(tmp_path / "same.html", "findings")
+    assert not browser.all(".strangers") and browser.all(".findings")
 
 
 def test_plots_of_check_and_transfer(browser, pages):

@@ -178,6 +178,7 @@ class Page {
   }
 
   tell(thing) {
+    if (thing && !this.why.hasFocus) this.opener = document.activeElement;
     this.ways = null;
     this.why.show(thing);
     const name = thing?.weight === undefined ? null : this.model.weights[thing.weight].name;
@@ -213,9 +214,12 @@ class Page {
     this.graph.frameLit();
   }
 
+  /** Close the explanation; the focus goes back to where it was opened. */
   clear() {
+    const { hasFocus } = this.why;
     this.tell(null);
     this.ways = null;
+    if (hasFocus) (this.opener?.offsetParent ? this.opener : this.strip.querySelector("[tabindex='0']")).focus();
     if (!this.graph) return;
     this.graph.chosen = null;
     this.graph.light([]);
