@@ -180,7 +180,7 @@ REFUSALS = [
     (
         "page with a check of scales",
         ("report", STACK, "--scale", "width=16,32,64", "--scale", "depth=2,3", "--check"),
-        "--check is of the width alone here; drop it, or --scale",
+        "scale depth has two values, through which any power goes",
     ),
     ("schema in no directory", ("schema", "table", "-o", "no/such/s.json"), "the directory no/such does not exist"),
     ("dot is no table", ("table", GPT, "--format", "dot"), "'dot' is not one of"),
