@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.report.test_terminal import in_terminal
 from tests.support.command import tpcalc_command
+from tpcalc import cli
 from tpcalc.document.page import PageDocument
 
 ROOT = Path(__file__).parents[1]
@@ -58,10 +60,35 @@ def test_what_fails_leaves_the_page_that_was_there(tmp_path):
     assert page.read_text() == "before" and [each.name for each in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_several_scales():
-    scales = ("--scale", "width=16,32,64", "--scale", "depth=2,3")
-    found = data(tpcalc_command("report", "tests/support/stacks.py:pre", *scales).stdout)
+def test_several_scales_and_what_is_measured_along_each():
+    scales = ("--scale", "width=16,32,64", "--scale", "depth=2,4,8")
+    found = data(tpcalc_command("report", "tests/support/stacks.py:pre", *scales, "--check").stdout)
     assert found["table"]["schema"] == "tpcalc/2" and found["scales"]["width"] == [16, 32, 64]
+    assert found["check"]["schema"] == "tpcalc.check/2"
+    assert [(ray["scale"], ray["check"]["widths"]) for ray in found["check"]["rays"]] == [
+        ("width", [16, 32, 64]), ("depth", [2, 4, 8]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("option, kept", [
+    ((), "model.py"), (("--verify", "{}/setup.py:fan_ratio"), "setup.py"),
+    (("--transfer", "{}/sweep"), "sweep/transfer.json"),
+])  # fmt: skip
+def test_what_is_read_is_not_written_over(tmp_path, option, kept):
+    shutil.copy(ROOT / "examples" / "mlp.py", tmp_path / "model.py")
+    shutil.copy(ROOT / "examples" / "by_hand.py", tmp_path / "setup.py")
+    (tmp_path / "sweep").mkdir()
+    shutil.copy(ROOT / "docs" / "transfer" / "gpt" / "drift.json", tmp_path / "sweep" / "transfer.json")
+    before = (tmp_path / kept).read_bytes()
+    given = (f"{tmp_path}/model.py:mlp", *(each.format(tmp_path) for each in option))
+    result = tpcalc_command("report", *given, "-o", str(tmp_path / kept))
+    assert result.returncode == 2 and result.stdout == "" and (tmp_path / kept).read_bytes() == before
+    assert f"{kept}: it is read, for {tmp_path}" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_page_is_not_printed_on_a_terminal():
+    text = in_terminal(lambda: cli.main(["report", MLP]), NO_COLOR="1")
+    assert text == "error: a page is nothing to read on a terminal; write it to a file: -o report.html\n"
 
 
 @pytest.mark.parametrize("broken, sentence", [

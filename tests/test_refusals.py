@@ -180,7 +180,7 @@ REFUSALS = [
     (
         "page with a check of scales",
         ("report", STACK, "--scale", "width=16,32,64", "--scale", "depth=2,3", "--check"),
-        "--check is of the width alone here; drop it, or --scale",
+        "scale depth has two values, through which any power goes",
     ),
     ("schema in no directory", ("schema", "table", "-o", "no/such/s.json"), "the directory no/such does not exist"),
     ("dot is no table", ("table", GPT, "--format", "dot"), "'dot' is not one of"),
@@ -202,6 +202,13 @@ REFUSALS = [
     ("unknown hf type", ("table", "hf:gpt22"), "gpt22"),
     ("no loss", ("table", MLP, "--loss", "missing.py:f"), "no file missing.py"),
     ("output in no directory", ("table", MLP, "-o", "no/such/table.txt"), "the directory no/such does not exist"),
+    ("output without a name", ("table", MLP, "-o", ""), "cannot write a file without a name; name one"),
+    (
+        "output is the target",
+        ("table", "own.py:exits", "-o", "own.py"),
+        "cannot write own.py: it is read, for own.py:exits",
+    ),
+    ("output is the exported file", ("codegen", "old.json", "-o", "./old.json"), "cannot write old.json: it is read"),
     ("output is a directory", ("table", MLP, "-o", "/"), "cannot write /: it is a directory"),
     (
         "output would be a directory",

@@ -37,10 +37,13 @@ def columns(format: str, output: Optional[str]) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def library(output: Optional[str]) -> Iterator[None]:
-    """Run the library and the user's factory: their prints go to stderr, their warnings nowhere."""
+def library(output: Optional[str], *read: Optional[str]) -> Iterator[None]:
+    """Run the library and the user's factory: their prints go to stderr, their warnings nowhere.
+
+    ``read``: targets and files that ``output`` must not be.
+    """
     if output is not None:
-        check_writable(output)
+        check_writable(output, *read)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     disabled = logging.root.manager.disable

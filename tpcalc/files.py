@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from tpcalc.errors import TpcalcError
 
@@ -17,9 +17,12 @@ def same_place(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
     return a is not None and b is not None and (a.co_filename, a.co_firstlineno) == (b.co_filename, b.co_firstlineno)
 
 
-def check_writable(path: Union[str, Path]) -> None:
-    """Raise before the work starts, rather than after it, where ``path`` cannot be written."""
+def check_writable(path: Union[str, Path], *read: Optional[str]) -> None:
+    """Raise before the work starts, rather than after it, where ``path`` cannot be written, or is a file of ``read``:
+    targets (``file.py:callable``, ``hf:config.json``) and files, None for none."""
     given, path = str(path), Path(path)
+    if not given:
+        raise TpcalcError("cannot write a file without a name; name one")
     if path.is_dir() or given.endswith(os.sep):
         raise TpcalcError(f"cannot write {given or path}: it is a directory; name a file")
     real = path.resolve()
@@ -29,6 +32,9 @@ def check_writable(path: Union[str, Path]) -> None:
         raise TpcalcError(f"cannot write {path}: the directory {path.parent} does not exist; create it first")
     if not os.access(real if real.exists() and not real.is_file() else real.parent, os.W_OK):  # a file is replaced
         raise TpcalcError(f"cannot write {path}: no permission; choose another file")
+    for each in filter(None, read):
+        if any(real == Path(own).resolve() for own in (each, each.rpartition(":")[0], each.removeprefix("hf:"))):
+            raise TpcalcError(f"cannot write {path}: it is read, for {each}, and would be lost; choose another file")
 
 
 def check_own(folder: Union[str, Path], marks: Mapping[str, str], others: Sequence[str] = ()) -> None:

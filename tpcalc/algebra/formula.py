@@ -47,6 +47,13 @@ class Formula:
         """The exponent of a number ``s`` as each scale grows like ``s^direction``."""
         return max(min(along(form, direction) for form in way) for way in self.ways)
 
+    @property
+    def alike(self) -> Fraction:
+        """The exponent where all scales but depths grow alike; of what depends on depths alone, where these do."""
+        forms = [form for way in self.ways for form in way]
+        depths = not any(x for form in forms for scale, x in zip(self.scales, form) if not scale.depth)
+        return self.along([Fraction(scale.depth is depths) for scale in self.scales])
+
     def at(self, values: Mapping[str, float]) -> float:
         """The power where scales have these ``values``, by name."""
         logs = [values[scale.name] for scale in self.scales]

@@ -73,7 +73,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write exact multipliers for training at another width, or another place of several scales, as JSON."""
-    with library(output):
+    with library(output, target, loss):
         how = recipe(optimizer)
         assume(horizon, batch, tokens, horizon_exponent, how)  # before anything slow
         result = between(target, base, target_place, widths, overrides, scale)(
@@ -133,7 +133,7 @@ def codegen(
     debug: Debug = False,
 ) -> None:
     """Write a stand-alone Python file (torch only) that applies exported multipliers, or what a trainer takes."""
-    with library(output):
+    with library(output, multipliers):
         from tpcalc.scaling.exported import Exported
 
         given = {"lr": lr, "weight_decay": weight_decay, "eps": eps}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Optional
 
 import typer
@@ -40,15 +42,19 @@ def report(
     alignment: Alignment = "full",
     depth_alpha: DepthAlpha = "1",
     explain: Annotated[
-        Optional[list[str]],
-        typer.Option("--explain", metavar="WEIGHT", help="A weight to explain first (may be repeated)."),
+        Optional[str],
+        typer.Option("--explain", metavar="WEIGHT", help="The weight whose explanation is open at first."),
     ] = None,
     verify: Annotated[
         Optional[str],
         typer.Option("--verify", metavar="SETUP", help="Verify this setup too, and show its findings at their place."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Train at small widths too, as check does, and plot what is measured.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Train too, as check does, at small widths or at the values of --scale, and plot what is measured.",
+        ),
     ] = False,
     transfer: Annotated[
         Optional[list[str]],
@@ -64,31 +70,27 @@ def report(
 
     The page needs no network and no other file: -o report.html.
     """
-    with library(output):
-        from tpcalc.derive import derive
+    from tpcalc.document.transfer import FILE, read
+
+    sweeps = transfer or ()
+    with library(output, target, verify, loss, optimizer, *sweeps, *(f"{each}/{FILE}" for each in sweeps)):
+        if output is None and sys.stdout is not None and sys.stdout.isatty():
+            raise TpcalcError("a page is nothing to read on a terminal; write it to a file: -o report.html")
         from tpcalc.derive.explain import find_weight
         from tpcalc.derive.explained import explain_all
-        from tpcalc.document.transfer import read
         from tpcalc.report.page import page_document, page_html
 
         how = recipe(optimizer)  # before anything slow
-        transfers = {directory: read(directory).data() for directory in transfer or ()}
+        transfers = {directory: read(directory).data() for directory in sweeps}
         setup = loaded(verify)
-        if check and any("=" in each for each in scale or ()):
-            raise TpcalcError(
-                "--check is of the width alone here; drop it, or --scale, and check along scales by check"
-            )
         program = traced(target, widths, overrides, scale, loss)
-        opened = [find_weight(program, name).name for name in explain or ()]
+        opened = [] if explain is None else [find_weight(program, explain).name]
         verified = None if verify is None else _verified(verify, setup, widths, scale, depth_alpha, loss)
-        measured = _checked(target, overrides, optimizer, loss) if check else None
-        options: Any = {"alignment": alignment, "gauge": gauge, "depth_alpha": depth_alpha}
-        explained = explain_all(program, how, **options)
+        measured = _checked(target, widths, overrides, scale, optimizer, depth_alpha, loss) if check else None
         page = page_document(
             target,
             program,
-            derive(program, how, **options),
-            explained,
+            explain_all(program, how, alignment=alignment, gauge=gauge, depth_alpha=depth_alpha),
             version=__version__,
             opened=opened,
             setup=verify or "",
@@ -112,9 +114,18 @@ def _verified(
     return replace(found, name=target.rpartition(":")[2]).to_json()
 
 
-def _checked(target: str, overrides: Optional[list[str]], optimizer: str, loss: Optional[str]) -> Any:
+def _checked(
+    target: str,
+    widths: Optional[str],
+    overrides: Optional[list[str]],
+    scale: Optional[list[str]],
+    optimizer: str,
+    depth_alpha: str,
+    loss: Optional[str],
+) -> Any:
     from tpcalc.check import check
     from tpcalc.check.settings import WIDTHS
 
-    made, along = checked(target, ",".join(map(str, WIDTHS)), overrides, None)
-    return check(made, **along, optimizer=optimizer, loss=loaded(loss), progress=True).json()
+    made, along = checked(target, widths if scale else ",".join(map(str, WIDTHS)), overrides, scale)
+    run = partial(check, made, **along, optimizer=optimizer, depth_alpha=depth_alpha, loss=loaded(loss))
+    return run(progress=True).json()

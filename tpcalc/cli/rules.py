@@ -68,7 +68,7 @@ def table(
     debug: Debug = False,
 ) -> None:
     """Print the scaling table of a model: one row for each weight, repeated blocks folded."""
-    with library(output):
+    with library(output, target, loss):
         from tpcalc.derive import derive
 
         result: Any
@@ -102,7 +102,7 @@ def trace(
     debug: Debug = False,
 ) -> None:
     """Print the tensor program of a model: one line for each operation, forward and backward."""
-    with library(output):
+    with library(output, target, loss):
         program = traced(target, widths, overrides, scale, loss)
     emit(render("program", format, program), output, colours=format == "text")
 
@@ -127,7 +127,7 @@ def explain(
     debug: Debug = False,
 ) -> None:
     """Explain the exponents of one weight: the rules, values and lines of code behind them."""
-    with library(output):
+    with library(output, target, loss):
         from tpcalc.derive.explain import explain as explained
 
         how = recipe(optimizer)

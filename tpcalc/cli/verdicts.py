@@ -60,12 +60,12 @@ def check(
     Of several scales each with three or more values moves alone, and one value keeps a scale where it is: --scale
     width=64 --scale depth=2,4,8,16. A setup (see verify) is trained as it is.
     """
-    with library(output):
+    with library(output, target, batch, loss):
         from tpcalc.check.settings import WIDTHS
         from tpcalc.report.plots import check_plot, require_matplotlib
 
         if plot is not None:
-            check_writable(plot)
+            check_writable(plot, target, batch, loss)
             require_matplotlib(plot)
         by_name = any("=" in each for each in scale or ())
         if plot is not None and by_name:
@@ -116,7 +116,7 @@ def verify(
     debug: Debug = False,
 ) -> int:
     """Check a hand-written parametrization, someone's own init and optimizer groups, at infinite width."""
-    with library(output):
+    with library(output, target, loss):
         from tpcalc.verify import verify as verified
 
         if target.startswith("hf:"):

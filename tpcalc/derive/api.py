@@ -74,13 +74,7 @@ def derive(
 
         return together(program, in_every_direction(program, derived))
     if parametrization == "derived":
-        rules = made(sized(solve(program, alignment), experts), how, gauge or "init", experts)
-        more = (
-            note(names, *(power_text(x, rules.symbol, "full") for x in (through, initial)))
-            for names, through, initial in rules.terms
-            if not through == initial == 0
-        )
-        rules = replace(rules, notes=(*rules.notes, *more))
+        rules = noted(made(sized(solve(program, alignment), experts), how, gauge or "init", experts))
     else:
         solution = named_solution(program, parametrization, alignment)
         rules = parametrize(solution, how, gauge or WRITTEN_IN[parametrization])
@@ -91,6 +85,16 @@ def derive(
 def made(solution: Solution, how: Recipe, gauge: str, experts: str) -> Parametrization:
     """The rules of a solution whose experts are ``sized`` so, with what that leaves out."""
     return replace(parametrize(solution, how, gauge), experts=experts, terms=terms(solution, experts))
+
+
+def noted(rules: Parametrization) -> Parametrization:
+    """Rules of one scale that say what terms of experts become."""
+    more = (
+        note(names, *(power_text(x, rules.symbol, "full") for x in (through, initial)))
+        for names, through, initial in rules.terms
+        if not through == initial == 0
+    )
+    return replace(rules, notes=(*rules.notes, *more))
 
 
 def solve_along(program: Program, alignment: str, alpha: Order) -> Solution:

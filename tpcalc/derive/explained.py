@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional, Union
 
+from tpcalc.algebra.fan import Cell
 from tpcalc.algebra.order import Order
 from tpcalc.calculus.words import reason_of
-from tpcalc.derive.api import alpha_of, solve_along
+from tpcalc.derive.api import alpha_of, made, noted, solve_along
 from tpcalc.derive.explain import Explanation, ScaledExplanation, explanation, scaled
-from tpcalc.derive.parametrize import parametrize
-from tpcalc.derive.several import in_every_direction
+from tpcalc.derive.gauge import EXPERTS
+from tpcalc.derive.result import Parametrization
+from tpcalc.derive.several import ScaledParametrization, in_every_direction, together
 from tpcalc.derive.solve import Solution
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
@@ -40,9 +42,11 @@ class ValueReason:
 
 @dataclass(frozen=True)
 class Explained:
-    """``weights``: explanations by the name of the weight.  ``values``: by the id of the value, of all that the
-    calculus has an order for; of several scales along one direction in which they grow about alike."""
+    """``rules``: those of :func:`~tpcalc.derive.api.derive`.  ``weights``: explanations by the name of the weight.
+    ``values``: by the id of the value, of all that the calculus has an order for; of several scales along one direction
+    in which they grow about alike."""
 
+    rules: Union[Parametrization, ScaledParametrization]
     weights: Mapping[str, Union[Explanation, ScaledExplanation]]
     values: Mapping[int, ValueReason]
 
@@ -55,7 +59,8 @@ def explain_all(
     gauge: str = "init",
     depth_alpha: Union[str, Fraction, int] = 1,
 ) -> Explained:
-    """What :func:`~tpcalc.derive.explain.explain` says of each weight, and the reason of each value.
+    """What :func:`~tpcalc.derive.api.derive` gives, what :func:`~tpcalc.derive.explain.explain` says of each weight,
+    and the reason of each value.
 
     Raises what that raises; DeriveError for a program of which few blocks were traced, where most values are missing.
     """
@@ -64,20 +69,21 @@ def explain_all(
     how, alpha = recipe(optimizer), alpha_of(program, depth_alpha)
     tell("deriving")
 
-    def every(p: Program) -> tuple[Solution, Mapping[str, Explanation]]:
-        solution = solve_along(p, alignment, alpha)
-        rules = parametrize(solution, how, gauge)
-        return solution, {w.name: explanation(solution, w, rules, how) for w in steps("explaining", p.weights)}
+    def every(solution: Solution) -> tuple[Parametrization, Mapping[str, Explanation]]:
+        rules, weights = made(solution, how, gauge, EXPERTS[0]), solution.lowered.program.weights
+        return rules, {w.name: explanation(solution, w, rules, how) for w in steps("explaining", weights)}
 
+    whole = solve_along(program, alignment, alpha)
     if program.compass is None:
-        solution, weights = every(program)
-        return Explained(weights, _values(solution))
-    cells = in_every_direction(program, lambda p: every(p)[1])
-    together = {
-        weight.name: scaled(program, [(cell.walls, cell.found[weight.name]) for cell in cells])
+        rules, weights = every(whole)
+        return Explained(noted(rules), weights, _values(whole))
+    cells = in_every_direction(program, lambda p: every(solve_along(p, alignment, alpha)))
+    every_rule = together(program, [Cell(cell.walls, cell.found[0]) for cell in cells])
+    every_weight = {
+        weight.name: scaled(program, [(cell.walls, cell.found[1][weight.name]) for cell in cells])
         for weight in program.weights
     }
-    return Explained(together, _values(solve_along(program, alignment, alpha)))
+    return Explained(every_rule, every_weight, _values(whole))
 
 
 def _values(solution: Solution) -> dict[int, ValueReason]:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Optional
 from pydantic import Field
 
 from tpcalc.algebra.form import Form
+from tpcalc.algebra.formula import Formula
 from tpcalc.algebra.order import MINUS_INFINITY, Order
 from tpcalc.algebra.text import power_text
 from tpcalc.derive.explained import ValueReason
@@ -30,7 +31,7 @@ class OrderRow(Row):
     size: str
     """as a power, n^1/2"""
     at: Optional[float]
-    """its exponent; of several scales the sum of those but of depths (of depths alone theirs); null: zero"""
+    """its exponent, of several scales where all but depths grow alike (of depths alone where these do); null: zero"""
 
 
 class ValueColumns(Row):
@@ -107,11 +108,16 @@ def drawing(program: Program, reasons: Mapping[int, ValueReason]) -> DrawingDocu
     return _Drawing(program, reasons).document()
 
 
+def places_of(program: Program) -> dict[int, int]:
+    """Id of a value -> its place in the drawing."""
+    return {vid: place for place, vid in enumerate(program.values)}
+
+
 class _Drawing:
     def __init__(self, program: Program, reasons: Mapping[int, ValueReason]) -> None:
         self.program, self.reasons = program, reasons
         self.texts, self.orders = _Places(), _Places()
-        self.at = {vid: place for place, vid in enumerate(program.values)}
+        self.at = places_of(program)
 
     def document(self) -> DrawingDocument:
         program = self.program
@@ -187,10 +193,8 @@ def _number(order: Order) -> Optional[float]:
     if order is MINUS_INFINITY:
         return None
     if isinstance(order, Form):
-        of_scales = list(zip(order.compass.scales, order.coordinates, strict=True))
-        of_widths = [x for scale, x in of_scales if not scale.depth]
-        return float(sum(of_widths) if any(of_widths) else sum(x for _, x in of_scales))
+        return float(Formula(order.compass.scales, ((order.coordinates,),)).alike)
     return float(order)
 
 
-__all__ = ["SCHEMA", "TENSOR", "DrawingDocument", "drawing"]
+__all__ = ["SCHEMA", "TENSOR", "DrawingDocument", "drawing", "places_of"]

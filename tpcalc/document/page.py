@@ -28,7 +28,7 @@ class FormulaRow(Row):
     text: str
     """as tables print it"""
     at: Optional[float]
-    """its exponent where all scales but depths grow alike; null: the quantity is zero"""
+    """its exponent where all scales but depths grow alike (of depths alone theirs); null: the quantity is zero"""
     common: Product = {}
     ways: list[list[Product]] = [[{}]]
 

@@ -64,9 +64,9 @@ FACTORIES: dict[str, Callable[[int], Any]] = {
 
 @once
 def parts(name: str) -> tuple[Any, ...]:
-    """Program, rules, and explanations."""
+    """Program and explanations."""
     program = tpcalc.trace(FACTORIES[name], (64, 128, 256))
-    return program, tpcalc.derive(program), explain_all(program)
+    return program, explain_all(program)
 
 
 def document(name: str, **more: Any) -> PageDocument:

@@ -3,52 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
+from tests.report.page.conftest import SWEEP
 from tests.report.page.made import HOSTILE, found, page
 from tests.support.browser import Browser, axe
 
-ROOT = Path(__file__).parents[3]
-SWEEP = ROOT / "docs" / "transfer" / "gpt" / "drift.json"
 GRAPH = "tpcalc.page.graph"
 pytestmark = pytest.mark.slow  # .ci/run runs them
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """Files of pages, written once."""
-    folder, made = tmp_path_factory.mktemp("pages"), {}
-
-    def written(name: str, **more) -> Path:
-        key = f"{name}{len(made) if more else ''}"
-        if key not in made:
-            made[key] = folder / f"{key}.html"
-            made[key].write_text(page(name, **more), encoding="utf-8")
-        return made[key]
-
-    full = written("mlp", **found(), transfers={"gpt/drift": json.loads(SWEEP.read_text())})
-    return lambda name: full if name == "full" else written(name)
-
-
-OPEN = "tpcalc.boxes().filter((box) => box.holds && box.open && box.drawn)"
-#: Whether every child is inside of its box, and none on another one.
-INSIDE = (
-    OPEN
-    + """.every((box) => box.children.every((a, i) =>
-        a.x >= 0 && a.y >= 0 && a.x + a.w <= box.w + 1 && a.y + a.h <= box.h + 1 &&
-        box.children.every((b, j) =>
-            i <= j || a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y)))"""
-)
-#: By how much the ends of lines miss their boxes.
-ENDS = (
-    OPEN
-    + """.flatMap((box) => box.wires.near.map((edge, i) => [edge, box.drawn.lines[i]]).filter(([, line]) => line))
-        .map(([{ from, to }, line]) => Math.max(
-            ...[[from, line[0]], [to, line[line.length - 1]]].map(([own, [x, y]]) =>
-                Math.max(own.x - x, x - own.x - own.w, own.y - y, y - own.y - own.h))))"""
-)
 
 
 def rows(browser: Browser) -> list[str]:
@@ -176,17 +139,6 @@ def test_boxes_open_and_fold_by_a_click(browser, pages):
     assert browser.troubles() == []
 
 
-def test_nothing_overlaps_and_edges_meet_their_boxes(browser, pages):
-    browser.open(pages("gpt"), "program")
-    for scene in ("Forward", "Backward"):
-        browser.named(scene).click()
-        browser.named("Open all").click()
-        assert browser.run(INSIDE), scene
-        ends = browser.run(ENDS)
-        assert len(ends) > 50 and max(ends) < 1.5, "every line ends on the borders of its two boxes"
-    assert browser.troubles() == []
-
-
 def test_the_search_finds_and_goes_there(browser, pages):
     browser.open(pages("gpt"), "program")
     field = browser.find("#search")
@@ -208,6 +160,11 @@ def test_the_search_finds_and_goes_there(browser, pages):
     browser.until("document.querySelector('#found').textContent.includes('Nothing has this')")
     browser.press("\ue00c")
     assert field.get_attribute("aria-expanded") == "false"
+    for letters in ("attn.v.w", "head.w"):
+        field.clear()
+        field.send_keys(letters, "\ue007")  # at once: faster than it is looked up
+        browser.settle()
+        assert letters in browser.find(".why .name").text
     assert browser.troubles() == []
 
 
@@ -238,6 +195,18 @@ def test_keys_alone_are_enough(browser, pages):
     tab, enter, right, down, escape = "\ue004", "\ue007", "\ue014", "\ue015", "\ue00c"
     browser.press(tab)
     assert browser.run("document.activeElement.outerHTML").startswith('<a class="skip"')
+    browser.named("Program").click()
+    browser.run("document.querySelector('.skip').focus()")
+    browser.press(enter)
+    assert browser.run("document.activeElement.id") == "panels" and browser.find("#program").is_displayed()
+    browser.named("Table").click()
+    weight = "document.querySelector('tbody .weight')"
+    for leave in (escape, enter):  # from the panel itself, or by its button
+        browser.run(f"{weight}.focus()")
+        browser.press(enter)
+        assert browser.run("document.activeElement.className") == "why"
+        browser.press(*(() if leave == escape else (tab,)), leave)
+        assert not browser.all(".why") and browser.run(f"document.activeElement === {weight}")
     browser.until("(document.querySelector('#tab-table').focus(), true)")
     browser.press(right)
     assert browser.run("document.activeElement.id") == "tab-program" and browser.find("#program").is_displayed()
@@ -305,6 +274,19 @@ def test_findings_stand_at_their_place(browser, pages):
         "also when folded"
     )
     assert browser.troubles() == []
+
+
+def test_a_set_up_of_another_model_is_told(browser, pages, tmp_path):
+    browser.open(pages("full"), "findings")
+    assert browser.find(".strangers").text == (
+        "The set-up is of another model than the drawing, which does not have 3 weights of it (l.0.w and others): "
+        "findings stand where names agree."
+    )
+    given = found()
+    given["verify"]["weights"] = [{**given["verify"]["weights"][0], "name": "hidden.weight"}]
+    (tmp_path / "same.html").write_text(page("mlp", **given))
+    browser.open(tmp_path / "same.html", "findings")
+    assert not browser.all(".strangers") and browser.all(".findings")
 
 
 def test_plots_of_check_and_transfer(browser, pages):

@@ -9,7 +9,7 @@ from tpcalc.algebra.scales import Point
 from tpcalc.derive.explained import Explained
 from tpcalc.derive.result import Parametrization
 from tpcalc.derive.several import ScaledParametrization
-from tpcalc.document.drawing import drawing
+from tpcalc.document.drawing import drawing, places_of
 from tpcalc.document.page import SCHEMA, CellRow, ListRow, PageDocument, PrintedRow, PrintedTable, TransferOf
 from tpcalc.document.scaled import ScaledTableDocument, scaled_json
 from tpcalc.document.table import TableDocument, table_json
@@ -27,7 +27,6 @@ AnyRules = Union[Parametrization, ScaledParametrization]
 def page_document(
     target: str,
     program: Program,
-    rules: AnyRules,
     explained: Explained,
     *,
     version: str,
@@ -39,11 +38,11 @@ def page_document(
 ) -> PageDocument:
     """What the page of a model holds.
 
-    ``rules`` and ``explained`` are of ``program``, under one optimizer.  ``version``: of the package.  ``opened``:
+    ``explained`` is of ``program``.  ``version``: of the package.  ``opened``:
     weights to explain first.  ``verify`` (of ``setup``), ``check`` and ``transfers`` (by name) are documents, as plain
     data.
     """
-    places = {vid: place for place, vid in enumerate(program.values)}
+    rules, places = explained.rules, places_of(program)
     return PageDocument(
         schema=SCHEMA,
         tpcalc=version,

@@ -21,7 +21,7 @@ def formula_row(power: Power) -> FormulaRow:
         common, ways = exponent.factored()
         return FormulaRow(
             text=power.text(),
-            at=_alike(exponent),
+            at=float(exponent.alike),
             common=_product(exponent.scales, common),
             ways=[[_product(exponent.scales, form) for form in way] for way in ways],
         )
@@ -33,14 +33,3 @@ def formula_row(power: Power) -> FormulaRow:
 
 def _product(scales: Sequence[Scale], exponents: Sequence[Fraction]) -> Product:
     return {scale.symbol: str(x) for scale, x in zip(scales, exponents, strict=True) if x}
-
-
-def _alike(formula: Formula) -> float:
-    """The exponent where all scales grow alike, but depths: of what depends on depths alone where these do."""
-
-    def along(depths: bool) -> Fraction:
-        taken = [scale.depth is depths for scale in formula.scales]
-        of = [[sum((x for x, own in zip(form, taken) if own), Fraction(0)) for form in way] for way in formula.ways]
-        return max(map(min, of))
-
-    return float(along(False) or along(True))

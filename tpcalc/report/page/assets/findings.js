@@ -94,6 +94,7 @@ function findingsPanel(page) {
         : el("p", { class: "quiet" }, "The drawing, which is of the target, has no such place."),
     ),
   );
+  const strangers = verify.weights.filter((row) => model.weightNamed(row.name) < 0);
   const columns = ["weight", "role", "init std", "lr", "weight decay", "eps", "findings"];
   const rows = alike(verify.weights).map(([name, many, row]) =>
     el(
@@ -125,6 +126,15 @@ function findingsPanel(page) {
           : `widths ${verify.widths.join(", ")}`
       }, on ${verify.ran_on}`,
     ),
+    strangers.length > 0 &&
+      el(
+        "p",
+        { class: "strangers" },
+        `The set-up is of another model than the drawing, which does not have ${count(strangers.length, "weight")} of it (`,
+        el("code", {}, breakable(strangers[0].name)),
+        strangers.length > 1 ? " and others" : "",
+        "): findings stand where names agree.",
+      ),
     findings.length > 0 && el("ul", { class: "findings" }, findings),
     el("h2", {}, "What the code does"),
     el(

@@ -133,6 +133,14 @@ class Layout {
     for (let at = 0; at < rank.length; at += 1) {
       for (const from of byTarget.get(at) ?? []) rank[at] = Math.max(rank[at], rank[from] + 1);
     }
+    // what nothing here leads to (weights) will stand just before what first reads it
+    const sources = new Map();
+    for (const { from, to } of ahead) {
+      const at = box.places.get(from);
+      if (byTarget.has(at)) continue;
+      sources.set(at, Math.min(sources.get(at) ?? Infinity, rank[box.places.get(to)] - 1));
+    }
+    for (const [at, before] of sources) rank[at] = before;
     const span = (edge) => Math.abs(rank[box.places.get(edge.to)] - rank[box.places.get(edge.from)]);
     let passed = 0;
     const near = [];
@@ -253,7 +261,7 @@ function layered(box) {
 
 /** The best ranks are slow to find for many nodes. */
 function ranker(box) {
-  return box.children.length > 60 ? "longest-path" : "network-simplex";
+  return box.children.length > 60 ? "tight-tree" : "network-simplex";
 }
 
 let shapes = 0;

@@ -29,7 +29,7 @@ class Page {
       main.append(tab.panel);
     }
     main.append(this.why.element);
-    addEventListener("hashchange", () => this.turn(this.fromHash()));
+    addEventListener("hashchange", () => this.turn(this.fromHash(document.body.dataset.tab)));
     addEventListener(
       "keydown",
       (event) => event.key === "Escape" && !event.defaultPrevented && this.why.thing && this.clear(),
@@ -118,9 +118,10 @@ class Page {
     return el("div", { class: "segments themes", role: "group", "aria-label": "Theme" }, buttons);
   }
 
-  fromHash() {
+  /** The part that the address names, or another one: the link to the content names none. */
+  fromHash(other = this.tabs[0].id) {
     const id = location.hash.slice(1);
-    return this.tabs.some((tab) => tab.id === id) ? id : this.tabs[0].id;
+    return this.tabs.some((tab) => tab.id === id) ? id : other;
   }
 
   /** Show one part; it is built when it is first shown. */
@@ -177,6 +178,7 @@ class Page {
   }
 
   tell(thing) {
+    if (thing && !this.why.hasFocus) this.opener = document.activeElement;
     this.ways = null;
     this.why.show(thing);
     const name = thing?.weight === undefined ? null : this.model.weights[thing.weight].name;
@@ -212,9 +214,12 @@ class Page {
     this.graph.frameLit();
   }
 
+  /** Close the explanation; the focus goes back to where it was opened. */
   clear() {
+    const { hasFocus } = this.why;
     this.tell(null);
     this.ways = null;
+    if (hasFocus) (this.opener?.offsetParent ? this.opener : this.strip.querySelector("[tabindex='0']")).focus();
     if (!this.graph) return;
     this.graph.chosen = null;
     this.graph.light([]);

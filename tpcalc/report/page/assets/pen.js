@@ -26,7 +26,7 @@ const COLOURS = [
 
 /** The colours of the theme that is on, as a canvas takes them. */
 function palette() {
-  const probe = document.createElement("span");
+  const probe = el("span", { class: "own-colours" }); // else all are one where the system forces its colours
   document.body.append(probe);
   const found = {};
   for (const name of COLOURS) {

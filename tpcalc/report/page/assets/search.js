@@ -26,6 +26,7 @@ class Search {
   }
 
   look() {
+    this.looked = this.input.value;
     const words = this.input.value.trim().toLowerCase();
     this.found = words ? this.matches(words) : [];
     this.at = this.found.length ? 0 : -1;
@@ -88,6 +89,8 @@ class Search {
   }
 
   key(event) {
+    const goes = ["ArrowDown", "ArrowUp", "Enter"].includes(event.key);
+    if (goes && (this.looked !== this.input.value || this.list.hidden)) this.look(); // what is typed is looked up later
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       const step = event.key === "ArrowDown" ? 1 : -1;
       if (this.found.length) this.at = (this.at + step + this.found.length) % this.found.length;

@@ -99,7 +99,10 @@ class Table {
             type: "button",
             class: "weight",
             title: row.names.slice(0, 8).join("\n"),
-            onclick: () => this.page.explain(row.names[0]),
+            onclick: (event) => {
+              this.page.explain(row.names[0]);
+              if (!event.detail) this.page.why.element.focus(); // by a key: the explanation stands behind all rows
+            },
           },
           breakable(cell.code),
         ),

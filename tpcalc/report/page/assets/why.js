@@ -18,6 +18,10 @@ class Why {
     );
   }
 
+  get hasFocus() {
+    return this.element.contains(document.activeElement);
+  }
+
   /** thing: {weight} or {value} or {box}; null closes the panel. */
   show(thing) {
     this.thing = thing;
