@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytestmark = pytest.mark.slow  # .ci/run runs them
 OPEN = "tpcalc.boxes().filter((box) => box.holds && box.open && box.drawn)"
 #: Whether every child is inside of its box, and none on another one.
 INSIDE = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.slow  # .ci/run runs them
 #: How many colours the drawing has.
 COLOURS = """(() => {
     const { canvas } = tpcalc.page.graph;
