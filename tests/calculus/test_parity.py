@@ -97,6 +97,11 @@ SUMS: dict[str, tuple[Callable, Fraction]] = {
         lambda s, h, y: ((number(s, y) * h.relu()) @ s.z * (h.relu() @ s.z)).sum(-1),
         HALF + ONE,
     ),
+    # rows of a layer that has a mean share a number, the sum of the value; others mix its signs anew
+    "signs through a layer": (lambda s, h, y: (h @ s.z).sum(-1), HALF),
+    "signs through a positive layer": (lambda s, h, y: (h @ s.z.abs()).sum(-1), ONE),
+    "signs through a squared layer": (lambda s, h, y: (h @ s.z**2).sum(-1), HALF),
+    "signs through two positive layers": (lambda s, h, y: ((h @ s.z.abs()) @ s.z.abs().t()).mean(-1), HALF),
     "the mean beside signs": (lambda s, h, y: (h.mean(-1, keepdim=True) * h).sum(-1), ZERO),
     # along one of two growing axes
     "signs within heads": (lambda s, h, y: (heads(s, h) * heads(s, y)).sum(-1), F(1, 4)),

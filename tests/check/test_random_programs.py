@@ -207,6 +207,7 @@ REGRESSIONS: list[tuple[tuple, str]] = [
         ),
         "sgd",
     ),
+    ((("transformed", "abs"), ("transformed", "softmax")), "adamw"),
 ]
 
 
