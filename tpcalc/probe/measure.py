@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Optional, TypeVar
 
 import torch
 
 from tpcalc.algebra.order import ONE, ZERO, Order
-from tpcalc.probe.bench import Bench, Setting
+from tpcalc.probe.bench import TINY_EPS, Bench, Setting
 from tpcalc.probe.copy import Unprobable
 from tpcalc.probe.slopes import NEAR, ROUGH, STEP, Powers, Prober, between, snapped
 
@@ -23,6 +23,9 @@ DECAY, DECAY_HIGH = 2.0**10, 2.0**14
 EPS_LOW, EPS_HIGH = 2.0**-50, 2.0**10
 #: An update is within this many powers of 2 of what the powers on both sides of a knee say there.
 KNEE = 2.5
+#: How far gradients fall, as powers of 2, where an epsilon in the code is looked for (to 1e-12; in float32 to 1e-9),
+#: and by how much an update that meets none may be off.
+FALL, FALL_32, OFF = -30.0, -20.0, 0.5
 #: Rate under a large epsilon, where updates are small, and under a large decay, which must not wear the weight down.
 FAST, SLOW = 2.0**-8, 2.0**-24
 #: Two sizes that differ by less are the same.
@@ -33,6 +36,7 @@ HALVINGS = 12
 SOON, SETTLED = (64, 256), 1024
 #: Share of the weight that a step takes away for a rate of 1, from which on it is decay; in float32 more is rounding.
 SHARE, SHARE_32 = 2.0**-24, 2.0**-14
+T = TypeVar("T")
 
 
 class Eps(NamedTuple):
@@ -41,6 +45,16 @@ class Eps(NamedTuple):
     place: Powers
     power: Order
     below: Order
+
+
+class Hidden(NamedTuple):
+    """A small number in its code, beside which the update becomes another: ``at``: where gradients have entries of
+    this size, at the smallest width.  ``place`` as that of an epsilon beside the gradient; None: it could not be read.
+    ``fades``: else it is larger than its law says."""
+
+    at: float
+    place: Optional[Powers]
+    fades: bool
 
 
 class Decayed(NamedTuple):
@@ -59,7 +73,8 @@ class Measured:
     ``eps_key``) its place could not be read.  ``first``: other powers of the first steps.  ``strength``: the update
     itself, at the smallest size.  ``taken``: the share of a weight that a step takes away at no decay that its group
     names; then ``decay`` is about that.  ``shared``: a factor is common to all weights.  ``beyond``: what becomes of it
-    under large gradients or weights, where that is another law.
+    under large gradients or weights, where that is another law.  ``hidden``: what becomes of it under small gradients.
+    ``unhooked``: why it was read without its step hooks.
     """
 
     update: Powers
@@ -73,11 +88,26 @@ class Measured:
     shared: bool
     beyond: str
     runs: int
+    hidden: Optional[Hidden] = None
+    unhooked: str = ""
 
 
 def settled(bench: Bench) -> float:
     """The strength of an update when the same gradient has come again and again, at the smallest size."""
+    return _hooked_or_not(bench, _settled)[0]
 
+
+def _hooked_or_not(bench: Bench, read: Callable[[Bench], T]) -> tuple[T, str]:
+    """What is read with its step hooks, or without them where that fails, and why."""
+    try:
+        return read(bench), ""
+    except Unprobable as why:
+        if not bench.hooked:
+            raise
+        return read(bench.like(hooks=False)), str(why)
+
+
+def _settled(bench: Bench) -> float:
     def after(steps: int) -> float:
         return bench.run(Setting(lr=SLOW, steps=steps, repeated=True))[-1].aligned
 
@@ -93,6 +123,11 @@ def measure(bench: Bench, decay: bool = True) -> Measured:
 
     Raises Unprobable where it does not step, or follows no power law.
     """
+    seen, why = _hooked_or_not(bench, lambda bench: _repeated_or_not(bench, decay))
+    return replace(seen, unhooked=why)
+
+
+def _repeated_or_not(bench: Bench, decay: bool) -> Measured:
     try:
         return _measured(bench, decay)
     except Unprobable as error:
@@ -101,7 +136,7 @@ def measure(bench: Bench, decay: bool = True) -> Measured:
         problem = error
     try:
         # repetition may be what one goes by that takes a gradient apart (SOAP, in the basis of the step before)
-        return _measured(Bench(bench.subject, bench.kind, bench.dtype, bench.closure, True), decay)
+        return _measured(bench.like(generic=True), decay)
     except Unprobable:
         raise problem from None
 
@@ -111,7 +146,7 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     first = _settle(prober)
     shared = _shared(prober)
     if shared:  # something that all weights have in common: held fast by another one that is larger
-        prober = Prober(Bench(bench.subject, bench.kind, bench.dtype, bench.closure, bench.generic, COMPANY))
+        prober = Prober(bench.like(company=COMPANY))
         first, bench = _settle(prober), prober.bench
     start = Setting()
     if bench.group.get("lr") is not None:
@@ -127,15 +162,14 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     eps, key = _eps(prober, update)
     if eps is not None and eps.below:  # an epsilon that sets the size: u is meant where it stands in its place
         update = Powers(*(u + eps.below * e for u, e in zip(update, eps.place, strict=True)))
+    hidden = _hidden(prober, update)
     zero = _zero(prober, update, eps)
     wanted = bench.decay_key is not None and (decay or bench.decays)
-    found = _decay(prober) if wanted else None
     taken = 0.0 if bench.decays else _taken(prober)
-    if taken:
-        found = _by_itself(prober)
-        taken = taken if found is not None else 0.0
+    found = _by_itself(prober) if taken else _decay(prober) if wanted else None
+    taken = taken if found is not None else 0.0
     strength = prober.update(start)
-    return Measured(update, zero, found, eps, key, first, strength, taken, shared, beyond, bench.runs)
+    return Measured(update, zero, found, eps, key, first, strength, taken, shared, beyond, bench.runs, hidden)
 
 
 def _shared(prober: Prober) -> bool:
@@ -143,7 +177,7 @@ def _shared(prober: Prober) -> bool:
     bench, setting = prober.bench, Setting(steps=prober.at + 1)
     sizes = []
     for company in (1.0, COMPANY):
-        beside = Bench(bench.subject, bench.kind, bench.dtype, bench.closure, bench.generic, company)
+        beside = bench.like(company=company)
         try:
             sizes.append(beside.run(setting)[-1].aligned)
         except Unprobable:  # there is no place for another one
@@ -262,6 +296,40 @@ def _turn(low: float, high: float, passed: Callable[[float], bool]) -> float:
         half = (low + high) / 2
         low, high = (low, half) if passed(half) else (half, high)
     return 2.0**low
+
+
+def _hidden(prober: Prober, update: Powers) -> Optional[Hidden]:
+    """An epsilon that no option names: where the update, as gradients get smaller, leaves its law."""
+    start, power = Setting(), float(update.gradient)
+    if power >= 1:  # nothing is divided by a gradient
+        return None
+
+    def at(setting: Setting, fall: float) -> Setting:
+        """Of gradients that are ``2^fall`` times as large; an epsilon that is an option falls below their squares."""
+        size = 2.0**fall
+        rate, eps = setting.lr / size**power, TINY_EPS * size * size
+        return setting._replace(gradient=start.gradient * size, lr=rate, eps=eps)
+
+    def off(setting: Setting, fall: float) -> float:
+        """By how many powers of 2 it is larger than its law says."""
+        small, large = prober.update(at(setting, fall)), prober.update(at(setting, 0.0))
+        return math.log2(small / large) - power * fall if small > 0 else -math.inf
+
+    least = FALL_32 if prober.bench.dtype is torch.float32 else FALL
+    end = off(start, least)
+    if abs(end) < OFF:
+        return None
+    far = min(1.0, abs(end) / 2)
+
+    def knee(setting: Setting) -> float:
+        return start.gradient * _turn(least, 0.0, lambda fall: abs(off(setting, fall)) < far)
+
+    try:
+        seen = prober.powers(knee, start, "the place of an epsilon in its code")
+        place = Powers(ONE, -seen.size, -seen.ray)
+    except Unprobable:
+        place = None
+    return Hidden(knee(start), place, end < 0)
 
 
 # -- decay -------------------------------------------------------------------------------------------
