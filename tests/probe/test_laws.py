@@ -152,3 +152,14 @@ def test_a_reference_has_none(name):
         assert read(live(name), KINDS["vector"]).hidden is None
     except Unprobable as error:
         assert LAWS[name].least is not None and "goes with no simple power" in str(error)
+
+
+def test_averages_that_start_at_a_fixed_size_and_forget_it():
+    def direction(p, g, state, group):
+        v = state.setdefault("v", torch.ones_like(g))
+        v.mul_(group["alpha"]).addcmul_(g, g, value=1 - group["alpha"])
+        return g / v.sqrt()
+
+    with pytest.raises(Unprobable, match=r"its update goes as gradient\^1, and after 1024 steps as gradient\^0"):
+        read(written(direction, alpha=0.9), KINDS["vector"])
+    assert read(written(direction, alpha=1.0), KINDS["vector"]).update.gradient == 1

@@ -159,6 +159,8 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     update = prober.powers(prober.update, start, "its update")
     prober.steady(update)
     beyond = prober.beyond(update)
+    if beyond and update.gradient:
+        _lasts(prober, update)
     eps, key = _eps(prober, update)
     if eps is not None and eps.below:  # an epsilon that sets the size: u is meant where it stands in its place
         update = Powers(*(u + eps.below * e for u, e in zip(update, eps.place, strict=True)))
@@ -210,6 +212,18 @@ def _settle(prober: Prober) -> Optional[Powers]:
     prober.at = later[min(1, len(later) - 1)] if later[0] > 1 else later[0]
     earlier = [index for index in slopes if index < prober.at and slopes[index] != slopes[last]]
     return Powers(slopes[earlier[0]]) if earlier else None
+
+
+def _lasts(prober: Prober, update: Powers) -> None:
+    """Raises Unprobable where the update goes over to another law late: averages that start at a fixed size."""
+    start = Setting(steps=SETTLED, lr=SLOW)
+    large, small = (prober.bench.run(s)[-1].aligned for s in (start, start._replace(gradient=start.gradient / STEP)))
+    try:
+        late = snapped(between(small, large, STEP), NEAR, "its update after many steps")
+    except Unprobable:  # on its way, or not at all
+        return
+    if late != update.gradient:
+        raise Unprobable(f"its update goes as gradient^{update.gradient}, and after {SETTLED} steps as gradient^{late}")
 
 
 def _zero(prober: Prober, update: Powers, eps: Optional[Eps]) -> Optional[Powers]:

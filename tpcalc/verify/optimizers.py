@@ -100,6 +100,7 @@ _NAMED: dict[str, LawOf] = {
     "Lars": "lars",
     "AdamAtan2": "adam_atan2",
     "SOAP": "soap",
+    "RMSpropTF": _by("decoupled_decay", "adamw", "rmsprop", False),  # adamw: the same but for decay
     "SingleDeviceMuon": _KELLER_JORDAN,
     "MuonWithAuxAdam": _KELLER_JORDAN,
     "SingleDeviceMuonWithAuxAdam": _KELLER_JORDAN,
