@@ -16,6 +16,7 @@ from tests.support.by_shape import RATES, SIZES, Slip, by_shape
 from tests.support.libraries import LIBRARIES
 from tests.support.verify_reports import WIDTHS
 
+RULES = Slip()  # none
 MODELS = {
     model.__name__: model
     for model in (*shapes.MODELS, libraries.Tied, libraries.LongShort, libraries.TopOne)
@@ -23,7 +24,7 @@ MODELS = {
 }
 
 
-def report_of(library: str, model: str, slip: Slip = Slip()) -> tpcalc.verify.Report:
+def report_of(library: str, model: str, slip: Slip = RULES) -> tpcalc.verify.Report:
     package, family, make = LIBRARIES[library]
     pytest.importorskip(package)
     return tpcalc.verify(by_shape(MODELS[model], family, make, slip), WIDTHS)
