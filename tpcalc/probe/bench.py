@@ -72,11 +72,13 @@ class Bench:
     hooks: bool = True
     runs: int = 0
     _rest: dict[int, torch.nn.Parameter] = field(default_factory=dict)
+    _alone: dict[torch.dtype, Subject] = field(default_factory=dict)
     _kept: dict[tuple[Setting, int], list[Step]] = field(default_factory=dict)
 
     def like(self, **changes: Any) -> Bench:
         """Another one, of the same subject and in the same way but for ``changes``."""
         kept = {"dtype": self.dtype, "closure": self.closure, "generic": self.generic, "company": self.company}
+        kept |= {"_alone": self._alone}
         return Bench(self.subject, self.kind, **{**kept, "hooks": self.hooks, **changes})
 
     # -- what the group says --
@@ -149,8 +151,9 @@ class Bench:
         origin, found = stand_in.detach().double().clone(), []
         with seeded(), warnings.catch_warnings(), alone(), as_written(), torch.enable_grad(), ExitStack() as quiet:
             warnings.simplefilter("ignore")
-            memo = memo_of(self.subject, stand_in, self._rest)
-            optimizer = replica(self.subject, stand_in, other, memo)
+            subject = self.subject if self.hooked else self._by_itself(dtype)
+            memo = memo_of(subject, stand_in, self._rest if self.hooked else {})
+            optimizer = replica(subject, stand_in, other, memo)
             if self.hooked:
                 quiet.enter_context(redirect_stdout(StringIO()))
                 hang(self.subject.optimizer, optimizer, memo)
@@ -172,6 +175,15 @@ class Bench:
                 if seen:
                     found.append(_seen(stand_in.detach().double() - before, before, origin, made, lr))
         return found
+
+    def _by_itself(self, dtype: torch.dtype) -> Subject:
+        """The subject without what is trained beside it: a copy, which is never stepped and is fast to copy."""
+        if dtype not in self._alone:
+            alone = torch.nn.Parameter(torch.zeros(self.kind.base, dtype=dtype))
+            made = replica(self.subject, alone)
+            index = next(index for index, group in enumerate(made.param_groups) if group["params"])
+            self._alone[dtype] = Subject(made, index, alone)
+        return self._alone[dtype]
 
     def _set(self, optimizer: Any, setting: Setting) -> None:
         """The numbers of the run, in the group that holds the stand-in."""

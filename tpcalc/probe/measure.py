@@ -30,8 +30,8 @@ FALL, FALL_32, OFF = -30.0, -20.0, 0.5
 FAST, SLOW = 2.0**-8, 2.0**-24
 #: Two sizes that differ by less are the same.
 SAME = 0.02
-#: Halvings of the interval in which a knee lies.
-HALVINGS = 12
+#: Halvings of the interval in which a knee lies, and how close to 0, in powers of 2, is there.
+HALVINGS, CLOSE = 12, 2.0**-7
 #: Steps after which averages over the steps have mostly settled, and after which the longest of them have.
 SOON, SETTLED = (64, 256), 1024
 #: Share of the weight that a step takes away for a rate of 1, from which on it is decay; in float32 more is rounding.
@@ -297,19 +297,30 @@ def _knee(prober: Prober, setting: Setting, below: float) -> float:
     most = small + below * (high - low)
     far = min(1.0, abs(large - most) / 2)
 
-    def passed(at: float) -> bool:
+    def past(at: float) -> float:
         off = math.log2(prober.update(setting._replace(lr=FAST, eps=2.0**at))) - small
-        return abs(off - below * (at - low)) > far
+        return abs(off - below * (at - low)) - far
 
-    return _turn(low, high, passed)
+    return _turn(low, high, past)
 
 
-def _turn(low: float, high: float, passed: Callable[[float], bool]) -> float:
-    """Where ``passed`` begins to hold of exponents of 2, as a number."""
-    for _ in range(HALVINGS):
-        half = (low + high) / 2
-        low, high = (low, half) if passed(half) else (half, high)
-    return 2.0**low
+def _turn(low: float, high: float, past: Callable[[float], float]) -> float:
+    """Where what goes from below 0 to above it along exponents of 2, about a line there, is 0; as a number."""
+    (at, here), (end, there) = (low, past(low)), (high, past(high))
+    fine, before, last = (high - low) / 2**HALVINGS, math.inf, math.inf
+    while end - at > fine:
+        # by a line, or in halves where that does not get on
+        on = last <= before / 2 or math.isinf(before)
+        middle = at + (end - at) * (here / (here - there) if on and here < 0 < there - here < math.inf else 0.5)
+        found = past(middle)
+        before, last = last, abs(found)
+        if last <= CLOSE:
+            return 2.0**middle
+        if found < 0:
+            at, here = middle, found
+        else:
+            end, there = middle, found
+    return 2.0**at
 
 
 def _hidden(prober: Prober, update: Powers) -> Optional[Hidden]:
@@ -336,7 +347,7 @@ def _hidden(prober: Prober, update: Powers) -> Optional[Hidden]:
     far = min(1.0, abs(end) / 2)
 
     def knee(setting: Setting) -> float:
-        return start.gradient * _turn(least, 0.0, lambda fall: abs(off(setting, fall)) < far)
+        return start.gradient * _turn(least, 0.0, lambda fall: far - abs(off(setting, fall)))
 
     try:
         seen = prober.powers(knee, start, "the place of an epsilon in its code")
@@ -392,7 +403,12 @@ def _by_itself(prober: Prober) -> Optional[Decayed]:
 def _half(prober: Prober, setting: Setting) -> float:
     """The decay that takes half of what the largest does."""
     most = prober.removed(setting._replace(wd=DECAY_HIGH))
-    return _turn(-50.0, math.log2(DECAY_HIGH), lambda at: prober.removed(setting._replace(wd=2.0**at)) > most / 2)
+
+    def past(at: float) -> float:
+        share = min(max(prober.removed(setting._replace(wd=2.0**at)) / most, 2.0**-60), 1 - 2.0**-20)
+        return math.log2(share / (1 - share))
+
+    return _turn(-50.0, math.log2(DECAY_HIGH), past)
 
 
 __all__ = ["Decayed", "Eps", "Measured", "measure", "settled"]
