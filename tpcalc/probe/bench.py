@@ -77,9 +77,9 @@ class Bench:
 
     def like(self, **changes: Any) -> Bench:
         """Another one, of the same subject and in the same way but for ``changes``."""
-        kept = {"dtype": self.dtype, "closure": self.closure, "generic": self.generic, "company": self.company}
-        kept |= {"_alone": self._alone}
-        return Bench(self.subject, self.kind, **{**kept, "hooks": self.hooks, **changes})
+        names = ("dtype", "closure", "generic", "company", "hooks", "_alone")
+        kept: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return Bench(self.subject, self.kind, **{**kept, **changes})
 
     # -- what the group says --
 

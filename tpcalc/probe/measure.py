@@ -31,7 +31,7 @@ FAST, SLOW = 2.0**-8, 2.0**-24
 #: Two sizes that differ by less are the same.
 SAME = 0.02
 #: Halvings of the interval in which a knee lies, and how close to 0, in powers of 2, is there.
-HALVINGS, CLOSE = 12, 2.0**-7
+HALVINGS, CLOSE = 12, 2.0**-9
 #: Steps after which averages over the steps have mostly settled, and after which the longest of them have.
 SOON, SETTLED = (64, 256), 1024
 #: Share of the weight that a step takes away for a rate of 1, from which on it is decay; in float32 more is rounding.
