@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -88,6 +90,14 @@ def test_another_law_is_told(name, wrong):
     found = law_of_measured(seen, growths, LAWS[wrong], "Misnamed", True)
     assert found.differs == ("decay" if {name, wrong} == {"adam", "adamw"} else "update")
     assert differs(found.law, seen, growths, decay=True) == ""
+
+
+def test_what_is_smaller_on_gradients_that_it_has_seen_is_the_same_law():
+    growths = KINDS["hidden"].growths
+    seen = read(live("adamw"), KINDS["hidden"])
+    for ray, off in ((ONE, ""), (Order("-1/2"), ""), (-N, ""), (Order("-3/2"), "update"), (Order("1/2"), "update")):
+        other = replace(seen, update=seen.update._replace(ray=ray))
+        assert law_of_measured(other, growths, LAWS["soap"], "SOAP", True).differs == off
 
 
 @pytest.mark.parametrize("name", sorted(WATCHING))

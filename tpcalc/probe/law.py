@@ -78,13 +78,22 @@ def says_eps(law: UpdateLaw, growths: tuple[Order, ...]) -> Optional[Eps]:
 
 def differs(law: UpdateLaw, seen: Measured, growths: tuple[Order, ...], decay: bool) -> str:
     """In what a law says something else than was measured; ``decay``: there too, where there is any."""
-    if says_update(law, growths) != seen.update:
+    if not _same_update(law, seen.update, growths):
         return "update"
     if decay and seen.decay is not None and says_decay(law, growths) != seen.decay.keeps:
         return "decay"
     if seen.eps_key is not None and seen.eps is not None and says_eps(law, growths) != seen.eps:
         return "eps"
     return ""
+
+
+def _same_update(law: UpdateLaw, seen: Powers, growths: tuple[Order, ...]) -> bool:
+    """Of a law whose updates are smaller on what it has seen, anything down to the least is its own."""
+    says = says_update(law, growths)
+    if law.least is None:
+        return says == seen
+    least = _powers([law.least(view) for view in _views(growths)])
+    return says[:2] == seen[:2] and least.ray <= seen.ray <= says.ray
 
 
 def law_of_measured(

@@ -23,9 +23,9 @@ DECAY, DECAY_HIGH = 2.0**10, 2.0**14
 EPS_LOW, EPS_HIGH = 2.0**-50, 2.0**10
 #: An update is within this many powers of 2 of what the powers on both sides of a knee say there.
 KNEE = 2.5
-#: How far gradients fall, as powers of 2, where an epsilon in the code is looked for (to 1e-12; in float32 to 1e-9),
+#: How far gradients fall, as powers of 2, where an epsilon in the code is looked for (to 1e-10; in float32 to 1e-9),
 #: and by how much an update that meets none may be off.
-FALL, FALL_32, OFF = -30.0, -20.0, 0.5
+FALL, FALL_32, OFF = -24.0, -20.0, 0.5
 #: Rate under a large epsilon, where updates are small, and under a large decay, which must not wear the weight down.
 FAST, SLOW = 2.0**-8, 2.0**-24
 #: Two sizes that differ by less are the same.
