@@ -41,7 +41,7 @@ AT_LEAST = 2
 MORE = {"laws.contract": 60, "laws.total": 30, "laws.product": 20, "demands.weight_use": 40, "demands.share": 40}
 #: What the laws share.
 SHARED = (
-    "facts.product_parity facts.product_deviation facts.roles facts.Fact.shifted facts.deviation "
+    "facts.product_parity facts.product_deviation facts.roles facts.shares facts.Fact.shifted facts.deviation "
     "facts.relative_deviation facts.deviating facts.leaf_fact facts.weight_fact alignment.Alignment.initial_on_change "
     "facts.function_of laws.K_update laws._power laws._at_most_zero laws._relative laws._settled "
     "demands.Walk.asked_of demands.Walk.settle demands.Walk.ask demands.capped freedom.freedom freedom.absorbers "

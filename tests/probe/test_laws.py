@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from tests.support.probed_setups import Base
 from tests.support.sampled import kept
 from tpcalc.algebra.order import Order
 from tpcalc.check.optimizers import BUILT
@@ -24,6 +27,16 @@ KINDS = {
 MATRICES = {name for name in LAWS if name.startswith("muon")}
 #: They look at the layers of a model.
 WATCHING = {"kfac", "foof"}
+
+
+def written(direction, **more) -> torch.optim.Optimizer:
+    """``W -= lr * direction(p, g, state, group)``."""
+
+    class Written(Base):
+        def one(self, p, g, state, group):
+            p.sub_(direction(p, g, state, group), alpha=group["lr"])
+
+    return Written([torch.nn.Parameter(torch.zeros(4, 4))], **more)
 
 
 def live(name: str) -> torch.optim.Optimizer:
@@ -79,6 +92,14 @@ def test_another_law_is_told(name, wrong):
     assert differs(found.law, seen, growths, decay=True) == ""
 
 
+def test_what_is_smaller_on_gradients_that_it_has_seen_is_the_same_law():
+    growths = KINDS["hidden"].growths
+    seen = read(live("adamw"), KINDS["hidden"])
+    for ray, off in ((ONE, ""), (Order("-1/2"), ""), (-N, ""), (Order("-3/2"), "update"), (Order("1/2"), "update")):
+        other = replace(seen, update=seen.update._replace(ray=ray))
+        assert law_of_measured(other, growths, LAWS["soap"], "SOAP", True).differs == off
+
+
 @pytest.mark.parametrize("name", sorted(WATCHING))
 def test_what_looks_at_a_model_is_refused(name):
     with pytest.raises(Unprobable, match="its step fails on a small tensor"):
@@ -111,3 +132,44 @@ def test_a_decay_that_a_law_does_not_read_is_none():
     weight = torch.nn.Parameter(torch.randn(16, 16))
     optimizer = torch.optim.Rprop([{"params": [weight], "weight_decay": 0.1}], lr=1e-3)
     assert read(optimizer, KINDS["hidden"]).decay is None
+
+
+EPS = {
+    "beside": (lambda p, g: g / (g.abs() + 1e-8), 1e-8, (1, 0, 0)),
+    "under the root": (lambda p, g: g / (g * g + 1e-14).sqrt(), 1e-7 / 3**0.5, (1, 0, 0)),
+    "beside a norm": (lambda p, g: g / (g.norm() + 1e-6), 1e-6 / 16, (1, 0, 1)),
+    "a clamp": (lambda p, g: g / g.norm().clamp(min=1e-6), 1e-6 / 32, (1, 0, 1)),
+    "beside what the weight scales": (lambda p, g: g / (g.abs() + 1e-7 * p.norm() / 256), 1e-7 / 256, (1, -1, -1)),
+}
+
+
+@pytest.mark.parametrize("kind", EPS)
+def test_an_epsilon_in_the_code(kind):
+    direction, at, place = EPS[kind]
+    seen = read(written(lambda p, g, state, group: direction(p, g)), KINDS["hidden"])
+    assert seen.hidden is not None and seen.hidden.fades and seen.hidden.place[:3] == place
+    assert seen.hidden.at == pytest.approx(at, rel=0.25)
+
+
+def test_an_epsilon_in_the_code_that_makes_the_update_another():
+    seen = read(written(lambda p, g, state, group: g.sign() * (1 + 1e-8 / g.abs().mean())), KINDS["hidden"])
+    assert seen.hidden is not None and not seen.hidden.fades and seen.hidden.at == pytest.approx(1e-8, rel=0.5)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in MATRICES])
+def test_a_reference_has_none(name):
+    try:
+        assert read(live(name), KINDS["vector"]).hidden is None
+    except Unprobable as error:
+        assert LAWS[name].least is not None and "goes with no simple power" in str(error)
+
+
+def test_averages_that_start_at_a_fixed_size_and_forget_it():
+    def direction(p, g, state, group):
+        v = state.setdefault("v", torch.ones_like(g))
+        v.mul_(group["alpha"]).addcmul_(g, g, value=1 - group["alpha"])
+        return g / v.sqrt()
+
+    with pytest.raises(Unprobable, match=r"its update goes as gradient\^1, and after 1024 steps as gradient\^0"):
+        read(written(direction, alpha=0.9), KINDS["vector"])
+    assert read(written(direction, alpha=1.0), KINDS["vector"]).update.gradient == 1

@@ -328,7 +328,7 @@ def by_shape(model: type, family: str, make: Callable, slip: Slip) -> Callable:
         groups = []
         for name, p in net.named_parameters():
             kind = kind_of(net.get_submodule(name.rpartition(".")[0]), small[name], large[name])
-            gain = p.dim() < 2 and not name.endswith("bias")
+            gain = p.dim() < 2 and "bias" not in name
             rate = RATES["adam" if family == "muon" and p.dim() > 2 else family][kind]
             decay = -SIZES[kind] if family == "relative" else -rate
             changes = {k: v for part, own in slip.rules.items() if part in name for k, v in own.items()}

@@ -155,12 +155,73 @@ def test_momentum_that_depends_on_the_width():
     assert kinds == dict.fromkeys(HIDDEN, "explodes")
 
 
-def test_hooks_are_said():
-    def hooked(optimizer, matrices, m):
-        optimizer.register_step_pre_hook(lambda *args: pytest.fail("a hook of the live optimizer was called"))
+def sgd_hooked(register):
+    """Right rates for SGD, and what ``register`` hooks to it."""
 
-    assert "step hooks of" in verified(setup(torch.optim.Adam, held=hooked))[1]
-    assert "step hooks of" not in verified(setup(torch.optim.Adam))[1]
+    def made(n):
+        model, m = Net(n), n / BASE
+        h, r, o = parts(model)
+        rates = [{"params": h, "lr": 0.1}, {"params": r, "lr": 0.1 * m}, {"params": o, "lr": 0.1 / m}]
+        optimizer = torch.optim.SGD(rates)
+        register(optimizer, model, m)
+        return model, optimizer, (X,)
+
+    return made
+
+
+def scale_gradient(of, by):
+    def register(optimizer, model, m):
+        def hook(optimizer, args, kwargs):
+            for name, p in model.named_parameters():
+                if name == of:
+                    p.grad.mul_(by(m))
+
+        optimizer.register_step_pre_hook(hook)
+
+    return register
+
+
+def decay_by_hand(by):
+    def register(optimizer, model, m):
+        def hook(optimizer, args, kwargs):
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    p.data.mul_(1 - 0.1 * by(m) * group["lr"])
+
+        optimizer.register_step_post_hook(hook)
+
+    return register
+
+
+def test_hooks_of_a_step_count():
+    assert verified(sgd_hooked(scale_gradient("h1.weight", lambda m: 2.0))) == ({}, "")
+    assert verified(sgd_hooked(scale_gradient("h1.weight", lambda m: m)))[0] == {"h1.weight": "explodes"}
+    assert verified(sgd_hooked(scale_gradient("h2.weight", lambda m: 1 / m)))[0] == {"h2.weight": "frozen"}
+    kinds, notes = verified(sgd_hooked(decay_by_hand(lambda m: 1.0)))
+    assert "decays weights by a number in its code" in notes and set(kinds.values()) == {"decay drift"}
+    assert "h1.weight" not in kinds and {"out.weight", "inp.weight"} <= set(kinds)
+
+
+def test_hooks_that_can_not_be_run_are_said():
+    def register(optimizer, model, m):
+        optimizer.register_step_pre_hook(lambda *args: missing)  # noqa: F821
+
+    kinds, notes = verified(sgd_hooked(register))
+    assert kinds == {} and "step hooks of torch.optim.sgd.SGD are not run (its step fails on a small tensor" in notes
+
+
+def test_epsilons_in_the_code_are_said_with_what_follows():
+    class Hidden(Scaled):
+        def one(self, p, g, s, group):
+            p.sub_(adam(g, s, 1e-8), alpha=group["lr"])
+
+    kinds, notes = verified(setup(Hidden))
+    assert kinds == {}
+    assert "on weights [n, 1] and [n] and [n, n] and [1, n], the update fades where gradients have entries" in notes
+    assert "below about 1e-8" in notes
+    follows = "the small number in the code of Hidden is the same at every width, and ought to go as n^(-1) for inp."
+    assert follows in notes and "out.weight" not in notes
+    assert "small number" not in verified(setup(torch.optim.Adam, eps=1e-8))[1]
 
 
 def test_a_group_without_a_rate():

@@ -162,6 +162,12 @@ def repeated(x: Fact) -> Fact:
     return x._replace(odd=0, mixed=x.mixed | x.odd, cover=0, coarse=True)
 
 
+def shares(weight: Fact, rest: Order) -> bool:
+    """Whether the mean of its entries, which makes one number of a value for all of its rows, is what a sum over the
+    rows is of, as the other parts of the entries cancel there.  ``rest`` may be less than all rows (picked outputs)."""
+    return weight.mean >= weight.init or weight.mean + rest / 2 > weight.init
+
+
 class Parity(NamedTuple):
     """What a value knows of its signs, as in :class:`Fact`."""
 

@@ -42,6 +42,7 @@ from tpcalc.calculus.facts import (
     relative_deviation,
     repeated,
     roles,
+    shares,
     spread,
 )
 from tpcalc.calculus.reading import Reading, forth
@@ -192,8 +193,8 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
         weight, mean = w.weight, w.mean + v.init
     # signs of an operand do not run along axes that only the other one has (samples that meet the same weight, an outer
     # product), unless that is a weight: each of its rows mixes the signs of the value anew, but for what rows share
-    x_seen = repeated(x) if (_shares(y, s.rest_y) if y_weight else s.rest_y > 0) else x
-    y_seen = repeated(y) if (_shares(x, s.rest_x) if x_weight else s.rest_x > 0) else y
+    x_seen = repeated(x) if (shares(y, s.rest_y) if y_weight else s.rest_y > 0) else x
+    y_seen = repeated(y) if (shares(x, s.rest_x) if x_weight else s.rest_x > 0) else y
     depends, odd, mixed, cover = product_parity(x_seen, y_seen)
     data = x.data or y.data
     fact = Fact(init, trained, change, depends, odd, mixed, weight, gathered and data, data, cover, mean=mean, own=own)
@@ -204,12 +205,6 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
         return fact
     # two values close to one number each (an average with even weights): like the law of Reduce
     return deviating(fact, product_deviation(x, y) + K / 2, x.apart | y.apart)
-
-
-def _shares(weight: Fact, rest: Order) -> bool:
-    """Whether the mean of its entries, which makes one number of a value for all of its rows, is what a sum over the
-    rows is of, as the other parts of the entries cancel there.  ``rest`` may be less than all rows (picked outputs)."""
-    return weight.mean >= weight.init or weight.mean + rest / 2 > weight.init
 
 
 def K_update(alignment: Alignment, K: Order, rest: Order, other: Fact, other_weight: bool) -> Order:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, Union
 from tpcalc.probe.bench import Bench
 from tpcalc.probe.copy import Subject, Unprobable, number
 from tpcalc.probe.key import options
-from tpcalc.probe.law import Found, law_of_measured
+from tpcalc.probe.law import Found, exponent, law_of_measured
 from tpcalc.probe.measure import Measured, measure, settled
 from tpcalc.probe.samples import Kind
 from tpcalc.probe.slopes import by_width
@@ -58,6 +58,6 @@ def _kept(key: object, read: Callable[[], T]) -> T:
 
 
 __all__ = [
-    "Found", "Kind", "Measured", "Subject", "Unprobable", "by_width", "law_of_measured", "number", "options", "probe",
-    "strength",
+    "Found", "Kind", "Measured", "Subject", "Unprobable", "by_width", "exponent", "law_of_measured", "number",
+    "options", "probe", "strength",
 ]  # fmt: skip

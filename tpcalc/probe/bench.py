@@ -5,14 +5,17 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any, NamedTuple, Optional
 
 import torch
 
 from tpcalc.probe import samples
 from tpcalc.probe.alone import alone
-from tpcalc.probe.copy import DECAYS, EPSILON, Subject, Unprobable, number, rates, replica, told
+from tpcalc.probe.copy import DECAYS, EPSILON, Subject, Unprobable, memo_of, number, rates, replica, told
+from tpcalc.probe.hooks import hang, hooked
 from tpcalc.probe.samples import Kind
 from tpcalc.trace.record import as_written, seeded
 
@@ -57,7 +60,8 @@ RATE_32, DECAYED_32 = 2.0**10, 2.0**6
 @dataclass
 class Bench:
     """Runs a subject on shapes of one kind.  ``generic``: with gradients that have nothing in common (see samples).
-    ``company``: another weight stands beside it, whose gradient is this many times larger (0: there is none)."""
+    ``company``: another weight stands beside it, whose gradient is this many times larger (0: there is none).
+    ``hooks``: those of its step are run too."""
 
     subject: Subject
     kind: Kind
@@ -65,11 +69,24 @@ class Bench:
     closure: Optional[bool] = None
     generic: bool = False
     company: float = 0.0
+    hooks: bool = True
     runs: int = 0
     _rest: dict[int, torch.nn.Parameter] = field(default_factory=dict)
+    _alone: dict[torch.dtype, Subject] = field(default_factory=dict)
     _kept: dict[tuple[Setting, int], list[Step]] = field(default_factory=dict)
 
+    def like(self, **changes: Any) -> Bench:
+        """Another one, of the same subject and in the same way but for ``changes``."""
+        names = ("dtype", "closure", "generic", "company", "hooks", "_alone")
+        kept: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return Bench(self.subject, self.kind, **{**kept, **changes})
+
     # -- what the group says --
+
+    @property
+    def hooked(self) -> bool:
+        """Whether step hooks are run."""
+        return self.hooks and hooked(self.subject.optimizer)
 
     @property
     def group(self) -> dict[str, Any]:
@@ -132,9 +149,16 @@ class Bench:
         stand_in = torch.nn.Parameter((sign * samples.weight(base, shape, setting.size)).to(dtype))
         other = torch.nn.Parameter(samples.weight(base, base, Setting().size).to(dtype)) if self.company else None
         origin, found = stand_in.detach().double().clone(), []
-        with seeded(), warnings.catch_warnings(), alone(), as_written(), torch.enable_grad():
+        with seeded(), warnings.catch_warnings(), alone(), as_written(), torch.enable_grad(), ExitStack() as quiet:
             warnings.simplefilter("ignore")
-            optimizer = replica(self.subject, stand_in, other, self._rest)
+            subject = self.subject if self.hooked else self._by_itself(dtype)
+            memo = memo_of(subject, stand_in, self._rest if self.hooked else {})
+            optimizer = replica(subject, stand_in, other, memo)
+            if self.hooked:
+                quiet.enter_context(redirect_stdout(StringIO()))
+                hang(self.subject.optimizer, optimizer, memo)
+                for parameter in self._rest.values():
+                    parameter.grad = torch.zeros_like(parameter)
             self._set(optimizer, setting._replace(lr=lr))
             if callable(getattr(optimizer, "train", None)):
                 optimizer.train()
@@ -151,6 +175,15 @@ class Bench:
                 if seen:
                     found.append(_seen(stand_in.detach().double() - before, before, origin, made, lr))
         return found
+
+    def _by_itself(self, dtype: torch.dtype) -> Subject:
+        """The subject without what is trained beside it: a copy, which is never stepped and is fast to copy."""
+        if dtype not in self._alone:
+            alone = torch.nn.Parameter(torch.zeros(self.kind.base, dtype=dtype))
+            made = replica(self.subject, alone)
+            index = next(index for index, group in enumerate(made.param_groups) if group["params"])
+            self._alone[dtype] = Subject(made, index, alone)
+        return self._alone[dtype]
 
     def _set(self, optimizer: Any, setting: Setting) -> None:
         """The numbers of the run, in the group that holds the stand-in."""

@@ -19,7 +19,7 @@ import torch
 
 from tpcalc.trace.record import REAL, Phantom
 
-#: Attributes that belong to the live optimizer alone: schedulers put a ``step`` of their own on it, users hooks.
+#: Attributes that belong to the live optimizer alone: schedulers put a ``step`` of their own on it.
 NOT_COPIED = ("step", "state", "_opt_called", "_zero_grad_profile_name")
 #: Attributes of a parameter that are the trace's.
 OF_TRACES = (*Phantom.__annotations__, "_is_param")
@@ -64,11 +64,6 @@ class Subject:
         held = getattr(self.parameter, "__dict__", {})
         return {k: v for k, v in held.items() if k not in OF_TRACES and not isinstance(v, torch.Tensor)}
 
-    @property
-    def hooked(self) -> bool:
-        hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
-        return any(getattr(self.optimizer, name, None) for name in hooks)
-
 
 def plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str)) or type(value).__name__ == "dtype"
@@ -102,14 +97,14 @@ def replica(
     subject: Subject,
     stand_in: torch.nn.Parameter,
     other: Optional[torch.nn.Parameter] = None,
-    rest: Optional[dict[int, torch.nn.Parameter]] = None,
+    memo: Optional[dict[Any, Any]] = None,
 ) -> Any:
     """A copy of the optimizer that holds ``stand_in`` alone, or with an ``other``, in a group with the options of the
-    subject's.  ``rest``: what stands for its other parameters while it is copied, filled at the first copy.
+    subject's.  ``memo``: what stands for what (see :func:`memo_of`); what is copied is added.
 
     Raises Unprobable where it can't be copied, nor made anew from its options.
     """
-    made = _replica(subject, stand_in, {} if rest is None else rest)
+    made = _replica(subject, stand_in, memo_of(subject, stand_in, {}) if memo is None else memo)
     for name, value in subject.attributes.items():
         try:
             setattr(stand_in, name, copy.deepcopy(value, {id(subject.parameter): stand_in}))
@@ -121,14 +116,14 @@ def replica(
     return made
 
 
-def _replica(subject: Subject, stand_in: torch.nn.Parameter, rest: dict[int, torch.nn.Parameter]) -> Any:
+def _replica(subject: Subject, stand_in: torch.nn.Parameter, memo: dict[Any, Any]) -> Any:
     if _made_in_advance(subject):
         try:
             return _anew(subject, stand_in)
         except Exception:  # its options don't tell: a copy, with zeros for what was made
-            return _copied(subject, stand_in, rest)
+            return _copied(subject, stand_in, memo)
     try:
-        return _copied(subject, stand_in, rest)
+        return _copied(subject, stand_in, memo)
     except Exception as error:
         try:
             return _anew(subject, stand_in)
@@ -147,7 +142,9 @@ def _made_in_advance(subject: Subject) -> bool:
     return isinstance(state, Mapping) and any(isinstance(v, torch.Tensor) and v.dim() for v in state.values())
 
 
-def _copied(subject: Subject, stand_in: torch.nn.Parameter, rest: dict[int, torch.nn.Parameter]) -> Any:
+def memo_of(subject: Subject, stand_in: torch.nn.Parameter, rest: dict[int, torch.nn.Parameter]) -> dict[Any, Any]:
+    """What stands for its parameters and for traced tensors where what holds them is copied, as of
+    :func:`copy.deepcopy`; ``rest``: for its other parameters, filled at the first call."""
     for optimizer in () if rest else _family(subject.optimizer):
         for group in optimizer.param_groups:
             for parameter in group["params"]:
@@ -167,6 +164,11 @@ def _copied(subject: Subject, stand_in: torch.nn.Parameter, rest: dict[int, torc
         return torch.zeros(stand_in.shape if tuple(tensor.shape) == shape else tensor.shape, dtype=tensor.dtype)
 
     memo[REAL] = real
+    return memo
+
+
+def _copied(subject: Subject, stand_in: torch.nn.Parameter, memo: dict[Any, Any]) -> Any:
+    shape = tuple(subject.parameter.shape)
     made = _clone(subject.optimizer, memo, stand_in)
     _by_id(vars(made), {key: new for key, new in memo.items() if isinstance(new, torch.nn.Parameter)})
     own = memo[id(subject.group)] if id(subject.group) in memo else made.param_groups[subject.index]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tpcalc.probe.copy import DECAYS, DEEP, EPSILON, NOT_COPIED, Subject, inside, number, plain, rates
+from tpcalc.probe.hooks import HOOKS, contents
 
 #: Items of what it holds that are looked at, and entries of a tensor.
 MOST = 256
@@ -57,7 +58,8 @@ def _reads(cls: type, key: str) -> bool:
 def _attributes(optimizer: Any, subject: Subject) -> Any:
     held = {k: v for k, v in vars(optimizer).items() if k not in (*NOT_COPIED, "param_groups", "defaults")}
     nested = [(type(inner), _attributes(inner, subject)) for inner in inside(held.values())]
-    return _frozen({k: v for k, v in held.items() if not k.endswith("_hooks")}, subject), tuple(nested)
+    hooks = [_frozen(hook, subject) for name in HOOKS for hook in held.get(name, {}).values()]
+    return _frozen({k: v for k, v in held.items() if not k.endswith("_hooks")}, subject), tuple(hooks), tuple(nested)
 
 
 def _frozen(value: Any, subject: Subject, depth: int = 0) -> Any:
@@ -79,7 +81,8 @@ def _frozen(value: Any, subject: Subject, depth: int = 0) -> Any:
         ]
         return len(value), tuple((str(k), inner(v)) for k, v in kept), inner(of_it)
     if isinstance(value, (list, tuple)):
-        return len(value), tuple(map(inner, value[:MOST])), inner(getattr(value, "__dict__", None))
+        held = any(item is subject.parameter for item in value)
+        return len(value), held, tuple(map(inner, value[:MOST])), inner(getattr(value, "__dict__", None))
     if isinstance(value, (set, frozenset)):
         return len(value), id(subject.parameter) in value, any(item is subject.parameter for item in value)
     if isinstance(value, torch.Tensor):
@@ -87,22 +90,17 @@ def _frozen(value: Any, subject: Subject, depth: int = 0) -> Any:
     if isinstance(value, functools.partial):
         return "partial", inner(value.func), inner(value.args), inner(value.keywords)
     if inspect.ismethod(value):
-        return value.__func__
+        return value.__func__, _frozen(value.__self__, subject, max(depth, DEEP - 1))
     if inspect.isfunction(value):
-        cells = [_cell(cell) for cell in value.__closure__ or ()]
+        cells = [contents(cell) for cell in value.__closure__ or ()]
         return value.__code__, inner(value.__defaults__), inner(cells)
     if inspect.isroutine(value):
         return value
-    if isinstance(value, (torch.nn.Module, torch.optim.Optimizer)):
+    if isinstance(value, torch.nn.Module):
+        return type(value), next((name for name, p in value.named_parameters() if p is subject.parameter), None)
+    if isinstance(value, torch.optim.Optimizer):
         return type(value)
     return type(value), inner(getattr(value, "__dict__", None))
-
-
-def _cell(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
 
 
 __all__ = ["options"]

@@ -78,13 +78,22 @@ def says_eps(law: UpdateLaw, growths: tuple[Order, ...]) -> Optional[Eps]:
 
 def differs(law: UpdateLaw, seen: Measured, growths: tuple[Order, ...], decay: bool) -> str:
     """In what a law says something else than was measured; ``decay``: there too, where there is any."""
-    if says_update(law, growths) != seen.update:
+    if not _same_update(law, seen.update, growths):
         return "update"
     if decay and seen.decay is not None and says_decay(law, growths) != seen.decay.keeps:
         return "decay"
     if seen.eps_key is not None and seen.eps is not None and says_eps(law, growths) != seen.eps:
         return "eps"
     return ""
+
+
+def _same_update(law: UpdateLaw, seen: Powers, growths: tuple[Order, ...]) -> bool:
+    """Of a law whose updates are smaller on what it has seen, anything down to the least is its own."""
+    says = says_update(law, growths)
+    if law.least is None:
+        return says == seen
+    least = _powers([law.least(view) for view in _views(growths)])
+    return says[:2] == seen[:2] and least.ray <= seen.ray <= says.ray
 
 
 def law_of_measured(
@@ -120,7 +129,8 @@ def _at_zero(law: UpdateLaw, seen: Measured, growths: tuple[Order, ...]) -> bool
 # -- a law of its own --------------------------------------------------------------------------------
 
 
-def _order(powers: Powers, w: WeightView, c: Order = ZERO) -> Order:
+def exponent(powers: Powers, w: WeightView, c: Order = ZERO) -> Order:
+    """Of a quantity with these powers, at a weight and a rate ``~ n^-c``."""
     return powers.gradient * finite(w.gradient) - powers.size * w.size + powers.ray * _unit(w) - powers.rate * c
 
 
@@ -134,8 +144,8 @@ def _own(seen: Measured, name: str) -> UpdateLaw:
 
     def update(w: WeightView) -> Order:
         if not w.zero:
-            return _order(seen.update, w)
-        return MINUS_INFINITY if zero is None else _order(zero, w)
+            return exponent(seen.update, w)
+        return MINUS_INFINITY if zero is None else exponent(zero, w)
 
     return UpdateLaw(name, update, decay_of(seen), _epsilon(seen.eps), MEASURED)
 
@@ -157,7 +167,7 @@ def decay_of(seen: Measured) -> Decay:
     if found.linear and found.keeps == Powers(rate=-ONE) and seen.update.gradient == 1:
         return LINEAR
     known = _DECAYS.get(found.keeps)
-    return known or Decay(lambda w, c: _order(found.keeps, w, c), _decay_words(found))
+    return known or Decay(lambda w, c: exponent(found.keeps, w, c), _decay_words(found))
 
 
 def _decay_words(found: Decayed) -> str:
@@ -169,7 +179,7 @@ def _epsilon(eps: Optional[Eps]) -> Optional[Epsilon]:
     if eps is None:
         return None
     return Epsilon(
-        lambda w: _order(eps.place, w),
+        lambda w: exponent(eps.place, w),
         f"eps, as measured: eps ~ {_symbols(eps.place)} keeps it in proportion",
         eps.power,
         eps.below,
@@ -193,4 +203,4 @@ def words(update: Powers) -> str:
     return " * ".join(parts)
 
 
-__all__ = ["Found", "differs", "law_of_measured", "words"]
+__all__ = ["Found", "differs", "exponent", "law_of_measured", "words"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Optional, TypeVar
 
 import torch
 
 from tpcalc.algebra.order import ONE, ZERO, Order
-from tpcalc.probe.bench import Bench, Setting
+from tpcalc.probe.bench import TINY_EPS, Bench, Setting
 from tpcalc.probe.copy import Unprobable
 from tpcalc.probe.slopes import NEAR, ROUGH, STEP, Powers, Prober, between, snapped
 
@@ -23,16 +23,20 @@ DECAY, DECAY_HIGH = 2.0**10, 2.0**14
 EPS_LOW, EPS_HIGH = 2.0**-50, 2.0**10
 #: An update is within this many powers of 2 of what the powers on both sides of a knee say there.
 KNEE = 2.5
+#: How far gradients fall, as powers of 2, where an epsilon in the code is looked for (to 1e-10; in float32 to 1e-9),
+#: and by how much an update that meets none may be off.
+FALL, FALL_32, OFF = -24.0, -20.0, 0.5
 #: Rate under a large epsilon, where updates are small, and under a large decay, which must not wear the weight down.
 FAST, SLOW = 2.0**-8, 2.0**-24
 #: Two sizes that differ by less are the same.
 SAME = 0.02
-#: Halvings of the interval in which a knee lies.
-HALVINGS = 12
+#: Halvings of the interval in which a knee lies, and how close to 0, in powers of 2, is there.
+HALVINGS, CLOSE = 12, 2.0**-9
 #: Steps after which averages over the steps have mostly settled, and after which the longest of them have.
 SOON, SETTLED = (64, 256), 1024
 #: Share of the weight that a step takes away for a rate of 1, from which on it is decay; in float32 more is rounding.
 SHARE, SHARE_32 = 2.0**-24, 2.0**-14
+T = TypeVar("T")
 
 
 class Eps(NamedTuple):
@@ -41,6 +45,16 @@ class Eps(NamedTuple):
     place: Powers
     power: Order
     below: Order
+
+
+class Hidden(NamedTuple):
+    """A small number in its code, beside which the update becomes another: ``at``: where gradients have entries of
+    this size, at the smallest width.  ``place`` as that of an epsilon beside the gradient; None: it could not be read.
+    ``fades``: else it is larger than its law says."""
+
+    at: float
+    place: Optional[Powers]
+    fades: bool
 
 
 class Decayed(NamedTuple):
@@ -59,7 +73,8 @@ class Measured:
     ``eps_key``) its place could not be read.  ``first``: other powers of the first steps.  ``strength``: the update
     itself, at the smallest size.  ``taken``: the share of a weight that a step takes away at no decay that its group
     names; then ``decay`` is about that.  ``shared``: a factor is common to all weights.  ``beyond``: what becomes of it
-    under large gradients or weights, where that is another law.
+    under large gradients or weights, where that is another law.  ``hidden``: what becomes of it under small gradients.
+    ``unhooked``: why it was read without its step hooks.
     """
 
     update: Powers
@@ -73,11 +88,26 @@ class Measured:
     shared: bool
     beyond: str
     runs: int
+    hidden: Optional[Hidden] = None
+    unhooked: str = ""
 
 
 def settled(bench: Bench) -> float:
     """The strength of an update when the same gradient has come again and again, at the smallest size."""
+    return _hooked_or_not(bench, _settled)[0]
 
+
+def _hooked_or_not(bench: Bench, read: Callable[[Bench], T]) -> tuple[T, str]:
+    """What is read with its step hooks, or without them where that fails, and why."""
+    try:
+        return read(bench), ""
+    except Unprobable as why:
+        if not bench.hooked:
+            raise
+        return read(bench.like(hooks=False)), str(why)
+
+
+def _settled(bench: Bench) -> float:
     def after(steps: int) -> float:
         return bench.run(Setting(lr=SLOW, steps=steps, repeated=True))[-1].aligned
 
@@ -93,6 +123,11 @@ def measure(bench: Bench, decay: bool = True) -> Measured:
 
     Raises Unprobable where it does not step, or follows no power law.
     """
+    seen, why = _hooked_or_not(bench, lambda bench: _repeated_or_not(bench, decay))
+    return replace(seen, unhooked=why)
+
+
+def _repeated_or_not(bench: Bench, decay: bool) -> Measured:
     try:
         return _measured(bench, decay)
     except Unprobable as error:
@@ -101,7 +136,7 @@ def measure(bench: Bench, decay: bool = True) -> Measured:
         problem = error
     try:
         # repetition may be what one goes by that takes a gradient apart (SOAP, in the basis of the step before)
-        return _measured(Bench(bench.subject, bench.kind, bench.dtype, bench.closure, True), decay)
+        return _measured(bench.like(generic=True), decay)
     except Unprobable:
         raise problem from None
 
@@ -111,7 +146,7 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     first = _settle(prober)
     shared = _shared(prober)
     if shared:  # something that all weights have in common: held fast by another one that is larger
-        prober = Prober(Bench(bench.subject, bench.kind, bench.dtype, bench.closure, bench.generic, COMPANY))
+        prober = Prober(bench.like(company=COMPANY))
         first, bench = _settle(prober), prober.bench
     start = Setting()
     if bench.group.get("lr") is not None:
@@ -124,18 +159,19 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     update = prober.powers(prober.update, start, "its update")
     prober.steady(update)
     beyond = prober.beyond(update)
+    if beyond and update.gradient:
+        _lasts(prober, update)
     eps, key = _eps(prober, update)
     if eps is not None and eps.below:  # an epsilon that sets the size: u is meant where it stands in its place
         update = Powers(*(u + eps.below * e for u, e in zip(update, eps.place, strict=True)))
+    hidden = _hidden(prober, update)
     zero = _zero(prober, update, eps)
     wanted = bench.decay_key is not None and (decay or bench.decays)
-    found = _decay(prober) if wanted else None
     taken = 0.0 if bench.decays else _taken(prober)
-    if taken:
-        found = _by_itself(prober)
-        taken = taken if found is not None else 0.0
+    found = _by_itself(prober) if taken else _decay(prober) if wanted else None
+    taken = taken if found is not None else 0.0
     strength = prober.update(start)
-    return Measured(update, zero, found, eps, key, first, strength, taken, shared, beyond, bench.runs)
+    return Measured(update, zero, found, eps, key, first, strength, taken, shared, beyond, bench.runs, hidden)
 
 
 def _shared(prober: Prober) -> bool:
@@ -143,7 +179,7 @@ def _shared(prober: Prober) -> bool:
     bench, setting = prober.bench, Setting(steps=prober.at + 1)
     sizes = []
     for company in (1.0, COMPANY):
-        beside = Bench(bench.subject, bench.kind, bench.dtype, bench.closure, bench.generic, company)
+        beside = bench.like(company=company)
         try:
             sizes.append(beside.run(setting)[-1].aligned)
         except Unprobable:  # there is no place for another one
@@ -176,6 +212,18 @@ def _settle(prober: Prober) -> Optional[Powers]:
     prober.at = later[min(1, len(later) - 1)] if later[0] > 1 else later[0]
     earlier = [index for index in slopes if index < prober.at and slopes[index] != slopes[last]]
     return Powers(slopes[earlier[0]]) if earlier else None
+
+
+def _lasts(prober: Prober, update: Powers) -> None:
+    """Raises Unprobable where the update goes over to another law late: averages that start at a fixed size."""
+    start = Setting(steps=SETTLED, lr=SLOW)
+    large, small = (prober.bench.run(s)[-1].aligned for s in (start, start._replace(gradient=start.gradient / STEP)))
+    try:
+        late = snapped(between(small, large, STEP), NEAR, "its update after many steps")
+    except Unprobable:  # on its way, or not at all
+        return
+    if late != update.gradient:
+        raise Unprobable(f"its update goes as gradient^{update.gradient}, and after {SETTLED} steps as gradient^{late}")
 
 
 def _zero(prober: Prober, update: Powers, eps: Optional[Eps]) -> Optional[Powers]:
@@ -249,19 +297,64 @@ def _knee(prober: Prober, setting: Setting, below: float) -> float:
     most = small + below * (high - low)
     far = min(1.0, abs(large - most) / 2)
 
-    def passed(at: float) -> bool:
+    def past(at: float) -> float:
         off = math.log2(prober.update(setting._replace(lr=FAST, eps=2.0**at))) - small
-        return abs(off - below * (at - low)) > far
+        return abs(off - below * (at - low)) - far
 
-    return _turn(low, high, passed)
+    return _turn(low, high, past)
 
 
-def _turn(low: float, high: float, passed: Callable[[float], bool]) -> float:
-    """Where ``passed`` begins to hold of exponents of 2, as a number."""
-    for _ in range(HALVINGS):
-        half = (low + high) / 2
-        low, high = (low, half) if passed(half) else (half, high)
-    return 2.0**low
+def _turn(low: float, high: float, past: Callable[[float], float]) -> float:
+    """Where what goes from below 0 to above it along exponents of 2, about a line there, is 0; as a number."""
+    (at, here), (end, there) = (low, past(low)), (high, past(high))
+    fine, before, last = (high - low) / 2**HALVINGS, math.inf, math.inf
+    while end - at > fine:
+        # by a line, or in halves where that does not get on
+        on = last <= before / 2 or math.isinf(before)
+        middle = at + (end - at) * (here / (here - there) if on and here < 0 < there - here < math.inf else 0.5)
+        found = past(middle)
+        before, last = last, abs(found)
+        if last <= CLOSE:
+            return 2.0**middle
+        if found < 0:
+            at, here = middle, found
+        else:
+            end, there = middle, found
+    return 2.0**at
+
+
+def _hidden(prober: Prober, update: Powers) -> Optional[Hidden]:
+    """An epsilon that no option names: where the update, as gradients get smaller, leaves its law."""
+    start, power = Setting(), float(update.gradient)
+    if power >= 1:  # nothing is divided by a gradient
+        return None
+
+    def at(setting: Setting, fall: float) -> Setting:
+        """Of gradients that are ``2^fall`` times as large; an epsilon that is an option falls below their squares."""
+        size = 2.0**fall
+        rate, eps = setting.lr / size**power, TINY_EPS * size * size
+        return setting._replace(gradient=start.gradient * size, lr=rate, eps=eps)
+
+    def off(setting: Setting, fall: float) -> float:
+        """By how many powers of 2 it is larger than its law says."""
+        small, large = prober.update(at(setting, fall)), prober.update(at(setting, 0.0))
+        return math.log2(small / large) - power * fall if small > 0 else -math.inf
+
+    least = FALL_32 if prober.bench.dtype is torch.float32 else FALL
+    end = off(start, least)
+    if abs(end) < OFF:
+        return None
+    far = min(1.0, abs(end) / 2)
+
+    def knee(setting: Setting) -> float:
+        return start.gradient * _turn(least, 0.0, lambda fall: far - abs(off(setting, fall)))
+
+    try:
+        seen = prober.powers(knee, start, "the place of an epsilon in its code")
+        place = Powers(ONE, -seen.size, -seen.ray)
+    except Unprobable:
+        place = None
+    return Hidden(knee(start), place, end < 0)
 
 
 # -- decay -------------------------------------------------------------------------------------------
@@ -310,7 +403,12 @@ def _by_itself(prober: Prober) -> Optional[Decayed]:
 def _half(prober: Prober, setting: Setting) -> float:
     """The decay that takes half of what the largest does."""
     most = prober.removed(setting._replace(wd=DECAY_HIGH))
-    return _turn(-50.0, math.log2(DECAY_HIGH), lambda at: prober.removed(setting._replace(wd=2.0**at)) > most / 2)
+
+    def past(at: float) -> float:
+        share = min(max(prober.removed(setting._replace(wd=2.0**at)) / most, 2.0**-60), 1 - 2.0**-20)
+        return math.log2(share / (1 - share))
+
+    return _turn(-50.0, math.log2(DECAY_HIGH), past)
 
 
 __all__ = ["Decayed", "Eps", "Measured", "measure", "settled"]

@@ -9,7 +9,9 @@ from typing import Optional
 from tpcalc.algebra.order import MINUS_INFINITY, Order, max_order
 from tpcalc.calculus.weights import gradient_order
 from tpcalc.optimizers import COUPLED, DECOUPLED, INDEPENDENT, LINEAR, UpdateLaw, finite
+from tpcalc.probe import exponent
 from tpcalc.program.ir import Weight
+from tpcalc.program.names import fold_names
 from tpcalc.verify import words
 from tpcalc.verify.case import Case
 from tpcalc.verify.effective import Effective
@@ -84,4 +86,18 @@ def eps_drifts(case: Case, found: Sequence[Item]) -> Iterator[Item]:
             yield Item(EPS, EPSILON, own.eps, needed, by, "", text, fix, (weight.name,), fixes=fixes)
 
 
-__all__ = ["decay_drifts", "eps_drifts"]
+def hidden_epsilons(case: Case) -> Iterator[str]:
+    """Notes on epsilons in the code of optimizers that lag behind in the same way: no setting mends them."""
+    found: dict[tuple[str, Order, str], list[str]] = {}
+    for weight, own, _, _ in _moving(case):
+        hidden = own.trained.seen.hidden if own.trained is not None and own.trained.seen is not None else None
+        if hidden is not None and hidden.place is not None:
+            needed = exponent(hidden.place, case.view(weight, case.gradient(weight)))
+            if needed < 0:
+                then = "fades" if hidden.fades else "becomes another one"
+                found.setdefault((own.optimizer, needed, then), []).append(weight.name)
+    for (optimizer, needed, then), names in found.items():
+        yield say(words.HIDDEN_EPS, optimizer=optimizer, needed=needed, names=", ".join(fold_names(names)), then=then)
+
+
+__all__ = ["decay_drifts", "eps_drifts", "hidden_epsilons"]

@@ -6,6 +6,7 @@ probed (its steps need a model, a device or a process group), and then a note sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional, Union
@@ -99,6 +100,7 @@ _NAMED: dict[str, LawOf] = {
     "Lars": "lars",
     "AdamAtan2": "adam_atan2",
     "SOAP": "soap",
+    "RMSpropTF": _by("decoupled_decay", "adamw", "rmsprop", False),  # adamw: the same but for decay
     "SingleDeviceMuon": _KELLER_JORDAN,
     "MuonWithAuxAdam": _KELLER_JORDAN,
     "SingleDeviceMuonWithAuxAdam": _KELLER_JORDAN,
@@ -195,15 +197,20 @@ def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bo
     except Unprobable as why:
         if named is None:
             raise SetupError(f"{refusal} (its steps can't be probed: {why})") from None
-        what = str(why).replace("{", "(").replace("}", ")")
-        taken = f"{who} could not be probed ({what}): {named.name} is what it is taken for"
+        taken = f"{who} could not be probed ({_plain(why)}): {named.name} is what it is taken for"
         return Trained(named, None, (taken,))
     found = law_of_measured(seen, kind.growths, named, type(subject.optimizer).__name__, decays or seen.taken > 0)
     shape = ", ".join("n" if x == 1 else f"n^({x})" if x > 0 else "1" for x in kind.growths)
     notes = _notes(who, _declared(subject.optimizer), named, found, seen)
-    if subject.hooked:
-        notes.append(f"step hooks of {who} are not read; what they change in gradients or weights is not judged")
+    if seen.unhooked:
+        fails = _plain(seen.unhooked)
+        notes.append(f"step hooks of {who} are not run ({fails}); what they change in gradients or weights is left out")
     return Trained(found.law, seen, tuple(notes), f"[{shape}]")
+
+
+def _plain(why: object) -> str:
+    """Without what a note is filled in by."""
+    return str(why).replace("{", "(").replace("}", ")")
 
 
 def _notes(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, seen: Measured) -> list[str]:
@@ -232,6 +239,12 @@ def _notes(who: str, declared: bool, named: Optional[UpdateLaw], found: Found, s
         notes.append(
             f"{who} decays weights by a number in its code, or under a key that is not weight_decay; that is judged as "
             f"weight decay"
+        )
+    if seen.hidden is not None:
+        notes.append(
+            f"a small number in the code of {who}, or under an option that is no eps, stands beside what it divides "
+            f"by: on weights {{shapes}}, the update {'fades' if seen.hidden.fades else 'becomes another one'} where "
+            f"gradients have entries below about 1e{round(math.log10(seen.hidden.at))}"
         )
     if seen.beyond:
         notes.append(f"{who} clips or clamps: on weights {{shapes}}, {seen.beyond}")

@@ -13,7 +13,7 @@ from tpcalc.program.names import fold_names
 from tpcalc.verify import words
 from tpcalc.verify.absorbed import multipliers, without_effect
 from tpcalc.verify.case import Case
-from tpcalc.verify.drift import decay_drifts, eps_drifts
+from tpcalc.verify.drift import decay_drifts, eps_drifts, hidden_epsilons
 from tpcalc.verify.effective import exact
 from tpcalc.verify.findings import (
     EPSILON,
@@ -136,6 +136,7 @@ def _notes(case: Case) -> Iterator[str]:
         yield say(words.TWICE, names=", ".join(fold_names(live[0].twice)))
     yield from dict.fromkeys(own.law.note for own in case.given.values() if own.law is not None and own.law.note)
     yield from _law_notes(case)
+    yield from hidden_epsilons(case)
     if case.gathered.measured:
         yield say(words.MEASURED, names=", ".join(fold_names(sorted(case.gathered.measured))))
 

@@ -79,6 +79,10 @@ EPS_WRONG = (
     "size epsilon wins and the update {then}"
 )
 SCALE_EPS = "scale eps by {by}"
+HIDDEN_EPS = (
+    "the small number in the code of {optimizer} is the same at every width, and ought to go as {needed} for {names}, "
+    "as what it stands beside: beyond some size it wins and the update {then}; let it scale in the code"
+)
 # schedules
 ERASED = (
     "{scheduler} takes its rate, {peak} at its peak at width {width}, to {rate} {moment}, so that what groups and "
