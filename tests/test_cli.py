@@ -124,7 +124,9 @@ def test_an_error_that_can_not_be_said_is_told_by_the_exit_code():
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     with open("/dev/full", "w") as full:
-        code = subprocess.run([sys.executable, "-m", "tpcalc", "codegen", "missing.json"], stderr=full, cwd=ROOT)
+        command = [sys.executable, "-m", "tpcalc", "codegen", "missing.json"]
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        code = subprocess.run(command, stderr=full, cwd=ROOT, env=buffered)
     assert code.returncode == 2
 
 

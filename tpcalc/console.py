@@ -98,9 +98,9 @@ def emit(text: str, output: Optional[str], warnings: Iterable[str] = (), colours
 ELSEWHERE = "write elsewhere, as with -o FILE"
 
 
-def forget_output() -> None:
+def forget_output(stream: Optional[TextIO] = None) -> None:
     """What is left to be written goes nowhere, so that the interpreter's last flush is quiet."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
 def fail(sentence: str, arguments: Sequence[str]) -> None:
@@ -108,8 +108,10 @@ def fail(sentence: str, arguments: Sequence[str]) -> None:
         traceback.print_exc()
     if sys.stderr is not None:
         said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(sentence.split()))
-        with contextlib.suppress(OSError):  # a full disk: the exit code says it alone
+        try:
             print(painted(f"error: {said}", sys.stderr), file=sys.stderr, flush=True)
+        except OSError:  # a full disk: the exit code says it alone
+            forget_output(sys.stderr)
     sys.exit(EXIT_ERROR)
 
 

@@ -97,7 +97,9 @@ def test_the_newcomer_has_his_figure_and_recipe(newcomer):
     for name in re.findall(r"`([a-z]+\.(?:png|json|txt|log))`", PAGE.split("### How to read it")[0]):
         assert (folder / "figure" / name).stat().st_size > 0
     rows = re.findall(r"^\| `([\w.]+)` \|", PAGE.split("The directory:")[1].split("```")[0], re.MULTILINE)
-    assert sorted(rows) == sorted(path.name for path in (folder / "recipe").iterdir() if path.suffix != ".lock")
+    assert sorted(rows) == sorted(
+        path.name for path in (folder / "recipe").iterdir() if path.suffix != ".lock" and path.is_file()
+    )
     assert load_recipe(folder / "recipe").scales == {"width": 32}
     kept = json.loads((folder / "kept" / "transfer.json").read_text())
     assert all({"standard", "derived", "tuned", "unscaled"} <= set(size) for size in kept["sizes"])

@@ -66,7 +66,8 @@ def test_a_file_does_not_replace_an_imported_module(nets):
 
 
 @pytest.mark.parametrize("stem", ["nets", "json"])  # its own name, and one that another module has
-def test_a_file_runs_once_until_it_changes(nets, stem):
+def test_a_file_runs_once_until_it_changes(nets, stem, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # bytecode of the same second and size is not run
     path = nets / f"{stem}.py"
     path.write_text("from pathlib import Path\nwith open('runs', 'a') as runs: runs.write('x')\n" + SOURCE)
     first = load_target(f"{path}:make_model")

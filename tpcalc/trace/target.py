@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import sys
@@ -324,7 +325,7 @@ def _load_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise TargetError(f"{path} is no Python file; give a file that ends in .py")
-    spec.loader_state = path.read_bytes()
+    text = spec.loader_state = path.read_bytes()
     for name in (path.stem, str(path)):
         known = getattr(sys.modules.get(name), "__spec__", None)
         if known is not None and (known.origin, known.loader_state) == (spec.origin, spec.loader_state):
@@ -337,7 +338,11 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     try:
         with without_arguments():
-            spec.loader.exec_module(module)
+            if isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+                # of this very text: bytecode that was kept goes by the second in which a file was written
+                exec(spec.loader.source_to_code(text, str(path)), vars(module))
+            else:
+                spec.loader.exec_module(module)
     except TpcalcError:
         raise
     except BaseException as error:
