@@ -399,6 +399,7 @@ for command in ("table", GPT), ("trace", GPT), ("explain", GPT, "head.weight"):
 """.replace("GPT", repr(GPT))
 
 
+@pytest.mark.slow  # of an export in tests/scaling/test_result.py
 def test_same_bytes_whatever_the_terminal():
     def printed(**environment: str) -> subprocess.CompletedProcess:
         command, known = [sys.executable, "-c", COMMANDS], os.environ | environment

@@ -47,7 +47,7 @@ SHOWN = (
 )
 #: Pages that take many seconds; each kind of step that they have is run on others, too.
 SLOW = (
-    "beyond-width.md",
+    *("beyond-width.md", "gallery.md", "multipliers.md"),
     "how-to/hugging-face.md",
     *(f"tutorials/{name}.md" for name in ("gpt", "mamba", "moe", "tune")),
 )
