@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
+import torch.utils._device
 
 from tests.support.versions import unmet
 

@@ -11,6 +11,7 @@ import random
 import numpy as np
 import pytest
 import torch
+import torch.utils._device
 from torch import nn
 
 import tpcalc

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
+import torch.utils._device
 
 from tpcalc.algebra.scales import Place, scales_of
 from tpcalc.check.optimizers import Groups, Make, built
