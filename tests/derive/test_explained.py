@@ -67,7 +67,7 @@ def test_what_decides_is_an_operand_and_no_bias():
 
 
 def test_a_program_is_solved_once(monkeypatch):
-    """The slowest part of a page: 14 seconds at 126 blocks."""
+    """Rules and explanations of a page are of one solution, which takes seconds at 126 blocks."""
     solved = []
     monkeypatch.setattr(explained, "solve_along", lambda *given: solved.append(given) or solve_along(*given))
     explain_all(program(MODELS["mlp"]))

@@ -47,8 +47,10 @@ SHOWN = (
 )
 #: Pages that take many seconds; each kind of step that they have is run on others, too.
 SLOW = (
-    *("beyond-width.md", "gallery.md", "multipliers.md"),
+    "beyond-width.md",
+    "gallery.md",
     "how-to/hugging-face.md",
+    "multipliers.md",
     *(f"tutorials/{name}.md" for name in ("gpt", "mamba", "moe", "tune")),
 )
 WALKED = [

@@ -78,7 +78,8 @@ def _traced(factory: Callable[..., Any], sizes: Values, loss: Loss) -> Program:
     places, files = star(sizes), Files()
     traces = [
         record(
-            *(partial(call_factory, factory, place), place),
+            partial(call_factory, factory, place),
+            place,
             loss=loss,
             building=InitRecorder(),
             sources=place == places[0],

@@ -38,9 +38,8 @@ def page_document(
 ) -> PageDocument:
     """What the page of a model holds.
 
-    ``explained`` is of ``program``.  ``version``: of the package.  ``opened``:
-    weights to explain first.  ``verify`` (of ``setup``), ``check`` and ``transfers`` (by name) are documents, as plain
-    data.
+    ``explained`` is of ``program``.  ``version``: of the package.  ``opened``: weights to explain first.  ``verify``
+    (of ``setup``), ``check`` and ``transfers`` (by name) are documents, as plain data.
     """
     rules, places = explained.rules, places_of(program)
     return PageDocument(
