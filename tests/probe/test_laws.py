@@ -134,6 +134,42 @@ def test_a_decay_that_a_law_does_not_read_is_none():
     assert read(optimizer, KINDS["hidden"]).decay is None
 
 
+PULLS = {
+    "the weight": (lambda p, g, group: p, (1, -1, 0, 0)),
+    "the weight by its norm": (lambda p, g, group: p * p.norm(), (1, -2, -1, 0)),
+    "the weight by the gradient's root": (lambda p, g, group: p * g.abs().mean().sqrt(), ("1/2", -1, 0, 0)),
+    "the weight by the rate": (lambda p, g, group: p * group["lr"] * 2**24, (1, -1, 0, -1)),
+}
+
+
+@pytest.mark.parametrize("kind", ("hidden", "vector"))
+@pytest.mark.parametrize("normal", ("entries", "norm", "signs"))
+@pytest.mark.parametrize("pull", PULLS)
+def test_where_a_decay_stands_that_is_normalised_with_the_gradient(pull, normal, kind):
+    """Also where few entries turn at a time, and where the place is another than that of coupled decay."""
+    pulls, place = PULLS[pull]
+
+    def direction(p, g, state, group):
+        moved = g + group["weight_decay"] * pulls(p, g, group)
+        if normal == "signs":
+            return moved.sign()
+        if normal == "norm":
+            return moved / moved.norm() * moved.numel() ** 0.5
+        v = state.setdefault("v", torch.zeros_like(g))
+        v.mul_(0.9).addcmul_(moved, moved, value=0.1)
+        return moved / v.sqrt()
+
+    exact = [Order(power) for power in place]
+    if kind == "vector":
+        exact[2] = exact[2] / 2
+    seen = read(written(direction, weight_decay=0.1), KINDS[kind])
+    assert seen.decay is not None and not seen.decay.linear and list(seen.decay.keeps) == exact
+
+
+def test_coupled_decay_is_read_in_few_runs():
+    assert read(live("adam"), KINDS["hidden"]).runs < 70
+
+
 EPS = {
     "beside": (lambda p, g: g / (g.abs() + 1e-8), 1e-8, (1, 0, 0)),
     "under the root": (lambda p, g: g / (g * g + 1e-14).sqrt(), 1e-7 / 3**0.5, (1, 0, 0)),

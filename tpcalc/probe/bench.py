@@ -17,7 +17,7 @@ from tpcalc.probe.alone import alone
 from tpcalc.probe.copy import DECAYS, EPSILON, Subject, Unprobable, memo_of, number, rates, replica, told
 from tpcalc.probe.hooks import hang, hooked
 from tpcalc.probe.samples import Kind
-from tpcalc.trace.record import as_written, seeded
+from tpcalc.trace.record import as_written, seeded, without_dynamo
 
 
 class Setting(NamedTuple):
@@ -149,7 +149,15 @@ class Bench:
         stand_in = torch.nn.Parameter((sign * samples.weight(base, shape, setting.size)).to(dtype))
         other = torch.nn.Parameter(samples.weight(base, base, Setting().size).to(dtype)) if self.company else None
         origin, found = stand_in.detach().double().clone(), []
-        with seeded(), warnings.catch_warnings(), alone(), as_written(), torch.enable_grad(), ExitStack() as quiet:
+        with (
+            seeded(),
+            warnings.catch_warnings(),
+            alone(),
+            without_dynamo(),
+            as_written(),
+            torch.enable_grad(),
+            ExitStack() as quiet,
+        ):
             warnings.simplefilter("ignore")
             subject = self.subject if self.hooked else self._by_itself(dtype)
             memo = memo_of(subject, stand_in, self._rest if self.hooked else {})

@@ -32,6 +32,8 @@ FAST, SLOW = 2.0**-8, 2.0**-24
 SAME = 0.02
 #: Halvings of the interval in which a knee lies, and how close to 0, in powers of 2, is there.
 HALVINGS, CLOSE = 12, 2.0**-9
+#: A quarter of the least shift, in powers of 2, of a place that goes with another power of what is changed by STEP.
+SHIFT = 0.125
 #: Steps after which averages over the steps have mostly settled, and after which the longest of them have.
 SOON, SETTLED = (64, 256), 1024
 #: Share of the weight that a step takes away for a rate of 1, from which on it is decay; in float32 more is rounding.
@@ -375,8 +377,7 @@ def _decay(prober: Prober) -> Optional[Decayed]:
     if abs(slope) <= ROUGH:
         if prober.removed(start._replace(wd=2.0**-50)) > most / 2:
             return Decayed(Powers(), False)
-        found = prober.powers(lambda s: _half(prober, s), start, "the place of weight decay", rated=True)
-        return Decayed(found, False)
+        return Decayed(prober.powers(Halves(prober, start), start, "the place of weight decay", rated=True), False)
     snapped(slope, NEAR, "the share that decay takes, as the decay changes,")
     raise Unprobable(f"the share that decay takes goes as decay^{slope:.2f}")
 
@@ -400,15 +401,42 @@ def _by_itself(prober: Prober) -> Optional[Decayed]:
     return Decayed(Powers(*(-x for x in found)), True) if decays else None
 
 
-def _half(prober: Prober, setting: Setting) -> float:
-    """The decay that takes half of what the largest does."""
-    most = prober.removed(setting._replace(wd=DECAY_HIGH))
+class Halves:
+    """The decay that takes half of what the largest does, by setting.
 
-    def past(at: float) -> float:
-        share = min(max(prober.removed(setting._replace(wd=2.0**at)) / most, 2.0**-60), 1 - 2.0**-20)
-        return math.log2(share / (1 - share))
+    At ``start`` it is looked for.  Elsewhere it is tried first where coupled decay has it, in proportion to the
+    gradient over the weight: where it is steep, half is taken at no other power of those that count.
+    """
 
-    return _turn(-50.0, math.log2(DECAY_HIGH), past)
+    def __init__(self, prober: Prober, start: Setting) -> None:
+        self.prober, self.start = prober, start
+        self.here = self.searched(start)
+        near = self.odds(start)
+        sides = [near(self.here + by) for by in (-SHIFT, 0.0, SHIFT)]
+        self.steep = sides[0] < -CLOSE <= sides[1] <= CLOSE < sides[2]
+
+    def __call__(self, setting: Setting) -> float:
+        """As a number; ``here`` and the like are powers of 2."""
+        if setting == self.start:
+            return 2.0**self.here
+        start = self.start
+        coupled = self.here + math.log2(setting.gradient / start.gradient) - math.log2(setting.size / start.size)
+        if self.steep and abs(self.odds(setting)(coupled)) <= CLOSE:
+            return 2.0**coupled
+        return 2.0 ** self.searched(setting)
+
+    def odds(self, setting: Setting) -> Callable[[float], float]:
+        """Of the share that a decay of ``2^at`` takes of what the largest does: 0 at half of it."""
+        most = self.prober.removed(setting._replace(wd=DECAY_HIGH))
+
+        def past(at: float) -> float:
+            share = min(max(self.prober.removed(setting._replace(wd=2.0**at)) / most, 2.0**-60), 1 - 2.0**-20)
+            return math.log2(share / (1 - share))
+
+        return past
+
+    def searched(self, setting: Setting) -> float:
+        return math.log2(_turn(-50.0, math.log2(DECAY_HIGH), self.odds(setting)))
 
 
 __all__ = ["Decayed", "Eps", "Measured", "measure", "settled"]

@@ -13,6 +13,7 @@ from tpcalc.algebra.order import Order
 from tpcalc.errors import DeriveError, SetupError
 from tpcalc.optimizers import ADAMW, LiveRecipe, UpdateLaw
 from tpcalc.probe import Kind, Subject
+from tpcalc.trace.record import without_dynamo
 from tpcalc.trace.target import load_target, name_of
 from tpcalc.verify.built import optimizers_in
 from tpcalc.verify.optimizers import trained_by
@@ -32,7 +33,8 @@ def of_factory(make: Callable[..., Any]) -> LiveRecipe:
     def law_of(growths: tuple[Order, ...], lengths: tuple[int, ...]) -> UpdateLaw:
         weight, *beside = (torch.nn.Parameter(torch.zeros(shape)) for shape in (lengths, *BESIDE))
         try:
-            made = optimizers_in(make([weight, *beside]))
+            with without_dynamo():
+                made = optimizers_in(make([weight, *beside]))
         except Exception as error:
             raise DeriveError(
                 f"{name}(parameters) raised {type(error).__name__}: {error}; it is given a list of parameters and "

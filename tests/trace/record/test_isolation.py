@@ -65,24 +65,3 @@ def test_only_the_taken_branch_of_a_condition_runs():
     with decomposed():
         assert torch.cond(torch.tensor(True), lambda x: x + 1, lambda x: x / 0, (1,)) == 2
         assert torch.compile(mlp) is mlp and torch.compile(fullgraph=True)(mlp) is mlp
-
-
-TRACED = """
-import sys
-import tpcalc
-from examples.gpt import gpt
-from examples.mlp import mlp
-for target in (mlp, gpt):
-    tpcalc.trace.trace(target, (64, 128, 256))
-assert "torch._dynamo" not in sys.modules
-import torch, torch._refs
-f = torch.compile(lambda x: torch._refs.add(x, 1).sum(), backend="eager")
-assert f(torch.zeros(3)) == 3
-import torch._dynamo
-assert torch._dynamo.__file__ and torch._dynamo.config is not None
-"""
-
-
-def test_a_trace_does_not_import_the_compiler_which_works_after_it():
-    found = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=300)
-    assert found.returncode == 0, found.stderr

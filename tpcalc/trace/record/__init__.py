@@ -7,9 +7,10 @@ already; :func:`observe` shows the numbers of a real model under the ids of its 
 """
 
 from tpcalc.trace.record.caches import Attributes, Files
+from tpcalc.trace.record.dynamo import as_written, without_dynamo
 from tpcalc.trace.record.flex import flex_decomposed
 from tpcalc.trace.record.flops import flops_of
-from tpcalc.trace.record.isolation import as_written, decomposed, seeded
+from tpcalc.trace.record.isolation import decomposed, seeded
 from tpcalc.trace.record.ops import Op, op_of
 from tpcalc.trace.record.outputs import find_loss, primary_outputs
 from tpcalc.trace.record.phantom import REAL, Phantom, unwritten_numbers
@@ -19,5 +20,5 @@ from tpcalc.trace.record.run import described
 __all__ = [
     "REAL", "Attributes", "Files", "Observation", "Op", "Phantom", "as_written", "build", "decomposed", "described",
     "find_loss", "flex_decomposed", "flops_of", "observe", "op_of", "primary_outputs", "record", "record_real",
-    "seeded", "unwritten_numbers",
+    "seeded", "unwritten_numbers", "without_dynamo",
 ]  # fmt: skip

@@ -10,7 +10,6 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, UnsupportedOperatorException
 
 from tpcalc.errors import TraceError
-from tpcalc.trace.record.isolation import without_dynamo
 from tpcalc.trace.record.ops import Op
 from tpcalc.trace.record.phantom import CPU, Geometry
 from tpcalc.trace.record.tape import Tape
@@ -61,8 +60,7 @@ class Inference:
         elif not op.on_meta or "device" in kwargs or not (args and isinstance(args[0], (torch.Tensor, list))):
             return None
         try:
-            with without_dynamo():
-                result = op.func(*[mapped(self._to_meta, arg) for arg in args], **kwargs)
+            result = op.func(*[mapped(self._to_meta, arg) for arg in args], **kwargs)
         except (RuntimeError, TypeError, ValueError, NotImplementedError):
             return None  # fake tensors may do better; if not, the error is theirs
         return mapped(self.tape.geometry_of, result)
@@ -72,7 +70,7 @@ class Inference:
         fakes = [mapped(self._to_fake, arg) for arg in args]
         named = {name: mapped(self._to_fake, arg) for name, arg in kwargs.items()}
         try:
-            with without_dynamo(), self._fake:
+            with self._fake:
                 return mapped(self.tape.geometry_of, func(*fakes, **named))
         except (UnsupportedOperatorException, NotImplementedError) as error:
             raise TraceError(

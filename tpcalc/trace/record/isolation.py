@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
-from types import ModuleType
 from typing import Any, Iterator
 
 import torch
@@ -21,10 +20,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from tpcalc.errors import TraceError
+from tpcalc.trace.record.dynamo import as_written, without_dynamo
 from tpcalc.trace.record.flex import flex_decomposed
 from tpcalc.trace.record.lazy import materialised, pad_packed_sequence
 
-__all__ = ["as_written", "decomposed", "on_cpu", "seeded", "without_dynamo", "without_gc"]
+__all__ = ["decomposed", "on_cpu", "seeded", "without_gc"]
 
 
 @contextmanager
@@ -82,6 +82,7 @@ def decomposed() -> Iterator[None]:
             if hasattr(checkpoint, name):
                 stack.enter_context(_set(checkpoint, name, _no_checkpoint))
         stack.enter_context(_set(torch, "compile", _uncompiled))
+        stack.enter_context(without_dynamo())
         stack.enter_context(as_written())
         stack.enter_context(torch.jit.optimized_execution(False))
         executor = torch._C._jit_set_profiling_executor(False)
@@ -119,16 +120,6 @@ def on_cpu() -> AbstractContextManager:
     """
     default = torch.utils._device.CURRENT_DEVICE
     return nullcontext() if default is None or default.type == "cpu" else _OnCpu()
-
-
-def as_written() -> AbstractContextManager:
-    """What was compiled already, as when its file was imported, runs as written.
-
-    Where nothing was, the compiler is not imported for this: that takes longer than most traces.
-    """
-    if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
-        return torch.compiler.set_stance("force_eager")
-    return nullcontext()
 
 
 _CHOOSE_ATTENTION = (
@@ -198,32 +189,6 @@ def seeded(seed: int = 0) -> Iterator[None]:
         if numpy:
             numpy.random.set_state(states[2])
         torch.set_default_dtype(dtype)
-
-
-@contextmanager
-def without_dynamo() -> Iterator[None]:
-    """Kernels that torch wrote in Python import Dynamo when first called, to be left alone by it: half as long again as
-    ``import torch``.  Here, where nothing is compiled, something small stands in its place, unless it is there already.
-
-    Only for calls of torch's own kernels: other code could use what Dynamo has besides.
-    """
-    name, asked = "torch._dynamo", []
-
-    def disable(fn: Callable, *args: Any, **kwargs: Any) -> Callable:
-        asked.append(fn)
-        return fn
-
-    if name in sys.modules:
-        yield
-        return
-    stand_in = sys.modules[name] = ModuleType(name)
-    stand_in.disable = disable  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-        for fn in asked:  # torch keeps the answer; with the real one it may be another
-            vars(fn).pop("__dynamo_disable", None)
 
 
 @contextmanager

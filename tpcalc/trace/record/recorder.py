@@ -23,7 +23,7 @@ from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawTrace
 from tpcalc.trace.inputs import example_inputs
 from tpcalc.trace.record.caches import Files, kept_apart
-from tpcalc.trace.record.isolation import as_written, decomposed, on_cpu, seeded, without_gc
+from tpcalc.trace.record.isolation import decomposed, on_cpu, seeded, without_gc
 from tpcalc.trace.record.mode import Recording
 from tpcalc.trace.record.phantom import Phantom
 from tpcalc.trace.record.run import Loss, Run, Seed, described
@@ -62,7 +62,7 @@ def record(
             model, inputs, said = _unpack(call(), width)
         files.add_those_of(model)
         recording.law_of = getattr(laws, "law_of", None)
-        with as_written(), on_cpu():  # what the factory has compiled, and where it wants tensors
+        with on_cpu():  # wherever the factory wants tensors
             trace = RawTrace(width, init=laws.laws(model) if laws is not None else {}, assumptions=said)
             run = Run(recording, model, trace)
             run.forward(dict(model.named_parameters(remove_duplicate=False)), dict(model.named_buffers()), inputs, loss)
