@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 #: From the bottom up.  A module may import its own layer and those before it; a package counts as one name.
 LAYERS = (
     "late",
+    "collector",
     "errors",
     "files",
     "progress",

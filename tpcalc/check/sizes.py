@@ -72,7 +72,7 @@ def arrangements(nodes: Iterable[Node], dtypes: Mapping[int, Any], values: Colle
     """
     found: dict[int, int] = {}
     for node in nodes:
-        made = next(node.refs, None)
+        made = node.refs[0] if node.refs else None
         if made is None or made not in values or node.outputs[0] is None:
             continue
         axes = REGISTRY.axes(node.op)

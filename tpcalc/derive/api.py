@@ -9,6 +9,7 @@ from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import Order
 from tpcalc.algebra.text import power_text
+from tpcalc.collector import without_gc
 from tpcalc.derive.experts import note, sized, terms
 from tpcalc.derive.gauge import EXPERTS, WRITTEN_IN
 from tpcalc.derive.parametrizations import named_solution
@@ -24,6 +25,7 @@ from tpcalc.program.ir import Program
 from tpcalc.progress import tell
 
 
+@without_gc()
 def derive(
     program: Program,
     optimizer: Union[str, UpdateLaw, Recipe, Callable[..., Any]] = "adamw",

@@ -119,7 +119,7 @@ class Writer:
         xs = tuple(
             self.emit(View(x, repeated=True), node, None) if 0 < self.growths[x] < growth else x for x in operands(s)
         )
-        return s if xs == operands(s) else with_operands(s, xs)
+        return with_operands(s, xs)
 
     def power_iteration(self, s: Contract, node: int) -> Structure:
         found = self.recogniser.spectral(s)

@@ -85,7 +85,7 @@ class Blocks(Pieced):
         """Act on the blocks of a node's operands; False where it must see them whole."""
         if not self.lengths:
             return False
-        refs = tuple(node.refs)
+        refs = node.refs
         if not any(ref in self.segments for ref in refs) and not self.wiring.has_pieces(node):
             return node.phase == "backward" and self.put_few(node)
         layout = self.wiring.layout(node)
@@ -99,7 +99,7 @@ class Blocks(Pieced):
 
     def apply(self, node: Node, refs: tuple[int, ...], layout: Layout) -> bool:
         """Apply an op to each block of its packed operands; the whole result is their join."""
-        structures = self.wiring.registry.structure(node, self.program.values)
+        structures = self.wiring.structures(node)
         used = [leaves(structure) for structure in structures]
         seen: frozenset[int] = frozenset().union(*used)
         held = {slot: self.segments[ref] for slot, ref in enumerate(refs) if ref in seen and ref in self.segments}
@@ -178,7 +178,7 @@ class Blocks(Pieced):
         writer, values, registry = self.writer, self.program.values, self.wiring.registry
         first = next(iter(cut.values()))
         lengths, shared = first.lengths, label in layout.shared
-        whole = registry.structure(node, values) if shared else ()
+        whole = self.wiring.structures(node) if shared else ()
         if len(lengths) > 1 and not first.scattered:
             self.lengths.add(lengths)
         blocks: list[list[int]] = [[] for _ in node.outputs]
@@ -314,7 +314,7 @@ class Blocks(Pieced):
         """Note what ``outs`` are of the first operand, or of a block ``x`` of it."""
         axes = self.wiring.axes(node)
         if axes is not None and (axes.same or axes.mean is not None):
-            self.writer.recogniser.see(axes, next(node.refs) if x is None else x, outs)
+            self.writer.recogniser.see(axes, node.refs[0] if x is None else x, outs)
 
 
 def _contracts(structure: Optional[Operand], held: set[int], whole: bool) -> bool:

@@ -127,7 +127,7 @@ class _Plan:
 
     def join(self, node: Node, layout: Layout) -> None:
         """Note a concatenation of parts that grow differently, and what keeps the parts of one."""
-        refs, out, puts = tuple(node.refs), node.outputs[0], layout.puts
+        refs, out, puts = node.refs, node.outputs[0], layout.puts
         if puts is not None and out is not None:
             lengths: list[Size] = []
             stacked = len(layout.operands[0]) < len(layout.results[0])
@@ -144,7 +144,7 @@ class _Plan:
 
     def go_back(self, node: Node, layout: Layout) -> None:
         """From what is wanted of a node's results to what must be cut before it."""
-        refs, takes = tuple(node.refs), layout.takes
+        refs, takes = node.refs, layout.takes
         self.want_columns(node, refs, layout)
         if takes is not None and any(out in self.program.consumers or out in self.program.ends for out in node.outputs):
             whole, ends = self.program.values[refs[0]].shape, takes.ends(0)
@@ -190,7 +190,7 @@ class _Plan:
         values, (ref, *_), (out, *_) = self.program.values, (*node.refs, None), (*node.outputs, None)
         if ref is None or out is None or values[out].growth >= values[ref].growth:
             return
-        structure = self.wiring.registry.structure(node, values)[0]
+        structure = self.wiring.structures(node)[0]
         few = isinstance(structure, Gather) or (isinstance(structure, Power) and structure.largest)
         if structure is None or not few or operands(structure) != (ref,) or self.decides(out):
             return
@@ -205,7 +205,7 @@ class _Plan:
         """Whether a value is only compared with others."""
         uses = [node for node in self.program.consumers.get(vid, ()) if node.phase == "forward"]
         for node in uses:
-            made = self.wiring.registry.structure(node, self.program.values)[0]
+            made = self.wiring.structures(node)[0]
             onward = [out for out in node.outputs if out is not None]
             if not isinstance(made, Discrete) and not (isinstance(made, View) and all(map(self.decides, onward))):
                 return False

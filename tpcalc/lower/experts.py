@@ -51,7 +51,7 @@ class _Search:
         self.names = {weight.value: weight.name for weight in self.program.weights}
         for node in self.program.nodes:
             if node.phase == "forward":
-                structures = self.wiring.registry.structure(node, self.program.values)
+                structures = self.wiring.structures(node)
                 for s, out in zip(structures, node.outputs):
                     if s is not None:
                         self.weighed(node, s)
@@ -104,7 +104,7 @@ class _Search:
         """The contraction with a weight that makes a value, through views, places and biases."""
         node = self.program.producers.get(vid)
         while node is not None:
-            s = self.wiring.registry.structure(node, self.program.values)[node.outputs.index(vid)]
+            s = self.wiring.structures(node)[node.outputs.index(vid)]
             for pair in pairs(s) if s is not None else ():
                 weight = next((x for x in (pair.x, pair.y) if x in self.gates.weights), None)
                 if isinstance(pair, Contract) and isinstance(weight, int):
@@ -126,7 +126,7 @@ class _Search:
         return tuple(ref for ref in node.refs if ref in self.program.from_inputs)
 
     def slots(self, node: Node, contract: Contract, weight: int) -> tuple[int, int]:
-        refs = tuple(node.refs)
+        refs = node.refs
         other: Any = contract.y if weight == contract.x else contract.x
         return refs.index(weight), refs.index(other)
 
@@ -145,7 +145,7 @@ class _Search:
     def add(self, vid: int, K: Order, R: Order, count: Order) -> None:
         while vid not in self.names:
             node = self.program.producers[vid]
-            vid = next(iter(node.refs))
+            vid = node.refs[0]
         name = self.names[vid]
         known = self.found.get(name)
         self.found[name] = Expert(name, K, R, count if known is None else max(count, known.count))

@@ -97,7 +97,7 @@ def _lower_whole(
     mixed: Mapping[int, int],
 ) -> None:
     values = wiring.program.values
-    structures = wiring.registry.structure(node, values)
+    structures = wiring.structures(node)
     if node.phase == "forward":
         structures = sized(node, structures, values, wiring.layout)
     if any(out in mixed for out in node.outputs):

@@ -45,7 +45,7 @@ class Gates:
         self.weights = {weight.value for weight in self.program.weights}
         self.nodes = {node.index: node for node in self.program.nodes}
         for node in self.program.nodes:
-            structures = wiring.registry.structure(node, self.program.values)
+            structures = wiring.structures(node)
             for index, (out, s) in enumerate(zip(node.outputs, structures)):
                 if out is not None and s is not None:
                     self.see(node, out, s, index, structures[0])
@@ -59,7 +59,7 @@ class Gates:
         """Whether a node sums over the one axis of an operand that counts experts, as many as ``least``; None where
         that can't be told."""
         axes = [axis for axis, growth in self.of.get(vid, {}).items() if growth >= least]
-        refs = tuple(self.nodes[node].refs)
+        refs = self.nodes[node].refs
         if len(axes) != 1 or vid not in refs:
             return None
         layout = self.wiring.layout(self.nodes[node])
@@ -67,7 +67,7 @@ class Gates:
         return None if label is None else label in layout.summed
 
     def see(self, node: Node, out: int, s: Structure, index: int, first: Optional[Structure]) -> None:
-        refs = tuple(node.refs)
+        refs = node.refs
         if self.starts(s, first):
             marks = {axis: self.growth(out, axis) for axis in self.wiring.picked(node)}
         elif self.of.keys().isdisjoint(refs):

@@ -103,7 +103,7 @@ class Picks:
     def walk(self, alone: bool) -> None:
         """From what is picked back to contractions; ``alone``: not into values that something else reads as well."""
         for node in reversed(self.forward):
-            refs = tuple(node.refs)
+            refs = node.refs
             if not alone and self.picks(node, refs):
                 for axis in self.wiring.picked(node):
                     self.mark(refs[0], axis, self.shape(refs[0])[-axis].growth)
@@ -111,7 +111,7 @@ class Picks:
                 marks = self.marks.get(out, {}) if out is not None else {}
                 structure = None
                 if marks or not self.gates.of.keys().isdisjoint(refs):
-                    structure = self.wiring.registry.structure(node, self.program.values)[index]
+                    structure = self.wiring.structures(node)[index]
                 if structure is not None and out is not None:
                     self.step(node, refs, structure, index, marks, alone)
                     if out in self.gated and (
@@ -141,7 +141,7 @@ class Picks:
         if vid in self.program.results:
             return False
         for node in self.readers.get(vid, ()):
-            (s, *more), out = self.wiring.registry.structure(node, self.program.values), node.outputs[0]
+            (s, *more), out = self.wiring.structures(node), node.outputs[0]
             through = isinstance(s, (View, Guard)) and out is not None and self.measures(out)
             if more or s is None or not (through or isinstance(s, Discrete) or _divided_by(s, vid)):
                 return False
@@ -172,7 +172,7 @@ class Picks:
     def through(self, node: Node, s: Structure, result: int, slot: int, marks: Marks) -> Marks:
         """The gates of an operand: each counts by itself, though they be a share of what they were picked from; those
         written among zeros come from what is written."""
-        layout, ref = self.wiring.layout(node), tuple(node.refs)[slot]
+        layout, ref = self.wiring.layout(node), node.refs[slot]
         found = self.back(layout, result, slot, marks)
         names, labels = layout.results[result], layout.operands[slot]
         if isinstance(s, Sum) and s.how == "put" and slot and len(names) == len(labels):

@@ -122,7 +122,7 @@ class Pieced:
             return False
         packed = {size_sum(lengths) for lengths in self.lengths if differ(lengths)}
         at = [axis for axis in range(1, len(value.shape) + 1) if value.shape[-axis] in packed]
-        (s,) = self.wiring.registry.structure(node, self.program.values) if at else (None,)
+        (s,) = self.wiring.structures(node) if at else (None,)
         if not isinstance(s, Sum) or s.how not in ("choice", "put"):
             return False
         given = [x for x in s.xs if x not in self.writer.known]

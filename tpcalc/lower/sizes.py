@@ -17,7 +17,7 @@ def sized(
     """The structures of a node, their contractions and sums with true sizes."""
     if not any(map(sums, structures)):
         return structures
-    axes, refs = layout(node), tuple(node.refs)
+    axes, refs = layout(node), node.refs
     return tuple(None if s is None else _filled(s, i, refs, axes, values) for i, s in enumerate(structures))
 
 

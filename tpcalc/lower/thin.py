@@ -77,7 +77,7 @@ class Thin:
         """A structure, with sums over thin weights as those of few terms; and along which axes its result is thin, in
         any order, where that follows from it alone."""
         xs = tuple(x if isinstance(x, int) else self._part(x, s, node, index) for x in operands(s))
-        s = s if xs == operands(s) else with_operands(s, xs)
+        s = with_operands(s, xs)
         if isinstance(s, Product):
             return self._masked(s)
         if isinstance(s, (Contract, Reduce)) and s.K > 0:
@@ -124,7 +124,7 @@ class Thin:
         growing = {few for few, size in zip(along, self.writer.values[x].shape) if size.growth > 0}
         if len(growing) == 1:
             return min(*growing, s.K)
-        refs, layout = tuple(node.refs), self.wiring.layout(node)
+        refs, layout = node.refs, self.wiring.layout(node)
         labels = layout.operands[refs.index(x)] if x in refs else ()
         found = (few for few, label in zip(along, labels) if label not in layout.results[index])
         return min(max(found, default=ZERO), s.K)

@@ -1,4 +1,4 @@
-"""The axes of a program's nodes, asked of the rules once each."""
+"""What the nodes of a program are, and their axes, asked of the rules once each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tpcalc.rules.axes import Axes
 from tpcalc.rules.call import Call
 from tpcalc.rules.layout import Layout
 from tpcalc.rules.registry import Registry
+from tpcalc.rules.structures import Structures
 
 
 class Wiring:
@@ -17,13 +18,23 @@ class Wiring:
 
     def __init__(self, program: Program, registry: Registry) -> None:
         self.program, self.registry = program, registry
+        self._structures: dict[int, Structures] = {}
         self._layouts: dict[int, Layout] = {}
         self._axes: dict[str, Optional[Axes]] = {}
+
+    def structures(self, node: Node) -> Structures:
+        """Of its outputs; raises UnsupportedOpError for an op without a rule."""
+        found = self._structures.get(node.index)
+        if found is None:
+            found = self._structures[node.index] = self.registry.structure(node, self.program.values)
+        return found
 
     def layout(self, node: Node) -> Layout:
         found = self._layouts.get(node.index)
         if found is None:
-            found = self._layouts[node.index] = self.registry.layout(node, self.program.values)
+            found = self._layouts[node.index] = self.registry.layout(
+                node, self.program.values, self._structures.get(node.index)
+            )
         return found
 
     def axes(self, node: Node) -> Optional[Axes]:

@@ -91,7 +91,7 @@ def place(module: str, source: str) -> str:
 class Node:
     """One ATen call.  Arguments are Ref, Size, Scalar, int, float, bool, str, None or nested tuples.
 
-    ``derivative``: made by autograd in the forward pass.
+    ``derivative``: made by autograd in the forward pass.  ``refs``: ids of every tensor argument, in order.
     """
 
     index: int
@@ -103,13 +103,10 @@ class Node:
     source: str = ""
     phase: str = "forward"
     derivative: bool = False
+    refs: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def refs(self) -> Iterator[int]:
-        """Ids of every tensor argument, in order."""
-        yield from references(self.args)
-        for _, value in self.kwargs:
-            yield from references(value)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "refs", tuple(references((self.args, self.kwargs))))
 
     def along(self, compass: Compass) -> Node:
         """The same call with its sizes and constants compared along another direction."""

@@ -44,7 +44,7 @@ class Call:
     def tensors(self, arg: Any = None) -> tuple[Operand, ...]:
         """All tensors in ``arg`` (default: in the whole call)."""
         if arg is None:
-            return tuple(self.node.refs)
+            return self.node.refs
         return tuple(item.id for item in arg if isinstance(item, Ref))
 
     def is_tensor(self, index: int) -> bool:

@@ -46,7 +46,7 @@ Pair = tuple[Axis, Axis]
 
 def inferred(call: Call, structures: Sequence[Optional[Structure]]) -> Layout:
     """The layout of a call whose results have these structures."""
-    ids = tuple(call.node.refs)
+    ids = call.node.refs
     shapes = {vid: call.values[vid].shape for vid in ids}
     only = structures[0] if len(structures) == 1 else None
     if isinstance(only, View) and ids and only.x == ids[0] == call[0]:

@@ -93,10 +93,10 @@ class Registry:
         rule = self.find(op)
         return rule.axes if rule is not None else None
 
-    def layout(self, node: Node, values: Mapping[int, Value]) -> Layout:
-        """Which axis of a node's results is which axis of its operands."""
+    def layout(self, node: Node, values: Mapping[int, Value], known: Optional[Structures] = None) -> Layout:
+        """Which axis of a node's results is which axis of its operands; ``known``: its structures, where they are."""
         axes, call = self.axes(node.op), Call(node, values)
-        return axes.layout(call) if axes is not None else inferred(call, self.structure(node, values))
+        return axes.layout(call) if axes is not None else inferred(call, known or self.structure(node, values))
 
     def structure(self, node: Node, values: Mapping[int, Value]) -> Structures:
         """The structures of a node's outputs; raises UnsupportedOpError for an op without a rule."""

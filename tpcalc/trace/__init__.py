@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Optional, Union
 
+from tpcalc.collector import without_gc
 from tpcalc.program.ir import Program
 from tpcalc.program.raw import RawTrace
 from tpcalc.progress import steps
@@ -14,6 +15,7 @@ from tpcalc.progress import steps
 __all__ = ["trace"]
 
 
+@without_gc()
 def trace(
     factory: Union[str, Callable[[int], Any]],
     widths: Sequence[int] = (128, 256, 512),

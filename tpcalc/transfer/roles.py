@@ -74,7 +74,7 @@ class Roles:
 
     def picking(self, atom: Atom) -> tuple[int, ...]:
         """What else an op of one operand reads: the index of a look-up."""
-        xs, refs = operands(atom.structure), tuple(self.lowered.node(atom).refs)
+        xs, refs = operands(atom.structure), self.lowered.node(atom).refs
         picks = isinstance(atom.structure, (View, Gather)) and xs[0] in refs
         return tuple(ref for ref in refs if ref not in xs) if picks else ()
 
@@ -232,7 +232,7 @@ class Roles:
     def picked(self, atom: Atom) -> set[Size]:
         """The lengths of the axes along which a softmax or a top-k goes."""
         node = self.lowered.node(atom)
-        shape = self.program.values[next(node.refs)].shape
+        shape = self.program.values[node.refs[0]].shape
         return {shape[-axis] for axis in self.wiring.picked(node)}
 
     def stream(self, start: int, expert: bool, uses: Collection[int]) -> Optional[int]:

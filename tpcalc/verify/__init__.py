@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Optional, Union
 
+from tpcalc.collector import without_gc
 from tpcalc.errors import SetupError
 from tpcalc.late import late
 from tpcalc.verify.findings import Finding, Report
@@ -28,6 +29,7 @@ __all__ = ["Finding", "Report", "SetupError", "declare_optimizer", "verify"]
 __getattr__ = late(__name__, {"declare_optimizer": "tpcalc.verify.optimizers"})
 
 
+@without_gc()
 def verify(
     setup: Callable[..., Any],
     widths: Sequence[int] = (128, 256, 512),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tpcalc.trace.record.numbers import MASKING, magnitude_and_rms
+from tpcalc.trace.record.numbers import MASKING, Seen, filled, magnitude_and_rms, measured
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,23 @@ def test_masks_are_no_data(entries, sizes):
 
 def test_unknown_stays_unknown():
     assert magnitude_and_rms(None) == (None, None)
+
+
+def test_the_same_numbers_are_measured_once_and_others_in_their_place_anew():
+    seen, numbers = Seen(), torch.arange(12.0).reshape(3, 4)
+    first = seen.of(numbers)
+    assert first == (*measured(numbers), filled(numbers))
+    assert seen.of(numbers[:]) is first
+    for written in (lambda: numbers.mul_(2), lambda: numbers.numpy().fill(1), lambda: numbers.data[0].zero_()):
+        written()
+        assert seen.of(numbers) == (*measured(numbers), filled(numbers)) != first
+    assert seen.of(numbers.T) == (*measured(numbers.T), filled(numbers.T)) != seen.of(numbers)
+
+
+def test_what_is_kept_of_measured_numbers_is_little():
+    seen = Seen()
+    for size in range(2 * Seen.MOST):
+        seen.of(torch.ones(size + 1))
+    assert len(seen._kept) == Seen.MOST
+    seen.of(torch.ones(Seen.LARGEST + 1))
+    assert len(seen._kept) == Seen.MOST

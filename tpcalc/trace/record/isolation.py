@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import random
 import sys
@@ -24,7 +23,7 @@ from tpcalc.trace.record.dynamo import as_written, without_dynamo
 from tpcalc.trace.record.flex import flex_decomposed
 from tpcalc.trace.record.lazy import materialised, pad_packed_sequence
 
-__all__ = ["decomposed", "on_cpu", "seeded", "without_gc"]
+__all__ = ["decomposed", "on_cpu", "seeded"]
 
 
 @contextmanager
@@ -189,15 +188,3 @@ def seeded(seed: int = 0) -> Iterator[None]:
         if numpy:
             numpy.random.set_state(states[2])
         torch.set_default_dtype(dtype)
-
-
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """A trace makes many objects and frees few: collections would only walk them again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 
 from tpcalc.program.raw import Sums
 
-__all__ = ["filled", "magnitude_and_rms", "measured", "sums"]
+__all__ = ["Seen", "filled", "magnitude_and_rms", "measured", "sums"]
 
 MASKING = 1e30
 """Entries beyond this are "minus infinity" of an attention mask, not data."""
@@ -85,3 +85,25 @@ def filled(real: Optional[torch.Tensor]) -> Optional[tuple[tuple[float, float], 
         return None
     counts = [there.sum(axis).flatten() for axis in range(there.dim())]
     return tuple((float(count[count > 0].median()), float(count.max())) for count in counts)
+
+
+class Seen:
+    """What is known of numbers, measured once where the same ones are looked at again (a mask, in each layer)."""
+
+    #: Tensors that are kept, and entries of the largest.
+    MOST, LARGEST = 64, 1 << 16
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, tuple[torch.Tensor, tuple[Any, ...]]] = {}
+
+    def of(self, real: torch.Tensor) -> tuple[Any, ...]:
+        """As :func:`measured`, and :func:`filled`."""
+        key = (real.data_ptr(), real.shape, real.stride(), real.dtype)
+        kept = self._kept.pop(key, None)
+        if kept is None or not torch.equal(kept[0], real):  # its memory may be another's by now, or written
+            kept = real.clone(), (*measured(real), filled(real))
+        if real.numel() <= self.LARGEST:
+            self._kept[key] = kept
+        if len(self._kept) > self.MOST:
+            del self._kept[next(iter(self._kept))]
+        return kept[1]

@@ -19,11 +19,12 @@ import torch
 from torch.utils._pytree import tree_map
 
 from tpcalc.algebra.scales import place_text
+from tpcalc.collector import without_gc
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import RawTrace
 from tpcalc.trace.inputs import example_inputs
 from tpcalc.trace.record.caches import Files, kept_apart
-from tpcalc.trace.record.isolation import decomposed, on_cpu, seeded, without_gc
+from tpcalc.trace.record.isolation import decomposed, on_cpu, seeded
 from tpcalc.trace.record.mode import Recording
 from tpcalc.trace.record.phantom import Phantom
 from tpcalc.trace.record.run import Loss, Run, Seed, described

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from tpcalc.errors import TraceError
 from tpcalc.program.raw import InitLaw, RawNode, RawValue, Ref
-from tpcalc.trace.record.numbers import filled, measured
+from tpcalc.trace.record.numbers import Seen, filled, measured
 from tpcalc.trace.record.phantom import Geometry, Memory, Phantom, geometry, make_phantom
 from tpcalc.trace.record.supports import drawn, supposed_of
 from tpcalc.trace.record.where import SourceLines
@@ -60,6 +60,7 @@ class Tape:
         self.law_of: Optional[Callable[[torch.Tensor], Optional[InitLaw]]] = None
         """How the code made a tensor while the model was built, where that was recorded."""
         self._callback = callback
+        self._seen = Seen()
         self._sources = SourceLines() if sources else None
         self._adopted: dict[int, tuple[torch.Tensor, Phantom]] = {}
         self._memories: dict[int, Memory] = {}
@@ -190,7 +191,8 @@ class Tape:
             if self._callback is not None:
                 self._callback(vid, real)
             if not self.measured and real.numel() <= MOST_MEASURED:
-                value = RawValue(value.shape, value.dtype, "op", "", *measured(real), None, filled(real))
+                top, rms, sums, zeros = self._seen.of(real)
+                value = RawValue(value.shape, value.dtype, "op", "", top, rms, sums, None, zeros)
         self.values[vid] = value
         return Ref(vid)
 
