@@ -21,7 +21,7 @@ from tpcalc.verify.findings import EPSILON, INIT_STD, RATE, WEIGHT_DECAY, Fix
 from tpcalc.verify.gather import Gathered
 from tpcalc.verify.live import Settings
 from tpcalc.verify.numbers import NEAR, Numbers
-from tpcalc.verify.optimizers import Trained
+from tpcalc.verify.optimizers import Trained, with_rates_apart
 
 #: Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed.
 Initial = tuple[Order, bool, str]
@@ -127,6 +127,8 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
     narrowest = min(settings)
     kind = Kind(numbers.growths(growths(weight)), tuple(size.at(narrowest) for size in weight.shape))
     trained = first.trained(kind)
+    if trained.one_rate and any(own.apart for own in settings.values()):
+        raise with_rates_apart(first.optimizer, trained.one_rate)
     law = trained.law
 
     def fitted(samples: Mapping[Any, float], quantity: str) -> Order:

@@ -104,6 +104,12 @@ SHARED_RATE = (
     "they could; as weights of their own they would not"
 )
 KERNEL = "to leave the kernel regime, also make the init std of {weight} ~ {needed} (found {found})"
+ONE_RATE = "{optimizer} takes one learning rate for all its groups: of {names}, {instead}"
+MULTIPLIED = (
+    "multiply the result by n^x in the forward pass, the init std by n^(-x) and eps by n^x, and leave weight_decay, "
+    "where a finding says to multiply the lr by n^x"
+)
+SCALED_FORWARD = "scale the result by a multiplier in the forward pass instead of the lr"
 STRANGERS = "{number} tensors in the optimizer are no parameters of the model"
 TWICE = "held by two optimizers, of which the last was read: {names}"
 MEASURED = "init measured on real instances, not read: {names}"
