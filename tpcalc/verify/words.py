@@ -88,6 +88,9 @@ ERASED = (
     "{scheduler} takes its rate, {peak} at its peak at width {width}, to {rate} {moment}, so that what groups and "
     "widths have apart is lost there"
 )
+OFF_POWER = (
+    "its group has lr ~ {own}, of which {scheduler} makes {listed} at its peak, and that is no power of the width"
+)
 AT_ITS_LOW, AT_ITS_START = "at its lowest", "at its start"
 OVERRIDDEN = "its group has lr ~ {needed}, which {scheduler} replaces"
 ONE_FOR_ALL = "{scheduler} multiplies all rates by it at the peak: {text}"
