@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import Order
 from tpcalc.errors import DeriveError, SetupError
-from tpcalc.optimizers import LAWS, UpdateLaw, muon_law, update_law
+from tpcalc.optimizers import INSIDE_ROOT, LAWS, UpdateLaw, muon_law, update_law
 from tpcalc.probe import Found, Kind, Measured, Subject, Unprobable, law_of_measured, one_rate, probe
 
 #: ``law(group, growths of the weight's axes) -> UpdateLaw``, a law, or the name of one.
@@ -27,6 +27,11 @@ def _by(key: str, yes: str, no: str, default: bool = True) -> LawOf:
 
 def _muon(group: Mapping[str, Any], growths: tuple[Order, ...]) -> UpdateLaw:
     return muon_law(group.get("adjust_lr_fn"))
+
+
+def _rmsprop_tf(group: Mapping[str, Any], growths: tuple[Order, ...]) -> UpdateLaw:
+    """TensorFlow's: as the other laws but for epsilon."""
+    return replace(LAWS["adamw" if group.get("decoupled_decay") else "rmsprop"], eps=INSIDE_ROOT)
 
 
 #: transformers' Adafactor: relative only with scale_parameter.
@@ -100,7 +105,7 @@ _NAMED: dict[str, LawOf] = {
     "Lars": "lars",
     "AdamAtan2": "adam_atan2",
     "SOAP": "soap",
-    "RMSpropTF": _by("decoupled_decay", "adamw", "rmsprop", False),  # adamw: the same but for decay
+    "RMSpropTF": _rmsprop_tf,
     "SingleDeviceMuon": _KELLER_JORDAN,
     "MuonWithAuxAdam": _KELLER_JORDAN,
     "SingleDeviceMuonWithAuxAdam": _KELLER_JORDAN,
