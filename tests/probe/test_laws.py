@@ -156,6 +156,20 @@ def test_an_epsilon_in_the_code_that_is_met_below_all_gradients_at_other_widths(
     assert seen.hidden is not None and seen.hidden.place[:3] == (1, 0, 1)
 
 
+class AlongSphere(Base):
+    """What goes along the weight is left out (AdamP); decay is decoupled."""
+
+    def one(self, p, g, s, group):
+        u = g.sign()
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.sub_(u - (u * p).sum() / (p * p).sum() * p, alpha=group["lr"])
+
+
+def test_decay_of_what_steps_along_a_sphere_is_read_where_it_is_off():
+    decay = read(AlongSphere([torch.nn.Parameter(torch.zeros(4, 4))]), KINDS["hidden"]).decay
+    assert decay is not None and decay.linear and decay.keeps == (0, 0, 0, -1)
+
+
 def test_an_epsilon_in_the_code_that_makes_the_update_another():
     seen = read(written(lambda p, g, state, group: g.sign() * (1 + 1e-8 / g.abs().mean())), KINDS["hidden"])
     assert seen.hidden is not None and not seen.hidden.fades and seen.hidden.at == pytest.approx(1e-8, rel=0.5)

@@ -173,8 +173,10 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     zero = _zero(prober, update, eps)
     wanted = bench.decay_key is not None and (decay or bench.decays)
     taken = 0.0 if bench.decays else _taken(prober)
-    found = _by_itself(prober) if taken else _decay(prober) if wanted else None
+    found = _by_itself(prober) if taken else None
     taken = taken if found is not None else 0.0
+    if found is None and wanted:
+        found = _decay(prober)
     strength = prober.update(start)
     return Measured(update, zero, found, eps, key, first, strength, taken, shared, beyond, bench.runs, hidden)
 
