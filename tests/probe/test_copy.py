@@ -189,3 +189,14 @@ def test_the_stand_in_is_alone_in_the_copy():
     made = replica(Subject(optimizer, 1, model[1].weight), stand_in)
     assert [len(group["params"]) for group in made.param_groups] == [1] and made.param_groups[0]["lr"] == 0.5
     assert made.param_groups[0]["params"][0] is stand_in and len(optimizer.param_groups[1]["params"]) == 2
+
+
+def test_functions_are_copied_with_what_they_close_over():
+    count = torch.zeros(())
+
+    def direction(p, g, state, group):
+        count.add_(1)
+        return g * group["scale"].to(p.device)  # a number that is a tensor stays one
+
+    assert update(written(direction, scale=torch.ones(()))) == (1, 0, 0)
+    assert count == 0

@@ -136,3 +136,15 @@ def test_what_they_print_is_not_said(capsys):
     optimizer.register_step_pre_hook(lambda *args: print("a step"))
     assert update(optimizer) == (1, "")
     assert capsys.readouterr().out == ""
+
+
+def test_a_hook_that_takes_rows_of_every_matrix():
+    optimizer = sgd((4, 4), (4, 4))
+    matrices = list(optimizer.param_groups[0]["params"])
+
+    def rows(optimizer, args, kwargs):
+        for p in matrices:
+            p.grad.div_(p.grad.norm(dim=1, keepdim=True))
+
+    optimizer.register_step_pre_hook(rows)
+    assert update(optimizer) == (0, "")

@@ -187,6 +187,25 @@ def test_an_epsilon_in_the_code(kind):
     assert seen.hidden.at == pytest.approx(at, rel=0.25)
 
 
+def test_an_epsilon_in_the_code_that_is_met_below_all_gradients_at_other_widths():
+    seen = read(written(lambda p, g, state, group: g / (g.norm() + 2e-9)), KINDS["hidden"])
+    assert seen.hidden is not None and seen.hidden.place[:3] == (1, 0, 1)
+
+
+class AlongSphere(Base):
+    """What goes along the weight is left out (AdamP); decay is decoupled."""
+
+    def one(self, p, g, s, group):
+        u = g.sign()
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.sub_(u - (u * p).sum() / (p * p).sum() * p, alpha=group["lr"])
+
+
+def test_decay_of_what_steps_along_a_sphere_is_read_where_it_is_off():
+    decay = read(AlongSphere([torch.nn.Parameter(torch.zeros(4, 4))]), KINDS["hidden"]).decay
+    assert decay is not None and decay.linear and decay.keeps == (0, 0, 0, -1)
+
+
 def test_an_epsilon_in_the_code_that_makes_the_update_another():
     seen = read(written(lambda p, g, state, group: g.sign() * (1 + 1e-8 / g.abs().mean())), KINDS["hidden"])
     assert seen.hidden is not None and not seen.hidden.fades and seen.hidden.at == pytest.approx(1e-8, rel=0.5)
@@ -206,6 +225,6 @@ def test_averages_that_start_at_a_fixed_size_and_forget_it():
         v.mul_(group["alpha"]).addcmul_(g, g, value=1 - group["alpha"])
         return g / v.sqrt()
 
-    with pytest.raises(Unprobable, match=r"its update goes as gradient\^1, and after 1024 steps as gradient\^0"):
+    with pytest.raises(Unprobable, match=r"its update goes as gradient\^1, and after 256 steps as gradient\^0"):
         read(written(direction, alpha=0.9), KINDS["vector"])
     assert read(written(direction, alpha=1.0), KINDS["vector"]).update.gradient == 1

@@ -153,6 +153,6 @@ LIBRARIES: dict[str, Made] = {
     "timm lamb decoupled": decoupled(of("timm.optim", "Lamb", "relative", decoupled_decay=True)),
     "timm adopt": of("timm.optim", "Adopt", decoupled=True),
     "timm sgdw": of("timm.optim", "SGDW", "sgd", "lr weight_decay", momentum=0.9, lr=1e-3),
-    "timm rmsprop": of("timm.optim", "RMSpropTF", decoupled_decay=True),
+    "timm rmsprop": squared(of("timm.optim", "RMSpropTF", decoupled_decay=True)),
     "timm bigvision": of("timm.optim", "AdafactorBigVision", keys="lr weight_decay", lr=1e-3),
 }

@@ -111,6 +111,21 @@ class Muon(Base):
         p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(u, alpha=group["lr"])
 
 
+class OneRate(Base):
+    """Signs, at a rate that groups share, as those have it that estimate one."""
+
+    def one(self, p, g, s, group):
+        if any(group["lr"] != other["lr"] for other in self.param_groups):
+            raise RuntimeError("one lr for all groups")
+        p.sub_(g.sign(), alpha=group["lr"])
+
+
+def one_rate(n, power):
+    model, m = Net(n), n / BASE
+    h, r, o = parts(model)
+    return model, OneRate([{"params": h + o, "lr": 1e-3 * m**power}, {"params": r, "lr": 1e-3}]), (X,)
+
+
 def lamb_without_decay(n):
     model, m = Net(n), n / BASE
     h, r, o = parts(model)

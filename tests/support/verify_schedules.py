@@ -226,6 +226,7 @@ ENDS, DOWN, UP = "schedule", "multiply its lr by n^(-1)", "multiply its lr by n^
 WRONG = {
     "cosine": (with_floor(1e-4), ENDS, "CosineAnnealingLR (verify_schedules.py:"),
     "small end": (with_floor(1e-6), ENDS, "leave eta_min at 0"),
+    "floor above": (with_floor(4e-4), ENDS, "of which CosineAnnealingLR (verify_schedules.py:"),
     "sequential": (scheduled(partial(warm_then_cosine, eta_min=1e-5)), ENDS, "CosineAnnealingLR (verify_schedules.py:"),
     "long": (scheduled(partial(warm_then_cosine, eta_min=1e-5, steps=100_000)), ENDS, "to 1e-05 at its lowest"),
     "restarts": (

@@ -7,8 +7,10 @@ from fractions import Fraction
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+import tpcalc
 from tests.support import verify_setups as setups
 from tests.support.once import once
 from tests.support.verify_reports import WIDTHS
@@ -97,3 +99,44 @@ def test_the_view_of_a_weight_is_as_given():
 def test_a_case_does_not_change():
     with pytest.raises(FrozenInstanceError):
         case_of(setups.standard_adamw).given = {}
+
+
+class Scaleless(nn.Module):
+    """A hidden matrix whose scale is divided out: of the weight itself, or of what it makes."""
+
+    def __init__(self, n: int, of_weight: bool):
+        super().__init__()
+        self.inp, self.hid, self.out = (nn.Linear(*s, bias=False) for s in ((8, n), (n, n), (n, 7)))
+        self.of_weight = of_weight
+        nn.init.normal_(self.inp.weight, std=0.3), nn.init.normal_(self.out.weight, std=6 / n)
+
+    def forward(self, x):
+        h = F.gelu(self.inp(x))
+        if self.of_weight:
+            return self.out(F.gelu(F.linear(h, F.normalize(self.hid.weight, dim=1))))
+        return self.out(F.gelu(F.layer_norm(self.hid(h), h.shape[-1:])))
+
+
+def scaleless(std: Fraction, lr: Fraction, of_weight: bool, sgd: bool):
+    def setup(width: int):
+        model, r = Scaleless(width, of_weight), width / 64
+        nn.init.normal_(model.hid.weight, std=0.1 * r ** float(std))
+        rates = (r, r ** float(lr), 1 / r) if sgd else (1, r ** float(lr), 1 / r)
+        groups = [{"params": [p], "lr": 1e-3 * rate} for p, rate in zip(model.parameters(), rates, strict=True)]
+        return model, torch.optim.SGD(groups) if sgd else torch.optim.NAdam(groups, eps=0), x_inputs()
+
+    return setup
+
+
+@pytest.mark.parametrize("off", [Fraction(-1, 2), Fraction(0), Fraction(1)])
+@pytest.mark.parametrize(("of_weight", "sgd"), [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize("std", [-1, 0])
+def test_rates_of_a_weight_whose_scale_is_divided_out(std, of_weight, sgd, off):
+    """Its gradient goes as one over its size, and so must what is subtracted, relative to it, as ``n^-1/2``."""
+    right = 2 * std + 1 if sgd else std - H
+    report = tpcalc.verify(scaleless(std, right + off, of_weight, sgd), WIDTHS)
+    found = [finding for finding in report.findings if finding.kind != "eps drift"]
+    assert [finding.subject for finding in found] == ["hid.weight"] * bool(off), report
+    for finding in found:
+        assert finding.needed == right or finding.quantity == "init std"
+        assert finding.severity == ("error" if off > 0 or finding.kind == "vanishes" else "warning")

@@ -15,11 +15,12 @@ from tests.support.models import MODELS, program
 from tests.support.once import once
 from tests.support.sampled import kept, sampled
 from tests.support.verify_setups import BASE, LR, MLP, mup_init, x_inputs
+from tpcalc.algebra.order import Order
 from tpcalc.calculus.weights import weight_view
 from tpcalc.check import reference
 from tpcalc.check.optimizers import BUILT
 from tpcalc.derive.solve import solve
-from tpcalc.optimizers import LAWS
+from tpcalc.optimizers import LAWS, WeightView
 from tpcalc.program.ir import Program
 from tpcalc.verify import Report, SetupError
 from tpcalc.verify.optimizers import law_of
@@ -185,6 +186,13 @@ P = [nn.Parameter(torch.zeros(2, 2))]
 )
 def test_bare_names(name, law):
     assert law_name(someones(name)(P)) == law
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_tensorflows_rmsprop_has_its_epsilon_inside_the_root(decoupled):
+    law = law_of(someones("RMSpropTF")(P))({"decoupled_decay": decoupled}, MATRIX)
+    assert law.name == ("adamw" if decoupled else "rmsprop")
+    assert law.eps.exponent(WeightView(Order(-1), Order(0), MATRIX)) == -2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tpcalc
-from tests.support.probed_setups import BASE, Base, Net, X, adam, parts
+from tests.support.probed_setups import BASE, Base, Net, X, adam, one_rate, parts
 from tpcalc.errors import SetupError
 
 WIDTHS = (64, 128, 256)
@@ -231,3 +231,11 @@ def test_a_group_without_a_rate():
 
     with pytest.raises(SetupError, match="group 0 of Own has no 'lr'"):
         verified(lambda n: (model := Net(n), Own(model.parameters()), (X,)))
+
+
+def test_groups_that_may_have_one_rate_only():
+    with pytest.raises(SetupError, match=r"OneRate does not take groups with several learning rates.*one lr for all"):
+        verified(lambda n: one_rate(n, -1))
+    kinds, notes = verified(lambda n: one_rate(n, 0))
+    assert set(kinds) == MATRICES and "OneRate takes one learning rate for all its groups: of " in notes
+    assert "multiply the result by n^x in the forward pass, the init std by n^(-x)" in notes

@@ -209,6 +209,9 @@ BESIDE_SQUARE = Epsilon(
     ZERO,
     HALF,
 )
+INSIDE_ROOT = Epsilon(
+    lambda w: w.gradient * 2, "eps stands beside the squared gradient, inside the root: eps ~ n^(2g)", HALF
+)
 BESIDE_NORM = Epsilon(
     lambda w: w.norm,
     "eps stands beside the Frobenius norm of the gradient: eps ~ n^(g + entries/2) keeps it in proportion",

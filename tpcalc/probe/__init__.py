@@ -2,7 +2,8 @@
 
 :mod:`copy` puts a stand-in into a copy of it, :mod:`key` tells which are stepped alike, :mod:`samples` makes gradients
 and weights, :mod:`bench` takes the steps, :mod:`slopes` reads exponents off them, :mod:`measure` tells what they are
-of, :mod:`law` finds the update law that says the same.  Names are hypotheses.
+of, :mod:`law` finds the update law that says the same; :mod:`apart` asks
+whether groups may have rates of their own.  Names are hypotheses.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, Union
 
+from tpcalc.probe.apart import one_rate
 from tpcalc.probe.bench import Bench
 from tpcalc.probe.copy import Subject, Unprobable, number
 from tpcalc.probe.key import options
@@ -59,5 +61,5 @@ def _kept(key: object, read: Callable[[], T]) -> T:
 
 __all__ = [
     "Found", "Kind", "Measured", "Subject", "Unprobable", "by_width", "exponent", "law_of_measured", "number",
-    "options", "probe", "strength",
+    "one_rate", "options", "probe", "strength",
 ]  # fmt: skip

@@ -179,7 +179,7 @@ class Bench:
                 if other is not None:
                     size = Setting().gradient * self.company
                     grads.append((other, samples.gradient(base, base, size, step + 500, self.generic).to(dtype)))
-                _step(optimizer, grads, closure)
+                stepped(optimizer, grads, closure)
                 if seen:
                     found.append(_seen(stand_in.detach().double() - before, before, origin, made, lr))
         return found
@@ -204,8 +204,6 @@ class Bench:
                 group[key] = setting.lr * (own / rate if rate else 1.0)
             elif key in ("capturable", "fused") and own is None and value:
                 group[key] = False
-            elif isinstance(value, torch.Tensor) and own is not None:
-                group[key] = own
         if self.decay_key is not None:
             tiny = TINY_DECAY if self.decays else 0.0
             group[self.decay_key] = tiny if setting.wd is None else setting.wd
@@ -215,7 +213,9 @@ class Bench:
             group[setting.scaled] = (number(group[setting.scaled]) or 0.0) * setting.by
 
 
-def _step(optimizer: Any, grads: list[tuple[torch.nn.Parameter, torch.Tensor]], closure: bool) -> None:
+def stepped(optimizer: Any, grads: list[tuple[torch.nn.Parameter, torch.Tensor]], closure: bool = False) -> None:
+    """Have it step with these gradients."""
+
     def loss(*args: Any, **options: Any) -> torch.Tensor:
         for parameter, made in grads:
             parameter.grad = made.clone()
@@ -244,4 +244,4 @@ def _dot(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one * other).sum())
 
 
-__all__ = ["Bench", "Setting", "Step"]
+__all__ = ["Bench", "Setting", "Step", "stepped"]

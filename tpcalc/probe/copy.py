@@ -8,8 +8,10 @@ optimizer inside it.  Only a state that was made for the parameter in advance is
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import re
+import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -149,7 +151,8 @@ def memo_of(subject: Subject, stand_in: torch.nn.Parameter, rest: dict[int, torc
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if id(parameter) not in rest:
-                    rest[id(parameter)] = torch.nn.Parameter(torch.zeros(1, dtype=stand_in.dtype))
+                    shape = (1,) * max(parameter.dim(), 1)
+                    rest[id(parameter)] = torch.nn.Parameter(torch.zeros(shape, dtype=stand_in.dtype))
     memo: dict[Any, Any] = dict(rest)
     memo[id(subject.parameter)] = stand_in
     shape = tuple(subject.parameter.shape)
@@ -212,9 +215,13 @@ def _clone(optimizer: Any, memo: dict[Any, Any], stand_in: torch.Tensor) -> Any:
     for inner in inside(vars(optimizer).values()):
         if id(inner) not in memo:
             _clone(inner, memo, stand_in)
-    for name, value in vars(optimizer).items():
-        if name in NOT_COPIED:
-            continue
+    held = {name: value for name, value in vars(optimizer).items() if name not in NOT_COPIED}
+    for function in _functions({name: value for name, value in held.items() if not name.endswith("_hooks")}):
+        try:
+            copied(function, memo)  # else it would go on with what is the live one's, or the trace's
+        except Exception:  # it reaches what has no copy: it stays as it is
+            memo.pop(id(function), None)
+    for name, value in held.items():
         hooks = name.endswith("_hooks") and isinstance(value, OrderedDict)
         made.__dict__[name] = OrderedDict() if hooks else copy.deepcopy(value, memo)
     states = getattr(optimizer, "state", None)
@@ -254,6 +261,47 @@ def _resize(entry: Any, shape: tuple[int, ...], stand_in: torch.Tensor) -> None:
             same = value.numel() and bool((flat == flat[0]).all())
             fill = float(flat[0]) if same else 0.0
             entry[key] = torch.full(tuple(stand_in.shape), fill, dtype=stand_in.dtype)
+
+
+def copied(function: Any, memo: dict[Any, Any]) -> Any:
+    """A function with copies of what it closes over; of a method, and of anything else, what it holds is copied."""
+    if isinstance(function, functools.partial):
+        options = copy.deepcopy(function.keywords, memo)
+        return functools.partial(copied(function.func, memo), *copy.deepcopy(function.args, memo), **options)
+    if not inspect.isfunction(function):
+        return copy.deepcopy(function, memo)
+    if id(function) in memo:
+        return memo[id(function)]
+    if (written := getattr(function, "_torchdynamo_orig_callable", None)) is not None:
+        memo[id(function)] = copied(written, memo)
+        return memo[id(function)]
+    cells = [types.CellType() for _ in function.__closure__ or ()]
+    made = types.FunctionType(function.__code__, function.__globals__, function.__name__, None, tuple(cells) or None)
+    memo[id(function)] = made
+    made.__defaults__, made.__kwdefaults__ = copy.deepcopy((function.__defaults__, function.__kwdefaults__), memo)
+    for cell, own in zip(cells, function.__closure__ or (), strict=True):
+        held = contents(own)
+        cell.cell_contents = copied(held, memo) if inspect.isfunction(held) else copy.deepcopy(held, memo)
+    return made
+
+
+def contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _functions(held: Any, depth: int = 0) -> Iterator[Any]:
+    """Functions in what an optimizer holds that close over something."""
+    if isinstance(held, (torch.Tensor, torch.nn.Module, torch.optim.Optimizer, type)):
+        return
+    inner = held if isinstance(held, (list, tuple)) else held.values() if isinstance(held, dict) else ()
+    for value in (*inner, *getattr(held, "__dict__", {}).values()):
+        if inspect.isfunction(value) and value.__closure__:
+            yield value
+        elif depth < DEEP:
+            yield from _functions(value, depth + 1)
 
 
 def _anew(subject: Subject, stand_in: torch.nn.Parameter) -> Any:

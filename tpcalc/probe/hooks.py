@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator
@@ -11,7 +9,7 @@ from typing import Any, Optional
 
 import torch
 
-from tpcalc.probe.copy import DEEP, Unprobable, told
+from tpcalc.probe.copy import DEEP, Unprobable, copied, told
 
 HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
@@ -31,39 +29,13 @@ def hang(live: Any, made: Any, memo: dict[Any, Any]) -> None:
             if (held := _in_its_module(hook)) is not None:
                 raise Unprobable(f"its step hook {_name(hook)} reads {held} of its module, which has no copy")
             try:
-                getattr(made, name)[key] = _copied(hook, memo)
+                getattr(made, name)[key] = copied(hook, memo)
             except Exception as error:
                 raise Unprobable(f"its step hook {_name(hook)} can't be copied: {told(error)}") from None
 
 
 def _name(hook: Any) -> str:
     return str(getattr(hook, "__qualname__", type(hook).__qualname__)).rpartition("<locals>.")[2]
-
-
-def _copied(hook: Any, memo: dict[Any, Any]) -> Any:
-    """A function with copies of what it closes over; of a method, and of anything else, what it holds is copied."""
-    if isinstance(hook, functools.partial):
-        options = copy.deepcopy(hook.keywords, memo)
-        return functools.partial(_copied(hook.func, memo), *copy.deepcopy(hook.args, memo), **options)
-    if not inspect.isfunction(hook):
-        return copy.deepcopy(hook, memo)
-    if id(hook) in memo:
-        return memo[id(hook)]
-    cells = [types.CellType() for _ in hook.__closure__ or ()]
-    made = types.FunctionType(hook.__code__, hook.__globals__, hook.__name__, None, tuple(cells) or None)
-    memo[id(hook)] = made
-    made.__defaults__, made.__kwdefaults__ = copy.deepcopy((hook.__defaults__, hook.__kwdefaults__), memo)
-    for cell, own in zip(cells, hook.__closure__ or (), strict=True):
-        held = contents(own)
-        cell.cell_contents = _copied(held, memo) if inspect.isfunction(held) else copy.deepcopy(held, memo)
-    return made
-
-
-def contents(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
 
 
 def _in_its_module(hook: Any, depth: int = 0) -> Optional[str]:
@@ -99,4 +71,4 @@ def _lives(value: Any, depth: int = 0) -> bool:
     return isinstance(value, (torch.Tensor, torch.nn.Module, torch.optim.Optimizer))
 
 
-__all__ = ["HOOKS", "contents", "hang", "hooked"]
+__all__ = ["HOOKS", "hang", "hooked"]

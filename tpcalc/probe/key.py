@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from tpcalc.probe.copy import DECAYS, DEEP, EPSILON, NOT_COPIED, Subject, inside, number, plain, rates
-from tpcalc.probe.hooks import HOOKS, contents
+from tpcalc.probe.copy import DECAYS, DEEP, EPSILON, NOT_COPIED, Subject, contents, inside, number, plain, rates
+from tpcalc.probe.hooks import HOOKS
 
 #: Items of what it holds that are looked at, and entries of a tensor.
 MOST = 256

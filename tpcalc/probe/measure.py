@@ -26,6 +26,8 @@ KNEE = 2.5
 #: How far gradients fall, as powers of 2, where an epsilon in the code is looked for (to 1e-10; in float32 to 1e-9),
 #: and by how much an update that meets none may be off.
 FALL, FALL_32, OFF = -24.0, -20.0, 0.5
+#: How much further they fall where its place is read: a norm reaches it the later the larger the tensor.
+FURTHER = 8.0
 #: Rate under a large epsilon, where updates are small, and under a large decay, which must not wear the weight down.
 FAST, SLOW = 2.0**-8, 2.0**-24
 #: Two sizes that differ by less are the same.
@@ -110,14 +112,17 @@ def _hooked_or_not(bench: Bench, read: Callable[[Bench], T]) -> tuple[T, str]:
 
 
 def _settled(bench: Bench) -> float:
-    def after(steps: int) -> float:
-        return bench.run(Setting(lr=SLOW, steps=steps, repeated=True))[-1].aligned
-
     for steps in SOON:
-        found = after(steps)
-        if abs(found / after(steps // 2) - 1) <= SAME / 2:
-            return found
-    return after(SETTLED)
+        start = Setting(lr=SLOW, steps=steps, repeated=True)
+        if _steady(bench, start):
+            return bench.run(start)[-1].aligned
+    return bench.run(Setting(lr=SLOW, steps=SETTLED, repeated=True))[-1].aligned
+
+
+def _steady(bench: Bench, start: Setting) -> bool:
+    """Whether the second half of the steps of a run changes nothing more."""
+    whole, half = (bench.run(setting)[-1].aligned for setting in (start, start._replace(steps=start.steps // 2)))
+    return abs(whole / half - 1) <= SAME / 2
 
 
 def measure(bench: Bench, decay: bool = True) -> Measured:
@@ -170,8 +175,10 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     zero = _zero(prober, update, eps)
     wanted = bench.decay_key is not None and (decay or bench.decays)
     taken = 0.0 if bench.decays else _taken(prober)
-    found = _by_itself(prober) if taken else _decay(prober) if wanted else None
+    found = _by_itself(prober) if taken else None
     taken = taken if found is not None else 0.0
+    if found is None and wanted:
+        found = _decay(prober)
     strength = prober.update(start)
     return Measured(update, zero, found, eps, key, first, strength, taken, shared, beyond, bench.runs, hidden)
 
@@ -218,14 +225,25 @@ def _settle(prober: Prober) -> Optional[Powers]:
 
 def _lasts(prober: Prober, update: Powers) -> None:
     """Raises Unprobable where the update goes over to another law late: averages that start at a fixed size."""
-    start = Setting(steps=SETTLED, lr=SLOW)
-    large, small = (prober.bench.run(s)[-1].aligned for s in (start, start._replace(gradient=start.gradient / STEP)))
-    try:
-        late = snapped(between(small, large, STEP), NEAR, "its update after many steps")
-    except Unprobable:  # on its way, or not at all
-        return
-    if late != update.gradient:
-        raise Unprobable(f"its update goes as gradient^{update.gradient}, and after {SETTLED} steps as gradient^{late}")
+    for steps in (*SOON, SETTLED):
+        start = Setting(steps=steps, lr=SLOW, repeated=True)
+
+        def late(low: int, start: Setting = start) -> Optional[Order]:
+            """The power between gradients that are ``STEP^low`` and once more as small; None where it is none."""
+            here, there = (start._replace(gradient=start.gradient / STEP**power) for power in (low, low + 1))
+            slope = between(prober.bench.run(there)[-1].aligned, prober.bench.run(here)[-1].aligned, STEP)
+            try:
+                return snapped(slope, NEAR, "its update after many steps")
+            except Unprobable:
+                return None
+
+        seen = late(0)
+        if seen == update.gradient and _steady(prober.bench, start):
+            return
+        if seen not in (None, update.gradient) and late(1) == seen:  # else it is on its way
+            raise Unprobable(
+                f"its update goes as gradient^{update.gradient}, and after {steps} steps as gradient^{seen}"
+            )
 
 
 def _zero(prober: Prober, update: Powers, eps: Optional[Eps]) -> Optional[Powers]:
@@ -349,7 +367,10 @@ def _hidden(prober: Prober, update: Powers) -> Optional[Hidden]:
     far = min(1.0, abs(end) / 2)
 
     def knee(setting: Setting) -> float:
-        return start.gradient * _turn(least, 0.0, lambda fall: far - abs(off(setting, fall)))
+        below = least - FURTHER
+        if abs(off(setting, below)) <= far:
+            raise Unprobable("the small number in its code lies too low")
+        return start.gradient * _turn(below, 0.0, lambda fall: far - abs(off(setting, fall)))
 
     try:
         seen = prober.powers(knee, start, "the place of an epsilon in its code")

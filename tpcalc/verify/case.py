@@ -10,7 +10,8 @@ from typing import Optional
 
 from tpcalc.algebra.order import ONE, ZERO, Order, order
 from tpcalc.calculus.alignment import FULL
-from tpcalc.calculus.facts import Fact
+from tpcalc.calculus.facts import Fact, WeightOrders
+from tpcalc.calculus.laws import propagate
 from tpcalc.calculus.weights import gradient_order, weight_view
 from tpcalc.derive.api import solve_along
 from tpcalc.derive.rates import moments, safe_rate
@@ -176,14 +177,15 @@ class Case:
         laws = Counter(own.law for own in self.given.values() if own.law is not None)
         return max(laws, key=lambda law: laws[law], default=None)
 
-    def maximal_c(self, leaf: Leaf) -> Optional[Order]:
+    def maximal_c(self, leaf: Leaf, smaller: Order = ZERO) -> Optional[Order]:
         """The learning rate that the maximal parametrization gives under this optimizer (where none holds the weight:
-        that of most others).
+        that of most others); of a weight whose scale is divided out, where it is ``smaller`` by this order.
         """
         law, need = self.given[leaf.name].law or self.usual_law, self.need(leaf)
         if law is None or need is None:
             return None
-        return safe_rate(law, moments(self.solution, self.maximal, [(leaf, need)]))
+        seen = moments(self.solution, self.maximal, [(leaf, need)])
+        return safe_rate(law, [(replace(need, C=need.C + smaller), _smaller(view, smaller)) for need, view in seen])
 
     def needed_c(self, leaf: Leaf, excess: Order) -> Optional[Order]:
         """The learning rate needed where an update is too large by ``n^excess``.
@@ -193,8 +195,23 @@ class Case:
         """
         need, c = self.need(leaf), self.given[leaf.name].c
         if self.follows_others(leaf) and need is not None and need.demand.excess_at is None:
-            return self.maximal_c(leaf)
+            return self.maximal_c(leaf, self.resized(leaf))
         return None if c is None else c + excess
+
+    def resized(self, leaf: Leaf) -> Order:
+        """By how much a weight is smaller than in the maximal parametrization, where its scale is divided out: then
+        its gradient is as much larger there, and nothing else changes.
+        """
+        need, b = self.need(leaf), self.repaired.A[leaf.name]
+        own = self.solution.orders.get(leaf.name)
+        if need is None or b is None or b == need.A or own is None or own.A is None or own.C is None:
+            return ZERO
+        by = b - need.A
+        orders = {**self.solution.orders, leaf.name: WeightOrders(own.A + by, own.C + by, own.random)}
+        facts = propagate(self.lowered, orders, self.solution.alignment, multipliers=self.solution.multipliers)
+        expected = {x.name: gradient_order(x.grad, self.maximal) for x in self.lowered.leaves}
+        expected[leaf.name] = expected[leaf.name] + by
+        return by if all(gradient_order(x.grad, facts) == expected[x.name] for x in self.lowered.leaves) else ZERO
 
     def follows_others(self, leaf: Leaf) -> bool:
         """Whether the size of an update hangs on the gradient or on the weight."""
@@ -205,6 +222,10 @@ class Case:
         """A weight that starts at zero under an optimizer that scales updates to its size."""
         own = self.given[leaf.name]
         return own.law is not None and own.law.relative and own.b is None
+
+
+def _smaller(view: WeightView, by: Order) -> WeightView:
+    return replace(view, gradient=view.gradient + by, size=view.size + by)
 
 
 __all__ = ["Case"]

@@ -21,7 +21,7 @@ from tpcalc.verify.findings import EPSILON, INIT_STD, RATE, WEIGHT_DECAY, Fix
 from tpcalc.verify.gather import Gathered
 from tpcalc.verify.live import Settings
 from tpcalc.verify.numbers import NEAR, Numbers
-from tpcalc.verify.optimizers import Trained
+from tpcalc.verify.optimizers import Trained, with_rates_apart
 
 #: Order of the rms entry at init, whether entries are of zero mean to leading order, and what had to be assumed.
 Initial = tuple[Order, bool, str]
@@ -127,13 +127,21 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
     narrowest = min(settings)
     kind = Kind(numbers.growths(growths(weight)), tuple(size.at(narrowest) for size in weight.shape))
     trained = first.trained(kind)
+    if trained.one_rate and any(own.apart for own in settings.values()):
+        raise with_rates_apart(first.optimizer, trained.one_rate)
     law = trained.law
 
     def fitted(samples: Mapping[Any, float], quantity: str) -> Order:
         return numbers.power(samples, f"the {quantity} of {weight.name} ({first.place})", weight.shape)
 
     faster, shrinks = _changes(settings, trained, kind, weight.name, numbers)
-    lr = fitted({width: own.lr for width, own in settings.items()}, "learning rate")
+    try:
+        lr = fitted({width: own.lr for width, own in settings.items()}, "learning rate")
+    except FitError:
+        scheduled = _before_schedules(weight, gathered)
+        if not scheduled:
+            raise
+        lr = fitted(scheduled, "learning rate")  # what a scheduler makes of it is a finding (scheduled.erased)
     lr = lr if lr is MINUS_INFINITY else lr + faster
     decay = fitted({width: own.weight_decay for width, own in settings.items()}, "weight decay")
     if decay is MINUS_INFINITY and trained.seen is not None and trained.seen.taken:  # it decays by itself
@@ -146,6 +154,17 @@ def _of(weight: Weight, gathered: Gathered, initial: Optional[Initial] = None) -
         why = why or STUCK
     c = _negated(lr) if weight.trainable and why != STUCK else None
     return Effective(b, c, exact(decay), exact(eps), law, first.optimizer, random, why, assumption, trained)
+
+
+def _before_schedules(weight: Weight, gathered: Gathered) -> Mapping[Any, float]:
+    """The rates that its groups had before a scheduler; empty where there is none, or it keeps them at its peak."""
+    own = {}
+    for width, live in gathered.live.items():
+        course = next((live.courses[name] for name in weight.names if name in live.courses), None)
+        if course is None:
+            return {}
+        own[width] = (course.own, course.peak)
+    return {width: rate for width, (rate, _) in own.items()} if any(x != y for x, y in own.values()) else {}
 
 
 def _changes(

@@ -35,6 +35,12 @@ class Settings:
     place: str
     line: str = ""
 
+    @property
+    def apart(self) -> bool:
+        """Whether groups of its optimizer have rates of their own; one of 0 trains nothing."""
+        groups = (group for group in self.subject.optimizer.param_groups if group["params"] and group["lr"])
+        return len({number(group["lr"], "the learning rate") for group in groups}) > 1
+
     def trained(self, kind: Kind) -> Trained:
         """Its law, as its steps show it on weights of this kind."""
         return trained_by(self.subject, self.group, kind, self.weight_decay != 0)

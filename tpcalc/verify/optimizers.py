@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from tpcalc.algebra.order import Order
 from tpcalc.errors import DeriveError, SetupError
-from tpcalc.optimizers import LAWS, UpdateLaw, muon_law, update_law
-from tpcalc.probe import Found, Kind, Measured, Subject, Unprobable, law_of_measured, probe
+from tpcalc.optimizers import INSIDE_ROOT, LAWS, UpdateLaw, muon_law, update_law
+from tpcalc.probe import Found, Kind, Measured, Subject, Unprobable, law_of_measured, one_rate, probe
 
 #: ``law(group, growths of the weight's axes) -> UpdateLaw``, a law, or the name of one.
 LawOf = Union[str, UpdateLaw, Callable[[Mapping[str, Any], tuple[Order, ...]], UpdateLaw]]
@@ -27,6 +27,11 @@ def _by(key: str, yes: str, no: str, default: bool = True) -> LawOf:
 
 def _muon(group: Mapping[str, Any], growths: tuple[Order, ...]) -> UpdateLaw:
     return muon_law(group.get("adjust_lr_fn"))
+
+
+def _rmsprop_tf(group: Mapping[str, Any], growths: tuple[Order, ...]) -> UpdateLaw:
+    """TensorFlow's: as the other laws but for epsilon."""
+    return replace(LAWS["adamw" if group.get("decoupled_decay") else "rmsprop"], eps=INSIDE_ROOT)
 
 
 #: transformers' Adafactor: relative only with scale_parameter.
@@ -100,7 +105,7 @@ _NAMED: dict[str, LawOf] = {
     "Lars": "lars",
     "AdamAtan2": "adam_atan2",
     "SOAP": "soap",
-    "RMSpropTF": _by("decoupled_decay", "adamw", "rmsprop", False),  # adamw: the same but for decay
+    "RMSpropTF": _rmsprop_tf,
     "SingleDeviceMuon": _KELLER_JORDAN,
     "MuonWithAuxAdam": _KELLER_JORDAN,
     "SingleDeviceMuonWithAuxAdam": _KELLER_JORDAN,
@@ -176,12 +181,14 @@ def law_of(optimizer: Any) -> LawOf:
 @dataclass(frozen=True)
 class Trained:
     """How an optimizer trains one parameter: its law, what was measured (None: it can't be probed), and notes, in
-    which ``{shapes}`` stands for the kinds of weights that they are about, of which this is of ``shape``."""
+    which ``{shapes}`` stands for the kinds of weights that they are about, of which this is of ``shape``.
+    ``one_rate``: what it raises where its groups have rates of their own; empty where they may."""
 
     law: UpdateLaw
     seen: Optional[Measured] = None
     notes: tuple[str, ...] = ()
     shape: str = ""
+    one_rate: str = ""
 
 
 def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bool, all_decay: bool = False) -> Trained:
@@ -205,7 +212,15 @@ def trained_by(subject: Subject, told: Mapping[str, Any], kind: Kind, decays: bo
     if seen.unhooked:
         fails = _plain(seen.unhooked)
         notes.append(f"step hooks of {who} are not run ({fails}); what they change in gradients or weights is left out")
-    return Trained(found.law, seen, tuple(notes), f"[{shape}]")
+    return Trained(found.law, seen, tuple(notes), f"[{shape}]", one_rate(subject, kind))
+
+
+def with_rates_apart(who: str, why: str) -> SetupError:
+    """For groups with several rates, which their optimizer does not take."""
+    return SetupError(
+        f"{who} does not take groups with several learning rates, as training would find at its first step ({why}); "
+        f"give all groups one, and scale by multipliers in the forward pass what needs another"
+    )
 
 
 def _plain(why: object) -> str:
@@ -266,4 +281,4 @@ def _declared(optimizer: Any) -> bool:
     return any(ancestor in DECLARED for ancestor in type(optimizer).__mro__)
 
 
-__all__ = ["DECLARED", "LawOf", "Trained", "declare_optimizer", "law_of", "trained_by"]
+__all__ = ["DECLARED", "LawOf", "Trained", "declare_optimizer", "law_of", "trained_by", "with_rates_apart"]

@@ -47,7 +47,7 @@ def report_of(case: Case, name: str) -> Report:
     regime, r = (_headline(case, findings), case.regime.r) if _stable(case) else (UNSTABLE, None)
     table = {name: replace(row, name=name) for row in _rows(case, findings) for name in (row.name, *row.aliases)}
     assumed = (*case.program.assumptions, *(case.given[weight.name].assumption for weight in case.program.weights))
-    notes = (*_notes(case), *(() if works else (words.UNTRIED,)))
+    notes = (*_notes(case), *_one_rate(case, findings), *(() if works else (words.UNTRIED,)))
     assumptions = tuple(filter(None, dict.fromkeys(assumed)))
     how, why = case.gathered.how, case.gathered.why
     return Report(findings, table, regime, case.program.widths, how, why, plain(r), notes, assumptions, name)
@@ -139,6 +139,19 @@ def _notes(case: Case) -> Iterator[str]:
     yield from hidden_epsilons(case)
     if case.gathered.measured:
         yield say(words.MEASURED, names=", ".join(fold_names(sorted(case.gathered.measured))))
+
+
+def _one_rate(case: Case, findings: Sequence[Finding]) -> Iterator[str]:
+    """Fixes of a rate where an optimizer takes one for all its groups."""
+    told: dict[tuple[str, bool], list[str]] = {}
+    for fix in (fix for finding in findings for fix in finding.fixes if fix.quantity == RATE):
+        own = case.given.get(fix.target)
+        if own is not None and own.trained is not None and own.trained.one_rate and own.trained.seen is not None:
+            u = own.trained.seen.update
+            told.setdefault((own.optimizer, u.gradient == u.size), []).append(fix.target)
+    for (optimizer, entrywise), names in told.items():
+        instead = words.MULTIPLIED if entrywise else words.SCALED_FORWARD
+        yield say(words.ONE_RATE, optimizer=optimizer, instead=instead, names=", ".join(fold_names(names)))
 
 
 def _law_notes(case: Case) -> Iterator[str]:

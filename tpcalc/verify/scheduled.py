@@ -33,6 +33,10 @@ def erased(case: Case, found: Sequence[Item]) -> Iterator[Item]:
     """
     courses = _courses(case)
     seen = {item.weight for item in found if _is_overridden(item, courses)}
+    for name, along in courses.items():
+        if _peak(along) is None:
+            seen.add(name)
+            yield _off_power(case, name, along)
     for point, moment in (("low", words.AT_ITS_LOW), ("start", words.AT_ITS_START)):
         drifts = {}
         for name, along in courses.items():
@@ -67,6 +71,14 @@ def _erased(case: Case, name: str, along: Courses, point: str, moment: str) -> I
     )
     severity = ERROR if point == "low" and largest >= COUNTS else ""
     return Item(SCHEDULE, RATE, found, needed, None, "", text, _remedy(scheduler), (name,), (text,), severity=severity)
+
+
+def _off_power(case: Case, name: str, along: Courses) -> Item:
+    """A weight whose rate is a power of the width in its group, and none at the peak of its schedule."""
+    scheduler, needed = _blamed(case, "low"), _own(along)
+    listed = ", ".join(f"{course.peak:.3g} at width {width}" for width, course in along.items())
+    text = say(words.OFF_POWER, scheduler=str(scheduler), own=needed or ZERO, listed=listed)
+    return Item(SCHEDULE, RATE, None, needed, None, "", text, _remedy(scheduler), (name,), (text,), severity=ERROR)
 
 
 def overridden(case: Case, found: Sequence[Item]) -> list[Item]:
@@ -109,6 +121,11 @@ def _own(along: Courses) -> Optional[Order]:
     return _order({width: course.own for width, course in along.items()})
 
 
+def _peak(along: Courses) -> Optional[Order]:
+    """That of the rate at its peak."""
+    return _order({width: course.peak for width, course in along.items()})
+
+
 def _factor(case: Case, name: str, along: Courses) -> Optional[Order]:
     """What the schedule multiplies that by at its peak."""
     own, c = _own(along), case.given[name].c
@@ -118,7 +135,7 @@ def _factor(case: Case, name: str, along: Courses) -> Optional[Order]:
 def lengths(case: Case) -> Iterator[str]:
     """A note on warm-ups whose length depends on the width (not where a schedule leads from one power to another)."""
     for name, along in _courses(case).items():
-        if _factor(case, name, along) not in (None, ZERO):
+        if _factor(case, name, along) not in (None, ZERO) or _peak(along) is None:
             continue
         steps = {width: course.step for width, course in along.items()}
         if max(steps.values()) > 1.05 * min(steps.values()) + 1:

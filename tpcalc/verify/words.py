@@ -88,6 +88,9 @@ ERASED = (
     "{scheduler} takes its rate, {peak} at its peak at width {width}, to {rate} {moment}, so that what groups and "
     "widths have apart is lost there"
 )
+OFF_POWER = (
+    "its group has lr ~ {own}, of which {scheduler} makes {listed} at its peak, and that is no power of the width"
+)
 AT_ITS_LOW, AT_ITS_START = "at its lowest", "at its start"
 OVERRIDDEN = "its group has lr ~ {needed}, which {scheduler} replaces"
 ONE_FOR_ALL = "{scheduler} multiplies all rates by it at the peak: {text}"
@@ -104,6 +107,12 @@ SHARED_RATE = (
     "they could; as weights of their own they would not"
 )
 KERNEL = "to leave the kernel regime, also make the init std of {weight} ~ {needed} (found {found})"
+ONE_RATE = "{optimizer} takes one learning rate for all its groups: of {names}, {instead}"
+MULTIPLIED = (
+    "multiply the result by n^x in the forward pass, the init std by n^(-x) and eps by n^x, and leave weight_decay, "
+    "where a finding says to multiply the lr by n^x"
+)
+SCALED_FORWARD = "scale the result by a multiplier in the forward pass instead of the lr"
 STRANGERS = "{number} tensors in the optimizer are no parameters of the model"
 TWICE = "held by two optimizers, of which the last was read: {names}"
 MEASURED = "init measured on real instances, not read: {names}"
