@@ -58,6 +58,13 @@ def test_changes_add_up_but_for_what_came_with_the_stream():
     assert (found.trained, found.fresh) == (K, OO)
 
 
+def test_a_transient_does_not_remain():
+    """What a norm makes of a value that starts small: large at init, and as a change, and less after training."""
+    x = term()._replace(init=ZERO, change=ZERO, trained=-ONE)
+    found = law(repeat(), x)
+    assert found.change >= found.init > found.trained == -ONE + K
+
+
 def test_a_gain_starts_at_1_in_every_period():
     """D5: the product of 1 + d over the depth."""
     gain = weight_fact(0, WeightOrders(ZERO, ONE, random=False))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from fractions import Fraction
 
 import pytest
 import torch
@@ -246,3 +247,49 @@ def test_few_rows_with_large_gradients_count_as_the_few_that_they_are():
     rules = tpcalc.derive(tpcalc.trace(lambda n: (Packed(n), (torch.randn(4, 24),)), (64, 128, 256)), "adamw")
     assert rules["pack.weight"].gradient == 0
     assert (str(rules.clipping.norm), rules.clipping.dominated_by) == ("1/2", ("pack.weight", "out.weight"))
+
+
+class Winners(nn.Module):
+    """A layer of whose n outputs two are left, or the largest is added to what a wide layer gives."""
+
+    def __init__(self, n: int, largest: bool):
+        super().__init__()
+        self.inp, self.won, self.out, self.largest = nn.Linear(24, n), nn.Linear(n, n), nn.Linear(n, 10), largest
+        self.wide = nn.Linear(n, n, bias=False)
+
+    def forward(self, x):
+        x = torch.tanh(self.inp(x))
+        z = self.won(x)
+        if self.largest:
+            return self.out(torch.tanh(self.wide(x))) + z.amax(-1, keepdim=True) * torch.arange(10).cos()
+        top, where = z.topk(2, -1)
+        return self.out(torch.tanh(self.wide(torch.zeros_like(z).scatter(-1, where, top))))
+
+
+@pytest.mark.parametrize("largest, wide", [(False, "-1/2"), (True, "0")])
+def test_rows_without_a_gradient_do_not_count(largest, wide):
+    """Of ``won`` few rows have a gradient, of order 0: a norm of n^1/2.  Counted as n rows it would be n."""
+    x, y = torch.randn(4, 24, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+    rules = tpcalc.derive(tpcalc.trace(lambda n: (Winners(n, largest), (x,)), (64, 128, 256)), "adamw")
+    assert rules["won.weight"].gradient == 0
+    assert (str(rules.clipping.norm), rules.clipping.dominated_by) == ("1/2", ("won.weight", "out.weight"))
+    each: dict[str, list[float]] = {}
+    for width in WIDTHS:
+        how = tpcalc.scale(lambda n: (Winners(n, largest), (x,)), WIDTHS[0], width)
+        squares: dict[str, float] = {}
+        for seed in range(3):
+            torch.manual_seed(seed)
+            model = Winners(width, largest)
+            how.init_(model)
+            opt = torch.optim.AdamW(how.param_groups(model, lr=3e-3), lr=3e-3)
+            for _ in range(STEPS):
+                opt.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                opt.step()
+            for name, p in model.named_parameters():
+                squares[name] = squares.get(name, 0.0) + p.grad.square().sum().item()
+        for name, square in squares.items():
+            each.setdefault(name, []).append(square**0.5)
+    assert slope(each["won.weight"]) == pytest.approx(0.5, abs=0.2)
+    assert slope(each["wide.weight"]) == pytest.approx(float(Fraction(wide)), abs=0.2)
+    assert together(each, rules.clipping.dominated_by) < 0.5 + NEAR

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import tpcalc
+from tpcalc.lower.flatten import lower
 
 WIDTHS = (32, 64, 128)
 POINTS = torch.linspace(-1, 1, 30).reshape(5, 6).sin()
@@ -216,6 +217,144 @@ def test_a_share_of_all_entries_is_no_few(name):
     assert {w: (found[f"{w}.weight"].b, found[f"{w}.weight"].c) for w in "ed"} == {
         "e": (Fraction(1, 2), 1), "d": (Fraction(1, 2), 1)
     }  # fmt: skip
+
+
+class Routed(nn.Module):
+    """Two of n/4 experts, dense, with gates among zeros."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.i, self.r, self.o = nn.Linear(6, n), nn.Linear(n, n // 4), nn.Linear(n, 4)
+        self.w = nn.Parameter(torch.randn(n // 4, n, n))
+
+    def forward(self, x):
+        h = torch.relu(self.i(x))
+        z = self.r(h)
+        top, where = z.topk(2, -1)
+        gates = torch.zeros_like(z).scatter(-1, where, top.softmax(-1))
+        return self.o((gates[..., None] * torch.einsum("bn,enm->bem", h, self.w).relu()).sum(1))
+
+
+class Table(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.v, self.h, self.o = nn.Embedding(n, n), nn.Linear(n, n), nn.Linear(n, 4)
+
+    def forward(self, x):
+        return self.o(torch.relu(self.h(self.v(x))))
+
+
+def samples(n):
+    return torch.linspace(-1, 1, 6 * n).reshape(n, 6).sin()
+
+
+#: Model, inputs -> weight -> by how much fewer entries than it has have a gradient, and of which order these are.
+GRADIENTS = {
+    "top-k": (lambda n: Winners(n, put_back), lambda n: POINTS, {"i": 0, "e": 1, "d": 1, "o": 0}),
+    "top-k, n samples": (lambda n: Winners(n, put_back), samples, {"i": 0, "e": 0, "d": 0, "o": 0}),
+    "rows read": (Table, lambda n: torch.arange(4), {"v": 1, "h": 0, "o": 0}),
+    "all rows read": (Table, torch.arange, {"v": 0, "h": 0, "o": 0}),
+    "experts": (Routed, lambda n: POINTS, {"i": 0, "r": 1, "w": 1, "o": 0}),
+    "experts, n samples": (Routed, samples, {"i": 0, "r": 0, "w": 0, "o": 0}),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_how_few_entries_of_a_weight_have_a_gradient(name):
+    """Counted in torch at init, beside what is said; n samples leave more than a few rows without."""
+    of, inputs, expected = GRADIENTS[name]
+    leaves = lower(tpcalc.trace(lambda n: (of(n), (inputs(n),)), WIDTHS)).leaves
+    matrices = {leaf.name.removesuffix(".weight"): leaf for leaf in leaves if len(leaf.shape) > 1}
+    assert {key: leaf.few for key, leaf in matrices.items()} == expected
+    counts = {}
+    for n in (32, 128):
+        torch.manual_seed(0)
+        net = of(n)
+        F.cross_entropy(net(inputs(n)), torch.arange(inputs(n).shape[0]) % 4).backward()
+        counts[n] = {key.removesuffix(".weight"): int((p.grad != 0).sum()) for key, p in net.named_parameters()}
+    for key, leaf in matrices.items():
+        slope = math.log(counts[128][key] / counts[32][key]) / math.log(4)
+        order = float(sum(size.growth for size in leaf.shape) - leaf.few)
+        assert order - 0.7 < slope < order + 0.4, key
+        assert leaf.few > 0 or slope > order - 1 + 0.25, key
+
+
+def test_experts_weighed_and_added_are_summed_over():
+    """Of a product with gates among zeros the experts are summed over, and what is left has all its entries."""
+    found = tpcalc.derive(tpcalc.trace(lambda n: (Routed(n), (POINTS,)), WIDTHS))
+    assert {w: (found[w].b, found[w].c) for w in ("w", "r.weight", "o.weight")} == {
+        "w": (Fraction(1, 2), 1), "r.weight": (1, 1), "o.weight": (1, 1)
+    }  # fmt: skip
+
+
+EXTREMES = {
+    "max": lambda z: z.max(-1, keepdim=True).values,
+    "amax": lambda z: z.amax(-1, keepdim=True),
+    "amin": lambda z: z.amin(-1, keepdim=True),
+    "aminmax": lambda z: z.aminmax(dim=-1, keepdim=True).max,
+    "norm": lambda z: z.norm(float("inf"), -1, keepdim=True),
+    "of all": lambda z: z.max() + z[:, :0].sum(-1, keepdim=True),
+}
+
+
+class Extreme(nn.Module):
+    def __init__(self, n, of):
+        super().__init__()
+        self.i, self.h, self.of = nn.Linear(6, n), nn.Linear(n, n), of
+
+    def forward(self, x):
+        return self.of(self.h(torch.tanh(self.i(x)))) * torch.arange(4).cos()
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_an_extreme_entry_sends_its_gradient_to_few(name):
+    """Whatever op finds it: torch writes some of these backward as a mask of what equals it, divided by its sum."""
+    found = tpcalc.derive(tpcalc.trace(lambda n: (Extreme(n, EXTREMES[name]), (POINTS,)), WIDTHS), "sgd")
+    rule = found["h.weight"]
+    assert (rule.gradient, rule.b, rule.c) == (0, 1, 1)
+    assert found["i.weight"].gradient == -1
+
+
+def test_an_extreme_entry_trains_alike_at_all_widths():
+    """SGD: with a gradient of n^-1 taken for its order 0, and so a rate n times larger, the update's effect on the
+    largest entry had a slope of +0.86 to +2.76."""
+    y = torch.arange(1.0, 6.0)[:, None] * torch.arange(4).cos()
+    of, sizes = EXTREMES["norm"], {}
+    for n in (64, 256, 1024):
+        how = tpcalc.scale(lambda n: (Extreme(n, of), (POINTS,)), 64, n, "sgd")
+        squares = 0.0
+        for seed in range(3):
+            torch.manual_seed(seed)
+            net = Extreme(n, of)
+            how.init_(net)
+            opt = torch.optim.SGD(how.param_groups(net, lr=0.1), lr=0.1)
+            start = net.h.weight.detach().clone()
+            for _ in range(3):
+                opt.zero_grad()
+                F.mse_loss(net(POINTS), y).backward()
+                opt.step()
+            with torch.no_grad():
+                x = torch.tanh(net.i(POINTS))
+                won = net.h(x).abs().argmax(-1, keepdim=True)
+                squares += (x @ (net.h.weight - start).t()).gather(-1, won).square().mean().item()
+        sizes[n] = math.log(squares) / 2
+    assert abs(sizes[1024] - sizes[64]) / math.log(16) < 0.25, sizes
+
+
+MASKS = {
+    "either of two": (lambda z: z * ((z == z.amax(-1, keepdim=True)) | (z == z.amin(-1, keepdim=True))), True),
+    "one and positive": (lambda z: z * ((z == z.amax(-1, keepdim=True)) & (z > 0)), True),
+    "one or positive": (lambda z: z * ((z == z.amax(-1, keepdim=True)) | (z > 0)), False),
+    "all but one": (lambda z: z * (z != z.amax(-1, keepdim=True)), False),
+    "equal to another's": (lambda z: z * (z == (z.cos() * 2).amax(-1, keepdim=True)), False),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_of_extreme_entries(name):
+    of, few = MASKS[name]
+    found = tpcalc.derive(tpcalc.trace(lambda n: (Winners(n, of), (POINTS,)), WIDTHS))
+    assert (found["d.weight"].b, found["d.weight"].c) == ((0, 0) if few else (Fraction(1, 2), 1))
 
 
 def test_winners_train_alike_at_all_widths():

@@ -29,7 +29,7 @@ from tpcalc.check.optimizers import BUILT
 from tpcalc.check.slopes import fit
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import LAWS, LINEAR, Recipe, WeightView
-from tpcalc.optimizers.law import AFTER_NORMALISING, COUPLED, SCALED_WITH_THE_RATE
+from tpcalc.optimizers.law import AFTER_NORMALISING, COUPLED, COUPLED_IN_NORM, SCALED_WITH_THE_RATE
 from tpcalc.trace.target import load_target
 
 WIDTHS = (64, 128, 256, 512)
@@ -292,7 +292,7 @@ def test_decay_keeps_its_share_as_scaled_and_loses_it_as_a_constant(name, view):
     law, built = LAWS[name], BUILT[name]
     c = law.c(Fraction(1), view)
     exponent = law.decay.exponent(view, c)
-    of_update = law.decay in (COUPLED, AFTER_NORMALISING)
+    of_update = law.decay in (COUPLED, COUPLED_IN_NORM, AFTER_NORMALISING)
 
     def share(power: Fraction) -> Callable[[int], float]:
         def at(width: int) -> float:

@@ -27,6 +27,7 @@ from tpcalc.optimizers.law import (  # noqa: E402
     BESIDE_NORM,
     BESIDE_SQUARE,
     COUPLED,
+    COUPLED_IN_NORM,
     DECOUPLED,
     LINEAR,
     SCALED_WITH_THE_RATE,
@@ -64,7 +65,7 @@ TABLE = {
     "adafactor": (-B, DECOUPLED, None),
     "adafactor_transformers": (-B, SCALED_WITH_THE_RATE, None),
     "lamb": (-B, AFTER_NORMALISING, BESIDE_GRADIENT_RESCALED),
-    "lars": (-B, COUPLED, BESIDE_NORM),
+    "lars": (-B, COUPLED_IN_NORM, BESIDE_NORM),
     # of spectral norm 1, times sqrt(max(1, rows/columns)), sqrt(max(rows, columns)), sqrt(rows/columns)
     "muon": (FLAT + Fraction(1, 4), DECOUPLED, BESIDE_NORM),
     "muon_match_rms_adamw": (FLAT + HALF, DECOUPLED, BESIDE_NORM),
@@ -147,6 +148,36 @@ def test_learning_rates():
         == C
         == LAWS["sgd"].C(C, replace(W, gradient=MINUS_INFINITY))
     )
+
+
+def test_entries_without_a_gradient_do_not_count():
+    """Of n rows few move: all that is a norm, or shared among the entries that move, counts those alone.  ``thin``: of
+    rows and columns both few entries, as in a band."""
+    rows = replace(W, axes=(ONE, ONE), few=ONE)
+    band = replace(rows, thin=True)
+    assert (rows.entries, rows.moved, rows.full, band.full) == (2, 1, 1, 0)
+    assert (rows.norm, band.norm) == (G + HALF, G + HALF)
+    changed = {
+        "muon": (-HALF, ZERO),
+        "muon_match_rms_adamw": (ZERO, HALF),
+        "muon_spectral": (-HALF, ZERO),
+        "shampoo": (-HALF, ZERO),
+        "kfac": (-G - ONE, -G - ONE),
+        "lars": (HALF - B, HALF - B),
+        "lamb": (HALF - B, HALF - B),
+        "adafactor": (-B, HALF - B),
+        "adafactor_transformers": (-B, HALF - B),
+        "adafactor_absolute": (ZERO, HALF),
+    }
+    whole = replace(rows, few=ZERO)
+    for name, law in LAWS.items():
+        expected = changed.get(name, (law.unit(whole),) * 2)
+        assert (law.unit(rows), law.unit(band)) == expected, name
+        if law.eps is not None:
+            less = {"lars": HALF, "shampoo": ONE}.get(name, HALF if name.startswith("muon") else ZERO)
+            assert law.eps.exponent(whole) - law.eps.exponent(rows) == less, name
+        less = HALF if name in ("lars", "lamb") else ZERO
+        assert law.decay.exponent(whole, ONE) - law.decay.exponent(rows, ONE) == less, name
 
 
 def test_what_lies_behind_a_multiplier():

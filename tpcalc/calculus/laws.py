@@ -256,7 +256,7 @@ def repeat(s: st.Repeat, facts: Facts, alignment: Alignment) -> Fact:
     init = x.init + grows
     fact = x._replace(
         init=init,
-        trained=max_order(init, change),
+        trained=min(max_order(init, change), x.trained + aligned),
         change=change,
         deviation=None if x.deviation is None else x.deviation + grows,
         mean=x.mean + grows,

@@ -39,6 +39,11 @@ def entries(weight: Union[Weight, Leaf]) -> Order:
     return sum(growths(weight), ZERO)
 
 
+def moved(leaf: Leaf) -> Order:
+    """Growth of the number of entries whose gradient is not zero."""
+    return entries(leaf) - leaf.few
+
+
 def is_random(weight: Weight) -> bool:
     """Zero-mean random at init: as its init call says, else matrices are and vectors (gains, biases) are not."""
     for _, init in weight.init:
@@ -60,10 +65,10 @@ def gradient_order(grad: Optional[int], facts: Mapping[int, Fact], moment: Momen
 
 
 def on_outputs(leaf: Leaf, facts: Mapping[int, Fact], change: Order) -> Order:
-    """What an update of order ``change`` does to the outputs, to first order: <gradient, update> over all entries, of
-    all periods of a stack, aligned."""
+    """What an update of order ``change`` does to the outputs, to first order: <gradient, update> over all entries
+    that have a gradient, of all periods of a stack, aligned."""
     slope = leaf.grad if leaf.weight.slope is None else leaf.weight.slope
-    return gradient_order(slope, facts) + change + entries(leaf) + leaf.copies
+    return gradient_order(slope, facts) + change + moved(leaf) + leaf.copies
 
 
 def weight_view(
@@ -81,4 +86,4 @@ def weight_view(
     fan_in, met = lowered.meets(leaf)
     inputs = ZERO if met is None else moment(facts[met])
     gradient = gradient_order(leaf.grad, facts, moment)
-    return WeightView(gradient, size, growths(leaf.weight), fan_in, inputs, zero)
+    return WeightView(gradient, size, growths(leaf.weight), fan_in, inputs, zero, leaf.few, leaf.thin)

@@ -178,10 +178,9 @@ class Judge:
 
     def rare(self, weight: Weight) -> Order:
         """By how much the rms over all entries is less than that of the few that a picked row or column moves."""
-        lowered = self.lowered
-        many = ZERO if weight.grad is None else lowered.few.get(weight.grad, ZERO)
-        kept = max(lowered.program.values[use.out].growth for use in self.chosen[weight.name])
-        return min(many, kept) / 2
+        few = min(leaf.few for leaf in self.lowered.leaves_of[weight.name])
+        kept = max(self.lowered.program.values[use.out].growth for use in self.chosen[weight.name])
+        return min(few, kept) / 2
 
     def lag(self, weight: Weight) -> Order:
         """How much smaller the first updates of a weight are than its largest.

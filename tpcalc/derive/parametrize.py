@@ -7,8 +7,9 @@ from typing import Any, Union
 
 from tpcalc.algebra.form import exact
 from tpcalc.algebra.order import ZERO, Order, max_order, order
-from tpcalc.calculus.weights import gradient_order, growths, trained, weight_view
+from tpcalc.calculus.weights import gradient_order, growths, moved, trained, weight_view
 from tpcalc.derive.clipping import clipping
+from tpcalc.derive.depth import check_rules
 from tpcalc.derive.gauge import check_gauge, multiplier_exponent
 from tpcalc.derive.notes import conventions, notes
 from tpcalc.derive.rates import rates
@@ -16,7 +17,7 @@ from tpcalc.derive.reasons import init_bound, reason, update_bound
 from tpcalc.derive.result import Parametrization, Rule, SliceRule
 from tpcalc.derive.solve import Solution
 from tpcalc.errors import DeriveError
-from tpcalc.optimizers import Recipe, UpdateLaw, WeightView, recipe
+from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Weight
 
 
@@ -34,6 +35,7 @@ def parametrize(
     rules: dict[str, Rule] = {}
     for weight in program.weights:
         rules.update(dict.fromkeys(weight.names, _rule(solution, weight, how, gauge)))
+    check_rules(solution.lowered, {name: (rule.c, rule.weight_decay, rule.eps) for name, rule in rules.items()})
     used = [law for law in how.laws if any(rule.optimizer == law.name for rule in rules.values())] or [*how.laws]
     norms = ((w.name, _norm(solution, w, rules[w.name])) for w in program.weights if w.trainable)
     return Parametrization(
@@ -52,19 +54,19 @@ def parametrize(
 
 
 def _norm(solution: Solution, weight: Weight, rule: Rule) -> Order:
-    """Order of the Frobenius norm of a gradient: few rows with large gradients count as the few that they are."""
+    """Order of the Frobenius norm of a gradient: few rows that are not zero, or are larger than the others, count as
+    the few that they are."""
     a = order(rule.a)
     found = []
     for leaf in solution.lowered.leaves_of[weight.name]:
         own = growths(leaf)
         of_bulk = leaf.grad if leaf.bulk is None else leaf.bulk
-        parts = [(of_bulk, own)]
+        parts = [(of_bulk, moved(leaf))]
         if leaf.bulk is not None:
             packed = [size.is_mixed if leaf.dim is None else axis == leaf.dim for axis, size in enumerate(weight.shape)]
-            own = tuple(growth for growth, few in zip(own, packed) if not few)
-            parts.append((leaf.grad, own))
-        seen = (WeightView(gradient_order(grad, solution.applied, trained) - a, ZERO, axes) for grad, axes in parts)
-        found += [view.norm + leaf.copies / 2 for view in seen]
+            parts.append((leaf.grad, sum((growth for growth, few in zip(own, packed) if not few), ZERO)))
+        orders = ((gradient_order(grad, solution.applied, trained) - a, entries) for grad, entries in parts)
+        found += [gradient + (entries + leaf.copies) / 2 for gradient, entries in orders]
     return max_order(*found)
 
 

@@ -62,7 +62,7 @@ class Chosen:
         """Of the coefficient that the optimizer is given: lr*wd is what a step takes off, or wd if it is independent;
         in a gradient that is normalised after, it is a term of the loss, of which no rule speaks."""
         effect = self.effect(law)
-        if effect.decayed is None or law.decay == COUPLED:
+        if effect.decayed is None or law.coupled:
             return Powers()
         return effect.decayed if law.decay == INDEPENDENT else effect.decayed - effect.lr
 
@@ -81,7 +81,7 @@ class Chosen:
             yield f"{law.name}: {effect.source}"
         if effect.decayed is None:
             yield f"{law.name}: the source has no weight decay, which is left as it is"
-        elif law.decay == COUPLED and effect.decayed != Powers():
+        elif law.coupled and effect.decayed != Powers():
             yield f"{law.name}: weight decay enters the gradient, as a term of the loss, and is left as it is"
 
     @property

@@ -69,7 +69,9 @@ class Writer:
         """Write a structure, which gives ``out`` (None: a new value)."""
         flat = self.flatten(self.picks.apart(structure, node), node)
         if isinstance(flat, Sum):
-            flat = self.recogniser.centred(flat)
+            less = self.few.beside(flat)
+            xs = (x if by == 0 else self.emit(Scale(x, -by), node, None) for x, by in zip(flat.xs, less))
+            flat = self.recogniser.centred(replace(flat, xs=tuple(xs)) if any(less) else flat)
         if isinstance(flat, Exp):
             flat = self.recogniser.weighed(flat)
         if isinstance(flat, Contract) and out is not None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
+from tpcalc.lower.lowered import Leaf
 from tpcalc.lower.recognise import Recogniser
 from tpcalc.rules.structures import (
     Bounded,
@@ -17,6 +18,7 @@ from tpcalc.rules.structures import (
     Discrete,
     Known,
     LinearLike,
+    Normalise,
     Power,
     Product,
     Reduce,
@@ -47,7 +49,9 @@ class Few:
         self.alike: set[Any] = set()
         self.rest: dict[Any, Order] = {}
         self.picked: set[Any] = set()
-        self.largest: dict[Any, tuple[Any, Order]] = {}  # thresholds: of which, growth of what is below
+        self.extreme: dict[Any, tuple[Any, Order]] = {}  # a value's extreme entries: whose, and growth of the others
+        self.largest: set[Any] = set()  # of these the least of finitely many largest ones
+        self.equal: set[Any] = set()  # what is few since it is where an extreme entry is
         self.zero: set[Any] = set()
         self.below: dict[Any, tuple[Any, Order]] = {}
 
@@ -60,15 +64,15 @@ class Few:
 
     def note(self, out: int, s: Structure, node: int) -> None:
         """Remember what is zero, and what is but for few entries."""
-        xs = operands(s)
+        xs, how = operands(s), s.how if isinstance(s, Discrete) else ""
         self._thresholds(out, s)
         self._sums(out, s, node)
         if isinstance(s, Known):
             if s.order is MINUS_INFINITY:
                 self.zero.add(out)
-        elif isinstance(s, (View, Scale, Product)) and not self.zero.isdisjoint(xs):
+        elif (isinstance(s, (View, Scale, Product)) or how == "and") and not self.zero.isdisjoint(xs):
             self.zero.add(out)
-        elif isinstance(s, Sum) and self.zero.issuperset(xs):
+        elif (isinstance(s, Sum) or how == "or") and self.zero.issuperset(xs):
             self.zero.add(out)
         else:
             many = self._many(out, s, node)
@@ -76,6 +80,31 @@ class Few:
                 self.many[out] = many
                 if not self.alike.isdisjoint(xs) and not isinstance(s, Sum):
                     self.alike.add(out)
+                if how == "same" or not self.equal.isdisjoint(xs):
+                    self.equal.add(out)
+
+    def beside(self, s: Sum) -> list[Order]:
+        """By how much each summand is less than its entries that are not zero: what an extreme entry's gradient adds to
+        those of all entries (a norm by the largest, a softmax less it) counts as spread over them."""
+        among = s.how in ("sum", "difference") and any(x not in self.many and x not in self.zero for x in s.xs)
+        return [self.many[x] if among and x in self.equal and x in self.many else ZERO for x in s.xs]
+
+    def counted_in(self, leaf: Leaf) -> Leaf:
+        """A weight, with how few entries its gradient has: few for each sample that it is a sum over."""
+        if leaf.grad not in self.many or leaf.bulk is not None:
+            return leaf
+        few = max(self.many[leaf.grad] - self._samples(leaf.grad), ZERO)
+        return replace(leaf, few=few, thin=few > 0 and leaf.grad in self.alike)
+
+    def _samples(self, grad: Any) -> Order:
+        """Growth of the terms of the sum that a gradient is, through views of it and sums of uses; what is written
+        into zeros is counted as it is written."""
+        s = self.seen.made.get(grad)
+        if isinstance(s, (Contract, Reduce)):
+            return s.K
+        if isinstance(s, (View, Scale)) or (isinstance(s, Sum) and s.how == "sum"):
+            return max_order(*map(self._samples, operands(s)))
+        return ZERO
 
     def _many(self, out: int, s: Structure, node: int) -> Order:
         many = self.many.get
@@ -90,14 +119,18 @@ class Few:
             if min(sides) == 0 < max(sides):
                 self.picked.add(s.y if sides[0] else s.x)
             return max(sides)
+        if isinstance(s, Discrete) and s.how == "and":
+            return max_order(*(many(x, ZERO) for x in s.xs))
+        if isinstance(s, Discrete) and s.how == "or":
+            return min((many(x, ZERO) for x in s.xs if x not in self.zero), default=ZERO)
+        if isinstance(s, (View, Scale, Normalise)):
+            return many(s.x, ZERO) if self.growths[out] >= many(s.x, ZERO) else ZERO
         if isinstance(s, Discrete):
             few, above = self._compared(s)
             if few > 0 and not above:
                 self.rest[out] = few
             one = self.growths[out] - max_order(*map(self._growth, s.xs)) if s.one else ZERO
             return few if above else one
-        if isinstance(s, (View, Scale)):
-            return many(s.x, ZERO) if self.growths[out] >= many(s.x, ZERO) else ZERO
         if isinstance(s, Power):
             return many(s.x, ZERO) if s.k > 0 else ZERO
         if isinstance(s, Bounded):
@@ -127,28 +160,43 @@ class Few:
         return few in s.xs and few in self.many and by >= self.many[few]
 
     def _thresholds(self, out: int, s: Structure) -> None:
-        """Remember the least of finitely many largest entries, and masks that leave them out."""
-        if isinstance(s, Power) and s.largest and self.growths[out] < self._growth(s.x):
-            self.largest[out] = self.seen.same.get(s.x, s.x), self._growth(s.x) - self.growths[out]
+        """Remember extreme entries, and masks that leave the largest ones out."""
+        if isinstance(s, Power) and s.k == 1 and self.growths[out] < self._growth(s.x):
+            self.extreme[out] = self.seen.same.get(s.x, s.x), self._growth(s.x) - self.growths[out]
+            if s.largest:
+                self.largest.add(out)
         elif isinstance(s, View):
+            if s.x in self.extreme:
+                self.extreme[out] = self.extreme[s.x]
             if s.x in self.largest:
-                self.largest[out] = self.largest[s.x]
+                self.largest.add(out)
             if s.x in self.rest:
                 self.rest[out] = self.rest[s.x]
 
     def _compared(self, s: Discrete) -> tuple[Order, bool]:
-        """Of a comparison of a value with one of its largest entries: growth of what is below, and whether it holds
-        above."""
+        """Of a comparison of a value with one of its extreme entries: growth of the others, and whether it holds for
+        few: above the largest, or where they are equal."""
+        if s.how == "same" and len(s.xs) == 2:
+            return max(self._of_extreme(*s.xs), self._of_extreme(*s.xs[::-1])), True
         if s.above is None or not s.xs:
             return ZERO, False
         if len(s.xs) == 1:
             x = s.xs[0]
             return self.many.get(x, self.rest.get(x, ZERO)), (x in self.many) == s.above
         for x, y, above in ((s.xs[0], s.xs[1], s.above), (s.xs[1], s.xs[0], not s.above)):
-            source, few = self.largest.get(self.seen.same.get(y, y), self.largest.get(y, (None, ZERO)))
-            if source is not None and source == self.seen.same.get(x, x):
+            few = self._of_extreme(x, y) if not self.largest.isdisjoint((y, self.seen.same.get(y, y))) else ZERO
+            if few > 0:
                 return few, above
         return ZERO, False
+
+    def _of_extreme(self, x: Any, y: Any) -> Order:
+        """Growth of the other entries of ``x`` where ``y`` is an extreme one of them, or of their sizes; else 0."""
+        same = self.seen.same.get
+        source, few = self.extreme.get(same(y, y), self.extreme.get(y, (None, ZERO)))
+        x = same(x, x)
+        made = self.seen.made.get(x)
+        size = same(made.x, made.x) if isinstance(made, Power) and made.k == 1 else x
+        return few if source in (x, size) else ZERO
 
     def chosen(self, out: int, xs: tuple[Any, ...], mask: int) -> None:
         """A choice by a mask between zeros and another value."""

@@ -76,12 +76,13 @@ def _lower(program: Program, registry: Registry, picked: Collection[int]) -> tup
         if not blocks.lower(node):
             _lower_whole(node, writer, wiring, data, fixed, thin, spectra, blocks.mixed)
         blocks.see(node, node.outputs)
-    leaves = tuple(leaf for weight in program.weights for leaf in blocks.leaves(weight))
+    few = writer.few
+    leaves = tuple(few.counted_in(leaf) for weight in program.weights for leaf in blocks.leaves(weight))
     finite = frozenset(vid for vid, growth in writer.growths.items() if growth is ZERO)
     if forward is None:
         forward, masked = len(writer.atoms), frozenset(writer.few.picked & program.values.keys())
-    means, few = writer.recogniser.means, writer.few.many
-    parts = (tuple(writer.atoms), forward, leaves, finite, means, few, fixed.leaves, fixed.all)
+    means = writer.recogniser.means
+    parts = (tuple(writer.atoms), forward, leaves, finite, means, fixed.leaves, fixed.all)
     lowered = Lowered(program, *parts, experts=experts(writer.picks.gates))
     return lowered, masked
 

@@ -62,9 +62,15 @@ class Gates:
         refs = self.nodes[node].refs
         if len(axes) != 1 or vid not in refs:
             return None
-        layout = self.wiring.layout(self.nodes[node])
+        layout, out = self.wiring.layout(self.nodes[node]), self.nodes[node].outputs[0]
         label = layout.label(refs.index(vid), axes[0])
-        return None if label is None else label in layout.summed
+        if label is None or out is None:
+            return None
+        names = layout.results[0]
+        if label in layout.summed or label in names:
+            return label not in names
+        lost = any(name is None and self.growth(out, len(names) - place) > 0 for place, name in enumerate(names))
+        return None if lost else True
 
     def see(self, node: Node, out: int, s: Structure, index: int, first: Optional[Structure]) -> None:
         refs = node.refs

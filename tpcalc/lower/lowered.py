@@ -23,7 +23,8 @@ class Leaf:
 
     ``value`` is its value id, ``grad`` that of its gradient (None without one), ``bulk`` that of the gradient of most
     entries, where a few, nobody knows which, have larger ones.  ``copies``: growth of the number of weights that it
-    stands for, one in each period of a stack.
+    stands for, one in each period of a stack.  ``few``: of how much less growth the number of those entries is whose
+    gradient is not zero; ``thin``: where these are few along each axis.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Leaf:
     length: Optional[Size] = None
     bulk: Optional[int] = None
     copies: Order = ZERO
+    few: Order = ZERO
+    thin: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,8 @@ class Lowered:
     """A program as atoms in execution order; the first ``forward`` of them belong to the forward pass.
 
     ``leaves`` are its weights, packed ones in blocks.  ``finite``: values without a growing axis.  ``means``: mean ->
-    the value whose entries it averages.  ``few``: values of which finitely many entries are not zero -> growth of the
-    axes along which that is so.  ``given``: bits of buffers and constants that act as weights do, above those of the
-    leaves; ``fixed``: all such bits.  ``stacks``: those of growing depth (:mod:`tpcalc.lower.depth`).
+    the value whose entries it averages.  ``given``: bits of buffers and constants that act as weights do, above those
+    of the leaves; ``fixed``: all such bits.  ``stacks``: those of growing depth (:mod:`tpcalc.lower.depth`).
     ``grads``: of values that share their gradient with others, a gradient of their own.  ``summed``: what stands for a
     value of each period where all are added.  ``experts``: their last weights.
     """
@@ -56,7 +58,6 @@ class Lowered:
     leaves: tuple[Leaf, ...]
     finite: frozenset[int] = frozenset()
     means: Mapping[int, int] = field(default_factory=dict)
-    few: Mapping[int, Order] = field(default_factory=dict)
     given: Mapping[int, int] = field(default_factory=dict)
     fixed: int = 0
     stacks: tuple[Any, ...] = ()

@@ -134,7 +134,7 @@ class Picks:
             return True
         few = self.program.values[outs[0]].growth < self.program.values[refs[0]].growth
         named = len(refs) == 1 or not self.program.from_inputs.isdisjoint(refs[1:])
-        return few and named and not self.measures(outs[0])
+        return few and named and not all(map(self.measures, outs))
 
     def measures(self, vid: int) -> bool:
         """Whether others are only divided by a value or compared with it."""

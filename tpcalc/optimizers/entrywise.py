@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from typing import Optional
 
-from tpcalc.algebra.order import ZERO
-from tpcalc.optimizers.law import BESIDE_GRADIENT, COUPLED, DECOUPLED, Decay, Epsilon, UpdateLaw, register
+from tpcalc.algebra.order import ZERO, Order
+from tpcalc.optimizers.law import (
+    BESIDE_GRADIENT,
+    COUPLED,
+    DECOUPLED,
+    Decay,
+    Epsilon,
+    UpdateLaw,
+    WeightView,
+    register,
+)
 
 _CLASS = "Yang & Littwin 2023 (TP4b), Section 2: an entrywise update of degree 0 in the gradient"
 _TWO_REGIMES = (
@@ -52,10 +61,21 @@ RPROP = _law(
 )
 SIGN = _law("sign", "Bernstein et al. 2018 (signSGD, Signum); " + _CLASS, DECOUPLED, None)
 LION = _law("lion", "Chen et al. 2023, the sign of a momentum, decoupled decay; " + _CLASS, DECOUPLED, None)
-ADAFACTOR_ABSOLUTE = _law(
-    "adafactor_absolute",
-    "Shazeer & Stern 2018, Sections 3 to 6, without the relative step size (transformers: scale_parameter=False); the "
-    "factored second moment divides a gradient by its own size",
-    DECOUPLED,
-    None,
+
+
+def factored(w: WeightView) -> Order:
+    """An entry over the root of its row's mean square times its column's, over that of all: its own size where rows or
+    columns are full."""
+    return (w.moved - w.full) / 2
+
+
+ADAFACTOR_ABSOLUTE = register(
+    UpdateLaw(
+        "adafactor_absolute",
+        factored,
+        DECOUPLED,
+        None,
+        "Shazeer & Stern 2018, Sections 3 to 6, without the relative step size (transformers: scale_parameter=False); "
+        "the factored second moment divides a gradient by its own size",
+    )
 )

@@ -31,7 +31,9 @@ class WeightView:
     ``gradient``: ``g``, entries of its gradient ~ n^g.  ``size``: ``b``, its entries ~ n^-b.  ``axes``: growths of its
     axes as the optimizer sees them.  ``fan_in``: growth of the axes contracted where it meets values, ``inputs``: the
     order of those values (for laws that look at activations, K-FAC).  ``zero``: it starts at zero, and ``size`` says
-    nothing (only a given parametrization says so, :mod:`tpcalc.dynamics.training`).
+    nothing (only a given parametrization says so, :mod:`tpcalc.dynamics.training`).  ``few``: of how much
+    less growth the number of its entries is whose gradient is not zero (behind a top-k); ``gradient`` is theirs.
+    ``thin``: these are few in each row and each column (a band), and not whole rows or columns.
     """
 
     gradient: Order
@@ -40,6 +42,8 @@ class WeightView:
     fan_in: Order = ZERO
     inputs: Order = ZERO
     zero: bool = False
+    few: Order = ZERO
+    thin: bool = False
 
     @property
     def rows(self) -> Order:
@@ -57,9 +61,19 @@ class WeightView:
         return self.rows + self.columns
 
     @property
+    def moved(self) -> Order:
+        """Growth of the number of entries whose gradient is not zero."""
+        return self.entries - self.few
+
+    @property
+    def full(self) -> Order:
+        """Growth of the number of entries of a full matrix with as many in a row, and in a column, as are moved."""
+        return self.moved - (self.few if self.thin else ZERO)
+
+    @property
     def norm(self) -> Order:
         """Order of the Frobenius norm of the gradient."""
-        return self.gradient + self.entries / 2
+        return self.gradient + self.moved / 2
 
     def at(self, a: Order) -> "WeightView":
         """The same weight behind a multiplier ``n^-a`` more: ``w`` is n^a times larger, its gradient as much
@@ -158,6 +172,11 @@ class UpdateLaw:
         return not (self.unit(w) == self.unit(replace(w, gradient=ONE)) == self.unit(replace(w, size=ONE)))
 
     @property
+    def coupled(self) -> bool:
+        """Whether decay enters the gradient before it is normalised."""
+        return self.decay in (COUPLED, COUPLED_IN_NORM)
+
+    @property
     def conventions(self) -> tuple[str, ...]:
         """Sentences to be read with the exponents of decay and epsilon."""
         return (self.decay.convention, *((self.eps.convention,) if self.eps is not None else ()))
@@ -185,8 +204,10 @@ COUPLED = Decay(
     "weight decay enters the gradient before it is normalised (wd*W): wd ~ n^(g+b) keeps it in proportion to the "
     "gradient",
 )
+#: LARS, LAMB: all of W has a part in the norm by which an update is divided that moves few entries.
+COUPLED_IN_NORM = Decay(lambda w, c: COUPLED.exponent(w, c) - w.few / 2, COUPLED.convention)
 AFTER_NORMALISING = Decay(
-    lambda w, c: w.size,
+    lambda w, c: w.size - w.few / 2,
     "weight decay joins the update after Adam has normalised it (wd*W) and before it is scaled to the norm of W: "
     "wd ~ n^b keeps it in proportion",
 )

@@ -2,6 +2,7 @@
 
 A gradient of order ``g`` is of rank O(1) (a sum over samples), so its norm ``n^(g + (rows + columns)/2)`` is also its
 largest singular value.  Divided by that, entries that act on aligned inputs are of order ``-(rows + columns)/2``.
+Where few rows are not zero, that is so of the matrix of these rows; in a band few entries of a row act together.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _SPECTRAL = "Yang, Simon & Bernstein 2023 (spectral condition)"
 
 
 def _unit_norm(w: WeightView) -> Order:
-    return -w.entries / 2
+    return -w.full / 2
 
 
 # -- Muon ----------------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def _kronecker(e_inputs: int, e_outputs: int) -> Callable[[WeightView], Order]:
     def update(w: WeightView) -> Order:
         inputs = finite(w.inputs)
         outputs = finite(w.gradient) - inputs  # the gradient is their outer product
-        fan_out = w.entries - w.fan_in
+        fan_out = w.moved - w.fan_in
         return finite(w.gradient) - e_inputs * (w.fan_in + 2 * inputs) - e_outputs * (fan_out + 2 * outputs)
 
     return update

@@ -11,11 +11,12 @@ readout.
 from __future__ import annotations
 
 from tpcalc.algebra.order import ZERO, Order
+from tpcalc.optimizers.entrywise import factored
 from tpcalc.optimizers.law import (
     AFTER_NORMALISING,
     BESIDE_GRADIENT_RESCALED,
     BESIDE_NORM,
-    COUPLED,
+    COUPLED_IN_NORM,
     DECOUPLED,
     SCALED_WITH_THE_RATE,
     UpdateLaw,
@@ -35,13 +36,19 @@ _ZERO_LARS = (
 
 
 def _relative(w: WeightView) -> Order:
-    return ZERO if w.zero else -w.size
+    """By the norms of both: few entries that move share that of all."""
+    return ZERO if w.zero else w.few / 2 - w.size
+
+
+def _factored(w: WeightView) -> Order:
+    """By the root mean square of W, which knows nothing of how many entries move."""
+    return factored(w) - (ZERO if w.zero else w.size)
 
 
 ADAFACTOR = register(
     UpdateLaw(
         "adafactor",
-        _relative,
+        _factored,
         DECOUPLED,
         None,
         "Shazeer & Stern 2018, Section 8 (relative step size): the update is scaled by rms(W)",
@@ -51,7 +58,7 @@ ADAFACTOR = register(
 ADAFACTOR_TRANSFORMERS = register(
     UpdateLaw(
         "adafactor_transformers",
-        _relative,
+        _factored,
         SCALED_WITH_THE_RATE,
         None,
         "Shazeer & Stern 2018, Section 8, as in Hugging Face transformers (scale_parameter=True)",
@@ -71,8 +78,8 @@ LAMB = register(
 LARS = register(
     UpdateLaw(
         "lars",
-        lambda w: w.gradient if w.zero else -w.size,
-        COUPLED,
+        lambda w: w.gradient if w.zero else _relative(w),
+        COUPLED_IN_NORM,
         BESIDE_NORM,
         "You, Gitman & Ginsburg 2017, Algorithm 1: the gradient, scaled to the norm of W",
         _ZERO_LARS,

@@ -9,8 +9,9 @@ from tpcalc.rules.call import Call
 from tpcalc.rules.registry import rule
 from tpcalc.rules.structures import Discrete, Structure, Structures
 
-COMPARED = """ne logical_and logical_or logical_xor bitwise_and bitwise_or
-bitwise_xor __and__ __or__ __xor__ isnan isinf isfinite isneginf isposinf signbit heaviside"""
+COMPARED = "isnan isinf isfinite isneginf isposinf signbit heaviside"
+EITHER = "ne logical_or logical_xor bitwise_or bitwise_xor __or__ __xor__"
+BOTH = "logical_and bitwise_and __and__"
 COUNTED = """bucketize searchsorted isin all any equal is_nonzero _local_scalar_dense
 bincount histc allclose count_nonzero"""
 
@@ -37,6 +38,16 @@ def discrete(call: Call) -> Structure:
     return Discrete(call.tensors())
 
 
+@rule(*(f"aten.{name}" for name in EITHER.split()))
+def either(call: Call) -> Structure:
+    return Discrete(call.tensors(), how="or" if len(call.tensors()) == 2 else "")
+
+
+@rule(*(f"aten.{name}" for name in BOTH.split()))
+def both(call: Call) -> Structure:
+    return Discrete(call.tensors(), how="and")
+
+
 @rule("aten.eq")
 def equal(call: Call) -> Structure:
     """An index beside all positions (a ``one_hot``) is equal to one of them."""
@@ -47,7 +58,7 @@ def equal(call: Call) -> Structure:
             top = places.magnitude
             if "int" in places.dtype and "int" in index.dtype and top is not None and top.order == places.growth:
                 return Discrete((call[x],), one=True)
-    return Discrete(call.tensors())
+    return Discrete(call.tensors(), how="same")
 
 
 @rule("aten.one_hot", axes=MIXED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import replace
 from fractions import Fraction
 
@@ -69,14 +71,23 @@ def var_mean(call: Call) -> Structures:
     return (first, _mean(call[0], growth))
 
 
-@rule("aten.linalg_vector_norm", "aten.norm", axes=Reduced(At(2)))
+def _norm(call: Call) -> float:
+    exponent = call.arg(1, "ord", 2)
+    return 2 if exponent is None else exponent
+
+
+class Norm(Reduced):
+    """Of an infinite norm one entry is picked."""
+
+    def picked(self, call: Call) -> Collection[int]:
+        return self.over.of(call, len(call.shape(0))) if math.isinf(_norm(call)) else ()
+
+
+@rule("aten.linalg_vector_norm", "aten.norm", axes=Norm(At(2)))
 def vector_norm(call: Call) -> Structure:
     """(sum |x|^p)^(1/p); an infinite p gives an extremum."""
-    exponent = call.arg(1, "ord", 2)
-    dims = call.arg(2, "dim")
-    if exponent is None:
-        exponent = 2
-    if exponent in (float("inf"), float("-inf")):
+    exponent, dims = _norm(call), call.arg(2, "dim")
+    if math.isinf(exponent):
         return Power(call[0], ONE, "even")
     p = Order(Fraction(exponent).limit_denominator(64))
     return Power(Reduce(Power(call[0], p, "even"), call.reduced(0, dims)), 1 / p)
@@ -217,6 +228,6 @@ def ctc_loss_backward(call: Call) -> Structure:
     return Product(call[0], Discrete((call[1],)))
 
 
-@rule("aten.aminmax", axes=PICKED)
+@rule("aten.aminmax", axes=Reduced(picks=At(1)))
 def aminmax(call: Call) -> Structures:
     return (Power(call[0], ONE), Power(call[0], ONE))

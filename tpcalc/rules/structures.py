@@ -268,13 +268,16 @@ class Discrete(Structure):
 
     ``parity`` as a function of one operand: that of a sign is ``odd``.  ``one``: along axes that no operand has, one
     entry is 1 and the others are 0.  ``above``: whether it holds where the first of two is larger, or where it is less,
-    of one where it is not zero, or is; None for anything else.
+    of one where it is not zero, or is; None for anything else.  ``how``: whether it
+    holds where two are the ``same``, where either is not zero (``or``), where both are not (``and``); empty for
+    anything else.
     """
 
     xs: tuple[Operand, ...] = ()
     parity: str = "none"
     one: bool = False
     above: Optional[bool] = None
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)

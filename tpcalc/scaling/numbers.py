@@ -177,6 +177,8 @@ def _update(
 ) -> list[Factor]:
     """Factors of the learning rate."""
     lr = [*fans.update.update_factors(Order(rule.C))]
+    if any(leaf.few > 0 for leaf, _ in way.at_target.blocks(rule.name)):  # how many move is known as a power alone
+        return lr + way.scales(Order(rule.C) - rule.c)
     if trained_by.shape is not None:  # true lengths of the matrix
         base, target = (trained_by.shape(shape[0], math.prod(shape[1:])) for shape in shapes)
         lr += [(there / here, -exponent) for (here, exponent), (there, _) in zip(base, target, strict=True)]

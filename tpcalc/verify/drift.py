@@ -8,7 +8,7 @@ from typing import Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order, max_order
 from tpcalc.calculus.weights import gradient_order
-from tpcalc.optimizers import COUPLED, DECOUPLED, INDEPENDENT, LINEAR, UpdateLaw, finite
+from tpcalc.optimizers import DECOUPLED, INDEPENDENT, LINEAR, UpdateLaw, finite
 from tpcalc.probe import exponent
 from tpcalc.program.ir import Weight
 from tpcalc.program.names import fold_names
@@ -41,7 +41,7 @@ def decay_drifts(case: Case) -> Iterator[Item]:
             sentence, more = words.DECAY_BY_RATE, words.SO_CONSTANT
         elif law.decay == INDEPENDENT:
             sentence, more = words.DECAY_BY_ITSELF, words.AS_IT_IS
-        elif law.decay == COUPLED:
+        elif law.coupled:
             sentence, more = words.DECAY_BY_GRADIENT, words.OR_DECOUPLED
         text = say(sentence, convention=law.decay.convention.partition(":")[0], off=found - needed)
         fix = say(words.MAKE_DECAY, needed=needed) + more
