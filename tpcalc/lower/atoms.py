@@ -9,7 +9,7 @@ from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.algebra.size import Size
 from tpcalc.lower.factors import regrouped
 from tpcalc.lower.few import Few
-from tpcalc.lower.outer import Outer
+from tpcalc.lower.outer import Multilinear
 from tpcalc.lower.picks import Picks
 from tpcalc.lower.recognise import Recogniser
 from tpcalc.program.ir import Program, Value
@@ -43,7 +43,9 @@ class Writer:
         self.recogniser = Recogniser(program, self.values)
         self.few = Few(self.growths, self.recogniser, picks.gates.summed)
         self.picks = picks
-        self.outer = Outer(self.growths, program.from_inputs)
+        self.multilinear = Multilinear(
+            self.growths, self.values, self.recogniser, picks, lambda part, node: self.emit(part, node, None)
+        )
 
     def new(self) -> int:
         self.fresh += 1
@@ -80,13 +82,14 @@ class Writer:
             flat = self.repeat(flat, self.growths[out], node)
         if isinstance(flat, Product):
             flat = regrouped(flat, self.recogniser, self.known, lambda part: self.emit(part, node, None))
-        whole, flat = flat, self.few.counted(self.outer.counted(self.picks.counted(flat, node)), node)
+        whole, (flat, form) = flat, self.multilinear.joined(self.picks.counted(flat, node), node)
+        flat = self.few.counted(self.multilinear.counted(flat), node)
         homogeneity = self.recogniser.homogeneous(flat)
         if out is None:
             out = self.new()
             self.growths[out] = self.growth_of(whole)
         self.recogniser.note(out, flat, homogeneity)
-        self.outer.note(out, flat)
+        self.multilinear.note(out, flat, whole, node, form)
         self.few.note(out, whole, node)  # of a sum that is counted as few the axes are gone all the same
         if self.known.issuperset(operands(flat)):
             self.known.add(out)

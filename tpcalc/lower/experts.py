@@ -95,9 +95,8 @@ class _Search:
                     for maker, contract, weight in (made for part in parts or (value,) for made in self.makers(part)):
                         if alone or self.stacked(maker, contract, weight):
                             rest = contract.rest_x if weight == contract.x else contract.rest_y
-                            own = self.gates.own(
-                                weight, self.wiring.layout(maker), *self.slots(maker, contract, weight)
-                            )
+                            layout, (slot, other) = self.wiring.layout(maker), self.slots(maker, contract, weight)
+                            own = self.gates.own(weight, layout, slot, layout.operands[other])
                             self.add(weight, contract.K, rest - own, self.counts[gate])
 
     def makers(self, vid: int) -> Iterator[tuple[Node, Contract, int]]:

@@ -10,7 +10,7 @@ expert, and their sum over the experts is one of values (law 4), as where it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Hashable, Iterator
 from typing import NamedTuple, Optional
 
 from tpcalc.algebra.order import ZERO, Order
@@ -50,9 +50,10 @@ class Gates:
                 if out is not None and s is not None:
                     self.see(node, out, s, index, structures[0])
 
-    def own(self, vid: int, layout: Layout, slot: int, other: int) -> Order:
-        """Growth of those axes of a weight's operand that it alone has, where an index picked the weight."""
-        shared, marks = layout.operands[other], self.of.get(vid, {}) if vid in self.weights else {}
+    def own(self, vid: int, layout: Layout, slot: int, shared: Collection[Optional[Hashable]]) -> Order:
+        """Growth of those axes of a weight's operand that it alone has, where an index picked the weight; ``shared``:
+        labels of what it meets."""
+        marks = self.of.get(vid, {}) if vid in self.weights else {}
         return sum((growth for axis, growth in marks.items() if layout.label(slot, axis) not in shared), ZERO)
 
     def summed(self, vid: int, node: int, least: Order) -> Optional[bool]:

@@ -154,19 +154,29 @@ class Picks:
                 if ref in leaves(s) and not (alone and len(self.readers[ref]) > 1):
                     for axis, growth in self.back(layout, result, slot, marks).items():
                         self.mark(ref, axis, growth)
-        elif len(sums) == 1 and sums[0].x in refs and sums[0].y in refs:
-            x, y = refs.index(sums[0].x), refs.index(sums[0].y)
+        elif len(sums) == 1 and leaves(sums[0]).issubset(refs):
+            x, y = (tuple(refs.index(vid) for vid in leaves(operand)) for operand in (sums[0].x, sums[0].y))
             by = self.own(layout, result, x, y, refs, marks), self.own(layout, result, y, x, refs, marks)
             if any(by):
                 self.found[node.index] = by
 
-    def own(self, layout: Layout, result: int, slot: int, other: int, refs: tuple[int, ...], marks: Marks) -> Order:
+    def own(
+        self,
+        layout: Layout,
+        result: int,
+        slots: tuple[int, ...],
+        others: tuple[int, ...],
+        refs: tuple[int, ...],
+        marks: Marks,
+    ) -> Order:
         """Growth of the marked axes that only one operand of a contraction has, where it is made of no inputs."""
-        picked = self.gates.own(refs[slot], layout, slot, other)
+        if len(slots) > 1:
+            return ZERO
+        (slot,), shared = slots, {label for other in others for label in layout.operands[other]}
+        picked = self.gates.own(refs[slot], layout, slot, shared)
         if picked > 0 or refs[slot] in self.program.from_inputs:
             return picked
         found = self.back(layout, result, slot, marks).items()
-        shared = layout.operands[other]
         return sum((growth for axis, growth in found if layout.label(slot, axis) not in shared), ZERO)
 
     def through(self, node: Node, s: Structure, result: int, slot: int, marks: Marks) -> Marks:

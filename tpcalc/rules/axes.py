@@ -225,16 +225,14 @@ class Viewed(Axes):
 
 def viewed(call: Call) -> Layout:
     before, after = call.shape(0), first_shape(call)
+    # axes of length 1 are nowhere: what stands first, or last, among the others is the same where it is as long
     long_before, long_after = ([i for i, size in enumerate(s) if size != UNIT] for s in (before, after))
-    if [before[i] for i in long_before] == [after[i] for i in long_after]:
-        pairs = list(zip(long_before, long_after))
-    else:
-        pairs = []
-        for ends in (range(min(len(before), len(after))), range(-1, -1 - min(len(before), len(after)), -1)):
-            for i in ends:
-                if before[i] != after[i]:
-                    break
-                pairs.append((i % len(before), i % len(after)))
+    pairs = []
+    for ends in (zip(long_before, long_after), zip(reversed(long_before), reversed(long_after))):
+        for i, j in ends:
+            if before[i] != after[j]:
+                break
+            pairs.append((i, j))
     carried, found = {i: i for i, _ in pairs}, {j: i for i, j in pairs}
     source = tuple(carried.get(i) for i in range(len(before)))
     return wired(call, {0: source}, [tuple(found.get(j) for j in range(len(after)))], regrouped=(before, after))

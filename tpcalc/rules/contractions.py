@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.algebra.size import Size
-from tpcalc.rules.axes import MIXED, Contracted, Convolved
+from tpcalc.rules.axes import MIXED, Axes, Contracted, Convolved, wired
 from tpcalc.rules.call import Call, number_order
+from tpcalc.rules.layout import Layout
 from tpcalc.rules.registry import rule
 from tpcalc.rules.structures import Contract, Power, Product, Reduce, Scale, Structure, Structures, Sum, View
 
@@ -83,7 +85,19 @@ def grouped_mm(call: Call) -> Structure:
     return Contract(call[0], call[1], K, x[-2].growth, y[-1].growth)
 
 
-@rule("aten._trilinear", axes=MIXED)
+@dataclass(frozen=True)
+class Trilinear(Axes):
+    """Three operands, each with axes put in where it has none, and a sum over some."""
+
+    def layout(self, call: Call) -> Layout:
+        by_arg, rank = {}, len(call.shape(0)) + len(call.arg(3))
+        for operand in range(3):
+            by_arg[operand] = tuple(dim for dim in range(rank) if dim not in call.arg(3 + operand))
+        summed = frozenset(call.arg(6))
+        return wired(call, by_arg, [tuple(dim for dim in range(rank) if dim not in summed)], summed=summed)
+
+
+@rule("aten._trilinear", axes=Trilinear())
 def trilinear(call: Call) -> Structure:
     """The bilinear layer: x1[b, i] w[o, i, j] x2[b, j], summed over i and j; also the products of its backward."""
     sumdim = call.arg(6)
