@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Fact, Facts, given_operand, on_change, over_depth, roles, spread
+from tpcalc.calculus.facts import Facts, given_operand, on_change, over_depth, roles, spread
 from tpcalc.calculus.limits import base, passes, weighs
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -276,6 +276,7 @@ def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Bac
         if not is_weight:
             continue
         weight, value = search.facts[w], search.facts[v]
+        init, trained, change = value.init, value.trained, value.change
         moves = on_change(search.alignment, s.K, rest, weight)
         if partner_weight:
             grows = s.K if weight.weight & value.weight else s.K / 2
@@ -283,17 +284,13 @@ def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Bac
             grows = spread(search.alignment, s.K, rest, weight, value)
         if not partner_weight and search.suspect(v, large.change, base(search.lowered, v)):
             yield TooLarge(v, ZERO, large.change)
-            value = sound(value)  # mended itself: the weight is not to make up for it
-        on_values = weight.init + moves + value.change
-        at_init = on_values if large.change else max_order(weight.init + grows + value.init, on_values)
-        updated = weight.update + search.alignment.weight_change(s.K) + value.trained
-        carried = None if weight.own is None else weight.change + moves + value.trained - large.allowed
+            # mended itself: the weight is not to make up for it
+            init, trained, change = (min(order, ZERO) for order in (init, trained, change))
+        on_values = weight.init + moves + change
+        at_init = on_values if large.change else max_order(weight.init + grows + init, on_values)
+        updated = weight.update + search.alignment.weight_change(s.K) + trained
+        carried = None if weight.own is None else weight.change + moves + trained - large.allowed
         yield from search.of_weight(w, at_init - large.allowed, updated - large.allowed, atom, carried)
-
-
-def sound(value: Fact) -> Fact:
-    """As it is once it is mended."""
-    return value._replace(init=min(value.init, ZERO), trained=min(value.trained, ZERO), change=min(value.change, ZERO))
 
 
 @CAUSES.law(st.Product)
