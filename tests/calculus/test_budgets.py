@@ -315,6 +315,95 @@ def test_two_weights_that_meet_share_the_demand_and_ask_nothing_of_values():
     assert found == {X: [b], Y: [a]}
 
 
+# -- functions of weights ---------------------------------------------------------------------------
+
+#: A weight that trains to more than it starts at, and a function of it likewise.
+INSIDE, MADE = weight(A=ONE, C=HALF), weight(A=HALF, C=QUARTER)
+#: A demand on it, which it is smaller than at init.
+FEWER = Demand(-QUARTER, -ONE, True, "", ELSEWHERE, ELSEWHERE, Y)
+
+
+@pytest.mark.parametrize(
+    "structure, demand, change",
+    [
+        # log w: relative to the size of w, by what the change may be of the size of the result
+        (Log(X), FEWER, -ONE - HALF),
+        (Log(X), FEWER._replace(tight=False), -ONE - HALF - QUARTER),
+        (Log(X), FEWER._replace(change=ZERO), -ONE),
+        # f(0) + f'(0) w: as the result, which is f(0) whatever is asked of that
+        (Exp(X), FEWER, -ONE),
+        (Exp(X), FEWER._replace(tight=False), -ONE - QUARTER),
+        (Exp(X), FEWER._replace(init=-ONE), -HALF),
+        (Exp(X), FEWER._replace(change=ONE), ZERO),
+        (Bounded(X, False), FEWER, -ONE),
+        (LinearLike(X, True), FEWER, -ONE),
+        # each of the entries of a softmax over growth 1/4 is n^-1/4 of that
+        (Softmax(X, QUARTER), FEWER, -ONE + QUARTER),
+        (Softmax(X, QUARTER, log=True), FEWER, -ONE),
+    ],
+)
+def test_of_a_function_with_a_size_of_its_own_only_the_update_counts(structure, demand, change):
+    found = asked(walk(x=INSIDE, out=MADE), structure, demand)
+    assert found == {X: [demand._replace(init=ZERO, change=change)]}
+
+
+@pytest.mark.parametrize("structure", [LinearLike(X), Bounded(X, True)])
+def test_a_function_that_vanishes_with_the_weight_asks_for_its_size(structure):
+    assert asked(walk(x=INSIDE, out=MADE), structure, FEWER) == {X: [FEWER]}
+    roomy = FEWER._replace(init=ONE, change=HALF)
+    assert asked(walk(x=INSIDE, out=MADE), structure, roomy) == {X: [roomy._replace(init=ZERO, change=ZERO)]}
+
+
+@pytest.mark.parametrize("structure", [Log(X), Exp(X), LinearLike(X), Discrete((X,))])
+def test_a_function_of_a_weight_that_nothing_is_asked_of_asks_nothing(structure):
+    assert asked(walk(x=INSIDE, out=MADE), structure, None) == {}
+
+
+@pytest.mark.parametrize("inside", [INSIDE, weight(A=HALF)._replace(trained=-ONE)])  # as large as it ever is
+@pytest.mark.parametrize("change, relative", [(-ONE, -HALF), (ONE, ZERO)])
+def test_a_discrete_function_counts_the_update_of_a_weight_relative_to_its_size(inside, change, relative):
+    structure = Discrete((X, Y), "odd")
+    demand = FEWER._replace(change=change)
+    found = asked(walk(x=inside, out=MADE), structure, demand)
+    assert found == {X: [demand._replace(init=ZERO, change=-HALF + relative)]}
+    assert asked(walk(x=inside), structure, demand) == {}  # the result is none
+
+
+def test_a_norm_of_a_weight_is_no_loss_and_one_of_a_value_is_free():
+    structure = Normalise(X, ZERO)
+    (found,) = asked(walk(x=INSIDE, out=MADE), structure, FEWER)[X]
+    assert found == Demand(ZERO, -HALF - HALF, False, "", at(structure), ELSEWHERE, Y)
+    large = value(HALF, HALF)
+    assert asked(walk(x=large), structure, FEWER)[X] == [Demand(ZERO, ZERO, False, "", at(structure))]
+
+
+def test_a_mean_of_the_entries_of_a_weight_is_no_use_of_it():
+    (found,) = asked(walk(x=INSIDE, out=MADE), Reduce(X, ONE), FEWER)[X]
+    assert found == FEWER._replace(init=-QUARTER - ONE, change=-TWO, statistic=True)
+
+
+@pytest.mark.parametrize(
+    "k, init, change", [(TWO, -QUARTER / 2, -ONE + QUARTER / 2), (THREE, -QUARTER / 3, -HALF * 5 / 3)]
+)
+def test_a_power_of_a_weight_moves_with_its_init(k, init, change):
+    """k w^(k-1) dw."""
+    assert asked(walk(x=INSIDE, out=MADE), Power(X, k), FEWER)[X] == [FEWER._replace(init=init, change=change)]
+
+
+@pytest.mark.parametrize(
+    "inside, own", [(INSIDE, -ONE), (weight(A=-HALF, C=-ONE), ZERO), (weight(A=None, C=HALF), ZERO)]
+)
+def test_an_inverse_of_a_weight_leaves_it_the_size_that_it_has(inside, own):
+    structure = Power(X, -ONE)
+    found = asked(walk(x=inside, out=MADE), structure, FEWER)[X]
+    assert found == [Demand(ZERO, own, False, "", at(structure), statistic=True)]
+
+
+def test_a_demand_before_a_constant_is_less_by_it():
+    carried = GIVEN._replace(carried=ONE)
+    assert carried.shifted(QUARTER) == GIVEN._replace(init=-HALF, change=-HALF - QUARTER, carried=ONE - QUARTER)
+
+
 # -- two values ------------------------------------------------------------------------------------
 
 DOT = Contract(X, Y, ONE, ONE, ONE)

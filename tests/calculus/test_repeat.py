@@ -125,3 +125,5 @@ def test_budgets_of_branches(alpha):
     found = asked(repeat(alpha=alpha, factor=True), term(), Demand(ZERO, ZERO, True, "", carried=ZERO))
     assert (found.init, found.change, found.carried, found.depth) == (ZERO, -K, -K, ZERO)
     assert asked(Repeat(0, ZERO), term(), loose) == loose
+    found = asked(repeat(alpha=alpha), term(), Demand(-ONE, -HALF, True, ""))
+    assert (found.init, found.change) == (-ONE - alpha * K, -HALF - alpha * K)
