@@ -13,8 +13,8 @@ import pytest
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO
 from tpcalc.algebra.size import Size
 from tpcalc.calculus.alignment import FULL, NONE, Alignment
-from tpcalc.calculus.demands import DEMANDS, Conflict, Demand, Walk, budgets
-from tpcalc.calculus.facts import Fact, WeightOrders, constant, weight_fact
+from tpcalc.calculus.demands import DEMANDS, Conflict, Demand, Walk, budgets, of_factor
+from tpcalc.calculus.facts import Fact, WeightOrders, constant, fixed, weight_fact
 from tpcalc.calculus.freedom import ABSORBING, FREEDOM, PINNED, Freedom, absorbers, freedom
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Node, Program, Value, Weight
@@ -546,6 +546,112 @@ def test_a_product_of_two_weights_is_updated_through_both():
     # as values they need not care
     found = asked(walk(x=value(trained=-QUARTER), y=value(), hops=(1, 1)), ENTRYWISE, GIVEN)
     assert found == {X: [GIVEN], Y: [other(ZERO, True, ENTRYWISE)]}
+
+
+USED = GIVEN._replace(use=ELSEWHERE, partner=7)
+
+
+def test_the_weight_that_a_product_still_is_is_used_where_the_product_is():
+    """And the other factor where it meets that; so does a gain of its rows, which is a part of it."""
+    u, v = weight(0, A=ONE, C=QUARTER), weight(1, A=ZERO)
+    for x, y, out, kept in (
+        (u, v, weight(1), Y),
+        (u, v, weight(0), X),
+        (u, v._replace(coarse=True), weight(1), None),
+        (u._replace(coarse=True), v, weight(0), None),
+    ):
+        found = asked(walk(x=x, y=y, out=out, hops=(1, 1)), ENTRYWISE, USED)
+        uses = {vid: (d.use, d.partner) for vid, (d,) in found.items()}
+        elsewhere = {X: (at(ENTRYWISE), Y), Y: (at(ENTRYWISE), None)}
+        assert uses == {vid: (ELSEWHERE, 7) if vid == kept else elsewhere[vid] for vid in (X, Y)}
+        unused = asked(walk(x=x, y=y, out=out, hops=(1, 1)), ENTRYWISE, GIVEN)
+        assert {vid: (d.use, d.partner) for vid, (d,) in unused.items()} == elsewhere
+
+
+@pytest.mark.parametrize("trained, shift, met", [(ZERO, -HALF, -HALF), (ZERO, HALF, ZERO), (HALF, ZERO, ZERO)])
+def test_what_a_pinned_value_will_be_is_what_its_constants_give(trained, shift, met):
+    """If it is larger as yet, some weight before it is."""
+    found = asked(walk(y=value(trained=trained), hops=(1, None), shift={Y: shift}), ENTRYWISE, GIVEN)
+    assert found[X] == [GIVEN._replace(init=-QUARTER - met, change=-HALF - met)]
+    assert found[Y] == [other(ZERO, False, ENTRYWISE)]
+
+
+ROWS, ENTRIES = weight(0)._replace(coarse=True), weight(1)
+CARRYING = GIVEN._replace(carried=ONE)
+
+
+@pytest.mark.parametrize(
+    "factor, met, out, demand, change",
+    [
+        (ROWS, ENTRIES, weight(1), CARRYING, ONE),  # law 2 for the init that it carries along
+        (ROWS, ENTRIES, weight(1), GIVEN, -HALF),
+        (ROWS, ENTRIES, ORDINARY, CARRYING, -HALF),
+        (ENTRIES, ROWS, weight(1), CARRYING, -HALF),
+        (ROWS, ROWS, weight(1), CARRYING, -HALF),
+        (ENTRIES, ENTRIES, weight(1), CARRYING, -HALF),
+    ],
+)
+def test_a_gain_of_rows_carries_the_init_of_entries(factor, met, out, demand, change):
+    for swap in (False, True):
+        x, y, vid = (met, factor, Y) if swap else (factor, met, X)
+        found = of_factor(vid, demand, ENTRYWISE, walk(x=x, y=y, out=out), at(ENTRYWISE))
+        assert (found.init, found.change, found.carried) == (demand.init, change, demand.carried)
+
+
+@pytest.mark.parametrize(
+    "factor, met, statistic",
+    [
+        (ROWS, ENTRIES._replace(depends=0b11), True),  # W over its norm
+        (ROWS, ENTRIES, False),
+        (ROWS._replace(data=True), ENTRIES._replace(depends=0b11), False),
+        (weight(0), ENTRIES._replace(depends=0b11), False),
+        (ROWS, constant(ZERO), False),
+    ],
+)
+def test_a_number_of_a_weight_that_meets_the_weight_is_a_statistic(factor, met, statistic):
+    for swap in (False, True):
+        x, y, vid = (met, factor, Y) if swap else (factor, met, X)
+        assert of_factor(vid, GIVEN, ENTRYWISE, walk(x=x, y=y), at(ENTRYWISE)).statistic == statistic
+
+
+# -- matrices that are mixed, or given -------------------------------------------------------------
+
+
+def test_what_a_gain_may_do_is_less_by_what_the_contraction_adds():
+    structure = Contract(X, Y, ONE, HALF, ONE)
+    (found, *_) = asked(walk(x=weight(), y=value(trained=QUARTER)), structure, CARRYING)[X]
+    assert found.carried == ONE - (HALF + QUARTER) - QUARTER
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_matrices_that_are_mixed_are_used_where_their_mixture_is(swap):
+    """sum_b c_b V_b; one that is mixed where nothing follows is used there."""
+    structure = Contract(X, Y, ZERO, ZERO, TWO) if swap else Contract(X, Y, ZERO, TWO, ZERO)
+    w, v = (Y, X) if swap else (X, Y)
+    (found,) = asked(walk(**{"xy"[w]: weight()}), structure, USED)[w]
+    assert (found.use, found.partner) == (ELSEWHERE, 7)
+    (found,) = asked(walk(**{"xy"[w]: weight()}), structure, GIVEN)[w]
+    assert (found.use, found.partner) == (at(structure), v)
+    plain_use = Contract(X, Y, ONE, ONE, ONE)
+    (found,) = asked(walk(**{"xy"[w]: weight()}), plain_use, USED)[w]
+    assert (found.use, found.partner) == (at(plain_use), v)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_given_numbers_are_a_constant_to_the_value_that_they_meet(swap):
+    """Of law 2, by what they are at init; where they are zero nothing is asked."""
+    structure = Contract(X, Y, ONE, ONE, HALF) if swap else Contract(X, Y, ONE, HALF, ONE)
+    g, v = (Y, X) if swap else (X, Y)
+    numbers = fixed(QUARTER, 0b100, True)._replace(trained=ONE)
+
+    def meeting(fact: Fact) -> Walk:
+        made = walk(**{"xy"[g]: fact})
+        made.lowered = Lowered(None, (), 0, (), fixed=0b100)
+        return made
+
+    assert asked(meeting(numbers), structure, GIVEN) == {v: [GIVEN.shifted(QUARTER + HALF + QUARTER)]}
+    assert asked(meeting(numbers), structure, None) == {}
+    assert asked(meeting(numbers._replace(init=OO)), structure, GIVEN) == {}
 
 
 # -- constants before a weight ---------------------------------------------------------------------

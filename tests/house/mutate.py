@@ -86,6 +86,7 @@ QUICK = (
     "calculus/test_laws.py",
     "calculus/test_allowed.py",
     "calculus/test_budgets.py",
+    "calculus/test_effects.py",
     "calculus/test_readings.py",
     "calculus/test_repeat.py",
     "calculus/test_weights.py",
