@@ -82,15 +82,15 @@ class Search:
         return {leaf.value: leaf for leaf in self.lowered.leaves}
 
     def faults(self, start: TooLarge) -> list[Fault]:
-        """What makes a value too large, the worst of each kind."""
+        """What makes a value too large, the worst of each kind, whichever way leads there."""
         found: dict[tuple[str, "str | int"], Fault] = {}
         stack = [start]
-        seen: set[tuple[int, bool]] = set()
+        seen: set[TooLarge] = set()
         while stack:
             large = stack.pop()
-            if (large.value, large.change) in seen:
+            if large in seen:
                 continue
-            seen.add((large.value, large.change))
+            seen.add(large)
             for item in self.step(large):
                 if isinstance(item, TooLarge):
                     stack.append(item)
