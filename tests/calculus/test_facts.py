@@ -19,6 +19,7 @@ from tpcalc.calculus.facts import (
     mean_of_product,
     mixes,
     modulated,
+    on_change,
     own_of_product,
     shares,
     spread,
@@ -197,6 +198,13 @@ def test_what_a_mean_sums_up_of_a_value():
     ones, signs = Fact(-HALF, -HALF, OO, 1, 1, 0, 1, mean=-HALF), Fact(ZERO, ZERO, ZERO, 2, 2)
     assert spread(FULL, ONE, ONE, ones, signs) == HALF
     assert spread(FULL, ONE, ONE, ones, signs._replace(odd=0)) == ONE
+
+
+@pytest.mark.parametrize("mean, grows", [(-HALF - QUARTER, HALF + QUARTER), (-TWO, HALF - EIGHTH), (OO, HALF)])
+def test_a_mean_adds_up_whatever_it_meets(mean, grows):
+    """Of entries whose rest is n^1/8 less than the size: the larger of what the rest and the mean make."""
+    w = Fact(-HALF, ONE, ONE, 1, 1, 0, 1, deviation=-HALF - EIGHTH, mean=mean)
+    assert on_change(FULL, ONE, ONE, w) == grows
 
 
 # -- matrices --------------------------------------------------------------------------------------

@@ -403,7 +403,9 @@ def _attribute(node: ast.Attribute) -> Iterator[ast.AST]:
 
 
 def _statement(node: ast.stmt) -> Iterator[ast.AST]:
-    """A statement that adds to what there is is left out."""
+    """A statement that adds to what there is is left out.  Words of an inner function add nothing."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
     if isinstance(node, ast.Assign):
         names = {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
         if not names & {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}:

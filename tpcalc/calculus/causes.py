@@ -153,13 +153,14 @@ class Search:
                 yield Fault(LR, leaf, atom, change)
             return
         made = self.lowered.maker.get(vid)
-        law = None if made is None else MERGED.of(made.structure)
-        if law is not None and made is not None:
-            for found in law(made.structure, Share(vid, init, change, carried), self):
-                if not isinstance(found, Fault):
-                    yield from self.of_weight(found.operand, found.init, found.change, use, found.carried)
-                else:  # a size that no weight has: what it makes is to be multiplied
-                    yield found if use is None else found._replace(atom=use)
+        if made is None:
+            return
+        law = MERGED.of(made.structure)
+        for found in () if law is None else law(made.structure, Share(vid, init, change, carried), self):
+            if not isinstance(found, Fault):
+                yield from self.of_weight(found.operand, found.init, found.change, use, found.carried)
+            else:  # a size that no weight has: what it makes is to be multiplied
+                yield found if use is None else found._replace(atom=use)
 
     def is_fixed(self, vid: Id) -> bool:
         """Whether it is a constant or a buffer, whose size no weight has."""
