@@ -13,8 +13,8 @@ import pytest
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO
 from tpcalc.algebra.size import Size
 from tpcalc.calculus.alignment import FULL, NONE, Alignment
-from tpcalc.calculus.demands import DEMANDS, Conflict, Demand, Walk, budgets
-from tpcalc.calculus.facts import Fact, WeightOrders, constant, weight_fact
+from tpcalc.calculus.demands import DEMANDS, Conflict, Demand, Walk, budgets, of_factor
+from tpcalc.calculus.facts import Fact, WeightOrders, constant, fixed, weight_fact
 from tpcalc.calculus.freedom import ABSORBING, FREEDOM, PINNED, Freedom, absorbers, freedom
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Node, Program, Value, Weight
@@ -315,6 +315,95 @@ def test_two_weights_that_meet_share_the_demand_and_ask_nothing_of_values():
     assert found == {X: [b], Y: [a]}
 
 
+# -- functions of weights ---------------------------------------------------------------------------
+
+#: A weight that trains to more than it starts at, and a function of it likewise.
+INSIDE, MADE = weight(A=ONE, C=HALF), weight(A=HALF, C=QUARTER)
+#: A demand on it, which it is smaller than at init.
+FEWER = Demand(-QUARTER, -ONE, True, "", ELSEWHERE, ELSEWHERE, Y)
+
+
+@pytest.mark.parametrize(
+    "structure, demand, change",
+    [
+        # log w: relative to the size of w, by what the change may be of the size of the result
+        (Log(X), FEWER, -ONE - HALF),
+        (Log(X), FEWER._replace(tight=False), -ONE - HALF - QUARTER),
+        (Log(X), FEWER._replace(change=ZERO), -ONE),
+        # f(0) + f'(0) w: as the result, which is f(0) whatever is asked of that
+        (Exp(X), FEWER, -ONE),
+        (Exp(X), FEWER._replace(tight=False), -ONE - QUARTER),
+        (Exp(X), FEWER._replace(init=-ONE), -HALF),
+        (Exp(X), FEWER._replace(change=ONE), ZERO),
+        (Bounded(X, False), FEWER, -ONE),
+        (LinearLike(X, True), FEWER, -ONE),
+        # each of the entries of a softmax over growth 1/4 is n^-1/4 of that
+        (Softmax(X, QUARTER), FEWER, -ONE + QUARTER),
+        (Softmax(X, QUARTER, log=True), FEWER, -ONE),
+    ],
+)
+def test_of_a_function_with_a_size_of_its_own_only_the_update_counts(structure, demand, change):
+    found = asked(walk(x=INSIDE, out=MADE), structure, demand)
+    assert found == {X: [demand._replace(init=ZERO, change=change)]}
+
+
+@pytest.mark.parametrize("structure", [LinearLike(X), Bounded(X, True)])
+def test_a_function_that_vanishes_with_the_weight_asks_for_its_size(structure):
+    assert asked(walk(x=INSIDE, out=MADE), structure, FEWER) == {X: [FEWER]}
+    roomy = FEWER._replace(init=ONE, change=HALF)
+    assert asked(walk(x=INSIDE, out=MADE), structure, roomy) == {X: [roomy._replace(init=ZERO, change=ZERO)]}
+
+
+@pytest.mark.parametrize("structure", [Log(X), Exp(X), LinearLike(X), Discrete((X,))])
+def test_a_function_of_a_weight_that_nothing_is_asked_of_asks_nothing(structure):
+    assert asked(walk(x=INSIDE, out=MADE), structure, None) == {}
+
+
+@pytest.mark.parametrize("inside", [INSIDE, weight(A=HALF)._replace(trained=-ONE)])  # as large as it ever is
+@pytest.mark.parametrize("change, relative", [(-ONE, -HALF), (ONE, ZERO)])
+def test_a_discrete_function_counts_the_update_of_a_weight_relative_to_its_size(inside, change, relative):
+    structure = Discrete((X, Y), "odd")
+    demand = FEWER._replace(change=change)
+    found = asked(walk(x=inside, out=MADE), structure, demand)
+    assert found == {X: [demand._replace(init=ZERO, change=-HALF + relative)]}
+    assert asked(walk(x=inside), structure, demand) == {}  # the result is none
+
+
+def test_a_norm_of_a_weight_is_no_loss_and_one_of_a_value_is_free():
+    structure = Normalise(X, ZERO)
+    (found,) = asked(walk(x=INSIDE, out=MADE), structure, FEWER)[X]
+    assert found == Demand(ZERO, -HALF - HALF, False, "", at(structure), ELSEWHERE, Y)
+    large = value(HALF, HALF)
+    assert asked(walk(x=large), structure, FEWER)[X] == [Demand(ZERO, ZERO, False, "", at(structure))]
+
+
+def test_a_mean_of_the_entries_of_a_weight_is_no_use_of_it():
+    (found,) = asked(walk(x=INSIDE, out=MADE), Reduce(X, ONE), FEWER)[X]
+    assert found == FEWER._replace(init=-QUARTER - ONE, change=-TWO, statistic=True)
+
+
+@pytest.mark.parametrize(
+    "k, init, change", [(TWO, -QUARTER / 2, -ONE + QUARTER / 2), (THREE, -QUARTER / 3, -HALF * 5 / 3)]
+)
+def test_a_power_of_a_weight_moves_with_its_init(k, init, change):
+    """k w^(k-1) dw."""
+    assert asked(walk(x=INSIDE, out=MADE), Power(X, k), FEWER)[X] == [FEWER._replace(init=init, change=change)]
+
+
+@pytest.mark.parametrize(
+    "inside, own", [(INSIDE, -ONE), (weight(A=-HALF, C=-ONE), ZERO), (weight(A=None, C=HALF), ZERO)]
+)
+def test_an_inverse_of_a_weight_leaves_it_the_size_that_it_has(inside, own):
+    structure = Power(X, -ONE)
+    found = asked(walk(x=inside, out=MADE), structure, FEWER)[X]
+    assert found == [Demand(ZERO, own, False, "", at(structure), statistic=True)]
+
+
+def test_a_demand_before_a_constant_is_less_by_it():
+    carried = GIVEN._replace(carried=ONE)
+    assert carried.shifted(QUARTER) == GIVEN._replace(init=-HALF, change=-HALF - QUARTER, carried=ONE - QUARTER)
+
+
 # -- two values ------------------------------------------------------------------------------------
 
 DOT = Contract(X, Y, ONE, ONE, ONE)
@@ -457,6 +546,112 @@ def test_a_product_of_two_weights_is_updated_through_both():
     # as values they need not care
     found = asked(walk(x=value(trained=-QUARTER), y=value(), hops=(1, 1)), ENTRYWISE, GIVEN)
     assert found == {X: [GIVEN], Y: [other(ZERO, True, ENTRYWISE)]}
+
+
+USED = GIVEN._replace(use=ELSEWHERE, partner=7)
+
+
+def test_the_weight_that_a_product_still_is_is_used_where_the_product_is():
+    """And the other factor where it meets that; so does a gain of its rows, which is a part of it."""
+    u, v = weight(0, A=ONE, C=QUARTER), weight(1, A=ZERO)
+    for x, y, out, kept in (
+        (u, v, weight(1), Y),
+        (u, v, weight(0), X),
+        (u, v._replace(coarse=True), weight(1), None),
+        (u._replace(coarse=True), v, weight(0), None),
+    ):
+        found = asked(walk(x=x, y=y, out=out, hops=(1, 1)), ENTRYWISE, USED)
+        uses = {vid: (d.use, d.partner) for vid, (d,) in found.items()}
+        elsewhere = {X: (at(ENTRYWISE), Y), Y: (at(ENTRYWISE), None)}
+        assert uses == {vid: (ELSEWHERE, 7) if vid == kept else elsewhere[vid] for vid in (X, Y)}
+        unused = asked(walk(x=x, y=y, out=out, hops=(1, 1)), ENTRYWISE, GIVEN)
+        assert {vid: (d.use, d.partner) for vid, (d,) in unused.items()} == elsewhere
+
+
+@pytest.mark.parametrize("trained, shift, met", [(ZERO, -HALF, -HALF), (ZERO, HALF, ZERO), (HALF, ZERO, ZERO)])
+def test_what_a_pinned_value_will_be_is_what_its_constants_give(trained, shift, met):
+    """If it is larger as yet, some weight before it is."""
+    found = asked(walk(y=value(trained=trained), hops=(1, None), shift={Y: shift}), ENTRYWISE, GIVEN)
+    assert found[X] == [GIVEN._replace(init=-QUARTER - met, change=-HALF - met)]
+    assert found[Y] == [other(ZERO, False, ENTRYWISE)]
+
+
+ROWS, ENTRIES = weight(0)._replace(coarse=True), weight(1)
+CARRYING = GIVEN._replace(carried=ONE)
+
+
+@pytest.mark.parametrize(
+    "factor, met, out, demand, change",
+    [
+        (ROWS, ENTRIES, weight(1), CARRYING, ONE),  # law 2 for the init that it carries along
+        (ROWS, ENTRIES, weight(1), GIVEN, -HALF),
+        (ROWS, ENTRIES, ORDINARY, CARRYING, -HALF),
+        (ENTRIES, ROWS, weight(1), CARRYING, -HALF),
+        (ROWS, ROWS, weight(1), CARRYING, -HALF),
+        (ENTRIES, ENTRIES, weight(1), CARRYING, -HALF),
+    ],
+)
+def test_a_gain_of_rows_carries_the_init_of_entries(factor, met, out, demand, change):
+    for swap in (False, True):
+        x, y, vid = (met, factor, Y) if swap else (factor, met, X)
+        found = of_factor(vid, demand, ENTRYWISE, walk(x=x, y=y, out=out), at(ENTRYWISE))
+        assert (found.init, found.change, found.carried) == (demand.init, change, demand.carried)
+
+
+@pytest.mark.parametrize(
+    "factor, met, statistic",
+    [
+        (ROWS, ENTRIES._replace(depends=0b11), True),  # W over its norm
+        (ROWS, ENTRIES, False),
+        (ROWS._replace(data=True), ENTRIES._replace(depends=0b11), False),
+        (weight(0), ENTRIES._replace(depends=0b11), False),
+        (ROWS, constant(ZERO), False),
+    ],
+)
+def test_a_number_of_a_weight_that_meets_the_weight_is_a_statistic(factor, met, statistic):
+    for swap in (False, True):
+        x, y, vid = (met, factor, Y) if swap else (factor, met, X)
+        assert of_factor(vid, GIVEN, ENTRYWISE, walk(x=x, y=y), at(ENTRYWISE)).statistic == statistic
+
+
+# -- matrices that are mixed, or given -------------------------------------------------------------
+
+
+def test_what_a_gain_may_do_is_less_by_what_the_contraction_adds():
+    structure = Contract(X, Y, ONE, HALF, ONE)
+    (found, *_) = asked(walk(x=weight(), y=value(trained=QUARTER)), structure, CARRYING)[X]
+    assert found.carried == ONE - (HALF + QUARTER) - QUARTER
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_matrices_that_are_mixed_are_used_where_their_mixture_is(swap):
+    """sum_b c_b V_b; one that is mixed where nothing follows is used there."""
+    structure = Contract(X, Y, ZERO, ZERO, TWO) if swap else Contract(X, Y, ZERO, TWO, ZERO)
+    w, v = (Y, X) if swap else (X, Y)
+    (found,) = asked(walk(**{"xy"[w]: weight()}), structure, USED)[w]
+    assert (found.use, found.partner) == (ELSEWHERE, 7)
+    (found,) = asked(walk(**{"xy"[w]: weight()}), structure, GIVEN)[w]
+    assert (found.use, found.partner) == (at(structure), v)
+    plain_use = Contract(X, Y, ONE, ONE, ONE)
+    (found,) = asked(walk(**{"xy"[w]: weight()}), plain_use, USED)[w]
+    assert (found.use, found.partner) == (at(plain_use), v)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_given_numbers_are_a_constant_to_the_value_that_they_meet(swap):
+    """Of law 2, by what they are at init; where they are zero nothing is asked."""
+    structure = Contract(X, Y, ONE, ONE, HALF) if swap else Contract(X, Y, ONE, HALF, ONE)
+    g, v = (Y, X) if swap else (X, Y)
+    numbers = fixed(QUARTER, 0b100, True)._replace(trained=ONE)
+
+    def meeting(fact: Fact) -> Walk:
+        made = walk(**{"xy"[g]: fact})
+        made.lowered = Lowered(None, (), 0, (), fixed=0b100)
+        return made
+
+    assert asked(meeting(numbers), structure, GIVEN) == {v: [GIVEN.shifted(QUARTER + HALF + QUARTER)]}
+    assert asked(meeting(numbers), structure, None) == {}
+    assert asked(meeting(numbers._replace(init=OO)), structure, GIVEN) == {}
 
 
 # -- constants before a weight ---------------------------------------------------------------------

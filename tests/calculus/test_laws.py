@@ -449,6 +449,17 @@ def test_discrete_functions_of_several_values():
     assert (fact.depends, fact.odd, fact.mixed, fact.change, fact.data) == (0b1111, 0, 0b1011, -HALF, True)
 
 
+def test_means_and_own_parts_of_a_sum():
+    """Means add up, whatever it meets; where all of the change of one is its own, that counts."""
+    x, y = weight(0)._replace(mean=-ONE, own=-TWO), weight(1)._replace(mean=-TWO)
+    assert (law(Sum((0, 1)), x, y).mean, law(Sum((0, 1)), x, y).own) == (-ONE, -ONE)
+    assert law(Sum((0, 1)), x, y._replace(own=-QUARTER)).own == -QUARTER
+    assert law(Sum((0, 1)), y, y).own is None
+    assert (
+        law(Sum((0, 1)), weight(0), constant(ZERO)).weight == 0b1 == law(Sum((0, 1)), constant(ZERO), weight(0)).weight
+    )
+
+
 # -- products --------------------------------------------------------------------------------------
 
 
@@ -468,6 +479,44 @@ def test_products():
     for structure in (Product(0, 1), Contract(0, 1, ONE, ONE, ONE)):
         assert not law(structure, mask, mask).data
         assert law(structure, mask, PLAIN).data and law(structure, PLAIN, mask).data
+
+
+def test_a_weight_times_a_number_of_the_data_is_a_mixed_weight():
+    number = value()._replace(coarse=True)
+    for pair in ((weight(0), number), (number, weight(0))):
+        found = law(Product(0, 1), *pair)
+        assert (found.weight, found.gathered, found.data) == (0b1, True, True)
+        assert found.own == weight(0).change
+    both = law(Product(0, 1), weight(0), value())
+    assert (both.weight, both.gathered, both.own) == (0, False, None)
+
+
+def test_means_of_products():
+    """Of weights and constants alone; a sign that differs from entry to entry leaves none."""
+    x, y = (weight(bit)._replace(odd=0, mean=-HALF) for bit in (0, 1))
+    assert law(Product(0, 1), x, y).mean == -ONE
+    assert law(Product(0, 1), x._replace(odd=1), y).mean is OO
+    assert law(Product(0, 1), x._replace(cover=1), y).mean is OO
+    assert law(Product(0, 1), constant(ZERO, ZERO), constant(-HALF, -HALF)).mean == -HALF
+    assert law(Product(0, 1), x, constant(-HALF, -HALF)).mean == -ONE
+    assert law(Product(0, 1), x._replace(weight=0), constant(ZERO, ZERO)).mean is OO  # a value that depends on one
+    assert law(Product(0, 1), x._replace(depends=0), constant(ZERO, ZERO)).mean == -HALF
+
+
+def test_a_product_is_one_number_where_both_factors_are():
+    x, y = weight(0), weight(1)
+    for pair, coarse in (((1, 1), True), ((1, 0), False), ((0, 1), False)):
+        assert law(Product(0, 1), *(f._replace(coarse=bool(c)) for f, c in zip((x, y), pair))).coarse == coarse
+
+
+def test_own_parts_of_a_product():
+    """A gain of rows carries the init of the entries along, which is none of their updates."""
+    entries, rows = weight(0), weight(1)._replace(coarse=True)
+    assert law(Product(0, 1), entries, rows).own == -ONE - HALF == law(Product(0, 1), rows, entries).own
+    assert law(Product(0, 1), entries, weight(1)).own is None
+    assert law(Product(0, 1), rows, rows).own is None
+    assert law(Product(0, 1), entries._replace(own=-TWO), weight(1)).own == max(-TWO - HALF, -ONE - HALF)
+    assert law(Product(0, 1), weight(1), entries._replace(own=-TWO)).own == max(-TWO - HALF, -ONE - HALF)
 
 
 # -- contractions ----------------------------------------------------------------------------------

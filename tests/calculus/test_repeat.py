@@ -103,6 +103,8 @@ def test_fresh_parts_of_results():
     assert law(Reduce(0, HALF), made).fresh == -HALF
     assert law(LinearLike(0), made).fresh == -ONE
     assert law(Product(0, 1), stream, made).fresh == -ONE
+    grown, own = Fact(HALF, ONE, ONE, data=True, fresh=OO), Fact(-HALF, ZERO, ZERO, data=True, fresh=-ONE)
+    assert law(Product(0, 1), own, grown).fresh == law(Product(0, 1), grown, own).fresh == -ONE + ONE
     found = law(Contract(0, 1, ONE, ONE, ZERO), weight, stream)
     assert (found.change, found.fresh) == (HALF * 0, -Fraction(1, 4))
     assert law(Contract(0, 1, ONE, ONE, ZERO), weight, made).fresh == max_order(-Fraction(1, 4), -ONE)
@@ -132,3 +134,5 @@ def test_budgets_of_branches(alpha):
     found = asked(repeat(alpha=alpha, factor=True), term(), Demand(ZERO, ZERO, True, "", carried=ZERO))
     assert (found.init, found.change, found.carried, found.depth) == (ZERO, -K, -K, ZERO)
     assert asked(Repeat(0, ZERO), term(), loose) == loose
+    found = asked(repeat(alpha=alpha), term(), Demand(-ONE, -HALF, True, ""))
+    assert (found.init, found.change) == (-ONE - alpha * K, -HALF - alpha * K)

@@ -24,11 +24,12 @@ from tpcalc.algebra.order import HALF, Order
 
 
 class Mutant(NamedTuple):
-    """``of``: what is changed; ``words``: how; ``install``: do it."""
+    """``of``: what is changed; ``words``: how; ``install``: do it; ``lines``: of which file, if it is in its source."""
 
     of: str
     words: str
     install: Callable[[], None]
+    lines: Optional[tuple[str, range]] = None
 
     def __str__(self) -> str:
         return f"{self.of}: {self.words}"
@@ -43,7 +44,8 @@ class Subject:
 
     def mutants(self, only: str = "") -> list[Mutant]:
         """All of them, or those of laws whose name contains ``only``; each with words of its own."""
-        functions = {name: f for name, f in self.functions().items() if only in f"{self.short}.{name}"}
+        package = self.module.__name__.rpartition(".")[0]
+        functions = {name: f for name, f in self.functions().items() if only in f"{self.module.__name__}.{name}"}
         found = [
             *(mutant for name, function in functions.items() for mutant in self.of_function(name, function)),
             *(mutant for name, instance in self.instances().items() for mutant in self.of_instance(name, instance)),
@@ -52,7 +54,7 @@ class Subject:
         counts: dict[str, int] = {}
         result = []
         for mutant in found:
-            if only not in mutant.of:
+            if only not in f"{package}.{mutant.of}":
                 continue
             counts[str(mutant)] = count = counts.get(str(mutant), 0) + 1
             result.append(mutant if count == 1 else mutant._replace(words=f"{mutant.words} #{count}"))
@@ -80,12 +82,12 @@ class Subject:
         return {name: f for name, f in found.items() if not {name} & (self.skip.keys() | makers) and "<" not in name}
 
     def of_function(self, name: str, function: FunctionType) -> Iterator[Mutant]:
-        for words, tree in variants(node_of(function)):
+        for words, tree, lines in variants(node_of(function)):
 
             def install(tree: ast.AST = tree) -> None:
                 function.__code__ = compiled(tree, function).__code__
 
-            yield Mutant(f"{self.short}.{name}", words, install)
+            yield Mutant(f"{self.short}.{name}", words, install, (function.__code__.co_filename, lines))
 
     # -- tables of exponents -----------------------------------------------------------------------
 
@@ -111,12 +113,12 @@ class Subject:
     def of_instance(self, name: str, instance: Any) -> Iterator[Mutant]:
         for f in dataclasses.fields(instance):
             value = getattr(instance, f.name)
-            for words, make in self.of_value(value, str(f.type)):
+            for words, make, lines in self.of_value(value, str(f.type)):
 
                 def install(field: str = f.name, make: Callable[[], Any] = make) -> None:
                     object.__setattr__(instance, field, make())
 
-                yield Mutant(f"{self.short}.{name}.{f.name}", words, install)
+                yield Mutant(f"{self.short}.{name}.{f.name}", words, install, lines)
 
     def closures(self) -> list[list[tuple[Any, str]]]:
         """Of each function that another one has made for several laws: the instances and fields that hold it."""
@@ -131,32 +133,35 @@ class Subject:
     def of_closure(self, holders: list[tuple[Any, str]]) -> Iterator[Mutant]:
         """One change in all of them: what one has captured, an exponent 0, may hide a term that another shows."""
         first = getattr(*holders[0])
-        for words, tree in variants(node_of(first)):
+        for words, tree, lines in variants(node_of(first)):
 
             def install(tree: ast.AST = tree) -> None:
                 for instance, name in holders:
                     object.__setattr__(instance, name, compiled(tree, getattr(instance, name)))
 
-            yield Mutant(f"{self.short}.{first.__qualname__.replace('.<locals>', '')}", words, install)
+            of = f"{self.short}.{first.__qualname__.replace('.<locals>', '')}"
+            yield Mutant(of, words, install, (first.__code__.co_filename, lines))
 
-    def of_value(self, value: Any, annotation: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+    def of_value(
+        self, value: Any, annotation: str
+    ) -> Iterator[tuple[str, Callable[[], Any], Optional[tuple[str, range]]]]:
         if isinstance(value, bool):
-            yield f"{value} -> {not value}", lambda: not value
+            yield f"{value} -> {not value}", lambda: not value, None
         elif isinstance(value, (Fraction, Order)):
             other = value / 2 if value else HALF
-            yield f"{value} -> {other}", lambda: other
+            yield f"{value} -> {other}", lambda: other, None
         elif isinstance(value, int):
             for number in {value + 1, max(value - 1, 0)} - {value}:
-                yield f"{value} -> {number}", lambda number=number: number
+                yield f"{value} -> {number}", lambda number=number: number, None
         elif value is None and ("Fraction" in annotation or "Order" in annotation) and "Callable" not in annotation:
-            yield "None -> 1/2", lambda: HALF
+            yield "None -> 1/2", lambda: HALF, None
         elif isinstance(value, FunctionType):
             if value.__closure__ or not value.__module__.startswith(self.module.__name__.partition(".")[0]):
                 return
-            for words, tree in variants(node_of(value)):
-                yield words, lambda tree=tree: compiled(tree, value)
+            for words, tree, lines in variants(node_of(value)):
+                yield words, lambda tree=tree: compiled(tree, value), (value.__code__.co_filename, lines)
         elif self.owns(value) or value is None:
-            yield from self.of_convention(value, annotation)
+            yield from ((words, make, None) for words, make in self.of_convention(value, annotation))
 
     def of_convention(self, value: Any, annotation: str) -> Iterator[tuple[str, Callable[[], Any]]]:
         """One of a few named ones: another, or none."""
@@ -398,7 +403,9 @@ def _attribute(node: ast.Attribute) -> Iterator[ast.AST]:
 
 
 def _statement(node: ast.stmt) -> Iterator[ast.AST]:
-    """A statement that adds to what there is is left out."""
+    """A statement that adds to what there is is left out.  Words of an inner function add nothing."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
     if isinstance(node, ast.Assign):
         names = {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
         if not names & {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}:
@@ -494,8 +501,8 @@ def brief(node: ast.AST) -> str:
     return text if len(text) <= 130 else text[:60] + " ... " + text[-60:]
 
 
-def variants(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """All changes of one function, in words and as a tree; no two are the same."""
+def variants(tree: ast.AST) -> Iterator[tuple[str, ast.AST, range]]:
+    """All changes of one function, in words, as a tree, and the lines of what is changed; no two are the same."""
     tree = copy.deepcopy(tree)
     if isinstance(tree, ast.FunctionDef):
         bare(tree)
@@ -510,4 +517,14 @@ def variants(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
                 parent = around.get(path[:-1])
                 small = isinstance(node, SMALL) and isinstance(parent, (ast.expr, ast.stmt))
                 where = f"   in {brief(parent)}" if small else ""
-                yield f"{brief(node)}  ->  {brief(new)}{where}", mutant
+                yield f"{brief(node)}  ->  {brief(new)}{where}", mutant, lines_of(path, around, tree)
+
+
+def lines_of(path: tuple, around: Mapping[tuple, ast.AST], tree: ast.AST) -> range:
+    """Those of the statement that holds what is at ``path``, without the statements inside of it."""
+    while path and not isinstance(around.get(path), ast.stmt):
+        path = path[:-1]
+    holder: Any = around.get(path, tree)
+    body = getattr(holder, "body", None)
+    inner = body[0].lineno if isinstance(body, list) else holder.end_lineno + 1
+    return range(holder.lineno, max(inner, holder.lineno + 1))

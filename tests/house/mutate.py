@@ -1,7 +1,8 @@
 """Change every law of the calculus, one term at a time, and see whether a test notices.
 
     python -m tests.house.mutate                      # everything; exit code 1 if any mutant survives
-    python -m tests.house.mutate --only contract      # laws whose name contains this
+    python -m tests.house.mutate --only contract      # laws whose name contains this: calculus., lower.blocks, ...
+    python -m tests.house.mutate --again LOG          # only those that survived a run whose output is in this file
     python -m tests.house.mutate --list               # the mutants, nothing is run
     python -m tests.house.mutate --tests test_laws.py # only these tests
 
@@ -9,15 +10,15 @@ Mutants (:mod:`tests.house.mutants`): a factor 1/2 becomes 1, a term of a sum or
 a comparison is turned, a branch is always or never taken, the order at init stands for the trained one, a parity or a
 dependence is forgotten.
 
-One process imports everything, runs all tests once unchanged and notes how long each takes.  Every mutant is installed
-in a fork of it, which runs the tests one by one until one fails: those first that have noticed a mutant of the same
-law, then the quick ones.  Tables of single laws come first; slower tests are only collected if a mutant survives these.
+One process imports everything, runs all tests unchanged and notes of each how long it takes, which lines of the laws it
+runs, and what it traces (:mod:`tests.house.reach`).  Every mutant is installed in a fork of it, which runs those tests
+that reach its line one by one until one fails: those first that have noticed a mutant of the same law, then the quick
+ones.  Tables of single laws come first; slower tests are only collected if a mutant survives these.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import gc
 import importlib
 import io
@@ -27,23 +28,23 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from types import ModuleType
-from typing import Optional
+from typing import Any, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import pytest  # noqa: E402
-from _pytest.runner import runtestprotocol  # noqa: E402
 
 import tpcalc.calculus  # noqa: E402
 import tpcalc.dynamics.training  # noqa: E402
 import tpcalc.lower  # noqa: E402
 import tpcalc.optimizers  # noqa: E402
 from tests.house.mutants import Mutant, Subject  # noqa: E402
+from tests.house.reach import Line, Lines, Traces  # noqa: E402
 
 #: Functions of the optimizers that hold no law.
 NO_LAW = {
@@ -83,11 +84,31 @@ SUBJECTS = (
 #: The tests that may notice: tables that run in milliseconds, and what is only run for mutants that survive them.
 QUICK = (
     "calculus/test_laws.py",
+    "calculus/test_allowed.py",
     "calculus/test_budgets.py",
+    "calculus/test_causes.py",
+    "calculus/test_effects.py",
+    "calculus/test_facts.py",
     "calculus/test_readings.py",
+    "calculus/test_repeat.py",
     "calculus/test_weights.py",
     "dynamics/test_training.py",
     "optimizers/test_update_laws.py",
+)
+#: What lowers whole programs.
+LOWERED = (
+    "lower/test_depth.py",
+    "lower/test_elementwise.py",
+    "lower/test_factors.py",
+    "lower/test_few.py",
+    "lower/test_gates.py",
+    "lower/test_multiplied.py",
+    "lower/test_outer.py",
+    "lower/test_picks.py",
+    "lower/test_recognise.py",
+    "lower/test_slices.py",
+    "lower/test_spectra.py",
+    "lower/test_thin.py",
 )
 SLOW = (
     "calculus/test_propagate.py",
@@ -99,23 +120,9 @@ SLOW = (
     "derive/test_rates.py",
     "derive/test_certificate.py",
     "papers/test_mup_oracle.py",
-    "lower/test_slices.py",
     "house/test_layers.py",
     "rules/test_rule_oracles.py",
 )
-
-#: Cached results of tests that no law has a part in: traces, programs lowered to structures.  Others are forgotten.
-SHARED = {
-    "tests.support.models.program",
-    "tests.support.models.bare_mlp",
-    "tests.papers.test_papers.lowered",
-    "tests.rules.test_rule_oracles.traced",
-    "tests.rules.test_rule_oracles.lowered",
-    "tests.papers.test_mup_oracle.plain",
-    "tests.papers.test_mup_oracle.with_readout",
-    "tests.papers.test_mup_oracle.initialised",
-    "tests.papers.test_mup_oracle.mup_models",
-}
 
 #: Mutants that change no order, each with the reason.  ``--equivalent`` tries them; one that is gone is an error.
 EQUIVALENT: dict[str, str] = {
@@ -123,10 +130,12 @@ EQUIVALENT: dict[str, str] = {
     "law._kronecker.update: e_inputs * (w.fan_in + 2 * inputs)  ->  w.fan_in + 2 * inputs": "it is 1 in every law",
 }
 
+TRACES = Traces()
+
 #: Exit code of a child that could not install its mutant.
 BROKEN = 3
 #: CPU seconds that a test may take beyond its usual time, and bytes: a mutant that never ends is noticed.
-PATIENCE, MEMORY = 5, 6 << 30
+PATIENCE, MEMORY = 2, 6 << 30
 
 
 class Bench:
@@ -141,17 +150,19 @@ class Bench:
         self.endless: list[Mutant] = []
         self.seconds: dict[str, float] = {}
         self.spent: dict[Mutant, float] = {}
+        self.reached: dict[Line, set[str]] = {}
+        self.traces = TRACES
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed or not session.items:
             self.error = "the tests could not be collected"
             return True
         self.items = {item.nodeid: item for item in session.items}
+        self.kept = clearers({item.getparent(pytest.Module).obj for item in session.items})
         failed = self.run_unchanged()
         if failed:
             self.error = f"{len(failed)} tests fail without any mutant: {', '.join(failed[:5])}"
             return True
-        forget()
         gc.collect()
         gc.freeze()
         killers: dict[str, Counter] = {}
@@ -164,6 +175,7 @@ class Bench:
             self.spent[mutant] = time.monotonic() - start
             if killer is None:
                 self.survivors.append(mutant)
+                self.say(f"so far SURVIVED {mutant}")
             else:
                 self.noticed[mutant] = killer
                 known[killer] += 1
@@ -176,26 +188,54 @@ class Bench:
             print(text, file=sys.__stdout__, flush=True)
 
     def run_unchanged(self) -> list[str]:
-        """Run every test once; the nodes that fail.  What it takes is noted, what it traced is kept."""
+        """Run every test once; the nodes that fail.  What it takes is noted, what it reaches, and what it traced."""
         failed = []
-        for nodeid, item in self.items.items():
-            start = time.monotonic()
-            if any(report.failed for report in runtestprotocol(item, nextitem=None, log=False)):
-                failed.append(nodeid)
-            self.seconds[nodeid] = time.monotonic() - start
+        self.traces.install()
+        for watched in (True, False):  # the second time with their traces kept, as under mutants
+            for nodeid in self.items:
+                start, lines = time.process_time(), Lines({subject.module.__file__ for subject in SUBJECTS})
+                with lines if watched else nullcontext():
+                    passed = self.passes(nodeid)
+                if not passed:
+                    failed.append(nodeid)
+                for line in lines.ran:
+                    self.reached.setdefault(line, set()).add(nodeid)
+                self.seconds[nodeid] = time.process_time() - start
+            if failed:
+                break
         return failed
 
-    def order(self, known: Counter) -> list[str]:
-        """Quick tests first, but before them those that have noticed a mutant of the same law."""
-        return sorted(self.items, key=lambda nodeid: self.seconds[nodeid] / (1 + 100 * known[nodeid]))
+    def passes(self, nodeid: str) -> bool:
+        """Whether this test does, without anything that another one has found."""
+        for clear in self.kept:
+            clear()
+        self.traces.of_test(nodeid)
+        item = self.items[nodeid]
+        module = item.getparent(pytest.Module).obj
+        sys.modules[module.__name__] = module
+        try:
+            return succeeds(item)
+        finally:
+            sys.modules.pop(module.__name__)
+
+    def order(self, mutant: Mutant, known: Counter) -> list[str]:
+        """Tests that reach it: the quick first, but before them those that have noticed a mutant of the same law."""
+        tests: Collection[str] = self.items
+        if mutant.lines:
+            file, lines = mutant.lines
+            tests = set().union(*(self.reached.get((file, line), ()) for line in lines))
+        return sorted(tests, key=lambda nodeid: (self.seconds[nodeid] / (1 + 100 * known[nodeid]), nodeid))
 
     def run(self, mutant: Mutant, known: Counter) -> Optional[str]:
         """The test that notices ``mutant``, None if it survives."""
+        order = self.order(mutant, known)
+        if not order:
+            return None
         receive, send = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(receive)
-            self.in_child(mutant, self.order(known), send)
+            self.in_child(mutant, order, send)
         os.close(send)
         with os.fdopen(receive, "rb") as pipe:
             told = pipe.read().decode().split("\n")
@@ -221,11 +261,27 @@ class Bench:
             for nodeid in order:
                 os.write(send, f"\n{nodeid}".encode())
                 signal.setitimer(signal.ITIMER_PROF, PATIENCE + 10 * self.seconds[nodeid])
-                if any(report.failed for report in runtestprotocol(self.items[nodeid], nextitem=None, log=False)):
+                if not self.passes(nodeid):
                     code = 1
                     break
         finally:
             os._exit(code)
+
+
+def succeeds(item: Any) -> bool:
+    """Whether a test does.  Of a failure no report is made, which takes longer than most tests."""
+    item._initrequest()
+    try:
+        item.ihook.pytest_runtest_setup(item=item)
+        item.ihook.pytest_runtest_call(item=item)
+    except pytest.skip.Exception:
+        return True
+    except BaseException:
+        return False
+    finally:
+        item.ihook.pytest_runtest_teardown(item=item, nextitem=None)
+        item.funcargs = None
+    return True
 
 
 def limit_memory() -> None:
@@ -234,14 +290,16 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
-def forget() -> None:
-    """Empty the caches of the calculus and of its tests."""
-    for thing in gc.get_objects():
-        if type(thing) is functools._lru_cache_wrapper:
-            name = f"{thing.__module__}.{thing.__qualname__}"
-            own = name.startswith(("tpcalc.", "models.", "zoo.", "test_", "benchmarks."))
-            if own and name not in SHARED and not name.startswith("tpcalc.trace."):
-                thing.cache_clear()
+def clearers(tests: Collection[ModuleType]) -> list[Callable[[], None]]:
+    """Of all that keeps a result which a law may have a part in."""
+    no_law = ("tpcalc.trace", "tpcalc.algebra", "tpcalc.probe")
+    names = [name for name in sys.modules if name.startswith(("tpcalc", "tests", "benchmarks", "examples"))]
+    modules = {*tests, *(sys.modules[name] for name in names if not name.startswith(no_law))}
+    found: dict[int, Any] = {}
+    for thing in (thing for module in modules for thing in vars(module).values()):
+        if not isinstance(thing, type) and callable(getattr(thing, "cache_clear", None)):
+            found[id(thing)] = thing.cache_clear
+    return list(found.values())
 
 
 def bench(mutants: list[Mutant], tests: list[str], progress: bool = True) -> Bench:
@@ -251,7 +309,9 @@ def bench(mutants: list[Mutant], tests: list[str], progress: bool = True) -> Ben
 
     torch.set_num_threads(1)
     # a failure is enough: it need not be made small
-    settings.register_profile("mutate", phases=[Phase.explicit, Phase.generate], database=None, deadline=None)
+    settings.register_profile(
+        "mutate", phases=[Phase.explicit, Phase.generate], database=None, deadline=None, derandomize=True
+    )
     settings.load_profile("mutate")
     plugin = Bench(mutants, progress)
     with redirect_stdout(io.StringIO()) as told:
@@ -276,10 +336,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only the tables, no slow tests for what survives them")
     parser.add_argument("--tests", help="only these files, separated by commas")
     parser.add_argument("--equivalent", action="store_true", help="try those listed as equivalent: none may be noticed")
+    parser.add_argument("--again", type=Path, help="only those that survived a run that printed this file")
     parser.add_argument("--slow", type=int, default=0, help="show this many of the mutants that took longest")
     arguments = parser.parse_args()
     start = time.monotonic()
     found = chosen(SUBJECTS, arguments.only)
+    if arguments.again:
+        lines = set(arguments.again.read_text().splitlines())
+        found = [mutant for mutant in found if f"SURVIVED {mutant}" in lines]
     if arguments.list:
         print(*found, sep="\n")
         return
@@ -289,7 +353,9 @@ def main() -> None:
         sys.exit(f"error: listed as equivalent but not there: {'; '.join(sorted(gone))}")
     listed = [mutant for mutant in found if str(mutant) in EQUIVALENT]
     tried = listed if arguments.equivalent else [mutant for mutant in found if str(mutant) not in EQUIVALENT]
-    stages = (arguments.tests.split(","),) if arguments.tests else (QUICK,) if arguments.quick else (QUICK, SLOW)
+    stages: tuple[Collection[str], ...] = (QUICK,) if arguments.quick else (QUICK, LOWERED, SLOW)
+    if arguments.tests:
+        stages = (arguments.tests.split(","),)
     left, noticed, endless = tried, {}, 0
     for names in stages:
         tests = [str(path) for path in (ROOT / "tests" / name for name in names) if path.exists()]

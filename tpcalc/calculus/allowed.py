@@ -5,12 +5,12 @@ The init is given and fixed.  A little more would change the result by more than
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Fact, Facts, on_change, roles
+from tpcalc.calculus.facts import Facts, on_change, roles
 from tpcalc.calculus.limits import NORM, STREAM, limits
 from tpcalc.calculus.reading import Id, Reading, back
 from tpcalc.lower.lowered import Lowered
@@ -30,8 +30,7 @@ class Allowance:
         return (self.most.get(atom.out),)
 
     def limit(self, vid: Id, order: Order) -> None:
-        if order is not MINUS_INFINITY and (vid not in self.most or order < self.most[vid]):
-            self.most[vid] = order
+        self.most[vid] = min(order, self.most.get(vid, order))
 
     def past(self, vid: Id, most: Order, met: Order) -> None:
         """What is multiplied by something of order ``met``."""
@@ -79,9 +78,7 @@ def logarithm(s: st.Log, most: Order, state: Allowance, atom: Atom) -> None:
 @ALLOWED.law(st.Normalise, unasked=True)
 def normalise(s: st.Normalise, most: Optional[Order], state: Allowance, atom: Atom) -> None:
     """More than its own size is no update but another value."""
-    state.relative(s.x, ZERO)
-    if most is not None and most < s.shift:
-        state.relative(s.x, most - s.shift)
+    state.relative(s.x, ZERO if most is None else min(most - s.shift, ZERO))
 
 
 @ALLOWED.law(st.Scale)
@@ -134,7 +131,7 @@ def contract(s: st.Contract, most: Order, state: Allowance, atom: Atom) -> None:
 ALLOWED.complete()
 
 
-def allowed_changes(lowered: Lowered, facts: Mapping[int, Fact], alignment: Alignment) -> dict[int, Order]:
+def allowed_changes(lowered: Lowered, facts: Facts, alignment: Alignment) -> dict[int, Order]:
     """Value id -> the largest order by which it may change; a value that nothing limits is left out."""
     state = Allowance(facts, alignment)
     for limit in limits(lowered, facts, but=(NORM, STREAM)):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ZERO, Order, max_order
 from tpcalc.calculus.alignment import Alignment
-from tpcalc.calculus.facts import Fact, Facts, given_operand, on_change, over_depth, roles, spread
+from tpcalc.calculus.facts import Facts, given_operand, on_change, over_depth, roles, spread
 from tpcalc.calculus.limits import base, passes, weighs
 from tpcalc.calculus.reading import Id, Reading
 from tpcalc.lower.lowered import Leaf, Lowered
@@ -82,15 +82,15 @@ class Search:
         return {leaf.value: leaf for leaf in self.lowered.leaves}
 
     def faults(self, start: TooLarge) -> list[Fault]:
-        """What makes a value too large, the worst of each kind."""
+        """What makes a value too large, the worst of each kind, whichever way leads there."""
         found: dict[tuple[str, "str | int"], Fault] = {}
         stack = [start]
-        seen: set[tuple[int, bool]] = set()
+        seen: set[TooLarge] = set()
         while stack:
             large = stack.pop()
-            if (large.value, large.change) in seen:
+            if large in seen:
                 continue
-            seen.add((large.value, large.change))
+            seen.add(large)
             for item in self.step(large):
                 if isinstance(item, TooLarge):
                     stack.append(item)
@@ -153,13 +153,14 @@ class Search:
                 yield Fault(LR, leaf, atom, change)
             return
         made = self.lowered.maker.get(vid)
-        law = None if made is None else MERGED.of(made.structure)
-        if law is not None and made is not None:
-            for found in law(made.structure, Share(vid, init, change, carried), self):
-                if not isinstance(found, Fault):
-                    yield from self.of_weight(found.operand, found.init, found.change, use, found.carried)
-                else:  # a size that no weight has: what it makes is to be multiplied
-                    yield found if use is None else found._replace(atom=use)
+        if made is None:
+            return
+        law = MERGED.of(made.structure)
+        for found in () if law is None else law(made.structure, Share(vid, init, change, carried), self):
+            if not isinstance(found, Fault):
+                yield from self.of_weight(found.operand, found.init, found.change, use, found.carried)
+            else:  # a size that no weight has: what it makes is to be multiplied
+                yield found if use is None else found._replace(atom=use)
 
     def is_fixed(self, vid: Id) -> bool:
         """Whether it is a constant or a buffer, whose size no weight has."""
@@ -276,6 +277,7 @@ def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Bac
         if not is_weight:
             continue
         weight, value = search.facts[w], search.facts[v]
+        init, trained, change = value.init, value.trained, value.change
         moves = on_change(search.alignment, s.K, rest, weight)
         if partner_weight:
             grows = s.K if weight.weight & value.weight else s.K / 2
@@ -283,17 +285,13 @@ def contract(s: st.Contract, large: TooLarge, search: Search, atom: Atom) -> Bac
             grows = spread(search.alignment, s.K, rest, weight, value)
         if not partner_weight and search.suspect(v, large.change, base(search.lowered, v)):
             yield TooLarge(v, ZERO, large.change)
-            value = sound(value)  # mended itself: the weight is not to make up for it
-        on_values = weight.init + moves + value.change
-        at_init = on_values if large.change else max_order(weight.init + grows + value.init, on_values)
-        updated = weight.update + search.alignment.weight_change(s.K) + value.trained
-        carried = None if weight.own is None else weight.change + moves + value.trained - large.allowed
+            # mended itself: the weight is not to make up for it
+            init, trained, change = (min(order, ZERO) for order in (init, trained, change))
+        on_values = weight.init + moves + change
+        at_init = on_values if large.change else max_order(weight.init + grows + init, on_values)
+        updated = weight.update + search.alignment.weight_change(s.K) + trained
+        carried = None if weight.own is None else weight.change + moves + trained - large.allowed
         yield from search.of_weight(w, at_init - large.allowed, updated - large.allowed, atom, carried)
-
-
-def sound(value: Fact) -> Fact:
-    """As it is once it is mended."""
-    return value._replace(init=min(value.init, ZERO), trained=min(value.trained, ZERO), change=min(value.change, ZERO))
 
 
 @CAUSES.law(st.Product)

@@ -213,8 +213,10 @@ def absorbers(lowered: Lowered, start: int, hops: Hops) -> set[int]:
 
     def onward(vid: int) -> Iterable[int]:
         atom = lowered.maker.get(vid) if vid in lowered.flow else None
-        law = None if atom is None or hops.get(vid) is None else ABSORBING.of(atom.structure)
-        return () if law is None or atom is None else law(atom.structure, hops)
+        if atom is None or hops.get(vid) is None:
+            return ()
+        law = ABSORBING.of(atom.structure)
+        return () if law is None else law(atom.structure, hops)
 
     reached: set[int] = set(reach([start], onward))
     return {leaf.value for leaf in lowered.leaves} & reached

@@ -224,7 +224,7 @@ class Multilinear:
         (labels,), (names,) = layout.operands, layout.results
         mixed, new = (
             {p: g for p, g in self._growing(vid).items() if named[-p] is None}
-            for vid, named in ((next(node.refs), labels), (node.outputs[0], names))
+            for vid, named in ((node.refs[0], labels), (node.outputs[0], names))
         )
         if sum(new.values(), ZERO) > sum(mixed.values(), ZERO):
             return
