@@ -39,7 +39,7 @@ LISTED = {
     "vision": "vit deit swin convnext clip",
     "state spaces": "mamba mamba2",
 }
-#: More of them, to see how far it carries.
+#: More of them, to see how far it carries.  Those that are refused stay here: the page says why.
 OTHERS = (
     "falcon falcon_mamba stablelm starcoder2 glm olmoe gpt_oss deepseek_v3 jamba bamba rwkv gptj mpt "
     "recurrent_gemma minimax xlstm phi3 phimoe qwen3_next lfm2 smollm3 ernie4_5 exaone4 seed_oss arcee apertus "
@@ -47,7 +47,17 @@ OTHERS = (
     "funnel squeezebert big_bird convbert fnet pegasus mbart marian m2m_100 nllb-moe switch_transformers longt5 "
     "speech_to_text beit resnet regnet convnextv2 pvt cvt dinov2 swinv2 segformer levit poolformer bit focalnet "
     "vit_mae mobilevit wav2vec2 hubert unispeech sew data2vec-audio siglip blip git bridgetower perceiver "
-    "longformer led codegen deepseek_v2 hunyuan_v1_dense musicgen vits encodec"
+    "longformer led codegen deepseek_v2 hunyuan_v1_dense musicgen vits encodec "
+    "olmo olmo3 qwen2_moe bitnet cohere2 dbrx diffllama doge dots1 cwm flex_olmo glm4 glm4_moe granitemoeshared "
+    "granitemoehybrid falcon_h1 gpt_neox_japanese jetmoe lfm2_moe ministral nemotron nemotron_h openai-gpt "
+    "hyperclovax qwen3_5_text zamba zamba2 vaultgemma nanochat llama4_text ernie4_5_moe minimax_m2 solar_open afmoe "
+    "modernbert-decoder camembert xlm-roberta xlm-roberta-xl xmod rembert roc_bert roberta-prelayernorm megatron- "
+    "bert mobilebert ibert mra yoso esm ernie deberta data2vec-text eurobert flaubert nomic_bert splinter layoutlm "
+    "lilt bert-generation mt5 umt5 bigbird_pegasus blenderbot blenderbot-small plbart mvp prophetnet pegasus_x "
+    "t5gemma moonshine imagegpt audio-spectrogram-transformer dinov2_with_registers dinov3_vit dinov3_convnext "
+    "data2vec-vision hiera ijepa vit_msn videomae timesformer vivit mobilevitv2 efficientnet pvt_v2 swiftformer "
+    "textnet yolos wavlm unispeech-sat wav2vec2-conformer sew-d siglip2 metaclip_2 chinese_clip groupvit "
+    "jina_embeddings_v3 vjepa2"
 ).split()
 LAYERS = "num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_layers num_decoder_layers".split()
 #: Depths and other settings that keep a type small; else two layers where the config counts them.
@@ -63,6 +73,9 @@ AT = {
     "mobilevit": (144, 288, 576),
     "sew": (256, 384, 640),
     "convbert": (256, 384, 512),
+    "glm4": (256, 512, 1024),
+    **dict.fromkeys(("cwm", "glm4_moe", "minimax_m2"), (192, 384, 768)),
+    **dict.fromkeys(("llama4_text", "ernie4_5_moe"), (160, 320, 640)),
 }
 
 REMARKS = """
