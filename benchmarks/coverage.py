@@ -219,20 +219,28 @@ def hugging_face(model_type: str) -> Row:
     widths = AT.get(model_type, WIDTHS)
 
     def make() -> Callable:
-        fields = settable(default_config(model_type))
-        shallow = {field: "2" for field in LAYERS if field in fields}
-        return hf_factory(model_type, overrides=SETTINGS.get(model_type, shallow), widths=widths)
+        return hf_factory(model_type, overrides=two_layers(model_type), widths=widths)
 
     return measure(model_type, make, widths)
 
 
-def plain() -> list[Row]:
+def two_layers(model_type: str) -> dict[str, str]:
+    if model_type in SETTINGS:
+        return SETTINGS[model_type]
+    fields = settable(default_config(model_type))
+    return {field: "2" for field in LAYERS if field in fields}
+
+
+def plain_factories() -> dict[str, Callable]:
     """The models of the tests: plain torch."""
     from tests.support.models import MODELS
     from tests.support.zoo import ZOO
 
-    found = {**{name: factory for name, factory in MODELS.items()}, **ZOO}
-    return [measure(name.replace("_", " "), lambda factory=factory: factory, SMALL) for name, factory in found.items()]
+    return {name.replace("_", " "): factory for name, factory in {**MODELS, **ZOO}.items()}
+
+
+def plain() -> list[Row]:
+    return [measure(name, lambda factory=factory: factory, SMALL) for name, factory in plain_factories().items()]
 
 
 HEAD = "| model | parameters | ops | input / hidden / output / scalar | result | remarks | s |\n" + "|---" * 7 + "|"

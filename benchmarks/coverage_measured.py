@@ -1,0 +1,157 @@
+"""Measure what the coverage page lists: the check of ``benchmarks/coordinates.py``, which knows no calculus, of each.
+
+    python -m benchmarks.coverage_measured                  # all that isn't in the data yet (hours)
+    python -m benchmarks.coverage_measured hf:llama timm    # some types, or all models of a package, anew
+
+Writes docs/coverage.json, from which ``python -m benchmarks.coverage`` writes its page.  Models of packages are derived
+here, too: only who has installed the extra ``[zoo]`` can.  Each model runs in a process of its own, with a time limit.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.coordinates import Coordinates, judged, slopes
+from benchmarks.coverage import AT, LISTED, OTHERS, SMALL, _quiet, _short, measure, plain_factories, two_layers
+from benchmarks.zoo_packages import entries
+from tpcalc.errors import TpcalcError
+from tpcalc.trace.hf import default_config, hf_factory, settable
+from tpcalc.trace.hf.fields import sub_configs
+
+DATA = Path(__file__).resolve().parents[1] / "docs" / "coverage.json"
+#: Every model is looked at with few seeds, and one that is off again with more, at larger widths too.
+SEEDS, AGAIN = 2, 4
+SECONDS = 240  # a model may take so long
+TOKENS = "pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id decoder_start_token_id".split()
+
+
+def read() -> dict[str, dict]:
+    return json.loads(DATA.read_text(encoding="utf-8")) if DATA.exists() else {}
+
+
+def write(data: dict[str, dict]) -> None:
+    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(data[key])}" for key in sorted(data))
+    DATA.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+
+
+def models() -> dict[str, Callable[[], dict]]:
+    """By name, what derives and measures each."""
+    found: dict[str, Callable[[], dict]] = {}
+    for each in entries():
+        if each.installed:
+            found[f"{each.package}:{each.name}"] = lambda each=each: package_model(each)
+    for name in [*(name for text in LISTED.values() for name in text.split()), *OTHERS]:
+        found[f"hf:{name}"] = lambda name=name: {"measured": hugging_face(name)}
+    for name, factory in plain_factories().items():
+        found[f"plain:{name}"] = lambda factory=factory: {"measured": coordinates(factory, SMALL)}
+    return found
+
+
+def package_model(entry: Any) -> dict:
+    row = measure(entry.name, lambda: entry, SMALL)
+    said = {"row": asdict(row), "version": version(entry.package)}
+    return {**said, "measured": coordinates(entry, SMALL)} if row.result == "derived" else said
+
+
+def hugging_face(model_type: str) -> dict:
+    """With a small vocabulary and small widths, where the type can be built so."""
+    widths = AT.get(model_type, SMALL)
+    overrides = two_layers(model_type)
+    for more in ({**overrides, **few_tokens(model_type)}, overrides):
+        for sizes in dict.fromkeys((widths, tuple(2 * width for width in widths))):
+            try:
+                with _quiet():
+                    factory = hf_factory(model_type, overrides=more, widths=sizes)
+                    factory(sizes[0])
+            except TpcalcError as error:
+                refused = _short(str(error))
+                continue
+            return coordinates(factory, sizes)
+    return {"why": refused}
+
+
+def few_tokens(model_type: str) -> dict[str, str]:
+    config, found = default_config(model_type), {}
+    for owner, each in {"": config, **{f"{name}.": sub for name, sub in sub_configs(config).items()}}.items():
+        fields = settable(each)
+        if "vocab_size" in fields:
+            found[f"{owner}vocab_size"] = "256"
+            found |= {f"{owner}{f}": "1" for f in TOKENS if f in fields and isinstance(getattr(each, f, None), int)}
+    return found
+
+
+def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...]) -> dict:
+    """How many slopes there are, the worst of them, and all that are off."""
+    try:
+        with _quiet():
+            found = slopes(Coordinates(factory, list(widths)), SEEDS)
+            off, seeds = judged(found), SEEDS
+            if off:
+                widths, seeds = (*widths, 2 * widths[-1]), AGAIN
+                found = slopes(Coordinates(factory, list(widths)), seeds)
+                off = judged(found)
+    except Exception as error:  # a model of any package may raise anything; the page says what
+        return {"why": _short(f"{type(error).__name__}: {error}")}
+    effects = {name: slope for (quantity, name), slope in found.items() if quantity == "effect"}
+    if not effects:
+        return {"why": "no parameter has an effect on what a module gives"}
+    worst = max(effects, key=lambda name: abs(effects[name]))
+    return {
+        "slopes": len(found),
+        "effects": len(effects),
+        "worst": round(effects[worst], 2),
+        "of": worst,
+        "widths": list(widths),
+        "seeds": seeds,
+        "off": [[each.quantity, each.name, round(each.slope, 2)] for each in off],
+    }
+
+
+def limited(work: Callable[[], dict], seconds: float) -> dict:
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+
+    def send() -> None:
+        theirs.send(work())
+
+    child = context.Process(target=send)
+    child.start()
+    theirs.close()
+    try:
+        return ours.recv() if ours.poll(seconds) else {"measured": {"why": f"not done in {seconds:.0f} seconds"}}
+    except EOFError:
+        return {"measured": {"why": "its process ended"}}
+    finally:
+        child.kill()
+        child.join()
+
+
+def chosen(names: list[str], known: Iterator[str] | list[str], data: dict[str, dict]) -> list[str]:
+    if not names:
+        return [name for name in known if name not in data]
+    return [name for name in known if name in names or name.partition(":")[0] in names]
+
+
+def main(names: list[str]) -> None:
+    torch.set_num_threads(1)
+    made = models()
+    coordinates(plain_factories()["gpt"], SMALL)  # what the first trace of a process loads, all others find there
+    for name in chosen(names, list(made), read()):
+        start = time.perf_counter()
+        found = limited(made[name], SECONDS)
+        write({**read(), name: found})
+        print(f"{time.perf_counter() - start:5.0f} s  {name}: {found}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
