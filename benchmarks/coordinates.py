@@ -34,6 +34,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 import tpcalc
+from tpcalc.derive.api import made as rules
+from tpcalc.derive.experts import sized as sized_experts
+from tpcalc.derive.gauge import EXPERTS
+from tpcalc.derive.solve import solve
+from tpcalc.optimizers import recipe
+from tpcalc.scaling import Scaling
+from tpcalc.scaling.compute import Scalings, traced_widths
 from tpcalc.trace.hf import hf_factory
 from tpcalc.trace.target import load_target
 
@@ -83,10 +90,16 @@ class Coordinates:
     """Trains one model at several widths and keeps the sizes that it saw."""
 
     def __init__(
-        self, factory: Callable[[int], Any], widths: list[int], steps: int = 4, lr: float = 2**-8, scaled: bool = True
+        self,
+        factory: Callable[[int], Any],
+        widths: list[int],
+        steps: int = 4,
+        lr: float = 2**-8,
+        scaled: bool = True,
+        program: tpcalc.Program | None = None,
     ) -> None:
         self.factory, self.widths, self.steps, self.lr = factory, widths, steps, lr
-        self.scalings = {width: tpcalc.scale(factory, widths[0], width) for width in widths[1:] if scaled}
+        self.scalings = exported(factory, widths, program) if scaled else {}
         self.finite = self.same_ends()
         self.inputs: Any = None
 
@@ -135,6 +148,14 @@ class Coordinates:
         for name in parameters:
             for use, ((before, _), (after, effect)) in enumerate(zip(used.seen[name], uses.seen[name])):
                 yield from sized("effect", f"{name} (use {use + 1})" if use else name, effect, before, after)
+
+
+def exported(factory: Callable[[int], Any], widths: list[int], program: tpcalc.Program | None) -> dict[int, Scaling]:
+    """What ``tpcalc.scale`` gives from the first width to each other one, of one trace for all."""
+    traced = sorted({width for target in widths[1:] for width in traced_widths(widths[0], target)})
+    how, solution = recipe("adamw"), sized_experts(solve(program or tpcalc.trace(factory, traced)), EXPERTS[0])
+    scalings = Scalings(factory, solution, rules(solution, how, "init", EXPERTS[0]), how)
+    return {width: scalings.between(widths[0], width) for width in widths[1:]}
 
 
 class Effects(TorchDispatchMode):

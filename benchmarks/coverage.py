@@ -2,12 +2,16 @@
 
 python -m benchmarks.coverage            # a few minutes
 python -m benchmarks.coverage llama gpt2 # some Hugging Face types only, to standard output
+
+Models of public packages and what was measured of each are taken from docs/coverage.json, which
+``benchmarks/coverage_measured.py`` writes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import sys
 import time
@@ -16,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 import torch
 
@@ -25,6 +30,7 @@ from tpcalc.trace.hf import default_config, hf_factory, settable
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "coverage.md"
+DATA = ROOT / "docs" / "coverage.json"
 WIDTHS, SMALL = (128, 256, 512), (64, 128, 256)
 
 #: The types that must derive, by family.
@@ -116,6 +122,17 @@ REMARKS = """
   by `tpcalc table` too.
 """.strip()
 
+MEASURED = """
+*measured* does not ask the rules whether they are right. Each model is trained for four steps of AdamW with the
+exported multipliers, at 64, 128 and 256 (types that need other widths, at those), two seeds. Where a parameter meets
+the data, the result of that operation is computed with the parameter as trained and as at init: the difference is the
+effect of its own update, which should be alike at all widths (`benchmarks/coordinates.py`, which imports nothing of
+`tpcalc.check`). *ok*: how many effects, and the worst of their slopes in log n. An effect is off if it grows with a
+slope above +0.25 or fades with one below -0.3; what a module gives is off if it grows so at init, or by training. A
+wrong exponent is off by 1/2 or more; sums of few terms at these widths read up to 0.2 beside theirs. What was off was
+measured again with four seeds and one more width; that is what stands here.
+""".strip()
+
 OUTSIDE = (
     ("what", "why", "what to do"),
     ("---",) * 3,
@@ -163,9 +180,10 @@ class Row:
     remark: str = ""
     result: str = "derived"
     seconds: float = 0.0
+    measured: str = ""
 
     def text(self) -> str:
-        cells = (self.name, self.weights or "", self.ops or "", self.roles, self.result, self.remark)
+        cells = (self.name, self.weights or "", self.ops or "", self.roles, self.result, self.remark, self.measured)
         return f"| {' | '.join(map(str, cells))} | {self.seconds:.1f} |"
 
 
@@ -181,7 +199,11 @@ def _quiet() -> Iterator[None]:
 
 
 def measure(name: str, make: Callable[[], Callable], widths: tuple[int, ...]) -> Row:
-    row = Row(name)
+    return traced(name, make, widths)[0]
+
+
+def traced(name: str, make: Callable[[], Callable], widths: tuple[int, ...]) -> tuple[Row, Optional[tpcalc.Program]]:
+    row, program = Row(name), None
     start = time.perf_counter()
     try:
         with _quiet():
@@ -207,7 +229,7 @@ def measure(name: str, make: Callable[[], Callable], widths: tuple[int, ...]) ->
             remarks.append(f"{counts['unused']} unused")
         row.remark = ", ".join(remarks)
     row.seconds = time.perf_counter() - start
-    return row
+    return row, program
 
 
 def _short(message: str) -> str:
@@ -243,14 +265,57 @@ def plain() -> list[Row]:
     return [measure(name, lambda factory=factory: factory, SMALL) for name, factory in plain_factories().items()]
 
 
-HEAD = "| model | parameters | ops | input / hidden / output / scalar | result | remarks | s |\n" + "|---" * 7 + "|"
+HEAD = (
+    "| model | parameters | ops | input / hidden / output / scalar | result | remarks | measured | s |\n"
+    + "|---" * 8
+    + "|"
+)
+
+
+def read() -> dict[str, dict]:
+    return json.loads(DATA.read_text(encoding="utf-8")) if DATA.exists() else {}
+
+
+def measured_text(found: Optional[dict]) -> str:
+    """``ok``, how many effects, the worst slope of them; or what is off; or why nothing was measured."""
+    if found is None:
+        return ""
+    if "why" in found:
+        return f"no: {found['why']}"
+    if found["off"]:
+        return "off: " + ", ".join(
+            f"`{name or 'the whole'}` ({quantity}) {slope:+.2f}" for quantity, name, slope in worst(found["off"])
+        )
+    return f"ok, {found['effects']}, {found['worst']:+.2f}"
+
+
+def worst(off: list) -> list:
+    return sorted(off, key=lambda each: -abs(each[2]))[:3]
+
+
+def with_measured(rows: list[Row], kind: str, data: dict[str, dict]) -> list[Row]:
+    for row in rows:
+        if row.result == "derived":
+            row.measured = measured_text(data.get(f"{kind}:{row.name}", {}).get("measured"))
+    return rows
+
+
+def packages(data: dict[str, dict]) -> dict[str, list[Row]]:
+    """The models of each package, by its name and version."""
+    found: dict[str, list[Row]] = {}
+    for key, value in data.items():
+        if "row" in value:
+            row = Row(**value["row"])
+            found.setdefault(f"{key.partition(':')[0]} {value['version']}", []).append(row)
+            with_measured([row], key.partition(":")[0], data)
+    return found
 
 
 def table(rows: list[Row]) -> str:
     return "\n".join([HEAD, *(row.text() for row in rows)])
 
 
-def page(listed: dict[str, list[Row]], others: list[Row], own: list[Row]) -> str:
+def page(listed: dict[str, list[Row]], others: list[Row], own: list[Row], public: dict[str, list[Row]]) -> str:
     import transformers
 
     def score(rows: list[Row]) -> str:
@@ -258,20 +323,25 @@ def page(listed: dict[str, list[Row]], others: list[Row], own: list[Row]) -> str
 
     outside = "\n".join(f"| {' | '.join(row)} |".replace(" --- ", "---") for row in OUTSIDE)
     first = [row for rows in listed.values() for row in rows]
+    models = [row for rows in public.values() for row in rows]
     parts = [
         "# Coverage",
         f"Generated by `python -m benchmarks.coverage` with torch {torch.__version__.split('+')[0]} and transformers "
         f"{transformers.__version__}; times on one core, tracing at three widths included. Hugging Face models are "
         "built from default configs with two layers a stack; plain ones are in `tests/support/models.py` and "
         "`tests/support/zoo.py`, where every exponent is compared with its expected value (as it is for every listed "
-        "type but gemma3, in `tests/derive/test_zoo.py`).",
+        "type but gemma3, in `tests/derive/test_zoo.py`); those of public packages, in `benchmarks/zoo_packages.txt`, "
+        "need the extra `[zoo]`.",
         f"Derived: **{score(first)}** listed Hugging Face types, **{score(others)}** others, **{score(own)}** plain "
-        "models.",
+        f"models, **{score(models)}** models of {len(public)} public packages.",
         "`ops` counts forward and backward calls. The roles are those of distinct weights. *absorb*: weights that take "
         "a power of n for another place; *in slices*: packed weights whose blocks have rules of their own; *site*: a "
         "place that needs a multiplier.",
+        MEASURED + f"\n\n{tally([*first, *others, *own, *models])}",
         *(f"## Listed: {family}\n\n{table(rows)}" for family, rows in listed.items()),
         f"## Plain torch\n\n{table(own)}",
+        "## Public packages",
+        *(f"### {package}\n\n{table(rows)}" for package, rows in public.items()),
         f"## Other Hugging Face types\n\n{table(others)}",
         f"## Why some results look unusual\n\n{REMARKS}",
         f"## Outside the theory, or the trace\n\n{outside}",
@@ -279,15 +349,28 @@ def page(listed: dict[str, list[Row]], others: list[Row], own: list[Row]) -> str
     return "\n\n".join(parts) + "\n"
 
 
+def tally(rows: list[Row]) -> str:
+    derived = [row for row in rows if row.result == "derived"]
+    counts = Counter(row.measured.split(":")[0].split(",")[0] for row in derived)
+    return (
+        f"Of {len(derived)} models that derive, {counts['ok']} are ok, {counts['off']} are off, and {counts['no']} "
+        f"could not be measured so; {counts['']} were not tried."
+    )
+
+
 def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     if names:
         print(table([hugging_face(name) for name in names]))
         return
-    listed = {family: [hugging_face(name) for name in text.split()] for family, text in LISTED.items()}
-    own = plain()
-    others = [hugging_face(name) for name in OTHERS]
-    PAGE.write_text(page(listed, others, own))
+    data = read()
+    listed = {
+        family: with_measured([hugging_face(name) for name in text.split()], "hf", data)
+        for family, text in LISTED.items()
+    }
+    own = with_measured(plain(), "plain", data)
+    others = with_measured([hugging_face(name) for name in OTHERS], "hf", data)
+    PAGE.write_text(page(listed, others, own, packages(data)), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.coverage_measured                  # all that isn't in the data yet (hours)
     python -m benchmarks.coverage_measured hf:llama timm    # some types, or all models of a package, anew
+    python -m benchmarks.coverage_measured --again [...]    # with more seeds and a larger width, by default what is off
 
 Writes docs/coverage.json, from which ``python -m benchmarks.coverage`` writes its page.  Models of packages are derived
 here, too: only who has installed the extra ``[zoo]`` can.  Each model runs in a process of its own, with a time limit.
@@ -13,30 +14,37 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.coordinates import Coordinates, judged, slopes
-from benchmarks.coverage import AT, LISTED, OTHERS, SMALL, _quiet, _short, measure, plain_factories, two_layers
-from benchmarks.zoo_packages import entries
+from benchmarks.coverage import (
+    AT,
+    DATA,
+    LISTED,
+    OTHERS,
+    SMALL,
+    _quiet,
+    _short,
+    plain_factories,
+    read,
+    traced,
+    two_layers,
+)
+from benchmarks.zoo_packages import Entry, entries
 from tpcalc.errors import TpcalcError
 from tpcalc.trace.hf import default_config, hf_factory, settable
 from tpcalc.trace.hf.fields import sub_configs
 
-DATA = Path(__file__).resolve().parents[1] / "docs" / "coverage.json"
-#: Every model is looked at with few seeds, and one that is off again with more, at larger widths too.
+#: Every model is looked at with few seeds, and one that is off again with more, and with a larger width.
 SEEDS, AGAIN = 2, 4
-SECONDS = 240  # a model may take so long
+SECONDS = 120  # a model may take so long
 TOKENS = "pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id decoder_start_token_id".split()
-
-
-def read() -> dict[str, dict]:
-    return json.loads(DATA.read_text(encoding="utf-8")) if DATA.exists() else {}
 
 
 def write(data: dict[str, dict]) -> None:
@@ -44,29 +52,32 @@ def write(data: dict[str, dict]) -> None:
     DATA.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
 
-def models() -> dict[str, Callable[[], dict]]:
-    """By name, what derives and measures each."""
-    found: dict[str, Callable[[], dict]] = {}
+def models() -> dict[str, Callable[[bool], dict]]:
+    """By name, what derives and measures each; True: once more."""
+    found: dict[str, Callable[[bool], dict]] = {}
     for each in entries():
         if each.installed:
-            found[f"{each.package}:{each.name}"] = lambda each=each: package_model(each)
+            found[f"{each.package}:{each.name}"] = partial(package_model, each)
     for name in [*(name for text in LISTED.values() for name in text.split()), *OTHERS]:
-        found[f"hf:{name}"] = lambda name=name: {"measured": hugging_face(name)}
+        found[f"hf:{name}"] = partial(hugging_face, name)
     for name, factory in plain_factories().items():
-        found[f"plain:{name}"] = lambda factory=factory: {"measured": coordinates(factory, SMALL)}
+        found[f"plain:{name}"] = partial(plain_model, factory)
     return found
 
 
-def package_model(entry: Any) -> dict:
-    row = measure(entry.name, lambda: entry, SMALL)
+def package_model(entry: Entry, again: bool) -> dict:
+    row, program = traced(entry.name, lambda: entry, SMALL)
     said = {"row": asdict(row), "version": version(entry.package)}
-    return {**said, "measured": coordinates(entry, SMALL)} if row.result == "derived" else said
+    return {**said, "measured": coordinates(entry, SMALL, again, program)} if row.result == "derived" else said
 
 
-def hugging_face(model_type: str) -> dict:
+def plain_model(factory: Callable[[int], Any], again: bool) -> dict:
+    return {"measured": coordinates(factory, SMALL, again)}
+
+
+def hugging_face(model_type: str, again: bool) -> dict:
     """With a small vocabulary and small widths, where the type can be built so."""
-    widths = AT.get(model_type, SMALL)
-    overrides = two_layers(model_type)
+    widths, overrides, refused = AT.get(model_type, SMALL), two_layers(model_type), ""
     for more in ({**overrides, **few_tokens(model_type)}, overrides):
         for sizes in dict.fromkeys((widths, tuple(2 * width for width in widths))):
             try:
@@ -76,8 +87,8 @@ def hugging_face(model_type: str) -> dict:
             except TpcalcError as error:
                 refused = _short(str(error))
                 continue
-            return coordinates(factory, sizes)
-    return {"why": refused}
+            return {"measured": coordinates(factory, sizes, again)}
+    return {"measured": {"why": refused}}
 
 
 def few_tokens(model_type: str) -> dict[str, str]:
@@ -90,16 +101,14 @@ def few_tokens(model_type: str) -> dict[str, str]:
     return found
 
 
-def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...]) -> dict:
+def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...], again: bool, program: Any = None) -> dict:
     """How many slopes there are, the worst of them, and all that are off."""
+    seeds = AGAIN if again else SEEDS
+    if again:
+        widths, program = (*widths, 2 * widths[-1]), None
     try:
         with _quiet():
-            found = slopes(Coordinates(factory, list(widths)), SEEDS)
-            off, seeds = judged(found), SEEDS
-            if off:
-                widths, seeds = (*widths, 2 * widths[-1]), AGAIN
-                found = slopes(Coordinates(factory, list(widths)), seeds)
-                off = judged(found)
+            found = slopes(Coordinates(factory, list(widths), program=program), seeds)
     except Exception as error:  # a model of any package may raise anything; the page says what
         return {"why": _short(f"{type(error).__name__}: {error}")}
     effects = {name: slope for (quantity, name), slope in found.items() if quantity == "effect"}
@@ -113,7 +122,7 @@ def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...]) -> dict:
         "of": worst,
         "widths": list(widths),
         "seeds": seeds,
-        "off": [[each.quantity, each.name, round(each.slope, 2)] for each in off],
+        "off": [[each.quantity, each.name, round(each.slope, 2)] for each in judged(found)],
     }
 
 
@@ -136,19 +145,24 @@ def limited(work: Callable[[], dict], seconds: float) -> dict:
         child.join()
 
 
-def chosen(names: list[str], known: Iterator[str] | list[str], data: dict[str, dict]) -> list[str]:
+def chosen(names: list[str], known: list[str], data: dict[str, dict], again: bool) -> list[str]:
     if not names:
-        return [name for name in known if name not in data]
+        return [
+            name for name in known if (data.get(name, {}).get("measured", {}).get("off") if again else name not in data)
+        ]
     return [name for name in known if name in names or name.partition(":")[0] in names]
 
 
 def main(names: list[str]) -> None:
     torch.set_num_threads(1)
-    made = models()
-    coordinates(plain_factories()["gpt"], SMALL)  # what the first trace of a process loads, all others find there
-    for name in chosen(names, list(made), read()):
+    torch.set_flush_denormal(True)
+    made, again = models(), "--again" in names
+    coordinates(
+        plain_factories()["gpt"], SMALL, False
+    )  # what the first trace of a process loads, all others find there
+    for name in chosen([name for name in names if name != "--again"], list(made), read(), again):
         start = time.perf_counter()
-        found = limited(made[name], SECONDS)
+        found = limited(partial(made[name], again), SECONDS)
         write({**read(), name: found})
         print(f"{time.perf_counter() - start:5.0f} s  {name}: {found}", flush=True)
 
