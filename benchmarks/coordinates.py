@@ -11,7 +11,9 @@ are right give slopes in log n of 0 for effects, and of 0 or less for the other 
 A change or an effect has its size, and its size over that of the result.  They differ where results are not O(1) by
 right: a readout is n^-1/2 at init, the result of a gain that makes up for a readout is n^-1.  A slope is the kinder of
 the two: growth must be seen in the change and in the change over the result at init, fading in the change and in the
-change over the trained result.
+change over the trained result.  An effect counts as if all steps had gone the same way: those of a scalar may cancel,
+in one seed and not in the next.  What a module gives may grow where what the one around it gives does not: a constant
+or a norm follows.
 """
 
 from __future__ import annotations
@@ -97,8 +99,10 @@ class Coordinates:
         lr: float = 2**-8,
         scaled: bool = True,
         program: tpcalc.Program | None = None,
+        few: bool = False,
     ) -> None:
-        self.factory, self.widths, self.steps, self.lr = factory, widths, steps, lr
+        self.widths, self.steps, self.lr = widths, steps, lr
+        self.factory = with_few_data(factory, widths[0]) if few else factory
         self.scalings = exported(factory, widths, program) if scaled else {}
         self.finite = self.same_ends()
         self.inputs: Any = None
@@ -145,9 +149,41 @@ class Coordinates:
                 before, after = (rms(*side) for side in zip(*pairs))
                 yield "init", name, before, 1.0, 1.0
                 yield from sized("change", name, rms(*(b - a for a, b in pairs)), before, after)
-        for name in parameters:
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        for name, p in parameters.items():
+            moved = (p.detach() - start[name])[p.detach() != start[name]]  # a mask holds the others
+            if not moved.numel():
+                continue
+            same_way = rates[id(p)] * self.steps / rms(moved)
             for use, ((before, _), (after, effect)) in enumerate(zip(used.seen[name], uses.seen[name])):
-                yield from sized("effect", f"{name} (use {use + 1})" if use else name, effect, before, after)
+                yield from sized("effect", f"{name} (use {use + 1})" if use else name, effect * same_way, before, after)
+
+
+def with_few_data(factory: Callable[[int], Any], width: int) -> Callable[[int], Any]:
+    """With one sample of a few tokens, or with one sample, where the model takes it.
+
+    What one row of the data does to a weight is aligned with that row; what S rows do together is with each of them
+    only as far as sums over the fan-in outgrow those over the rows, as the square root of its ratio to S.
+    """
+
+    def cut(x: Any, length: int | None) -> Any:
+        if not isinstance(x, Tensor) or not x.dim():
+            return x
+        tokens = x.dim() == 3 or x.dim() == 2 and not x.is_floating_point()
+        return x[:1, :length] if tokens else x[:1]
+
+    for length in (3, None):
+
+        def few(n: int, length: int | None = length) -> Any:
+            model, inputs = factory(n)
+            return model, tree_map(lambda x: cut(x, length), inputs)
+
+        with contextlib.suppress(Exception):
+            for n in (width, 2 * width):
+                model, inputs = made(few, n)
+                loss_of(call(model, inputs), set(), 0).backward()
+            return few
+    return factory
 
 
 def exported(factory: Callable[[int], Any], widths: list[int], program: tpcalc.Program | None) -> dict[int, Scaling]:
@@ -283,10 +319,18 @@ def slopes(coordinates: Coordinates, seeds: int) -> dict[tuple[str, str], float]
 
 
 def judged(found: dict[tuple[str, str], float], grows: float = GROWS, fades: float = FADES) -> list[Off]:
+    def around(quantity: str, name: str) -> float:
+        while name:
+            name = name.rpartition(".")[0]
+            if (quantity, name) in found:
+                return found[quantity, name]
+        return math.inf
+
     return [
         Off(quantity, name, slope)
         for (quantity, name), slope in found.items()
-        if slope > grows or (quantity == "effect" and slope < fades)
+        if (quantity == "effect" and not fades <= slope <= grows)
+        or (quantity != "effect" and slope > grows and around(quantity, name) > grows)
     ]
 
 
