@@ -14,7 +14,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -52,9 +52,9 @@ def write(data: dict[str, dict]) -> None:
     DATA.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
 
-def models() -> dict[str, Callable[[bool], dict]]:
+def models() -> dict[str, Callable[[bool], Iterator[dict]]]:
     """By name, what derives and measures each; True: once more."""
-    found: dict[str, Callable[[bool], dict]] = {}
+    found: dict[str, Callable[[bool], Iterator[dict]]] = {}
     for each in entries():
         if each.installed:
             found[f"{each.package}:{each.name}"] = partial(package_model, each)
@@ -65,17 +65,18 @@ def models() -> dict[str, Callable[[bool], dict]]:
     return found
 
 
-def package_model(entry: Entry, again: bool) -> dict:
+def package_model(entry: Entry, again: bool) -> Iterator[dict]:
     row, program = traced(entry.name, lambda: entry, SMALL)
-    said = {"row": asdict(row), "version": version(entry.package)}
-    return {**said, "measured": coordinates(entry, SMALL, again, program)} if row.result == "derived" else said
+    yield {"row": asdict(row), "version": version(entry.package)}
+    if row.result == "derived":
+        yield {"measured": coordinates(entry, SMALL, again, program)}
 
 
-def plain_model(factory: Callable[[int], Any], again: bool) -> dict:
-    return {"measured": coordinates(factory, SMALL, again)}
+def plain_model(factory: Callable[[int], Any], again: bool) -> Iterator[dict]:
+    yield {"measured": coordinates(factory, SMALL, again)}
 
 
-def hugging_face(model_type: str, again: bool) -> dict:
+def hugging_face(model_type: str, again: bool) -> Iterator[dict]:
     """With a small vocabulary and small widths, where the type can be built so."""
     widths, overrides, refused = AT.get(model_type, SMALL), two_layers(model_type), ""
     for more in ({**overrides, **few_tokens(model_type)}, overrides):
@@ -87,8 +88,9 @@ def hugging_face(model_type: str, again: bool) -> dict:
             except TpcalcError as error:
                 refused = _short(str(error))
                 continue
-            return {"measured": coordinates(factory, sizes, again)}
-    return {"measured": {"why": refused}}
+            yield {"measured": coordinates(factory, sizes, again)}
+            return
+    yield {"measured": {"why": refused}}
 
 
 def few_tokens(model_type: str) -> dict[str, str]:
@@ -126,20 +128,26 @@ def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...], again: b
     }
 
 
-def limited(work: Callable[[], dict], seconds: float) -> dict:
+def limited(work: Callable[[], Iterable[dict]], seconds: float) -> dict:
+    """All that ``work`` says, in a process of its own, until it ends or its time is up."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
 
     def send() -> None:
-        theirs.send(work())
+        for said in work():
+            theirs.send(said)
 
     child = context.Process(target=send)
     child.start()
     theirs.close()
+    found: dict = {}
+    end = time.monotonic() + seconds
     try:
-        return ours.recv() if ours.poll(seconds) else {"measured": {"why": f"not done in {seconds:.0f} seconds"}}
+        while ours.poll(max(0.0, end - time.monotonic())):
+            found.update(ours.recv())
+        return {"measured": {"why": f"not done in {seconds:g} seconds"}, **found}
     except EOFError:
-        return {"measured": {"why": "its process ended"}}
+        return found
     finally:
         child.kill()
         child.join()
