@@ -12,6 +12,7 @@ import torch
 from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.probe.bench import TINY_EPS, Bench, Setting
 from tpcalc.probe.copy import Unprobable
+from tpcalc.probe.late import SETTLED, SLOW, SOON, lasts, steady
 from tpcalc.probe.slopes import NEAR, ROUGH, STEP, Powers, Prober, between, snapped
 
 #: Steps after which an optimizer does what it goes on doing: RAdam adapts from its sixth on, a Shampoo waits for 25.
@@ -28,14 +29,12 @@ KNEE = 2.5
 FALL, FALL_32, OFF = -24.0, -20.0, 0.5
 #: How much further they fall where its place is read: a norm reaches it the later the larger the tensor.
 FURTHER = 8.0
-#: Rate under a large epsilon, where updates are small, and under a large decay, which must not wear the weight down.
-FAST, SLOW = 2.0**-8, 2.0**-24
+#: Rate under a large epsilon, where updates are small.
+FAST = 2.0**-8
 #: Two sizes that differ by less are the same.
 SAME = 0.02
 #: Halvings of the interval in which a knee lies, and how close to 0, in powers of 2, is there.
 HALVINGS, CLOSE = 12, 2.0**-9
-#: Steps after which averages over the steps have mostly settled, and after which the longest of them have.
-SOON, SETTLED = (64, 256), 1024
 #: Share of the weight that a step takes away for a rate of 1, from which on it is decay; in float32 more is rounding.
 SHARE, SHARE_32 = 2.0**-24, 2.0**-14
 T = TypeVar("T")
@@ -112,15 +111,9 @@ def _hooked_or_not(bench: Bench, read: Callable[[Bench], T]) -> tuple[T, str]:
 def _settled(bench: Bench) -> float:
     for steps in SOON:
         start = Setting(lr=SLOW, steps=steps, repeated=True)
-        if _steady(bench, start):
+        if steady(bench, start):
             return bench.run(start)[-1].aligned
     return bench.run(Setting(lr=SLOW, steps=SETTLED, repeated=True))[-1].aligned
-
-
-def _steady(bench: Bench, start: Setting) -> bool:
-    """Whether the second half of the steps of a run changes nothing more."""
-    whole, half = (bench.run(setting)[-1].aligned for setting in (start, start._replace(steps=start.steps // 2)))
-    return abs(whole / half - 1) <= SAME / 2
 
 
 def measure(bench: Bench, decay: bool = True) -> Measured:
@@ -165,7 +158,7 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     prober.steady(update)
     beyond = prober.beyond(update)
     if beyond and update.gradient:
-        _lasts(prober, update)
+        lasts(prober, update)
     eps, key = _eps(prober, update)
     if eps is not None and eps.below:  # an epsilon that sets the size: u is meant where it stands in its place
         update = Powers(*(u + eps.below * e for u, e in zip(update, eps.place, strict=True)))
@@ -221,29 +214,6 @@ def _settle(prober: Prober) -> Optional[Powers]:
     return Powers(slopes[earlier[0]]) if earlier else None
 
 
-def _lasts(prober: Prober, update: Powers) -> None:
-    """Raises Unprobable where the update goes over to another law late: averages that start at a fixed size."""
-    for steps in (*SOON, SETTLED):
-        start = Setting(steps=steps, lr=SLOW, repeated=True)
-
-        def late(low: int, start: Setting = start) -> Optional[Order]:
-            """The power between gradients that are ``STEP^low`` and once more as small; None where it is none."""
-            here, there = (start._replace(gradient=start.gradient / STEP**power) for power in (low, low + 1))
-            slope = between(prober.bench.run(there)[-1].aligned, prober.bench.run(here)[-1].aligned, STEP)
-            try:
-                return snapped(slope, NEAR, "its update after many steps")
-            except Unprobable:
-                return None
-
-        seen = late(0)
-        if seen == update.gradient and _steady(prober.bench, start):
-            return
-        if seen not in (None, update.gradient) and late(1) == seen:  # else it is on its way
-            raise Unprobable(
-                f"its update goes as gradient^{update.gradient}, and after {steps} steps as gradient^{seen}"
-            )
-
-
 def _zero(prober: Prober, update: Powers, eps: Optional[Eps]) -> Optional[Powers]:
     if update.size == 0:
         return update
@@ -264,6 +234,8 @@ def _eps(prober: Prober, low: Powers) -> tuple[Optional[Eps], Optional[str]]:
     start, high = Setting(), Setting(lr=FAST, eps=EPS_HIGH)
     below = snapped(_eps_slope(prober, start._replace(eps=EPS_LOW)), NEAR, "its update under a small epsilon")
     small, large = prober.update(start), prober.update(high)
+    if not large > 0:  # too small to be seen
+        return None, bench.eps_keys[0]
     steep = _eps_slope(prober, high)
     if below == 0 and abs(steep) < NEAR and abs(small / large - 1) < SAME:
         return None, None
@@ -293,10 +265,18 @@ def _one_knee(prober: Prober, below: float, power: float) -> bool:
     """Whether the update, where the powers below and above meet, is about what they say."""
     if below == power:
         return False
-    small, large = (math.log2(prober.update(s)) for s in (Setting(), Setting(lr=FAST, eps=EPS_HIGH)))
+    small, large = (_log(prober, s) for s in (Setting(), Setting(lr=FAST, eps=EPS_HIGH)))
     low, high = math.log2(EPS_LOW), math.log2(EPS_HIGH)
     at = (large - small - power * high + below * low) / (below - power)
-    return abs(math.log2(prober.update(Setting(eps=2.0**at))) - small - below * (at - low)) < KNEE
+    return abs(_log(prober, Setting(eps=2.0**at)) - small - below * (at - low)) < KNEE
+
+
+def _log(prober: Prober, setting: Setting) -> float:
+    """The update as a power of 2."""
+    found = prober.update(setting)
+    if not found > 0:
+        raise Unprobable("its update is too small to be seen")
+    return math.log2(found)
 
 
 def _which(prober: Prober, high: Setting, large: float) -> Optional[str]:
@@ -310,13 +290,12 @@ def _which(prober: Prober, high: Setting, large: float) -> Optional[str]:
 def _knee(prober: Prober, setting: Setting, below: float) -> float:
     """The epsilon from which on an update is another than under a small one: by half, or as it is under a large one."""
     low, high = math.log2(EPS_LOW), math.log2(EPS_HIGH)
-    small = math.log2(prober.update(setting))
-    large = math.log2(prober.update(setting._replace(lr=FAST, eps=EPS_HIGH)))
+    small, large = _log(prober, setting), _log(prober, setting._replace(lr=FAST, eps=EPS_HIGH))
     most = small + below * (high - low)
     far = min(1.0, abs(large - most) / 2)
 
     def past(at: float) -> float:
-        off = math.log2(prober.update(setting._replace(lr=FAST, eps=2.0**at))) - small
+        off = _log(prober, setting._replace(lr=FAST, eps=2.0**at)) - small
         return abs(off - below * (at - low)) - far
 
     return _turn(low, high, past)
@@ -356,7 +335,7 @@ def _hidden(prober: Prober, update: Powers) -> Optional[Hidden]:
     def off(setting: Setting, fall: float) -> float:
         """By how many powers of 2 it is larger than its law says."""
         small, large = prober.update(at(setting, fall)), prober.update(at(setting, 0.0))
-        return math.log2(small / large) - power * fall if small > 0 else -math.inf
+        return math.log2(small / large) - power * fall if min(small, large) > 0 else -math.inf
 
     least = FALL_32 if prober.bench.dtype is torch.float32 else FALL
     end = off(start, least)
