@@ -54,7 +54,7 @@ class Step(NamedTuple):
 TINY_DECAY, TINY_EPS = 2.0**-40, 2.0**-50
 #: How much larger rates are in float32, where an update must not be lost beside its weight; and with a decay, which
 #: must not wear it down.
-RATE_32, DECAYED_32 = 2.0**10, 2.0**6
+RATE_32, DECAYED_32 = 2.0**8, 2.0**3
 
 
 @dataclass
