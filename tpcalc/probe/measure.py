@@ -150,9 +150,11 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     if bench.group.get("lr") is not None:
         slope = between(prober.update(start._replace(lr=start.lr / STEP)), prober.update(start), STEP)
         if not abs(slope) <= NEAR:
+            if math.isnan(slope):
+                raise Unprobable("its update is too small to be seen")
+            why = "its rate stands elsewhere" if abs(slope + 1) <= NEAR else "a rate is taken to be a factor"
             raise Unprobable(
-                f"its update is not proportional to lr of its group (it goes as lr^{slope + 1:.2f}): its rate stands "
-                f"elsewhere"
+                f"its update is not proportional to lr of its group (it goes as lr^{slope + 1 + 0.0:.2f}): {why}"
             )
     update = prober.powers(prober.update, start, "its update")
     prober.steady(update)
