@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional, TypeVar
 
 import torch
 
-from tpcalc.algebra.order import ONE, ZERO, Order
+from tpcalc.algebra.order import ONE, ZERO, Order, fraction
 from tpcalc.probe.bench import TINY_EPS, Bench, Setting
 from tpcalc.probe.copy import Unprobable
 from tpcalc.probe.late import SETTLED, SLOW, SOON, lasts, steady
@@ -230,10 +230,19 @@ def _zero(prober: Prober, update: Powers, eps: Optional[Eps]) -> Optional[Powers
 
 
 def _eps(prober: Prober, low: Powers) -> tuple[Optional[Eps], Optional[str]]:
-    bench = prober.bench
-    if not bench.eps_keys:
+    """Its place in the update, and its key in the group."""
+    if not prober.bench.eps_keys:
         return None, None
-    start, high = Setting(), Setting(lr=FAST, eps=EPS_HIGH)
+    found, key = _eps_at(prober, low, Setting())
+    if key is not None and (found is None or fraction(found.place.gradient).denominator > 2):
+        # what clips gradients may begin to where these are: once more among smaller ones
+        found, _ = _eps_at(prober, low, Setting(gradient=Setting().gradient / STEP**2))
+    return found, key
+
+
+def _eps_at(prober: Prober, low: Powers, start: Setting) -> tuple[Optional[Eps], Optional[str]]:
+    """The same of gradients of one size."""
+    bench, high = prober.bench, start._replace(lr=FAST, eps=EPS_HIGH)
     below = snapped(_eps_slope(prober, start._replace(eps=EPS_LOW)), NEAR, "its update under a small epsilon")
     small, large = prober.update(start), prober.update(high)
     if not large > 0:  # too small to be seen
@@ -244,7 +253,7 @@ def _eps(prober: Prober, low: Powers) -> tuple[Optional[Eps], Optional[str]]:
     key = _which(prober, high, large)
     try:
         power = snapped(steep, NEAR, "its update under a large epsilon")
-        if _one_knee(prober, float(below), float(power)):
+        if _one_knee(prober, start, float(below), float(power)):
             above = prober.powers(prober.update, high, "its update under a large epsilon")
             place = Powers(*((x - y) / (power - below) for x, y in zip(low, above, strict=True)))
             return Eps(place, -power, below), key
@@ -263,14 +272,14 @@ def _eps_slope(prober: Prober, setting: Setting) -> float:
     return between(prober.update(setting), prober.update(setting._replace(eps=setting.eps * STEP)), STEP)
 
 
-def _one_knee(prober: Prober, below: float, power: float) -> bool:
+def _one_knee(prober: Prober, start: Setting, below: float, power: float) -> bool:
     """Whether the update, where the powers below and above meet, is about what they say."""
     if below == power:
         return False
-    small, large = (_log(prober, s) for s in (Setting(), Setting(lr=FAST, eps=EPS_HIGH)))
+    small, large = (_log(prober, s) for s in (start, start._replace(lr=FAST, eps=EPS_HIGH)))
     low, high = math.log2(EPS_LOW), math.log2(EPS_HIGH)
     at = (large - small - power * high + below * low) / (below - power)
-    return abs(_log(prober, Setting(eps=2.0**at)) - small - below * (at - low)) < KNEE
+    return abs(_log(prober, start._replace(eps=2.0**at)) - small - below * (at - low)) < KNEE
 
 
 def _log(prober: Prober, setting: Setting) -> float:
