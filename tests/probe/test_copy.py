@@ -138,7 +138,11 @@ def test_an_optimizer_that_waits_for_others_is_alone():
     [
         (lambda p, g, s, group: torch.zeros_like(g), "its step changes nothing"),
         (lambda p, g, s, group: g / 0, "not finite"),
-        (lambda p, g, s, group: g * group["lr"], r"not proportional to lr of its group \(it goes as lr\^2.00\)"),
+        (lambda p, g, s, group: g * group["lr"], r"lr of its group \(it goes as lr\^2.00\): a rate is"),
+        (
+            lambda p, g, s, group: g / group["lr"],
+            r"lr of its group \(it goes as lr\^-?0.00\): its rate stands elsewhere",
+        ),
         (
             lambda p, g, s, group: g.abs().mean() ** 0.3 * g.sign(),
             r"gradient changes, goes with no simple power \(0.300",
@@ -198,5 +202,7 @@ def test_functions_are_copied_with_what_they_close_over():
         count.add_(1)
         return g * group["scale"].to(p.device)  # a number that is a tensor stays one
 
-    assert update(written(direction, scale=torch.ones(()))) == (1, 0, 0)
-    assert count == 0
+    optimizer = written(direction, scale=torch.ones(()))
+    optimizer.names = (name for name in ("h.weight", "h.bias"))  # what is used up has no copy, and needs none
+    assert update(optimizer) == (1, 0, 0)
+    assert count == 0 and list(optimizer.names) == ["h.weight", "h.bias"]

@@ -148,3 +148,15 @@ def test_a_hook_that_takes_rows_of_every_matrix():
 
     optimizer.register_step_pre_hook(rows)
     assert update(optimizer) == (0, "")
+
+
+def test_the_place_of_epsilon_behind_a_hook_that_clips_gradients_by_weights():
+    parameter = nn.Parameter(torch.ones(4, 4))
+    optimizer = torch.optim.AdamW([parameter], lr=0.1)
+
+    def clip(optimizer, args, kwargs):
+        parameter.grad.mul_((0.01 * parameter.norm() / parameter.grad.norm()).clamp(max=1))
+
+    optimizer.register_step_pre_hook(clip)
+    seen = read(optimizer, KINDS["hidden"])
+    assert seen.unhooked == "" and seen.eps.place == (1, 0, 0, 0)

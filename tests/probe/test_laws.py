@@ -206,6 +206,31 @@ def test_decay_of_what_steps_along_a_sphere_is_read_where_it_is_off():
     assert decay is not None and decay.linear and decay.keeps == (0, 0, 0, -1)
 
 
+class Single(Base):
+    """Adam's, computed in float32 whatever the weight is, at a rate that is a tensor and stays one."""
+
+    def __init__(self, params, **more):
+        super().__init__(params, eps=1e-8, **more)
+        for group in self.param_groups:
+            group["lr"] = torch.tensor(group["lr"])
+
+    def one(self, p, g, s, group):
+        if not isinstance(group["lr"], torch.Tensor):
+            raise RuntimeError("lr was changed to a number")
+        v = s.setdefault("v", torch.zeros_like(g))
+        v.lerp_(g * g, 0.1)
+        w = p.float() * (1 - group["lr"] * group["weight_decay"])
+        p.copy_(w - group["lr"] * (g / (v.sqrt() + group["eps"])).float())
+
+
+@pytest.mark.parametrize("kind", ["hidden", "vector"])
+def test_what_computes_in_single_precision(kind):
+    optimizer = Single([torch.nn.Parameter(torch.zeros(4, 4))], weight_decay=0.1)
+    seen = read(optimizer, KINDS[kind])
+    assert law_of_measured(seen, KINDS[kind].growths, LAWS["adamw"], "Single", True).differs == ""
+    assert isinstance(optimizer.param_groups[0]["lr"], torch.Tensor) and not seen.beyond
+
+
 def test_an_epsilon_in_the_code_that_makes_the_update_another():
     seen = read(written(lambda p, g, state, group: g.sign() * (1 + 1e-8 / g.abs().mean())), KINDS["hidden"])
     assert seen.hidden is not None and not seen.hidden.fades and seen.hidden.at == pytest.approx(1e-8, rel=0.5)

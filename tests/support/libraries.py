@@ -155,4 +155,9 @@ LIBRARIES: dict[str, Made] = {
     "timm sgdw": of("timm.optim", "SGDW", "sgd", "lr weight_decay", momentum=0.9, lr=1e-3),
     "timm rmsprop": squared(of("timm.optim", "RMSpropTF", decoupled_decay=True)),
     "timm bigvision": of("timm.optim", "AdafactorBigVision", keys="lr weight_decay", lr=1e-3),
+    "bnb sgd": of("bitsandbytes.optim", "SGD8bit", "sgd", "lr weight_decay", lr=1e-3, momentum=0.9),
+    "torchao adamw8bit": of("torchao.optim", "AdamW8bit"),
+    "torch_optimizer radam": of("torch_optimizer", "RAdam"),
+    "adv adamw": of("adv_optm", "AdamW_adv"),
+    "adamp": of("adamp", "AdamP"),
 }

@@ -2,7 +2,7 @@
 
 :mod:`copy` puts a stand-in into a copy of it, :mod:`key` tells which are stepped alike, :mod:`samples` makes gradients
 and weights, :mod:`bench` takes the steps, :mod:`slopes` reads exponents off them, :mod:`measure` tells what they are
-of, :mod:`law` finds the update law that says the same; :mod:`apart` asks
+of, :mod:`late` what comes after many steps, :mod:`law` finds the update law that says the same; :mod:`apart` asks
 whether groups may have rates of their own.  Names are hypotheses.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 from typing import Any
 
@@ -42,7 +42,7 @@ def _step(subject: Subject, kind: Kind, factor: float) -> None:
         group: dict[str, Any] = next(g for g in optimizer.param_groups if g["params"])
         moved = {key: (number(group[key]) or 0.0) * factor for key in rates(group)}
         optimizer.param_groups.append({**group, **moved, "params": [pair[1]]})
-        if callable(getattr(optimizer, "train", None)):
+        with suppress(Exception):
             optimizer.train()
         stepped(optimizer, [(p, samples.gradient(base, base, setting.gradient, 0)) for p in pair])
 

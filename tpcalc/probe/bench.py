@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any, NamedTuple, Optional
@@ -54,7 +54,7 @@ class Step(NamedTuple):
 TINY_DECAY, TINY_EPS = 2.0**-40, 2.0**-50
 #: How much larger rates are in float32, where an update must not be lost beside its weight; and with a decay, which
 #: must not wear it down.
-RATE_32, DECAYED_32 = 2.0**10, 2.0**6
+RATE_32, DECAYED_32 = 2.0**8, 2.0**3
 
 
 @dataclass
@@ -120,11 +120,15 @@ class Bench:
             tries = [(self.dtype, self.closure)]
         else:
             first = self._wants_closure()
-            tries = [(dtype, c) for dtype in (torch.float64, torch.float32) for c in (first, not first)]
+            doubles = (torch.float64, torch.float32) if self.dtype is torch.float64 else (torch.float32,)
+            tries = [(dtype, c) for dtype in doubles for c in (first, not first)]
         problem = ""
         for dtype, closure in tries:
             try:
                 made = self._steps(setting, sign, dtype, closure)
+            except _Single:
+                self.dtype = torch.float32
+                return self._run(setting, sign)
             except Unprobable:
                 raise
             except Exception as error:
@@ -146,6 +150,8 @@ class Bench:
         lr = setting.lr
         if dtype is torch.float32:
             lr *= RATE_32 if setting.wd is None else DECAYED_32
+            if setting.wd is None and setting.size:  # nor must a small weight be lost beside its updates
+                lr *= min(1.0, setting.size / Setting().size)
         stand_in = torch.nn.Parameter((sign * samples.weight(base, shape, setting.size)).to(dtype))
         other = torch.nn.Parameter(samples.weight(base, base, Setting().size).to(dtype)) if self.company else None
         origin, found = stand_in.detach().double().clone(), []
@@ -168,7 +174,7 @@ class Bench:
                 for parameter in self._rest.values():
                     parameter.grad = torch.zeros_like(parameter)
             self._set(optimizer, setting._replace(lr=lr))
-            if callable(getattr(optimizer, "train", None)):
+            with suppress(Exception):  # a wrapper may ask one that has none
                 optimizer.train()
             for step in range(setting.steps):
                 if step == 0 or not setting.repeated:
@@ -182,6 +188,8 @@ class Bench:
                 stepped(optimizer, grads, closure)
                 if seen:
                     found.append(_seen(stand_in.detach().double() - before, before, origin, made, lr))
+            if dtype is torch.float64 and _is_single(stand_in.detach()) and not _is_single(origin):
+                raise _Single
         return found
 
     def _by_itself(self, dtype: torch.dtype) -> Subject:
@@ -193,6 +201,10 @@ class Bench:
             self._alone[dtype] = Subject(made, index, alone)
         return self._alone[dtype]
 
+    def _keeps_tensors(self, value: Any) -> bool:
+        """A rate that is a tensor; torch's own optimizers would have it on a device, or no foreach."""
+        return isinstance(value, torch.Tensor) and not type(self.subject.optimizer).__module__.startswith("torch.optim")
+
     def _set(self, optimizer: Any, setting: Setting) -> None:
         """The numbers of the run, in the group that holds the stand-in."""
         group = next(g for g in optimizer.param_groups if g["params"])
@@ -201,7 +213,8 @@ class Bench:
         for key, value in list(group.items()):
             own = number(value)
             if key in moved and own is not None:
-                group[key] = setting.lr * (own / rate if rate else 1.0)
+                number_of = setting.lr * (own / rate if rate else 1.0)
+                group[key] = torch.full_like(value, number_of) if self._keeps_tensors(value) else number_of
             elif key in ("capturable", "fused") and own is None and value:
                 group[key] = False
         if self.decay_key is not None:
@@ -211,6 +224,14 @@ class Bench:
             group[key] = TINY_EPS if setting.eps is None else setting.eps
         if setting.scaled:
             group[setting.scaled] = (number(group[setting.scaled]) or 0.0) * setting.by
+
+
+class _Single(Exception):
+    """It computes in float32, whatever the parameter is: rates must be larger."""
+
+
+def _is_single(weight: torch.Tensor) -> bool:
+    return torch.equal(weight.float().double(), weight)
 
 
 def stepped(optimizer: Any, grads: list[tuple[torch.nn.Parameter, torch.Tensor]], closure: bool = False) -> None:

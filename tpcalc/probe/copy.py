@@ -222,6 +222,9 @@ def _clone(optimizer: Any, memo: dict[Any, Any], stand_in: torch.Tensor) -> Any:
         except Exception:  # it reaches what has no copy: it stays as it is
             memo.pop(id(function), None)
     for name, value in held.items():
+        if isinstance(value, types.GeneratorType):  # the names of parameters, used up
+            made.__dict__[name] = iter(())
+            continue
         hooks = name.endswith("_hooks") and isinstance(value, OrderedDict)
         made.__dict__[name] = OrderedDict() if hooks else copy.deepcopy(value, memo)
     states = getattr(optimizer, "state", None)

@@ -9,9 +9,10 @@ from typing import NamedTuple, Optional, TypeVar
 
 import torch
 
-from tpcalc.algebra.order import ONE, ZERO, Order
+from tpcalc.algebra.order import ONE, ZERO, Order, fraction
 from tpcalc.probe.bench import TINY_EPS, Bench, Setting
 from tpcalc.probe.copy import Unprobable
+from tpcalc.probe.late import SETTLED, SLOW, SOON, lasts, steady
 from tpcalc.probe.slopes import NEAR, ROUGH, STEP, Powers, Prober, between, snapped
 
 #: Steps after which an optimizer does what it goes on doing: RAdam adapts from its sixth on, a Shampoo waits for 25.
@@ -28,16 +29,14 @@ KNEE = 2.5
 FALL, FALL_32, OFF = -24.0, -20.0, 0.5
 #: How much further they fall where its place is read: a norm reaches it the later the larger the tensor.
 FURTHER = 8.0
-#: Rate under a large epsilon, where updates are small, and under a large decay, which must not wear the weight down.
-FAST, SLOW = 2.0**-8, 2.0**-24
+#: Rate under a large epsilon, where updates are small.
+FAST = 2.0**-8
 #: Two sizes that differ by less are the same.
 SAME = 0.02
 #: Halvings of the interval in which a knee lies, and how close to 0, in powers of 2, is there.
 HALVINGS, CLOSE = 12, 2.0**-9
 #: A quarter of the least shift, in powers of 2, of a place that goes with another power of what is changed by STEP.
 SHIFT = 0.125
-#: Steps after which averages over the steps have mostly settled, and after which the longest of them have.
-SOON, SETTLED = (64, 256), 1024
 #: Share of the weight that a step takes away for a rate of 1, from which on it is decay; in float32 more is rounding.
 SHARE, SHARE_32 = 2.0**-24, 2.0**-14
 T = TypeVar("T")
@@ -114,15 +113,9 @@ def _hooked_or_not(bench: Bench, read: Callable[[Bench], T]) -> tuple[T, str]:
 def _settled(bench: Bench) -> float:
     for steps in SOON:
         start = Setting(lr=SLOW, steps=steps, repeated=True)
-        if _steady(bench, start):
+        if steady(bench, start):
             return bench.run(start)[-1].aligned
     return bench.run(Setting(lr=SLOW, steps=SETTLED, repeated=True))[-1].aligned
-
-
-def _steady(bench: Bench, start: Setting) -> bool:
-    """Whether the second half of the steps of a run changes nothing more."""
-    whole, half = (bench.run(setting)[-1].aligned for setting in (start, start._replace(steps=start.steps // 2)))
-    return abs(whole / half - 1) <= SAME / 2
 
 
 def measure(bench: Bench, decay: bool = True) -> Measured:
@@ -159,15 +152,17 @@ def _measured(bench: Bench, decay: bool) -> Measured:
     if bench.group.get("lr") is not None:
         slope = between(prober.update(start._replace(lr=start.lr / STEP)), prober.update(start), STEP)
         if not abs(slope) <= NEAR:
+            if math.isnan(slope):
+                raise Unprobable("its update is too small to be seen")
+            why = "its rate stands elsewhere" if abs(slope + 1) <= NEAR else "a rate is taken to be a factor"
             raise Unprobable(
-                f"its update is not proportional to lr of its group (it goes as lr^{slope + 1:.2f}): its rate stands "
-                f"elsewhere"
+                f"its update is not proportional to lr of its group (it goes as lr^{slope + 1 + 0.0:.2f}): {why}"
             )
     update = prober.powers(prober.update, start, "its update")
     prober.steady(update)
     beyond = prober.beyond(update)
     if beyond and update.gradient:
-        _lasts(prober, update)
+        lasts(prober, update)
     eps, key = _eps(prober, update)
     if eps is not None and eps.below:  # an epsilon that sets the size: u is meant where it stands in its place
         update = Powers(*(u + eps.below * e for u, e in zip(update, eps.place, strict=True)))
@@ -223,29 +218,6 @@ def _settle(prober: Prober) -> Optional[Powers]:
     return Powers(slopes[earlier[0]]) if earlier else None
 
 
-def _lasts(prober: Prober, update: Powers) -> None:
-    """Raises Unprobable where the update goes over to another law late: averages that start at a fixed size."""
-    for steps in (*SOON, SETTLED):
-        start = Setting(steps=steps, lr=SLOW, repeated=True)
-
-        def late(low: int, start: Setting = start) -> Optional[Order]:
-            """The power between gradients that are ``STEP^low`` and once more as small; None where it is none."""
-            here, there = (start._replace(gradient=start.gradient / STEP**power) for power in (low, low + 1))
-            slope = between(prober.bench.run(there)[-1].aligned, prober.bench.run(here)[-1].aligned, STEP)
-            try:
-                return snapped(slope, NEAR, "its update after many steps")
-            except Unprobable:
-                return None
-
-        seen = late(0)
-        if seen == update.gradient and _steady(prober.bench, start):
-            return
-        if seen not in (None, update.gradient) and late(1) == seen:  # else it is on its way
-            raise Unprobable(
-                f"its update goes as gradient^{update.gradient}, and after {steps} steps as gradient^{seen}"
-            )
-
-
 def _zero(prober: Prober, update: Powers, eps: Optional[Eps]) -> Optional[Powers]:
     if update.size == 0:
         return update
@@ -260,19 +232,30 @@ def _zero(prober: Prober, update: Powers, eps: Optional[Eps]) -> Optional[Powers
 
 
 def _eps(prober: Prober, low: Powers) -> tuple[Optional[Eps], Optional[str]]:
-    bench = prober.bench
-    if not bench.eps_keys:
+    """Its place in the update, and its key in the group."""
+    if not prober.bench.eps_keys:
         return None, None
-    start, high = Setting(), Setting(lr=FAST, eps=EPS_HIGH)
+    found, key = _eps_at(prober, low, Setting())
+    if key is not None and (found is None or fraction(found.place.gradient).denominator > 2):
+        # what clips gradients may begin to where these are: once more among smaller ones
+        found, _ = _eps_at(prober, low, Setting(gradient=Setting().gradient / STEP**2))
+    return found, key
+
+
+def _eps_at(prober: Prober, low: Powers, start: Setting) -> tuple[Optional[Eps], Optional[str]]:
+    """The same of gradients of one size."""
+    bench, high = prober.bench, start._replace(lr=FAST, eps=EPS_HIGH)
     below = snapped(_eps_slope(prober, start._replace(eps=EPS_LOW)), NEAR, "its update under a small epsilon")
     small, large = prober.update(start), prober.update(high)
+    if not large > 0:  # too small to be seen
+        return None, bench.eps_keys[0]
     steep = _eps_slope(prober, high)
     if below == 0 and abs(steep) < NEAR and abs(small / large - 1) < SAME:
         return None, None
     key = _which(prober, high, large)
     try:
         power = snapped(steep, NEAR, "its update under a large epsilon")
-        if _one_knee(prober, float(below), float(power)):
+        if _one_knee(prober, start, float(below), float(power)):
             above = prober.powers(prober.update, high, "its update under a large epsilon")
             place = Powers(*((x - y) / (power - below) for x, y in zip(low, above, strict=True)))
             return Eps(place, -power, below), key
@@ -291,14 +274,22 @@ def _eps_slope(prober: Prober, setting: Setting) -> float:
     return between(prober.update(setting), prober.update(setting._replace(eps=setting.eps * STEP)), STEP)
 
 
-def _one_knee(prober: Prober, below: float, power: float) -> bool:
+def _one_knee(prober: Prober, start: Setting, below: float, power: float) -> bool:
     """Whether the update, where the powers below and above meet, is about what they say."""
     if below == power:
         return False
-    small, large = (math.log2(prober.update(s)) for s in (Setting(), Setting(lr=FAST, eps=EPS_HIGH)))
+    small, large = (_log(prober, s) for s in (start, start._replace(lr=FAST, eps=EPS_HIGH)))
     low, high = math.log2(EPS_LOW), math.log2(EPS_HIGH)
     at = (large - small - power * high + below * low) / (below - power)
-    return abs(math.log2(prober.update(Setting(eps=2.0**at))) - small - below * (at - low)) < KNEE
+    return abs(_log(prober, start._replace(eps=2.0**at)) - small - below * (at - low)) < KNEE
+
+
+def _log(prober: Prober, setting: Setting) -> float:
+    """The update as a power of 2."""
+    found = prober.update(setting)
+    if not found > 0:
+        raise Unprobable("its update is too small to be seen")
+    return math.log2(found)
 
 
 def _which(prober: Prober, high: Setting, large: float) -> Optional[str]:
@@ -312,13 +303,12 @@ def _which(prober: Prober, high: Setting, large: float) -> Optional[str]:
 def _knee(prober: Prober, setting: Setting, below: float) -> float:
     """The epsilon from which on an update is another than under a small one: by half, or as it is under a large one."""
     low, high = math.log2(EPS_LOW), math.log2(EPS_HIGH)
-    small = math.log2(prober.update(setting))
-    large = math.log2(prober.update(setting._replace(lr=FAST, eps=EPS_HIGH)))
+    small, large = _log(prober, setting), _log(prober, setting._replace(lr=FAST, eps=EPS_HIGH))
     most = small + below * (high - low)
     far = min(1.0, abs(large - most) / 2)
 
     def past(at: float) -> float:
-        off = math.log2(prober.update(setting._replace(lr=FAST, eps=2.0**at))) - small
+        off = _log(prober, setting._replace(lr=FAST, eps=2.0**at)) - small
         return abs(off - below * (at - low)) - far
 
     return _turn(low, high, past)
@@ -358,7 +348,7 @@ def _hidden(prober: Prober, update: Powers) -> Optional[Hidden]:
     def off(setting: Setting, fall: float) -> float:
         """By how many powers of 2 it is larger than its law says."""
         small, large = prober.update(at(setting, fall)), prober.update(at(setting, 0.0))
-        return math.log2(small / large) - power * fall if small > 0 else -math.inf
+        return math.log2(small / large) - power * fall if min(small, large) > 0 else -math.inf
 
     least = FALL_32 if prober.bench.dtype is torch.float32 else FALL
     end = off(start, least)
