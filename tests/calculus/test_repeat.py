@@ -58,6 +58,14 @@ def test_changes_add_up_but_for_what_came_with_the_stream():
     assert (found.trained, found.fresh) == (K, OO)
 
 
+def test_a_transient_does_not_remain():
+    """Gradients behind a norm of what starts small: large at init, and as a change, and less after training."""
+    x = term()._replace(init=ZERO, change=ZERO, trained=-ONE)
+    found = law(repeat(back=True), x)
+    assert found.change >= found.init > found.trained == -ONE + K
+    assert law(repeat(), x).trained == found.change
+
+
 def test_a_gain_starts_at_1_in_every_period():
     """D5: the product of 1 + d over the depth."""
     gain = weight_fact(0, WeightOrders(ZERO, ONE, random=False))

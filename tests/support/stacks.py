@@ -75,6 +75,22 @@ def post(width: int, depth: int):
     return Stack(width, [Block(width, "post") for _ in range(depth)], last=False), points()
 
 
+class Between(nn.Module):
+    """A branch between two norms, neither of which has a bias, and an inner size of its own."""
+
+    def __init__(self, n: int, f: int):
+        super().__init__()
+        self.norm, self.behind = nn.RMSNorm(n), nn.RMSNorm(n)
+        self.one, self.two = nn.Linear(n, f, bias=False), nn.Linear(f, n, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.behind(self.two(F.gelu(self.one(self.norm(x)))))
+
+
+def between(width: int, ffn: int, depth: int):
+    return Stack(width, [Between(width, ffn) for _ in range(depth)]), points()
+
+
 @stack
 def sandwich(width: int, depth: int):
     return Stack(width, [Block(width, "sandwich") for _ in range(depth)]), points()

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from tpcalc.algebra.order import ONE, Order
 from tpcalc.calculus.facts import Fact, WeightOrders, flips
-from tpcalc.calculus.weights import gradient_order
+from tpcalc.calculus.weights import gradient_order, trained
 from tpcalc.errors import DeriveError
 from tpcalc.lower.depth import Graph, branches, cone
 from tpcalc.lower.lowered import Lowered
@@ -44,13 +44,31 @@ def check_periods(lowered: Lowered, orders: Mapping[str, WeightOrders], facts: M
     leaves = {leaf.name: leaf for leaf in lowered.leaves}
     for stack in lowered.stacks:
         for names in stack.twins:
-            found = [(orders[name].A, orders[name].C, gradient_order(leaves[name].grad, facts)) for name in names]
+            found = [
+                (orders[name].A, orders[name].C, gradient_order(leaves[name].grad, facts, trained)) for name in names
+            ]
             for name, each in zip(names[1:], found[1:]):
                 if each != found[0]:
                     raise DeriveError(
                         f"{names[0]} and {name} stand at the same place of two blocks along {stack.scale} and need "
                         f"different orders (init, update, gradient {_text(found[0])} and {_text(each)}): the blocks "
                         f"are not periods of one stack"
+                    )
+
+
+def check_rates(lowered: Lowered, rates: Mapping[str, Any]) -> None:
+    """Raise DeriveError where two periods have other ``rates``: learning rates by weight, which some laws read off
+    gradients at init.  Bounds of these may grow from block to block where a norm makes them larger."""
+    weights = {leaf.name: leaf.weight.name for leaf in lowered.leaves}
+    for stack in lowered.stacks:
+        for names in stack.twins:
+            first, *others = (weights[name] for name in names)
+            for other in others:
+                if rates[first] != rates[other]:
+                    raise DeriveError(
+                        f"{first} and {other} stand at the same place of two blocks along {stack.scale}, and gradients "
+                        f"at init, which this optimizer's rates follow, have different bounds; take one whose updates "
+                        f"do not follow them (Adam, Muon), or derive without {stack.scale}"
                     )
 
 
@@ -126,4 +144,4 @@ def _text(orders: tuple[Optional[Order], ...]) -> str:
     return ", ".join("none" if order is None else str(order) for order in orders)
 
 
-__all__ = ["check_periods", "depth_notes", "depth_power", "slowed"]
+__all__ = ["check_periods", "check_rates", "depth_notes", "depth_power", "slowed"]
