@@ -59,10 +59,11 @@ def test_changes_add_up_but_for_what_came_with_the_stream():
 
 
 def test_a_transient_does_not_remain():
-    """What a norm makes of a value that starts small: large at init, and as a change, and less after training."""
+    """Gradients behind a norm of what starts small: large at init, and as a change, and less after training."""
     x = term()._replace(init=ZERO, change=ZERO, trained=-ONE)
-    found = law(repeat(), x)
+    found = law(repeat(back=True), x)
     assert found.change >= found.init > found.trained == -ONE + K
+    assert law(repeat(), x).trained == found.change
 
 
 def test_a_gain_starts_at_1_in_every_period():

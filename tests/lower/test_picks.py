@@ -120,3 +120,49 @@ def router(n: int, experts: int):
 def test_a_router_is_a_readout_whatever_the_number_of_experts(experts):
     rules = tpcalc.derive(tpcalc.trace(lambda n: router(n, experts(n)), WIDTHS))
     assert (rules["r.weight"].b, rules["r.weight"].c) == (1, 1)
+
+
+class Chain(nn.Module):
+    """Three layers, each of which reads the four largest of what was there before; ``norm`` puts a norm before each."""
+
+    def __init__(self, n: int, norm: bool):
+        super().__init__()
+        self.i, self.o, self.norm = nn.Linear(6, n, bias=False), nn.Linear(n, 3), norm
+        self.layers = nn.ModuleList(nn.Linear(n, n, bias=False) for _ in range(3))
+
+    def forward(self, x):
+        return self.o(self.sizes(x)[-1])
+
+    def sizes(self, x):
+        found = [self.i(x)]
+        for layer in self.layers:
+            z = found[-1]
+            z = z / (z.square().mean(-1, keepdim=True) + 1e-12).sqrt() if self.norm else z
+            values, places = z.topk(4, -1)
+            found.append(layer(torch.zeros_like(z).scatter(-1, places, values)))
+        return found
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_picks_behind_one_another_grow_by_logarithms_alone(norm):
+    """Each multiplies by the largest of n random entries: a power of that, by one more for each pick without a norm,
+    and none of n, which nothing in the rules could make up for."""
+    rules = tpcalc.derive(tpcalc.trace(lambda n: (Chain(n, norm), (torch.randn(2, 6),)), WIDTHS))
+    assert [(rules[f"layers.{k}.weight"].b, rules[f"layers.{k}.weight"].c) for k in range(3)] == [(0, 0)] * 3
+    x = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+    widths, found, largest = (64, 256, 1024), {}, {}
+    for n in widths:
+        torch.manual_seed(0)
+        squares, most = torch.zeros(4), 0.0
+        for _ in range(8):
+            net = Chain(n, norm)
+            for layer in net.layers:
+                nn.init.normal_(layer.weight, std=0.1)
+            with torch.no_grad():
+                squares += torch.stack([h.square().mean() for h in net.sizes(x)])
+            most += torch.randn(16, n).topk(4, -1).values.mean().item()
+        found[n], largest[n] = squares.sqrt().log(), torch.tensor(most).log()
+    for low, high in zip(widths, widths[1:]):
+        powers = (found[high] - found[low]) / (largest[high] - largest[low])
+        expected = [0, 1, 1, 1] if norm else [0, 1, 2, 3]
+        assert powers.tolist() == pytest.approx(expected, abs=0.4), powers

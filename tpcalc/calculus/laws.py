@@ -254,9 +254,12 @@ def repeat(s: st.Repeat, facts: Facts, alignment: Alignment) -> Fact:
     grows = over_depth(s, x)
     change = max_order(x.made_here + aligned, x.change + (s.K / 2 if signed and not s.factor else aligned))
     init = x.init + grows
+    trained = max_order(init, change)
+    if s.back:  # a transient, as in a contraction
+        trained = min(trained, x.trained + aligned)
     fact = x._replace(
         init=init,
-        trained=min(max_order(init, change), x.trained + aligned),
+        trained=trained,
         change=change,
         deviation=None if x.deviation is None else x.deviation + grows,
         mean=x.mean + grows,

@@ -56,9 +56,9 @@ def check_periods(lowered: Lowered, orders: Mapping[str, WeightOrders], facts: M
                     )
 
 
-def check_rules(lowered: Lowered, rates: Mapping[str, Any]) -> None:
-    """Raise DeriveError where two periods need other ``rates`` (of each weight), which some laws read off gradients at
-    init: bounds of these may grow from block to block where a norm makes them larger."""
+def check_rates(lowered: Lowered, rates: Mapping[str, Any]) -> None:
+    """Raise DeriveError where two periods have other ``rates``: learning rates by weight, which some laws read off
+    gradients at init.  Bounds of these may grow from block to block where a norm makes them larger."""
     weights = {leaf.name: leaf.weight.name for leaf in lowered.leaves}
     for stack in lowered.stacks:
         for names in stack.twins:
@@ -144,4 +144,4 @@ def _text(orders: tuple[Optional[Order], ...]) -> str:
     return ", ".join("none" if order is None else str(order) for order in orders)
 
 
-__all__ = ["check_periods", "check_rules", "depth_notes", "depth_power", "slowed"]
+__all__ = ["check_periods", "check_rates", "depth_notes", "depth_power", "slowed"]

@@ -9,7 +9,7 @@ from tpcalc.algebra.form import exact
 from tpcalc.algebra.order import ZERO, Order, max_order, order
 from tpcalc.calculus.weights import gradient_order, growths, moved, trained, weight_view
 from tpcalc.derive.clipping import clipping
-from tpcalc.derive.depth import check_rules
+from tpcalc.derive.depth import check_rates
 from tpcalc.derive.gauge import check_gauge, multiplier_exponent
 from tpcalc.derive.notes import conventions, notes
 from tpcalc.derive.rates import rates
@@ -35,7 +35,7 @@ def parametrize(
     rules: dict[str, Rule] = {}
     for weight in program.weights:
         rules.update(dict.fromkeys(weight.names, _rule(solution, weight, how, gauge)))
-    check_rules(solution.lowered, {name: (rule.c, rule.weight_decay, rule.eps) for name, rule in rules.items()})
+    check_rates(solution.lowered, {name: rule.c for name, rule in rules.items()})
     used = [law for law in how.laws if any(rule.optimizer == law.name for rule in rules.values())] or [*how.laws]
     norms = ((w.name, _norm(solution, w, rules[w.name])) for w in program.weights if w.trainable)
     return Parametrization(

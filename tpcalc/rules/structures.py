@@ -152,8 +152,8 @@ class Repeat(Structure):
     enters the stack.  ``own``: bit set of the weights that each period has for itself; ``loop``: the bit that stands
     for them in what is summed.  ``signed``: the terms have signs of their own, whatever is known of ``x``: a weight
     that starts at zero, a gradient that came back through a matrix of its own period.  ``factor``: it multiplies the
-    stream instead (a gain).  ``alpha``: what residual branches are asked for at init is L^-alpha.  Set by
-    :mod:`tpcalc.lower.depth`; no rule has it.
+    stream instead (a gain).  ``alpha``: what residual branches are asked for at init is L^-alpha.  ``back``: it sums
+    terms of a gradient.  Set by :mod:`tpcalc.lower.depth`; no rule has it.
     """
 
     x: Operand
@@ -163,6 +163,7 @@ class Repeat(Structure):
     signed: bool = False
     factor: bool = False
     alpha: Order = ONE
+    back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

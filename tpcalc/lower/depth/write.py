@@ -218,7 +218,7 @@ class _Writer:
         if term in self.swaps.get(total, {}):
             return
         out = self.new()
-        made = replace(like, x=term, signed=back.signed(term, self.matrices, self.graph))
+        made = replace(like, x=term, signed=back.signed(term, self.matrices, self.graph), back=True)
         self.before.setdefault(total, []).append(Atom(out, made, back.made[total].node))
         self.swap(back.made[total], term, out)
 
