@@ -725,6 +725,56 @@ def test_what_remains_of_a_contraction():
     assert law(SQUARE, fast, moving).change == ONE + ONE == law(SQUARE, moving, fast).change
 
 
+def test_means_of_two_weights_add_up_where_they_meet():
+    x, y = (weight(bit)._replace(odd=0, mean=-HALF) for bit in (0, 1))
+    structure = Contract(0, 1, ONE, ONE, ONE)
+    assert law(structure, x, y)[:1] == (ZERO,) and law(structure, x, y).mean == ZERO
+    for other in (y._replace(odd=2), y._replace(cover=2)):  # signs cancel, law 1
+        assert law(structure, x, other)[:1] == (-HALF,) and law(structure, x, other).mean is OO
+    small = law(structure, x._replace(mean=-TWO), y)
+    assert (small.init, small.mean) == (-HALF, -TWO - HALF + ONE)
+    # relative to what they are at init, whatever that is
+    low, high = (
+        x._replace(init=-TWO, mean=-TWO - ONE / 8, trained=ONE),
+        y._replace(init=ONE, mean=ONE - ONE / 8, trained=TWO),
+    )
+    assert law(structure, low, high).init == -QUARTER == law(structure, high, low).init
+    nothing = weight_fact(0, WeightOrders(None, ONE))
+    assert law(structure, nothing, y).init is OO and law(structure, y, nothing).init is OO
+    # what shares a weight is aligned with it, even where another one gives it signs
+    both = Fact(-HALF, -HALF, -ONE, 0b11, 0b11, 0, 0b11)
+    assert law(structure, both, weight(0)).init == ZERO == law(structure, weight(0), both).init
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_matrices_mixed_by_numbers_are_a_weight(swap):
+    """sum_b c_b V_b, of numbers that the inputs give: rows picked by them, in effect."""
+    w, numbers = weight(0)._replace(mean=-ONE), Fact(-QUARTER, ONE / 8, -TWO, data=True)
+    structure = Contract(0, 1, ZERO, ZERO, TWO) if swap else Contract(0, 1, ZERO, TWO, ZERO)
+    found = law(structure, *((numbers, w) if swap else (w, numbers)))
+    assert (found.weight, found.gathered, found.mean) == (0b1, True, -ONE - QUARTER)
+    assert found.own == -ONE + ONE / 8
+    fixed_ = law(structure, *((constant(ZERO), w) if swap else (w, constant(ZERO))))
+    assert (fixed_.weight, fixed_.gathered, fixed_.data) == (0b1, False, False)
+    # two values are none, nor is what is summed over a growing axis
+    values = law(structure, numbers, numbers)
+    assert (values.weight, values.gathered, values.own) == (0, False, None)
+    summed = replace(structure, K=ONE)
+    found = law(summed, *((numbers, w) if swap else (w, numbers)))
+    assert (found.weight, found.gathered, found.own) == (0, False, None)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_change_that_a_weights_init_carries_adds_up_by_law_2(swap):
+    """A gain of the rows changes by n^-1, and the entries alone by n^-3."""
+    w, x = weight(0)._replace(own=-ONE * 3), Fact(-QUARTER, ONE / 8, -TWO, data=True)
+    structure = Contract(0, 1, ONE, ZERO, ONE) if swap else Contract(0, 1, ONE, ONE, ZERO)
+    assert law(structure, *((x, w) if swap else (w, x))).change == -ONE + HALF + ONE / 8
+    # and of a change of the value, what it meets there
+    low, moving = w._replace(init=-TWO), Fact(-TWO, -TWO, ZERO, data=True)
+    assert law(structure, *((moving, low) if swap else (low, moving))).change == -ONE + HALF
+
+
 # -- alignment -------------------------------------------------------------------------------------
 
 

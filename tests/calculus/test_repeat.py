@@ -104,6 +104,25 @@ def test_fresh_parts_of_results():
     assert law(Sum((0, 1)), weight, weight).fresh is None
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_fresh_parts_of_a_contraction(swap):
+    """The stream's fresh part meets the init of the weight; the update of the weight is all fresh."""
+    structure = Contract(0, 1, ONE, ZERO, ONE) if swap else Contract(0, 1, ONE, ONE, ZERO)
+    weight = weight_fact(0, WeightOrders(-K, ONE + K))
+    stream = Fact(ZERO, ZERO, ZERO, data=True, fresh=-K)
+
+    def made(w: Fact, x: Fact) -> Fact:
+        return law(structure, *((x, w) if swap else (w, x)))
+
+    assert (made(weight, stream).change, made(weight, stream).fresh) == (K + HALF, HALF)
+    assert made(weight, stream._replace(fresh=OO)).fresh == -K
+    # of an update of which a part is carried by the init: that adds up by law 2
+    assert made(weight._replace(own=-ONE * 3), stream._replace(fresh=OO)).fresh == -ONE - K + HALF
+    # no more than all of the change
+    apart = stream._replace(fresh=ZERO, own=-ONE * 3)
+    assert (made(weight, apart).change, made(weight, apart).fresh) == (-K, -K)
+
+
 TWO = ONE * 2
 
 

@@ -184,13 +184,10 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
         trained = min(trained, v.trained + adds)
     weight = (x.weight | y.weight) if (x_weight and y_weight and not x.data and not y.data) else 0
     own = None
-    mixed_in = mixes(s)
-    gathered = x_weight != y_weight and mixed_in == (s.x if x_weight else s.y)
-    if gathered or (weight and mixed_in is not None):
-        w, v = (x, y) if mixed_in == s.x else (y, x)
-        own = w.update + v.trained
+    gathered = x_weight != y_weight and mixes(s) == (s.x if x_weight else s.y)
     if gathered:
-        weight, mean = w.weight, w.mean + v.init
+        w, v = (x, y) if x_weight else (y, x)
+        weight, mean, own = w.weight, w.mean + v.init, w.update + v.trained
     # signs of an operand do not run along axes that only the other one has (samples that meet the same weight, an outer
     # product), unless that is a weight: each of its rows mixes the signs of the value anew, but for what rows share
     x_seen = repeated(x) if (shares(y, s.rest_y) if y_weight else s.rest_y > 0) else x
