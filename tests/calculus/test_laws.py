@@ -403,6 +403,23 @@ def test_a_norm_that_centres_moves_with_the_deviation():
     assert law(Power(0, -ONE), law(Centre(0), moving))[:3] == (HALF, HALF, QUARTER)
 
 
+def test_functions_of_a_weight_near_zero():
+    """x + O(x^2): as much of a mean as either has; of a derivative nothing is known."""
+    w = weight(0)._replace(mean=-ONE * 3, own=-TWO)
+    for near_zero in (Bounded(0, True, "none"), LinearLike(0)):
+        assert (law(near_zero, w).mean, law(near_zero, w).weight) == (-ONE, 0b1)
+    found = law(Slope(0), w)
+    assert (found.weight, found.mean, found.own) == (0, OO, None)
+
+
+def test_a_discrete_function_of_weights_alone_is_one():
+    w, rows = weight(0), weight(1)._replace(data=True)
+    assert law(Discrete((0, 1)), w, weight(1)).weight == 0b11
+    assert law(Discrete((0, 1)), w, constant(ZERO)).weight == 0b1
+    for other in (rows, value(0b10), value(0b10)._replace(data=False)):
+        assert law(Discrete((0, 1)), w, other).weight == 0 == law(Discrete((0, 1)), other, w).weight
+
+
 # -- sums ------------------------------------------------------------------------------------------
 
 
@@ -458,6 +475,12 @@ def test_means_and_own_parts_of_a_sum():
     assert (
         law(Sum((0, 1)), weight(0), constant(ZERO)).weight == 0b1 == law(Sum((0, 1)), constant(ZERO), weight(0)).weight
     )
+
+
+def test_a_sum_over_an_axis_adds_up_means_and_mixes_what_was_picked():
+    picked = weight(0)._replace(gathered=True, mean=-ONE)
+    assert (law(Reduce(0, HALF), picked).mean, law(Reduce(0, HALF), picked).gathered) == (-HALF, False)
+    assert law(Reduce(0, ZERO), picked).gathered and not law(Reduce(0, ZERO), weight(0)).gathered
 
 
 # -- products --------------------------------------------------------------------------------------

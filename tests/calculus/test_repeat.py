@@ -76,6 +76,14 @@ def test_weights_of_a_period_leave_and_one_bit_stands_for_all():
     assert law(repeat(), far).depends == OTHER  # nothing of its own: as it is
 
 
+def test_all_else_that_is_known_of_the_terms_is_known_of_the_sum():
+    x = term(-ONE, ZERO)._replace(weight=OTHER, gathered=True)
+    found = law(repeat(), x)
+    assert (found.init, found.weight, found.gathered, found.data) == (-ONE + K / 2, OTHER, True, True)
+    # signs do not cancel in a product: of the change of the stream, too, all periods make one
+    assert law(repeat(factor=True), term(fresh=OO)).change == K
+
+
 def test_what_enters_is_marked_and_no_more():
     x = term(-HALF, -ONE)
     found = law(Repeat(0, ZERO), x)

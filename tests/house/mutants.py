@@ -219,6 +219,7 @@ def compiled(tree: ast.AST, function: FunctionType) -> FunctionType:
     values = [cell.cell_contents for cell in function.__closure__ or ()]
     if isinstance(tree, ast.FunctionDef):
         bare(tree)
+        tree.name = "_changed"  # of its own name, so that a function which calls itself finds that where it did
         body: list[ast.stmt] = [tree, ast.Return(ast.Name(tree.name, ast.Load()))]
     else:
         body = [ast.Return(tree)]

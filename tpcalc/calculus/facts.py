@@ -198,13 +198,13 @@ def function_of(
     """
     odd = x.odd if parity == "odd" else 0
     mixed = x.mixed if parity != "none" else x.mixed | x.odd
-    fact = deviating(Fact(init, trained, change, x.depends, odd, mixed, data=x.data, coarse=x.coarse), left, x.apart)
+    fact = Fact(init, trained, change, x.depends, odd, mixed, data=x.data, coarse=x.coarse)
     if x.fresh is not None and x.change is not MINUS_INFINITY:
         fact = fact._replace(fresh=min(x.fresh + (change - x.change), change))
-    if x.data:
-        return fact
-    own = x.own if x.own is None or x.change is MINUS_INFINITY else x.own + (change - x.change)
-    return fact._replace(weight=x.weight, mean=_mean_of(x, init, parity, smooth), own=own)
+    if not x.data:
+        own = x.own if x.own is None or x.change is MINUS_INFINITY else x.own + (change - x.change)
+        fact = fact._replace(weight=x.weight, mean=_mean_of(x, init, parity, smooth), own=own)
+    return deviating(fact, left, x.apart)
 
 
 def _mean_of(x: Fact, init: Order, parity: str, smooth: bool) -> Order:

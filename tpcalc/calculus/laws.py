@@ -260,7 +260,7 @@ def repeat(s: st.Repeat, facts: Facts, alignment: Alignment) -> Fact:
         own=None if x.own is None else x.own + aligned,
         fresh=MINUS_INFINITY,
     )
-    if not s.own & (x.depends | x.odd | x.mixed | x.cover):
+    if not s.own & x.depends:
         return fact
     depends, odd, mixed = (bits & ~s.own for bits in (x.depends, x.odd, x.mixed))
     return fact._replace(depends=depends | s.loop, odd=odd, mixed=mixed | s.loop, cover=s.loop if signed else 0)
@@ -363,8 +363,8 @@ def normalise(s: st.Normalise, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     init: Order = MINUS_INFINITY if x.init is MINUS_INFINITY else s.shift
     trained: Order = MINUS_INFINITY if x.trained is MINUS_INFINITY else s.shift
-    fact = function_of(x, init, trained, _relative(x) + s.shift, "odd", relative_deviation(x) + s.shift)
-    return fact._replace(cover=x.cover)
+    change, left = _relative(x) + s.shift, relative_deviation(x) + s.shift
+    return function_of(x, init, trained, change, "odd", left)._replace(cover=x.cover)
 
 
 @LAWS.law(st.Centre)
