@@ -151,7 +151,7 @@ def freedom(
         near, by = follows or PINNED
         fact = interpret(lowered, atom, facts, alignment).shifted(multipliers.get(atom.out, ZERO))
         hops[atom.out] = None
-        if near is None and follows is not None and (size := sized(atom, by)) is not None:
+        if near is None and (size := sized(atom, by)) is not None:
             shift[atom.out] = size + multipliers.get(atom.out, ZERO)
         if near is not None and fact.trained is not MINUS_INFINITY:
             hops[atom.out] = near + 1
