@@ -202,18 +202,18 @@ def function_of(
     if x.fresh is not None and x.change is not MINUS_INFINITY:
         fact = fact._replace(fresh=min(x.fresh + (change - x.change), change))
     if not x.data:
-        own = x.own if x.own is None or x.change is MINUS_INFINITY else x.own + (change - x.change)
+        own = None if x.own is None else x.own + (change - x.change)
         fact = fact._replace(weight=x.weight, mean=_mean_of(x, init, parity, smooth), own=own)
     return deviating(fact, left, x.apart)
 
 
 def _mean_of(x: Fact, init: Order, parity: str, smooth: bool) -> Order:
     """Of the entries of a function, of order ``init``, of a weight: an odd one passes the mean on."""
-    if x.init is MINUS_INFINITY or init is MINUS_INFINITY:
+    if x.init is MINUS_INFINITY:
         return init
     if parity == "odd":
         return x.mean + (init - x.init)
-    return min(max_order(x.mean, 2 * x.init), init) if smooth and x.init < ZERO else init
+    return min(max_order(x.mean, 2 * x.init), init) if smooth else init
 
 
 def modulated(weight: Fact, by: Fact) -> int:

@@ -157,7 +157,7 @@ def freedom(
             hops[atom.out] = near + 1
             shift[atom.out] = by
             change = fact.change if fact.change is MINUS_INFINITY else ZERO
-            mean = MINUS_INFINITY if fact.init is MINUS_INFINITY else fact.mean - fact.init
+            mean = fact.mean - fact.init
             fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None, mean=mean, own=None)
         facts[atom.out] = fact
 

@@ -162,7 +162,7 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     if x_weight and y_weight:
         mean = mean_of_product(x, y, bool(terms.odd or terms.cover)) + K
         grows = K if x.weight & y.weight else K / 2
-        grows = grows if mean is MINUS_INFINITY else max_order(grows, mean - x.init - y.init)
+        grows = max_order(grows, mean - x.init - y.init)
     elif x_weight or y_weight:
         grows = spread(alignment, K, s.rest_x, x, y) if x_weight else spread(alignment, K, s.rest_y, y, x)
     else:
