@@ -825,6 +825,28 @@ def test_conflicts_are_reported():
     assert found.of[2].change == ZERO
 
 
+def test_what_no_output_depends_on_asks_nothing():
+    """A nonlinearity beside the way to the output."""
+    small = Scale(2, -ONE)
+    (apart,) = walked(lowered(FIRST, LinearLike(2), small, weights=((N, FEW),))).weights[1]
+    (joined,) = walked(lowered(FIRST, LinearLike(2), small, Sum((3, 4)), weights=((N, FEW),))).weights[1]
+    assert (apart.law, joined.law) == ("leaves as an output", "enters a nonlinearity")
+
+
+def test_what_is_multiplied_by_zero_still_holds_its_own_operands():
+    program = lowered(FIRST, LinearLike(2), Scale(3, OO), weights=((N, FEW),))
+    (use,) = walked(program).weights[1]
+    assert use.law == "enters a nonlinearity" and 3 not in walked(program).of
+
+
+def test_given_numbers_are_among_the_constants_before_a_weight():
+    roomy = Demand(ONE, TWO, False, "", meets_weight=True)
+    made = walk(x=fixed(ZERO, 0b100, True))
+    made.lowered = Lowered(None, (), 0, (), fixed=0b100)
+    assert made.before_constants(at(DOT), roomy) == roomy
+    assert asked(walk(), DOT, None) == {}  # and two values that nothing is asked of ask nothing
+
+
 # -- which values follow the scale of a weight -----------------------------------------------------
 
 FACTS = {X: value(trained=-QUARTER), Y: value(trained=HALF)}
