@@ -18,6 +18,7 @@ from tpcalc.calculus.demands import DEMANDS, Conflict, Demand, Walk, budgets, of
 from tpcalc.calculus.facts import Fact, WeightOrders, constant, fixed, weight_fact
 from tpcalc.calculus.freedom import ABSORBING, FREEDOM, PINNED, Freedom, absorbers, freedom
 from tpcalc.calculus.laws import propagate
+from tpcalc.calculus.limits import DERIVATIVE
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Node, Program, Value, Weight
 from tpcalc.rules.structures import (
@@ -839,6 +840,14 @@ def test_what_is_multiplied_by_zero_still_holds_its_own_operands():
     assert use.law == "enters a nonlinearity" and 3 not in walked(program).of
 
 
+def test_what_is_differentiated_is_held_to_order_0():
+    """Where no value that leaves has its size."""
+    program = lowered(FIRST, View(2), weights=((N, FEW),), outputs=())
+    vars(program)["differentiated"] = (3,)
+    (use,) = walked(program).weights[1]
+    assert (use.init, use.change, use.tight, use.law) == (ZERO, ZERO, True, DERIVATIVE)
+
+
 def test_given_numbers_are_among_the_constants_before_a_weight():
     roomy = Demand(ONE, TWO, False, "", meets_weight=True)
     made = walk(x=fixed(ZERO, 0b100, True))
@@ -993,11 +1002,17 @@ def test_what_given_numbers_make_has_a_size(swap):
     assert sizes(ONE, then=(View(5),), multipliers={5: -ONE, 6: QUARTER}) == {5: -HALF, 6: -QUARTER}
 
 
+def test_what_a_pinned_weight_makes_has_its_size_at_init():
+    """An inverse, which has a mean, and is less once it has trained."""
+    program = lowered(Power(1, -ONE), Contract(2, 0, ONE, ONE, ZERO), weights=((N, FEW),))
+    assert freedom(program, {"W1": WeightOrders(HALF, ZERO)}, FULL).shift == {3: HALF + ONE}
+
+
 def test_nominal_means_are_relative_to_the_size():
     """tanh + x^2 of a weight: n^-1/2 with a mean of n^-1, which is n^-1/2 of it."""
-    program = lowered(Bounded(1, True, "none"), weights=((N,),))
-    found = freedom(program, {"W1": WeightOrders(HALF, ZERO)}, FULL).facts[2]
-    assert (found.init, found.trained, found.mean) == (ZERO, ZERO, -HALF)
+    program = lowered(Bounded(1, True, "none"), Scale(2, -QUARTER), weights=((N,),))
+    for found in (freedom(program, {"W1": WeightOrders(HALF, ZERO)}, FULL).facts[vid] for vid in (2, 3)):
+        assert (found.init, found.trained, found.mean) == (ZERO, ZERO, -HALF)
     assert freedom(program, {"W1": WeightOrders(None, ZERO)}, FULL).facts[2].mean is OO
 
 

@@ -483,6 +483,13 @@ def test_what_reaches_a_sum_in_two_ways_is_blamed_for_the_worse(terms):
     assert told(found) == (INIT, X, HALF + EIGHTH)
 
 
+def test_of_two_uses_as_bad_the_first_one_met_is_told():
+    lowered = program((2, Contract(X, Y, ONE, ONE, ONE)), (3, Contract(X, Y, ONE, ONE, ONE)), (OUT, Sum((2, 3))))
+    facts = {X: weight(ZERO, ZERO, OO), Y: value(), **dict.fromkeys((2, 3, OUT), value(HALF, HALF, OO))}
+    (found,) = Search(lowered, facts, FULL, ()).faults(TooLarge(OUT, ZERO, False))
+    assert (found.atom.out, found.excess) == (3, HALF)
+
+
 def test_a_deep_stream_is_walked_once():
     """Through 50 sums of a value with itself there are 2^50 ways."""
     deep = [(vid + 1, Sum((vid, vid))) for vid in range(2, 52)]

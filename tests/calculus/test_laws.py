@@ -856,6 +856,17 @@ def test_leaves(value, expected):
     assert leaf_fact(value) == expected
 
 
+def test_buffers_that_act_as_a_weight():
+    """By their bit, without parity where their signs are mixed; others are constants."""
+    made, drawn = (Value(7, (N, N), "float32", "buffer", signs=signs) for signs in ("", "mixed"))
+    assert (leaf_fact(made, 4).odd, leaf_fact(made, 4).mixed) == (4, 0)
+    assert (leaf_fact(drawn, 4).odd, leaf_fact(drawn, 4).mixed) == (0, 4)
+    lowered, orders = small_program(), {"W": WeightOrders(HALF, ONE)}
+    lowered.program.values[7] = made
+    assert propagate(lowered, orders)[7].weight == 0
+    assert propagate(replace(lowered, given={7: 4}), orders)[7] == leaf_fact(made, 4)
+
+
 def small_program() -> Lowered:
     """``y = W x``, ``z = y y``, and a backward pass of ``t = g y``; W in two blocks, the first one is used."""
     values = {

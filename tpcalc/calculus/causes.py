@@ -363,7 +363,7 @@ def power_of_a_weight(s: st.Power, share: Share, search: Search) -> "Iterator[Fa
         return
     x = search.facts[s.x]
     mended = max_order(share.init, ZERO) / s.k
-    full = x.init is MINUS_INFINITY or x.change >= x.init - mended
+    full = x.change >= x.init - mended
     yield Share(s.x, share.init / s.k, share.change / s.k if full else share.change - (s.k - 1) * mended)
 
 

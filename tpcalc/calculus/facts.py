@@ -223,7 +223,7 @@ def modulated(weight: Fact, by: Fact) -> int:
 
 def own_of_product(x: Fact, y: Fact) -> Order:
     """A change of one number for many entries carries their init along."""
-    return max_order(*(a.update + b.trained for a, b in ((x, y), (y, x)) if b.coarse or not a.coarse), MINUS_INFINITY)
+    return max_order(*(a.update + b.trained for a, b in ((x, y), (y, x)) if b.coarse or not a.coarse))
 
 
 def mean_of_product(x: Fact, y: Fact, cancels: bool) -> Order:

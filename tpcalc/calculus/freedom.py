@@ -215,8 +215,7 @@ def absorbers(lowered: Lowered, start: int, hops: Hops) -> set[int]:
         atom = lowered.maker.get(vid) if vid in lowered.flow else None
         if atom is None or hops.get(vid) is None:
             return ()
-        law = ABSORBING.of(atom.structure)
-        return () if law is None else law(atom.structure, hops)
+        return ABSORBING[type(atom.structure)](atom.structure, hops)
 
     reached: set[int] = set(reach([start], onward))
     return {leaf.value for leaf in lowered.leaves} & reached

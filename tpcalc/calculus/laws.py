@@ -58,7 +58,7 @@ def known(s: st.Known, facts: Facts, alignment: Alignment) -> Fact:
     fact = fixed(s.order, s.weight, s.odd)._replace(data=s.data)
     if s.centred:
         fact = fact._replace(mean=MINUS_INFINITY)
-    return fact if s.weight else deviating(fact, MINUS_INFINITY if s.uniform else s.order)
+    return deviating(fact, MINUS_INFINITY if s.uniform else s.order)
 
 
 @LAWS.law(st.View)
@@ -145,7 +145,7 @@ def product(s: st.Product, facts: Facts, alignment: Alignment) -> Fact:
         cover,
         mean=mean_of_product(x, y, bool(odd or cover)) if weight or not depends else MINUS_INFINITY,
         coarse=x.coarse and y.coarse,
-        own=None if not weight or x.coarse == y.coarse and x.own is y.own is None else own_of_product(x, y),
+        own=None if not weight or x.coarse == y.coarse and x.own is None and y.own is None else own_of_product(x, y),
         fresh=made_here((x, y.trained), (y, x.trained)),
     )
     return deviating(fact, product_deviation(x, y), x.apart | y.apart)
