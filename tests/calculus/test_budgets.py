@@ -6,6 +6,7 @@ backwards: what ``y = f(x)`` may be, less what ``f`` adds, is what ``x`` may be.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -16,6 +17,8 @@ from tpcalc.calculus.alignment import FULL, NONE, Alignment
 from tpcalc.calculus.demands import DEMANDS, Conflict, Demand, Walk, budgets, of_factor
 from tpcalc.calculus.facts import Fact, WeightOrders, constant, fixed, weight_fact
 from tpcalc.calculus.freedom import ABSORBING, FREEDOM, PINNED, Freedom, absorbers, freedom
+from tpcalc.calculus.laws import propagate
+from tpcalc.calculus.limits import DERIVATIVE
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Node, Program, Value, Weight
 from tpcalc.rules.structures import (
@@ -823,6 +826,36 @@ def test_conflicts_are_reported():
     assert found.of[2].change == ZERO
 
 
+def test_what_no_output_depends_on_asks_nothing():
+    """A nonlinearity beside the way to the output."""
+    small = Scale(2, -ONE)
+    (apart,) = walked(lowered(FIRST, LinearLike(2), small, weights=((N, FEW),))).weights[1]
+    (joined,) = walked(lowered(FIRST, LinearLike(2), small, Sum((3, 4)), weights=((N, FEW),))).weights[1]
+    assert (apart.law, joined.law) == ("leaves as an output", "enters a nonlinearity")
+
+
+def test_what_is_multiplied_by_zero_still_holds_its_own_operands():
+    program = lowered(FIRST, LinearLike(2), Scale(3, OO), weights=((N, FEW),))
+    (use,) = walked(program).weights[1]
+    assert use.law == "enters a nonlinearity" and 3 not in walked(program).of
+
+
+def test_what_is_differentiated_is_held_to_order_0():
+    """Where no value that leaves has its size."""
+    program = lowered(FIRST, View(2), weights=((N, FEW),), outputs=())
+    vars(program)["differentiated"] = (3,)
+    (use,) = walked(program).weights[1]
+    assert (use.init, use.change, use.tight, use.law) == (ZERO, ZERO, True, DERIVATIVE)
+
+
+def test_given_numbers_are_among_the_constants_before_a_weight():
+    roomy = Demand(ONE, TWO, False, "", meets_weight=True)
+    made = walk(x=fixed(ZERO, 0b100, True))
+    made.lowered = Lowered(None, (), 0, (), fixed=0b100)
+    assert made.before_constants(at(DOT), roomy) == roomy
+    assert asked(walk(), DOT, None) == {}  # and two values that nothing is asked of ask nothing
+
+
 # -- which values follow the scale of a weight -----------------------------------------------------
 
 FACTS = {X: value(trained=-QUARTER), Y: value(trained=HALF)}
@@ -927,6 +960,68 @@ def test_freedom_ends_with_the_forward_pass_and_counts_every_atom():
     # a scale of zero in a chain of shifts
     program = lowered(FIRST, Product(2, 0), weights=((N, FEW),))
     assert freedom(program, {"W1": WeightOrders(ZERO, ZERO)}, FULL).shift == {2: ZERO, 3: ZERO}
+
+
+def test_of_a_weight_functions_and_sums_may_follow():
+    hops, shift = {X: 3, Y: 5}, {X: THREE}
+    mean, signs = weight()._replace(odd=0), weight()
+    assert follows(Reduce(X, HALF), hops, shift, {X: mean}) == (3, THREE + HALF)
+    for other_ in (signs, mean._replace(data=True)):
+        assert follows(Reduce(X, HALF), hops, shift, {X: other_}) == (3, THREE)
+    assert (
+        follows(LinearLike(X), hops, shift, {X: signs})
+        == (3, THREE)
+        == follows(Bounded(X, True), hops, shift, {X: signs})
+    )
+    assert follows(LinearLike(X, True), hops, shift, {X: signs}) == PINNED
+
+
+def test_what_meets_a_weight_follows_that():
+    structure = Contract(X, Y, ONE, ONE, ZERO)
+    for hops, at_x, at_y in (((3, 5), 3, 5), ((5, 3), 5, 3), ((None, 3), None, 3)):
+        known = dict(enumerate(hops))
+        assert follows(structure, known, {}, {X: weight(), Y: value()}) == (at_x, ZERO)
+        assert follows(structure, known, {}, {X: value(), Y: weight()}) == (at_y, ZERO)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_what_given_numbers_make_has_a_size(swap):
+    """G (x / w): no weight can scale it.  By law 1, or by the change of what it meets."""
+    numbers, w = Known(-HALF, weight=0b100), {"W1": WeightOrders(HALF, ZERO)}
+
+    def sizes(R, alignment=FULL, then=(), **more):
+        met = Contract(3, 4, ONE, ZERO, R) if swap else Contract(4, 3, ONE, R, ZERO)
+        program = lowered(Power(1, -ONE), Product(2, 0), numbers, met, *then, weights=((N,),))
+        return freedom(program, w, alignment, **more).shift
+
+    # x / w is n^1/2 at first and of order 0 later, and changes by as much: law 2
+    assert (sizes(ONE), sizes(ZERO)) == ({5: -HALF + HALF + HALF}, {5: -HALF + ONE + HALF})
+    assert sizes(ONE, Alignment("orthogonal changes", initial=ZERO)) == {5: -HALF + HALF + HALF}
+    through = (View(5), Scale(6, QUARTER), Guard(7), Centre(8), View(3), Exp(5), Contract(3, 3, ONE, ZERO, ZERO))
+    assert sizes(ONE, then=through) == {5: HALF, 6: HALF, 7: HALF + QUARTER, 8: HALF + QUARTER}
+    assert sizes(ONE, then=(View(5),), multipliers={5: -ONE, 6: QUARTER}) == {5: -HALF, 6: -QUARTER}
+
+
+def test_what_a_pinned_weight_makes_has_its_size_at_init():
+    """An inverse, which has a mean, and is less once it has trained."""
+    program = lowered(Power(1, -ONE), Contract(2, 0, ONE, ONE, ZERO), weights=((N, FEW),))
+    assert freedom(program, {"W1": WeightOrders(HALF, ZERO)}, FULL).shift == {3: HALF + ONE}
+
+
+def test_nominal_means_are_relative_to_the_size():
+    """tanh + x^2 of a weight: n^-1/2 with a mean of n^-1, which is n^-1/2 of it."""
+    program = lowered(Bounded(1, True, "none"), Scale(2, -QUARTER), weights=((N,),))
+    for found in (freedom(program, {"W1": WeightOrders(HALF, ZERO)}, FULL).facts[vid] for vid in (2, 3)):
+        assert (found.init, found.trained, found.mean) == (ZERO, ZERO, -HALF)
+    assert freedom(program, {"W1": WeightOrders(None, ZERO)}, FULL).facts[2].mean is OO
+
+
+def test_nominal_changes_are_whole():
+    """Of a gain of rows times the entries, too."""
+    program = replace(lowered(Product(1, 2), weights=((N, N), (FEW,))), finite=frozenset((2,)))
+    orders = {name: WeightOrders(HALF, ONE) for name in ("W1", "W2")}
+    assert propagate(program, orders)[3].own is not None
+    assert freedom(program, orders, FULL).facts[3].own is None
 
 
 def test_who_would_absorb_a_smaller_budget():

@@ -13,7 +13,7 @@ import pytest
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO
 from tpcalc.calculus.alignment import FULL, NONE
-from tpcalc.calculus.causes import INIT, LR, SITE, Fault, Search, TooLarge
+from tpcalc.calculus.causes import INIT, LR, MERGED, SITE, Fault, Search, Share, TooLarge
 from tpcalc.calculus.facts import Fact, fixed
 from tpcalc.lower.lowered import Leaf, Lowered
 from tpcalc.program.ir import Weight
@@ -352,6 +352,120 @@ def test_a_gain_of_a_value(swap):
     assert blamed(Product(X, Y), SIZE, *facts) == ([SIZE._replace(value=v, allowed=ZERO)], [])
 
 
+# -- merged weights --------------------------------------------------------------------------------
+
+#: What is made of the weight, and what it has of the fault.
+MERGING = Fact(ZERO, TWO, -QUARTER, 1, 1, 0, 1)
+OF_INIT, OF_CHANGE = ONE, HALF
+
+
+def shared(structure: Structure, *facts: Fact, init=OF_INIT, change=OF_CHANGE, carried=None, out=MERGING, **of) -> list:
+    search = searching(structure, *facts, out=out, **of)
+    found = MERGED[type(structure)](structure, Share(OUT, init, change, carried), search)
+    return [told(item) if isinstance(item, Fault) else tuple(item) for item in found]
+
+
+@pytest.mark.parametrize(
+    "k, x, init, change, expected",
+    [
+        # an update as large as the weight is mended with it, else by k w^(k-1) dw
+        (TWO, weight(), ONE, HALF, (HALF, QUARTER)),
+        (TWO, weight(change=ZERO), ONE, HALF, (HALF, ZERO)),
+        (TWO, weight(), -ONE, HALF, (-HALF, HALF)),
+        (TWO, weight(init=OO), ONE, HALF, (HALF, QUARTER)),
+        (THREE, weight(change=ZERO), THREE / 2, TWO, (HALF, ONE)),
+        (HALF, weight(), QUARTER, HALF, (HALF, ONE)),
+    ],
+)
+def test_a_power_of_a_weight(k, x, init, change, expected):
+    assert shared(Power(X, k), x, init=init, change=change) == [(X, *expected, None)]
+
+
+def test_what_a_function_cuts_off_is_mended_too():
+    for s in (LinearLike(X), Bounded(X, True)):
+        assert shared(s, weight()) == [(X, ONE + ONE, HALF + HALF + QUARTER, None)]
+        nothing = weight(OO, ZERO, OO)
+        assert shared(s, nothing) == [(X, ONE, HALF, None)]
+        assert shared(s, weight(), out=nothing) == [(X, ONE, HALF, None)]
+
+
+OWN = HALF + QUARTER
+
+
+@pytest.mark.parametrize(
+    "structure, by",
+    [
+        (Exp(X), ZERO),
+        (Bounded(X, False), ZERO),
+        (LinearLike(X, True), ZERO),
+        (Softmax(X, EIGHTH), -EIGHTH),
+        (Softmax(X, EIGHTH, log=True), ZERO),
+        (Log(X), -ONE),
+        (Discrete((X,)), -ONE),
+        (Power(X, -ONE), -TWO),
+    ],
+)
+def test_a_size_of_its_own_is_a_site_and_the_update_counts(structure, by):
+    site, update = (SITE, OF_INIT, ZERO), (X, OO, OF_CHANGE + OWN + by, None)
+    assert shared(structure, weight()) == [site, update]
+    assert shared(structure, weight(), init=ZERO) == [update]
+    assert shared(structure, weight(), change=ZERO) == [site]
+    # no update of what starts at zero is small to it
+    relative = isinstance(structure, (Log, Discrete, Power))
+    found = shared(structure, weight(init=OO), init=ZERO)
+    assert found == ([(SITE, OF_CHANGE, ZERO)] if relative else [update])
+
+
+def test_terms_of_a_merged_sum():
+    """Each by its own size; where means add up to the size, by its own mean."""
+    s, x = Sum((X, Y)), weight(mean=-ONE)
+    out = MERGING._replace(init=EIGHTH)
+    share = (X, ONE + ONE - EIGHTH, HALF + HALF + QUARTER, None)
+    assert shared(s, x, value(-ONE)._replace(data=False), out=out) == [share]
+    by_means = shared(s, x, value(-ONE)._replace(data=False), out=out._replace(mean=EIGHTH))
+    assert by_means == [(X, ONE - ONE - EIGHTH, HALF + HALF + QUARTER, None)]
+    for size, excess in ((QUARTER, ONE + EIGHTH), (-ONE + THREE / 8, QUARTER), (-ONE + EIGHTH, None)):
+        site = [] if excess is None else [(SITE, excess, ZERO)]
+        assert shared(s, x, Fact(size, size, OO), out=out) == [share, *site]
+
+
+def test_a_normalised_weight_is_mended_by_its_update_alone():
+    s = Normalise(X, EIGHTH)
+    site, update = (SITE, ONE, ZERO), (X, OO, HALF - ONE + QUARTER + HALF + EIGHTH, None)
+    assert shared(s, weight()) == [site, update]
+    assert shared(s, weight(), init=ZERO) == [update]
+    assert shared(s, weight(), change=ZERO) == [site]
+    assert shared(s, weight(init=OO)) == [site]
+
+
+@pytest.mark.parametrize(
+    "x, y, x_moved, y_moved",
+    [
+        ((ZERO, ZERO, ZERO), (ZERO, ZERO, -ONE), True, False),
+        ((ZERO, ZERO, -ONE), (ZERO, ZERO, ZERO), False, True),
+        ((-ONE, HALF, HALF), (ZERO, ZERO, ZERO), True, True),  # as much
+        ((-ONE, HALF + QUARTER, QUARTER), (ZERO, ZERO, ZERO), True, True),
+        ((HALF, HALF, -ONE), (ZERO, ZERO, ZERO), False, True),
+    ],
+)
+@pytest.mark.parametrize("structure", [Product(X, Y), Contract(X, Y, ONE, ONE, ONE)], ids=lambda s: type(s).__name__)
+def test_of_two_factors_the_one_that_moved_is_mended_and_the_first_for_the_init(structure, x, y, x_moved, y_moved):
+    found = shared(structure, weight(*x), weight(*y, bit=2))
+    assert found == [(X, ONE, HALF if x_moved else OO, None), (Y, OO, HALF if y_moved else OO, None)]
+    # numbers for many entries move the entries along: each has its own part
+    found = shared(structure, weight(*x, coarse=True), weight(*y, bit=2), carried=THREE)
+    assert found == [(X, ONE, THREE, THREE), (Y, OO, HALF, THREE)]
+    for coarse in (True, False):
+        alike = shared(structure, weight(*x, coarse=coarse), weight(*y, bit=2, coarse=coarse), carried=THREE)
+        assert alike == [(X, ONE, HALF if x_moved else OO, THREE), (Y, OO, HALF if y_moved else OO, THREE)]
+    still = shared(structure, weight(*x, coarse=True), weight(*y, bit=2))
+    assert still == [(X, ONE, HALF if x_moved else OO, None), (Y, OO, HALF if y_moved else OO, None)]
+
+
+def test_a_factor_that_is_no_weight_is_not_mended():
+    assert shared(Product(X, Y), value(change=-THREE), weight()) == [(Y, ONE, HALF, None)]
+
+
 # -- the whole search ------------------------------------------------------------------------------
 
 
@@ -367,6 +481,13 @@ def test_what_reaches_a_sum_in_two_ways_is_blamed_for_the_worse(terms):
     facts |= dict.fromkeys((4, OUT), value(HALF, HALF, OO))
     (found,) = Search(lowered, facts, FULL, ()).faults(TooLarge(OUT, -EIGHTH, False))
     assert told(found) == (INIT, X, HALF + EIGHTH)
+
+
+def test_of_two_uses_as_bad_the_first_one_met_is_told():
+    lowered = program((2, Contract(X, Y, ONE, ONE, ONE)), (3, Contract(X, Y, ONE, ONE, ONE)), (OUT, Sum((2, 3))))
+    facts = {X: weight(ZERO, ZERO, OO), Y: value(), **dict.fromkeys((2, 3, OUT), value(HALF, HALF, OO))}
+    (found,) = Search(lowered, facts, FULL, ()).faults(TooLarge(OUT, ZERO, False))
+    assert (found.atom.out, found.excess) == (3, HALF)
 
 
 def test_a_deep_stream_is_walked_once():

@@ -6,7 +6,11 @@ from fractions import Fraction
 
 import pytest
 
+from tpcalc.algebra.fan import generic
+from tpcalc.algebra.form import Compass
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO
+from tpcalc.algebra.scales import Scale
+from tpcalc.algebra.size import Size
 from tpcalc.calculus.alignment import FULL
 from tpcalc.calculus.facts import (
     Fact,
@@ -25,7 +29,7 @@ from tpcalc.calculus.facts import (
     spread,
 )
 from tpcalc.lower.lowered import Lowered
-from tpcalc.rules.structures import Contract
+from tpcalc.rules.structures import Contract, Sizes
 
 OO, QUARTER, EIGHTH, TWO = MINUS_INFINITY, Fraction(1, 4), Fraction(1, 8), ONE * 2
 
@@ -195,7 +199,7 @@ def test_the_mean_of_a_product(x, y, mean):
 
 def test_what_a_mean_sums_up_of_a_value():
     """A weight of ones on a value: K/2 where its signs cancel, else K."""
-    ones, signs = Fact(-HALF, -HALF, OO, 1, 1, 0, 1, mean=-HALF), Fact(ZERO, ZERO, ZERO, 2, 2)
+    ones, signs = Fact(-HALF, -HALF, OO, 1, 1, 0, 1, mean=-HALF, deviation=-TWO), Fact(ZERO, ZERO, ZERO, 2, 2)
     assert spread(FULL, ONE, ONE, ones, signs) == HALF
     assert spread(FULL, ONE, ONE, ones, signs._replace(odd=0)) == ONE
 
@@ -225,6 +229,25 @@ def test_matrices_are_mixed_by_numbers_over_few():
     assert mixes(Contract(0, 1, ZERO, ONE + QUARTER, ZERO)) == 0
 
 
+COMPASS = Compass([Scale("width"), Scale("ffn")], generic(2))
+WIDTH, FFN = COMPASS.unit(0), COMPASS.unit(1)
+
+
+@pytest.mark.parametrize(
+    "axes, matrices",
+    [
+        ((WIDTH, FFN), True),
+        ((WIDTH,), False),
+        ((WIDTH, ZERO), False),  # a few vectors
+        ((WIDTH + FFN,), False),  # the entries of all heads: a vector
+        ((WIDTH * 2,), True),  # a matrix in one row
+    ],
+)
+def test_what_a_matrix_is_in_several_scales(axes, matrices):
+    sizes = Sizes((), rest_x=tuple((Size([(axis, 1)]), 1) for axis in axes))
+    assert mixes(Contract(0, 1, ZERO, sum(axes, ZERO), ZERO, sizes=sizes)) == (0 if matrices else None)
+
+
 @pytest.mark.parametrize("swap", [False, True])
 def test_given_numbers_and_the_value_that_they_meet(swap):
     numbers, met = fixed(ZERO, 0b100, True), Fact(ZERO, ZERO, ZERO, data=True)
@@ -238,3 +261,4 @@ def test_given_numbers_and_the_value_that_they_meet(swap):
     assert found(numbers, MATRIX) is None  # two weights
     assert found(MATRIX, met) is None  # one that trains
     assert found(met, met) is None
+    assert found(numbers._replace(gathered=True), MATRIX._replace(gathered=True)) is None  # two values

@@ -403,6 +403,23 @@ def test_a_norm_that_centres_moves_with_the_deviation():
     assert law(Power(0, -ONE), law(Centre(0), moving))[:3] == (HALF, HALF, QUARTER)
 
 
+def test_functions_of_a_weight_near_zero():
+    """x + O(x^2): as much of a mean as either has; of a derivative nothing is known."""
+    w = weight(0)._replace(mean=-ONE * 3, own=-TWO)
+    for near_zero in (Bounded(0, True, "none"), LinearLike(0)):
+        assert (law(near_zero, w).mean, law(near_zero, w).weight) == (-ONE, 0b1)
+    found = law(Slope(0), w)
+    assert (found.weight, found.mean, found.own) == (0, OO, None)
+
+
+def test_a_discrete_function_of_weights_alone_is_one():
+    w, rows = weight(0), weight(1)._replace(data=True)
+    assert law(Discrete((0, 1)), w, weight(1)).weight == 0b11
+    assert law(Discrete((0, 1)), w, constant(ZERO)).weight == 0b1
+    for other in (rows, value(0b10), value(0b10)._replace(data=False)):
+        assert law(Discrete((0, 1)), w, other).weight == 0 == law(Discrete((0, 1)), other, w).weight
+
+
 # -- sums ------------------------------------------------------------------------------------------
 
 
@@ -458,6 +475,12 @@ def test_means_and_own_parts_of_a_sum():
     assert (
         law(Sum((0, 1)), weight(0), constant(ZERO)).weight == 0b1 == law(Sum((0, 1)), constant(ZERO), weight(0)).weight
     )
+
+
+def test_a_sum_over_an_axis_adds_up_means_and_mixes_what_was_picked():
+    picked = weight(0)._replace(gathered=True, mean=-ONE)
+    assert (law(Reduce(0, HALF), picked).mean, law(Reduce(0, HALF), picked).gathered) == (-HALF, False)
+    assert law(Reduce(0, ZERO), picked).gathered and not law(Reduce(0, ZERO), weight(0)).gathered
 
 
 # -- products --------------------------------------------------------------------------------------
@@ -725,6 +748,56 @@ def test_what_remains_of_a_contraction():
     assert law(SQUARE, fast, moving).change == ONE + ONE == law(SQUARE, moving, fast).change
 
 
+def test_means_of_two_weights_add_up_where_they_meet():
+    x, y = (weight(bit)._replace(odd=0, mean=-HALF) for bit in (0, 1))
+    structure = Contract(0, 1, ONE, ONE, ONE)
+    assert law(structure, x, y)[:1] == (ZERO,) and law(structure, x, y).mean == ZERO
+    for other in (y._replace(odd=2), y._replace(cover=2)):  # signs cancel, law 1
+        assert law(structure, x, other)[:1] == (-HALF,) and law(structure, x, other).mean is OO
+    small = law(structure, x._replace(mean=-TWO), y)
+    assert (small.init, small.mean) == (-HALF, -TWO - HALF + ONE)
+    # relative to what they are at init, whatever that is
+    low, high = (
+        x._replace(init=-TWO, mean=-TWO - ONE / 8, trained=ONE),
+        y._replace(init=ONE, mean=ONE - ONE / 8, trained=TWO),
+    )
+    assert law(structure, low, high).init == -QUARTER == law(structure, high, low).init
+    nothing = weight_fact(0, WeightOrders(None, ONE))
+    assert law(structure, nothing, y).init is OO and law(structure, y, nothing).init is OO
+    # what shares a weight is aligned with it, even where another one gives it signs
+    both = Fact(-HALF, -HALF, -ONE, 0b11, 0b11, 0, 0b11)
+    assert law(structure, both, weight(0)).init == ZERO == law(structure, weight(0), both).init
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_matrices_mixed_by_numbers_are_a_weight(swap):
+    """sum_b c_b V_b, of numbers that the inputs give: rows picked by them, in effect."""
+    w, numbers = weight(0)._replace(mean=-ONE), Fact(-QUARTER, ONE / 8, -TWO, data=True)
+    structure = Contract(0, 1, ZERO, ZERO, TWO) if swap else Contract(0, 1, ZERO, TWO, ZERO)
+    found = law(structure, *((numbers, w) if swap else (w, numbers)))
+    assert (found.weight, found.gathered, found.mean) == (0b1, True, -ONE - QUARTER)
+    assert found.own == -ONE + ONE / 8
+    fixed_ = law(structure, *((constant(ZERO), w) if swap else (w, constant(ZERO))))
+    assert (fixed_.weight, fixed_.gathered, fixed_.data) == (0b1, False, False)
+    # two values are none, nor is what is summed over a growing axis
+    values = law(structure, numbers, numbers)
+    assert (values.weight, values.gathered, values.own) == (0, False, None)
+    summed = replace(structure, K=ONE)
+    found = law(summed, *((numbers, w) if swap else (w, numbers)))
+    assert (found.weight, found.gathered, found.own) == (0, False, None)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_change_that_a_weights_init_carries_adds_up_by_law_2(swap):
+    """A gain of the rows changes by n^-1, and the entries alone by n^-3."""
+    w, x = weight(0)._replace(own=-ONE * 3), Fact(-QUARTER, ONE / 8, -TWO, data=True)
+    structure = Contract(0, 1, ONE, ZERO, ONE) if swap else Contract(0, 1, ONE, ONE, ZERO)
+    assert law(structure, *((x, w) if swap else (w, x))).change == -ONE + HALF + ONE / 8
+    # and of a change of the value, what it meets there
+    low, moving = w._replace(init=-TWO), Fact(-TWO, -TWO, ZERO, data=True)
+    assert law(structure, *((moving, low) if swap else (low, moving))).change == -ONE + HALF
+
+
 # -- alignment -------------------------------------------------------------------------------------
 
 
@@ -781,6 +854,17 @@ VALUES = [
 @pytest.mark.parametrize("value, expected", VALUES)
 def test_leaves(value, expected):
     assert leaf_fact(value) == expected
+
+
+def test_buffers_that_act_as_a_weight():
+    """By their bit, without parity where their signs are mixed; others are constants."""
+    made, drawn = (Value(7, (N, N), "float32", "buffer", signs=signs) for signs in ("", "mixed"))
+    assert (leaf_fact(made, 4).odd, leaf_fact(made, 4).mixed) == (4, 0)
+    assert (leaf_fact(drawn, 4).odd, leaf_fact(drawn, 4).mixed) == (0, 4)
+    lowered, orders = small_program(), {"W": WeightOrders(HALF, ONE)}
+    lowered.program.values[7] = made
+    assert propagate(lowered, orders)[7].weight == 0
+    assert propagate(replace(lowered, given={7: 4}), orders)[7] == leaf_fact(made, 4)
 
 
 def small_program() -> Lowered:

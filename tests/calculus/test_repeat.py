@@ -84,6 +84,14 @@ def test_weights_of_a_period_leave_and_one_bit_stands_for_all():
     assert law(repeat(), far).depends == OTHER  # nothing of its own: as it is
 
 
+def test_all_else_that_is_known_of_the_terms_is_known_of_the_sum():
+    x = term(-ONE, ZERO)._replace(weight=OTHER, gathered=True)
+    found = law(repeat(), x)
+    assert (found.init, found.weight, found.gathered, found.data) == (-ONE + K / 2, OTHER, True, True)
+    # signs do not cancel in a product: of the change of the stream, too, all periods make one
+    assert law(repeat(factor=True), term(fresh=OO)).change == K
+
+
 def test_what_enters_is_marked_and_no_more():
     x = term(-HALF, -ONE)
     found = law(Repeat(0, ZERO), x)
@@ -110,6 +118,25 @@ def test_fresh_parts_of_results():
     assert (found.change, found.fresh) == (HALF * 0, -Fraction(1, 4))
     assert law(Contract(0, 1, ONE, ONE, ZERO), weight, made).fresh == max_order(-Fraction(1, 4), -ONE)
     assert law(Sum((0, 1)), weight, weight).fresh is None
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_fresh_parts_of_a_contraction(swap):
+    """The stream's fresh part meets the init of the weight; the update of the weight is all fresh."""
+    structure = Contract(0, 1, ONE, ZERO, ONE) if swap else Contract(0, 1, ONE, ONE, ZERO)
+    weight = weight_fact(0, WeightOrders(-K, ONE + K))
+    stream = Fact(ZERO, ZERO, ZERO, data=True, fresh=-K)
+
+    def made(w: Fact, x: Fact) -> Fact:
+        return law(structure, *((x, w) if swap else (w, x)))
+
+    assert (made(weight, stream).change, made(weight, stream).fresh) == (K + HALF, HALF)
+    assert made(weight, stream._replace(fresh=OO)).fresh == -K
+    # of an update of which a part is carried by the init: that adds up by law 2
+    assert made(weight._replace(own=-ONE * 3), stream._replace(fresh=OO)).fresh == -ONE - K + HALF
+    # no more than all of the change
+    apart = stream._replace(fresh=ZERO, own=-ONE * 3)
+    assert (made(weight, apart).change, made(weight, apart).fresh) == (-K, -K)
 
 
 TWO = ONE * 2

@@ -17,6 +17,7 @@ from tpcalc.calculus.weights import (
     gradient_order,
     growths,
     is_random,
+    on_outputs,
     trained,
     weight_orders,
     weight_view,
@@ -101,3 +102,12 @@ def test_a_block_is_seen_with_its_own_gradient_and_the_axes_of_the_whole():
 def test_a_weight_that_meets_no_value_has_inputs_of_order_0():
     lowered = replace(two_layers(), atoms=(), forward=0)
     assert weight_view(lowered, lowered.leaves[1], {GRAD2: LARGER_LATER}, ONE).inputs == ZERO
+
+
+def test_what_an_update_does_to_the_outputs():
+    """<gradient, update> over all entries of all periods; of a gradient that is no sum over the batch, by its slope."""
+    leaf = replace(two_layers().leaves[1], copies=H)
+    facts = {GRAD2: SMALLER_LATER, GRAD1: Fact(ONE * 3, ZERO, ZERO)}
+    assert on_outputs(leaf, facts, -ONE / 4) == H - ONE / 4 + ONE + H
+    sloped = replace(leaf, weight=replace(leaf.weight, slope=GRAD1))
+    assert on_outputs(sloped, facts, -ONE / 4) == 3 - ONE / 4 + ONE + H

@@ -219,6 +219,7 @@ def compiled(tree: ast.AST, function: FunctionType) -> FunctionType:
     values = [cell.cell_contents for cell in function.__closure__ or ()]
     if isinstance(tree, ast.FunctionDef):
         bare(tree)
+        tree.name = "_changed"  # of its own name, so that a function which calls itself finds that where it did
         body: list[ast.stmt] = [tree, ast.Return(ast.Name(tree.name, ast.Load()))]
     else:
         body = [ast.Return(tree)]
@@ -321,7 +322,8 @@ def _call(node: ast.Call) -> Iterator[ast.AST]:
         if len(node.args) > 1:
             for index in range(len(node.args)):
                 rest = less(node.args, index)
-                yield rest[0] if len(rest) == 1 else changed(node, args=rest)
+                single = len(rest) == 1 and not isinstance(rest[0], ast.Starred)
+                yield rest[0] if single else changed(node, args=rest)
         if name != "max_order" and not node.keywords:
             yield changed(node, func=ast.Name("min" if name == "max" else "max", ast.Load()))
     elif name in BOUNDS:

@@ -363,7 +363,7 @@ def power_of_a_weight(s: st.Power, share: Share, search: Search) -> "Iterator[Fa
         return
     x = search.facts[s.x]
     mended = max_order(share.init, ZERO) / s.k
-    full = x.init is MINUS_INFINITY or x.change >= x.init - mended
+    full = x.change >= x.init - mended
     yield Share(s.x, share.init / s.k, share.change / s.k if full else share.change - (s.k - 1) * mended)
 
 
@@ -435,9 +435,9 @@ def moved_factor(s: st.Product | st.Contract, share: Share, search: Search) -> I
         x, y = search.facts[vid], search.facts[other]
         if not x.is_weight:
             continue
-        gain = share.carried is not None and x.coarse != y.coarse  # one of them moves the other along
-        change = share.carried if gain and x.coarse and share.carried is not None else share.change
-        moved = gain or x.change + y.trained >= y.change + x.init
+        change, moved = share.change, x.change + y.trained >= y.change + x.init
+        if share.carried is not None and x.coarse != y.coarse:  # one of them moves the other along
+            change, moved = share.carried if x.coarse else share.change, True
         yield Share(vid, share.init if first else MINUS_INFINITY, change if moved else MINUS_INFINITY, share.carried)
         first = False
 

@@ -198,22 +198,22 @@ def function_of(
     """
     odd = x.odd if parity == "odd" else 0
     mixed = x.mixed if parity != "none" else x.mixed | x.odd
-    fact = deviating(Fact(init, trained, change, x.depends, odd, mixed, data=x.data, coarse=x.coarse), left, x.apart)
+    fact = Fact(init, trained, change, x.depends, odd, mixed, data=x.data, coarse=x.coarse)
     if x.fresh is not None and x.change is not MINUS_INFINITY:
         fact = fact._replace(fresh=min(x.fresh + (change - x.change), change))
-    if x.data:
-        return fact
-    own = x.own if x.own is None or x.change is MINUS_INFINITY else x.own + (change - x.change)
-    return fact._replace(weight=x.weight, mean=_mean_of(x, init, parity, smooth), own=own)
+    if not x.data:
+        own = None if x.own is None else x.own + (change - x.change)
+        fact = fact._replace(weight=x.weight, mean=_mean_of(x, init, parity, smooth), own=own)
+    return deviating(fact, left, x.apart)
 
 
 def _mean_of(x: Fact, init: Order, parity: str, smooth: bool) -> Order:
     """Of the entries of a function, of order ``init``, of a weight: an odd one passes the mean on."""
-    if x.init is MINUS_INFINITY or init is MINUS_INFINITY:
+    if x.init is MINUS_INFINITY:
         return init
     if parity == "odd":
         return x.mean + (init - x.init)
-    return min(max_order(x.mean, 2 * x.init), init) if smooth and x.init < ZERO else init
+    return min(max_order(x.mean, 2 * x.init), init) if smooth else init
 
 
 def modulated(weight: Fact, by: Fact) -> int:
@@ -223,7 +223,7 @@ def modulated(weight: Fact, by: Fact) -> int:
 
 def own_of_product(x: Fact, y: Fact) -> Order:
     """A change of one number for many entries carries their init along."""
-    return max_order(*(a.update + b.trained for a, b in ((x, y), (y, x)) if b.coarse or not a.coarse), MINUS_INFINITY)
+    return max_order(*(a.update + b.trained for a, b in ((x, y), (y, x)) if b.coarse or not a.coarse))
 
 
 def mean_of_product(x: Fact, y: Fact, cancels: bool) -> Order:

@@ -151,13 +151,13 @@ def freedom(
         near, by = follows or PINNED
         fact = interpret(lowered, atom, facts, alignment).shifted(multipliers.get(atom.out, ZERO))
         hops[atom.out] = None
-        if near is None and follows is not None and (size := sized(atom, by)) is not None:
+        if near is None and (size := sized(atom, by)) is not None:
             shift[atom.out] = size + multipliers.get(atom.out, ZERO)
         if near is not None and fact.trained is not MINUS_INFINITY:
             hops[atom.out] = near + 1
             shift[atom.out] = by
             change = fact.change if fact.change is MINUS_INFINITY else ZERO
-            mean = MINUS_INFINITY if fact.init is MINUS_INFINITY else fact.mean - fact.init
+            mean = fact.mean - fact.init
             fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None, mean=mean, own=None)
         facts[atom.out] = fact
 
@@ -215,8 +215,7 @@ def absorbers(lowered: Lowered, start: int, hops: Hops) -> set[int]:
         atom = lowered.maker.get(vid) if vid in lowered.flow else None
         if atom is None or hops.get(vid) is None:
             return ()
-        law = ABSORBING.of(atom.structure)
-        return () if law is None else law(atom.structure, hops)
+        return ABSORBING[type(atom.structure)](atom.structure, hops)
 
     reached: set[int] = set(reach([start], onward))
     return {leaf.value for leaf in lowered.leaves} & reached

@@ -58,7 +58,7 @@ def known(s: st.Known, facts: Facts, alignment: Alignment) -> Fact:
     fact = fixed(s.order, s.weight, s.odd)._replace(data=s.data)
     if s.centred:
         fact = fact._replace(mean=MINUS_INFINITY)
-    return fact if s.weight else deviating(fact, MINUS_INFINITY if s.uniform else s.order)
+    return deviating(fact, MINUS_INFINITY if s.uniform else s.order)
 
 
 @LAWS.law(st.View)
@@ -145,7 +145,7 @@ def product(s: st.Product, facts: Facts, alignment: Alignment) -> Fact:
         cover,
         mean=mean_of_product(x, y, bool(odd or cover)) if weight or not depends else MINUS_INFINITY,
         coarse=x.coarse and y.coarse,
-        own=None if not weight or x.coarse == y.coarse and x.own is y.own is None else own_of_product(x, y),
+        own=None if not weight or x.coarse == y.coarse and x.own is None and y.own is None else own_of_product(x, y),
         fresh=made_here((x, y.trained), (y, x.trained)),
     )
     return deviating(fact, product_deviation(x, y), x.apart | y.apart)
@@ -162,7 +162,7 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     if x_weight and y_weight:
         mean = mean_of_product(x, y, bool(terms.odd or terms.cover)) + K
         grows = K if x.weight & y.weight else K / 2
-        grows = grows if mean is MINUS_INFINITY else max_order(grows, mean - x.init - y.init)
+        grows = max_order(grows, mean - x.init - y.init)
     elif x_weight or y_weight:
         grows = spread(alignment, K, s.rest_x, x, y) if x_weight else spread(alignment, K, s.rest_y, y, x)
     else:
@@ -184,13 +184,10 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
         trained = min(trained, v.trained + adds)
     weight = (x.weight | y.weight) if (x_weight and y_weight and not x.data and not y.data) else 0
     own = None
-    mixed_in = mixes(s)
-    gathered = x_weight != y_weight and mixed_in == (s.x if x_weight else s.y)
-    if gathered or (weight and mixed_in is not None):
-        w, v = (x, y) if mixed_in == s.x else (y, x)
-        own = w.update + v.trained
+    gathered = x_weight != y_weight and mixes(s) == (s.x if x_weight else s.y)
     if gathered:
-        weight, mean = w.weight, w.mean + v.init
+        w, v = (x, y) if x_weight else (y, x)
+        weight, mean, own = w.weight, w.mean + v.init, w.update + v.trained
     # signs of an operand do not run along axes that only the other one has (samples that meet the same weight, an outer
     # product), unless that is a weight: each of its rows mixes the signs of the value anew, but for what rows share
     x_seen = repeated(x) if (shares(y, s.rest_y) if y_weight else s.rest_y > 0) else x
@@ -266,7 +263,7 @@ def repeat(s: st.Repeat, facts: Facts, alignment: Alignment) -> Fact:
         own=None if x.own is None else x.own + aligned,
         fresh=MINUS_INFINITY,
     )
-    if not s.own & (x.depends | x.odd | x.mixed | x.cover):
+    if not s.own & x.depends:
         return fact
     depends, odd, mixed = (bits & ~s.own for bits in (x.depends, x.odd, x.mixed))
     return fact._replace(depends=depends | s.loop, odd=odd, mixed=mixed | s.loop, cover=s.loop if signed else 0)
@@ -369,8 +366,8 @@ def normalise(s: st.Normalise, facts: Facts, alignment: Alignment) -> Fact:
     x = facts[s.x]
     init: Order = MINUS_INFINITY if x.init is MINUS_INFINITY else s.shift
     trained: Order = MINUS_INFINITY if x.trained is MINUS_INFINITY else s.shift
-    fact = function_of(x, init, trained, _relative(x) + s.shift, "odd", relative_deviation(x) + s.shift)
-    return fact._replace(cover=x.cover)
+    change, left = _relative(x) + s.shift, relative_deviation(x) + s.shift
+    return function_of(x, init, trained, change, "odd", left)._replace(cover=x.cover)
 
 
 @LAWS.law(st.Centre)
