@@ -1,10 +1,11 @@
 """Derive every model of the zoo and write docs/coverage.md.
 
 python -m benchmarks.coverage            # a few minutes
+python -m benchmarks.coverage --page     # the page alone, from docs/coverage.json
 python -m benchmarks.coverage llama gpt2 # some Hugging Face types only, to standard output
 
-Models of public packages and what was measured of each are taken from docs/coverage.json, which
-``benchmarks/coverage_measured.py`` writes.
+Models of public packages and what was measured of each come into docs/coverage.json by
+``benchmarks/coverage_measured.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -57,9 +58,9 @@ OTHERS = (
     "olmo olmo3 qwen2_moe bitnet cohere2 dbrx diffllama doge dots1 cwm flex_olmo glm4 glm4_moe granitemoeshared "
     "granitemoehybrid falcon_h1 gpt_neox_japanese jetmoe lfm2_moe ministral nemotron nemotron_h openai-gpt "
     "hyperclovax qwen3_5_text zamba zamba2 vaultgemma nanochat llama4_text ernie4_5_moe minimax_m2 solar_open afmoe "
-    "modernbert-decoder camembert xlm-roberta xlm-roberta-xl xmod rembert roc_bert roberta-prelayernorm megatron- "
-    "bert mobilebert ibert mra yoso esm ernie deberta data2vec-text eurobert flaubert nomic_bert splinter layoutlm "
-    "lilt bert-generation mt5 umt5 bigbird_pegasus blenderbot blenderbot-small plbart mvp prophetnet pegasus_x "
+    "modernbert-decoder camembert xlm-roberta xlm-roberta-xl xmod rembert roc_bert roberta-prelayernorm "
+    "megatron-bert mobilebert ibert mra yoso esm ernie deberta data2vec-text eurobert flaubert nomic_bert splinter "
+    "layoutlm lilt bert-generation mt5 umt5 bigbird_pegasus blenderbot blenderbot-small plbart mvp prophetnet pegasus_x "
     "t5gemma moonshine imagegpt audio-spectrogram-transformer dinov2_with_registers dinov3_vit dinov3_convnext "
     "data2vec-vision hiera ijepa vit_msn videomae timesformer vivit mobilevitv2 efficientnet pvt_v2 swiftformer "
     "textnet yolos wavlm unispeech-sat wav2vec2-conformer sew-d siglip2 metaclip_2 chinese_clip groupvit "
@@ -264,10 +265,6 @@ def plain_factories() -> dict[str, Callable]:
     return {name.replace("_", " "): factory for name, factory in {**MODELS, **ZOO}.items()}
 
 
-def plain() -> list[Row]:
-    return [measure(name, lambda factory=factory: factory, SMALL) for name, factory in plain_factories().items()]
-
-
 HEAD = (
     "| model | parameters | ops | input / hidden / output / scalar | result | remarks | measured | s |\n"
     + "|---" * 8
@@ -276,7 +273,23 @@ HEAD = (
 
 
 def read() -> dict[str, dict]:
+    """By kind and name (``hf:gpt2``, ``plain:mlp``, ``timm:ResNet``): its row, and what was measured."""
     return json.loads(DATA.read_text(encoding="utf-8")) if DATA.exists() else {}
+
+
+def write(more: dict[str, dict]) -> None:
+    """Into what is there now: several processes may write."""
+    data = read()
+    for key, found in more.items():
+        data[key] = {**data.get(key, {}), **found}
+    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(data[key])}" for key in sorted(data))
+    DATA.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+
+
+def row_of(key: str, data: dict[str, dict]) -> Row:
+    found = data[key]
+    row = Row(**found["row"])
+    return replace(row, measured=measured_text(found.get("measured"))) if row.result == "derived" else row
 
 
 def measured_text(found: Optional[dict]) -> str:
@@ -296,34 +309,23 @@ def worst(off: list) -> list:
     return sorted(off, key=lambda each: -abs(each[2]))[:3]
 
 
-def with_measured(rows: list[Row], kind: str, data: dict[str, dict]) -> list[Row]:
-    for row in rows:
-        if row.result == "derived":
-            row.measured = measured_text(data.get(f"{kind}:{row.name}", {}).get("measured"))
-    return rows
-
-
-def packages(data: dict[str, dict]) -> dict[str, list[Row]]:
-    """The models of each package, by its name and version."""
-    found: dict[str, list[Row]] = {}
-    for key, value in data.items():
-        if "row" in value:
-            row = Row(**value["row"])
-            found.setdefault(f"{key.partition(':')[0]} {value['version']}", []).append(row)
-            with_measured([row], key.partition(":")[0], data)
-    return found
-
-
 def table(rows: list[Row]) -> str:
     return "\n".join([HEAD, *(row.text() for row in rows)])
 
 
-def page(listed: dict[str, list[Row]], others: list[Row], own: list[Row], public: dict[str, list[Row]]) -> str:
+def page(data: dict[str, dict]) -> str:
     import transformers
 
     def score(rows: list[Row]) -> str:
         return f"{sum(row.result == 'derived' for row in rows)} of {len(rows)}"
 
+    listed = {family: [row_of(f"hf:{name}", data) for name in text.split()] for family, text in LISTED.items()}
+    others = [row_of(f"hf:{name}", data) for name in OTHERS]
+    own = [row_of(key, data) for key in data if key.startswith("plain:")]
+    public: dict[str, list[Row]] = {}
+    for key, found in data.items():
+        if "version" in found:
+            public.setdefault(f"{key.partition(':')[0]} {found['version']}", []).append(row_of(key, data))
     outside = "\n".join(f"| {' | '.join(row)} |".replace(" --- ", "---") for row in OUTSIDE)
     first = [row for rows in listed.values() for row in rows]
     models = [row for rows in public.values() for row in rows]
@@ -363,17 +365,14 @@ def tally(rows: list[Row]) -> str:
 
 def main(names: list[str]) -> None:
     torch.set_num_threads(1)
-    if names:
+    if names and names != ["--page"]:
         print(table([hugging_face(name) for name in names]))
         return
-    data = read()
-    listed = {
-        family: with_measured([hugging_face(name) for name in text.split()], "hf", data)
-        for family, text in LISTED.items()
-    }
-    own = with_measured(plain(), "plain", data)
-    others = with_measured([hugging_face(name) for name in OTHERS], "hf", data)
-    PAGE.write_text(page(listed, others, own, packages(data)), encoding="utf-8")
+    if names != ["--page"]:
+        made = {f"hf:{name}": hugging_face(name) for name in [*" ".join(LISTED.values()).split(), *OTHERS]}
+        made |= {f"plain:{name}": measure(name, lambda f=f: f, SMALL) for name, f in plain_factories().items()}
+        write({key: {"row": asdict(row)} for key, row in made.items()})
+    PAGE.write_text(page(read()), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
 

@@ -10,7 +10,6 @@ here, too: only who has installed the extra ``[zoo]`` can.  Each model runs in a
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import sys
 import time
@@ -25,7 +24,6 @@ import torch
 from benchmarks.coordinates import Coordinates, judged, slopes
 from benchmarks.coverage import (
     AT,
-    DATA,
     LISTED,
     OTHERS,
     SMALL,
@@ -35,6 +33,7 @@ from benchmarks.coverage import (
     read,
     traced,
     two_layers,
+    write,
 )
 from benchmarks.zoo_packages import Entry, entries
 from tpcalc.errors import TpcalcError
@@ -45,11 +44,6 @@ from tpcalc.trace.hf.fields import sub_configs
 SEEDS, AGAIN = 2, 4
 SECONDS = 120  # a model may take so long
 TOKENS = "pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id decoder_start_token_id".split()
-
-
-def write(data: dict[str, dict]) -> None:
-    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(data[key])}" for key in sorted(data))
-    DATA.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
 
 def models() -> dict[str, Callable[[bool], Iterator[dict]]]:
@@ -134,8 +128,11 @@ def limited(work: Callable[[], Iterable[dict]], seconds: float) -> dict:
     ours, theirs = context.Pipe(duplex=False)
 
     def send() -> None:
-        for said in work():
-            theirs.send(said)
+        try:
+            for said in work():
+                theirs.send(said)
+        except Exception as error:  # of any package, before there is anything to measure
+            theirs.send({"measured": {"why": _short(f"{type(error).__name__}: {error}")}})
 
     child = context.Process(target=send)
     child.start()
@@ -171,7 +168,7 @@ def main(names: list[str]) -> None:
     for name in chosen([name for name in names if name != "--again"], list(made), read(), again):
         start = time.perf_counter()
         found = limited(partial(made[name], again), SECONDS)
-        write({**read(), name: found})
+        write({name: found})
         print(f"{time.perf_counter() - start:5.0f} s  {name}: {found}", flush=True)
 
 

@@ -47,6 +47,25 @@ def test_a_measured_init_that_is_no_power_is_refused():
         tpcalc.scale(lambda width: (Opaque(width, -0.5, True, wobble=0.3), (torch.randn(2, 8),)), BASE, TARGET)
 
 
+def test_the_same_few_numbers_at_every_width_are_no_estimate():
+    """Streams are mixed by ones, zeros and an identity: so few entries, if drawn, would tell no powers apart."""
+
+    class Mixed(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            first = torch.zeros(2, 1)
+            first[1, :] = 1.0
+            self.mix = nn.Parameter(torch.cat((first, torch.eye(2)), dim=1))
+            self.first, self.out = nn.Linear(8, width), nn.Linear(width, 4)
+
+        def forward(self, x):
+            streams = torch.stack((x, 2 * x), dim=-1) @ self.mix
+            return self.out(self.first(streams.sum(-1)).relu())
+
+    scaling = tpcalc.scale(lambda width: (Mixed(width), (torch.randn(2, 8),)), BASE, TARGET)
+    assert scaling["mix"].init == 1.0
+
+
 def test_data_that_is_no_power_counts_as_it_is():
     scaling = tpcalc.scale(lambda width: (Opaque(width, -0.5, False, wobble=0.3), (torch.randn(2, 8),)), BASE, TARGET)
     exact = (1 + 0.3 * math.sin(BASE)) / (1 + 0.3 * math.sin(TARGET))

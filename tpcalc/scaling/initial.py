@@ -194,7 +194,9 @@ def _snapped(weight: Weight, samples: dict[int, dict[str, tuple[InitLaw, int]]],
     if not any(zero) and all(law.kind != "unknown" for _, law, _ in points):
         (n0, s0, e0), (n1, s1, e1) = sizes[0], sizes[-1]
         p = half_power((n0, s0), (n1, s1))
-        error = 0.0 if first.kind == "constant" else 1 / math.sqrt(2 * min(e0, e1)) * SIGMAS
+        # the same numbers at every width (an identity, put in place by hand) are no estimate
+        exact = first.kind == "constant" or len({size for _, size, _ in sizes}) == 1
+        error = 0.0 if exact else 1 / math.sqrt(2 * min(e0, e1)) * SIGMAS
         # every size must lie on the power within its noise, and the noise must tell neighbouring powers apart
         decided = math.log(n1 / n0) / 4 > 2 * error
         straight = all(abs(math.log(s / s0) - float(p) * math.log(n / n0)) <= 2 * error + 1e-6 for n, s, _ in sizes)
