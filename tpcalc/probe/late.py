@@ -12,7 +12,7 @@ from tpcalc.probe.slopes import NEAR, STEP, Powers, Prober, between, snapped
 
 #: Steps after which averages over the steps have mostly settled, and after which the longest of them have.
 SOON, SETTLED = (64, 256), 1024
-#: Seconds that may be spent to see whether a law sets in late.
+#: Seconds of a processor that may be spent to see whether a law sets in late.
 PATIENCE = 10.0
 #: Rate at which a weight is not worn down meanwhile, nor by a large decay.
 SLOW = 2.0**-24
@@ -28,10 +28,10 @@ def steady(bench: Bench, start: Setting) -> bool:
 
 def lasts(prober: Prober, update: Powers) -> None:
     """Raises Unprobable where the update goes over to another law late: averages that start at a fixed size."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     for steps in (*SOON, SETTLED):
         start = Setting(steps=steps, lr=SLOW, repeated=True)
-        if (time.perf_counter() - begun) * steps / SOON[0] > PATIENCE:
+        if (time.process_time() - begun) * steps / SOON[0] > PATIENCE:
             raise Unprobable("its steps take too long to be followed until another law may set in")
 
         def late(low: int, start: Setting = start) -> Optional[Order]:
