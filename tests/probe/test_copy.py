@@ -12,7 +12,7 @@ from tests.probe.test_laws import KINDS, read
 from tpcalc.algebra.order import Order
 from tpcalc.optimizers import LAWS
 from tpcalc.probe import Subject, Unprobable, law_of_measured, probe
-from tpcalc.probe.copy import memo_of, number, replica
+from tpcalc.probe.copy import memo_of, number, replica, told
 
 HIDDEN = KINDS["hidden"]
 
@@ -206,3 +206,9 @@ def test_functions_are_copied_with_what_they_close_over():
     optimizer.names = (name for name in ("h.weight", "h.bias"))  # what is used up has no copy, and needs none
     assert update(optimizer) == (1, 0, 0)
     assert count == 0 and list(optimizer.names) == ["h.weight", "h.bias"]
+
+
+def test_what_is_told_of_an_error_names_no_address():
+    assert told(ValueError("<function step at 0x7f01ab> must\n return None")) == (
+        "ValueError: <function step> must return None"
+    )

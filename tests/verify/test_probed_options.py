@@ -239,3 +239,25 @@ def test_groups_that_may_have_one_rate_only():
     kinds, notes = verified(lambda n: one_rate(n, 0))
     assert set(kinds) == MATRICES and "OneRate takes one learning rate for all its groups: of " in notes
     assert "multiply the result by n^x in the forward pass, the init std by n^(-x)" in notes
+
+
+class Uncopied:
+    """Numbers that are made in the set-up, and that stay where they are."""
+
+    def __init__(self):
+        self.scale = torch.tensor(2.0)
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class OfTheTrace(Scaled):
+    def factor(self, p, group):
+        return -self.numbers.scale
+
+
+def test_tensors_of_the_trace_that_have_no_copy_are_said_so():
+    made = setup(OfTheTrace, held=lambda optimizer, matrices, m: setattr(optimizer, "numbers", Uncopied()))
+    with pytest.raises(SetupError, match="it works on tensors of the trace, which have no numbers") as refused:
+        verified(made)
+    assert "aten" not in str(refused.value)

@@ -19,6 +19,7 @@ from typing import Any, Optional
 
 import torch
 
+from tpcalc.errors import TraceError
 from tpcalc.trace.record import REAL, Phantom
 
 #: Attributes that belong to the live optimizer alone: schedulers put a ``step`` of their own on it.
@@ -134,7 +135,9 @@ def _replica(subject: Subject, stand_in: torch.nn.Parameter, memo: dict[Any, Any
 
 
 def told(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    if isinstance(error, TraceError):
+        return "it works on tensors of the trace, which have no numbers"
+    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
     return f"{type(error).__name__}{f': {text[:120]}' if text else ''}"
 
 

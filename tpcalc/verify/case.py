@@ -187,15 +187,15 @@ class Case:
         seen = moments(self.solution, self.maximal, [(leaf, need)])
         return safe_rate(law, [(replace(need, C=need.C + smaller), _smaller(view, smaller)) for need, view in seen])
 
-    def needed_c(self, leaf: Leaf, excess: Order) -> Optional[Order]:
+    def needed_c(self, leaf: Leaf, excess: Order, as_it_is: bool = True) -> Optional[Order]:
         """The learning rate needed where an update is too large by ``n^excess``.
 
         Under a law that follows the gradient or the weight (SGD, Adafactor) it is the maximal one, and may be the one
-        in force: then what is at fault is elsewhere.
+        in force: then what is at fault is elsewhere.  ``as_it_is``: at the size that the weight has.
         """
         need, c = self.need(leaf), self.given[leaf.name].c
         if self.follows_others(leaf) and need is not None and need.demand.excess_at is None:
-            return self.maximal_c(leaf, self.resized(leaf))
+            return self.maximal_c(leaf, self.resized(leaf) if as_it_is else ZERO)
         return None if c is None else c + excess
 
     def resized(self, leaf: Leaf) -> Order:

@@ -65,12 +65,13 @@ def _slow(case: Case) -> Iterator[Slow]:
             continue
         effect = own_effect(case.lowered, case.repaired.alignment, case.mended, leaf.value)
         deficit = C - need.C
-        if deficit > 0:
+        as_it_is = deficit > 0 and _starved(case, leaf) is None  # else its init is mended with its rate
+        if as_it_is:
             deficit = deficit - case.resized(leaf)
         if deficit > 0 and effect is not MINUS_INFINITY:  # what it makes may be larger here than in another gauge
             deficit = max_order(deficit, -effect)
         if deficit > 0 and (_has_no_effect(case, leaf, C) or _starves(case, leaf) or _fading(case, leaf).fades):
-            needed = case.needed_c(leaf, -deficit)
+            needed = case.needed_c(leaf, -deficit, as_it_is)
             if needed is not None:
                 yield Slow(leaf, need, deficit, c, needed)
 
