@@ -2,8 +2,8 @@
 
 :mod:`copy` puts a stand-in into a copy of it, :mod:`key` tells which are stepped alike, :mod:`samples` makes gradients
 and weights, :mod:`bench` takes the steps, :mod:`slopes` reads exponents off them, :mod:`measure` tells what they are
-of, :mod:`late` what comes after many steps, :mod:`law` finds the update law that says the same; :mod:`apart` asks
-whether groups may have rates of their own.  Names are hypotheses.
+of, :mod:`epsilon` and :mod:`decay` what stands in them, :mod:`late` what comes after many steps, :mod:`law` finds the
+update law that says the same; :mod:`apart` asks whether groups may have rates of their own.  Names are hypotheses.
 """
 
 from __future__ import annotations

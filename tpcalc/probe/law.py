@@ -27,7 +27,9 @@ from tpcalc.optimizers import (
     finite,
     plain_name,
 )
-from tpcalc.probe.measure import Decayed, Eps, Measured
+from tpcalc.probe.decay import Decayed
+from tpcalc.probe.epsilon import Eps
+from tpcalc.probe.measure import Measured
 from tpcalc.probe.slopes import Powers
 
 #: Laws that a measurement is compared with, the most common first.

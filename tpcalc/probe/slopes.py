@@ -20,6 +20,10 @@ DENOMINATORS, NEAR, ROUGH = (1, 2, 3, 4), 0.02, 0.05
 LOOSE = 0.13
 #: Entries of gradients and weights that are large.
 LARGE = 4.0
+#: Two sizes that differ by less are the same.
+SAME = 0.02
+#: Halvings of the interval in which a knee lies, and how close to 0, in powers of 2, is there.
+HALVINGS, CLOSE = 12, 2.0**-9
 #: Factor between two runs that differ in one number.
 STEP = 4.0
 
@@ -154,4 +158,23 @@ def between(here: float, there: float, by: float) -> float:
     return math.log(there / here) / math.log(by) if here > 0 and there > 0 else math.nan
 
 
-__all__ = ["NEAR", "ROUGH", "STEP", "Powers", "Prober", "between", "by_width", "snapped"]
+def turn(low: float, high: float, past: Callable[[float], float]) -> float:
+    """Where what goes from below 0 to above it along exponents of 2, about a line there, is 0; as a number."""
+    (at, here), (end, there) = (low, past(low)), (high, past(high))
+    fine, before, last = (high - low) / 2**HALVINGS, math.inf, math.inf
+    while end - at > fine:
+        # by a line, or in halves where that does not get on
+        on = last <= before / 2 or math.isinf(before)
+        middle = at + (end - at) * (here / (here - there) if on and here < 0 < there - here < math.inf else 0.5)
+        found = past(middle)
+        before, last = last, abs(found)
+        if last <= CLOSE:
+            return 2.0**middle
+        if found < 0:
+            at, here = middle, found
+        else:
+            end, there = middle, found
+    return 2.0**at
+
+
+__all__ = ["CLOSE", "NEAR", "ROUGH", "SAME", "STEP", "Powers", "Prober", "between", "by_width", "snapped", "turn"]
