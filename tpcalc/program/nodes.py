@@ -91,7 +91,7 @@ def place(module: str, source: str) -> str:
 class Node:
     """One ATen call.  Arguments are Ref, Size, Scalar, int, float, bool, str, None or nested tuples.
 
-    ``derivative``: made by autograd in the forward pass.
+    ``derivative``: made by autograd in the forward pass.  ``random``: it gives other numbers each time.
     """
 
     index: int
@@ -103,6 +103,7 @@ class Node:
     source: str = ""
     phase: str = "forward"
     derivative: bool = False
+    random: bool = False
 
     @property
     def refs(self) -> Iterator[int]:
