@@ -819,10 +819,11 @@ def test_constants_are_handled_on_the_way():
 
 
 def test_conflicts_are_reported():
-    """tanh(W x) needs order 0, its dot product with itself over growth 1 needs less of the same value."""
+    """tanh(W x) needs order 0, its dot product with itself over growth 1 needs less of the same value, half of it."""
     program = lowered(FIRST, Contract(2, 2, ONE, ZERO, ZERO), Bounded(2, True), weights=((N, FEW),), outputs=(3, 4))
     found = walked(program)
-    assert [(c.value, c.needed, c.allowed) for c in found.conflicts] == [(2, -ONE, ZERO)]
+    assert [(c.value, c.needed, c.allowed) for c in found.conflicts] == [(2, -HALF, ZERO)]
+    assert found.conflicts[0].demand.squared
     assert found.of[2].change == ZERO
 
 

@@ -31,6 +31,7 @@ REASONS: dict[tuple[str, str], str] = {
     ("document/table.py", "normal uniform"): "kinds of init laws, in the schema",
     ("program/nodes.py", "aten."): "a name without its namespace, in listings",
     ("check/effects.py", "aten."): "only ops of torch itself can be run again with another weight",
+    ("lower/copies.py", "aten."): "only of ops of torch itself is it known that they draw nothing",
     ("optimizers/recipe.py", "atan2 sign"): "forms of Adam",
     ("optimizers/entrywise.py", "sign"): "an optimizer",
     ("optimizers/law.py", "gradient linear norm"): "kinds of weight decay and of epsilon",

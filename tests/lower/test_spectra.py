@@ -19,9 +19,14 @@ def test_rules(factory, wanted):
         assert not found.sites
 
 
-def test_an_autocorrelation_that_nothing_divides_is_a_site():
-    bare = spectra.net(lambda h: irfft(rfft(h) * rfft(h).conj(), n=h.shape[-1]), behind=True)
-    assert tpcalc.derive(tpcalc.trace(bare, widths=(64, 128, 256))).sites
+@pytest.mark.parametrize("again", [True, False])
+def test_an_autocorrelation_that_nothing_divides_is_a_site(again):
+    def bare(h):
+        s = rfft(h)
+        return irfft(s * (rfft(h) if again else s).conj(), n=h.shape[-1])
+
+    (site,) = tpcalc.derive(tpcalc.trace(spectra.net(bare, behind=True), widths=(64, 128, 256))).sites
+    assert (site.found, site.needed) == (1, 0)
 
 
 def test_features_of_a_spectrum_are_multiplied_entry_by_entry():

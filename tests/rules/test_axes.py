@@ -17,7 +17,7 @@ from tpcalc.algebra.size import Size
 from tpcalc.program.ir import Node, Ref, Value
 from tpcalc.rules import REGISTRY, Registry, rule
 from tpcalc.rules.axes import MIXED, At, Kept, Permuted
-from tpcalc.rules.layout import Layout, regrouped
+from tpcalc.rules.layout import Layout, grouped, regrouped
 from tpcalc.rules.structures import Contract, LinearLike, Softmax, Structure, Sum, View
 
 aten = torch.ops.aten
@@ -310,3 +310,23 @@ def test_declared_axes_come_before_the_structure():
         other = Registry({}, {})
         rule("own.turn", axes=axes, registry=other)(lambda call: View(call[0]))
         assert other.layout(node, values).results == (results,)
+
+
+@pytest.mark.parametrize(
+    "before, after, expected",
+    [
+        ((6, 4), (2, 3, 4), [({2}, {3, 2}), ({1}, {1})]),
+        ((2, 3, 4), (6, 4), [({3, 2}, {2}), ({1}, {1})]),
+        ((6, 6), (3, 2, 3, 2), [({2}, {4, 3}), ({1}, {2, 1})]),
+        ((6, 4), (4, 6), [({2, 1}, {2, 1})]),
+        ((1, 6, 24), (6, 1, 4, 6), [({3, 2}, {4}), ({1}, {3, 2, 1})]),
+    ],
+)
+def test_a_reshape_in_runs(before, after, expected):
+    """Axes from the right; what has length 1 is in some run or none."""
+    assert grouped(*(tuple(map(Size.constant, shape)) for shape in (before, after))) == expected
+
+
+def test_axes_of_length_1_are_nowhere():
+    layout = layout_of(aten.view.default, (x(1, 3, 10), [3, 1, 2, 5]))[0]
+    assert layout.operands[0][1] == layout.results[0][0] is not None and layout.results[0][2:] == (None, None)

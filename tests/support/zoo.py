@@ -900,14 +900,14 @@ def probabilities_with_their_own_loss(n):
     return Net(run, i=entry(n), o=readout(n)), (points(),)
 
 
-@zoo(original=(0, "1/2", "-1/2", -1))
+@zoo(original=(0, "1/2", -1, "-3/2"))
 def spectrally_normalised(n):
     """W over its largest singular value by a power iteration whose vectors are buffers: of order n^-1/2 whatever W."""
     norm = nn.utils.parametrizations.spectral_norm
     return nn.Sequential(entry(n), nn.ReLU(), norm(nn.Linear(n, n)), nn.ReLU(), readout(n)), (points(),)
 
 
-@zoo(weight_orig=(0, "1/2", "-1/2", -1))
+@zoo(weight_orig=(0, "1/2", -1, "-3/2"))
 def spectrally_normalised_by_a_hook(n):
     return nn.Sequential(entry(n), nn.ReLU(), nn.utils.spectral_norm(nn.Linear(n, n)), nn.ReLU(), readout(n)).eval(), (
         points(),

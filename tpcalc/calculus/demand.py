@@ -14,11 +14,11 @@ class Demand(NamedTuple):
     ``tight``: the consumer is not invariant to the scale of the value, so less than the budget is a loss.
     ``origin`` is the atom where the budget of 0 stands (None: an output), ``use`` the atom at which a weight meets this
     demand, ``partner`` the value it meets there; ``excess`` tells how much of a value-value product's excess is passed
-    on, and ``excess_at`` the atom of that product.  ``meets_weight``: only constants stand between the value and a
-    weight, which makes up for them itself.  ``statistic``: asked of a weight through a mean of its entries (a norm),
-    which bounds its orders and is no use of it.  ``carried``: of a weight, what its init may change by along with
-    coarse numbers (:class:`~tpcalc.calculus.facts.Fact`); None: as any change.  ``depth``: what a sum over the
-    depth has asked for.
+    on, and ``excess_at`` the atom of that product; ``squared``: it is one of the value with itself.  ``meets_weight``:
+    only constants stand between the value and a weight, which makes up for them itself.  ``statistic``: asked of a
+    weight through a mean of its entries (a norm), which bounds its orders and is no use of it.  ``carried``: of a
+    weight, what its init may change by along with coarse numbers (:class:`~tpcalc.calculus.facts.Fact`); None: as any
+    change.  ``depth``: what a sum over the depth has asked for.
     """
 
     init: Order
@@ -30,6 +30,7 @@ class Demand(NamedTuple):
     partner: Optional[int] = None
     excess: Order = ZERO
     excess_at: Optional[Atom] = None
+    squared: bool = False
     meets_weight: bool = False
     statistic: bool = False
     carried: Optional[Order] = None

@@ -94,6 +94,13 @@ class Walk:
             least = min((d for d in demands if d not in starving), key=lambda d: d.change)
         return least
 
+    def itself(self, s: st.Product | st.Contract) -> bool:
+        """Whether a value that follows a weight meets itself, but for constants: its square."""
+        if None in (self.hops[s.x], self.hops[s.y]) or any(self.facts[x].is_weight for x in (s.x, s.y)):
+            return False
+        alive = self.facts[s.x].trained is not MINUS_INFINITY
+        return alive and (s.x == s.y or not self.lowered.all_of(s.x).isdisjoint(self.lowered.all_of(s.y)))
+
     def before_constants(self, atom: Atom, demand: Demand) -> Demand:
         """What is left of a budget that a weight makes up for."""
         return CONSTANTS[type(atom.structure)](atom.structure, demand, self) if demand.meets_weight else demand
@@ -347,6 +354,16 @@ def share(s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom, K
     """Two values meet: the absorber takes what the budget leaves, the other keeps budget 0."""
     facts, hops = walk.facts, walk.hops
     x, y = facts[s.x].trained, facts[s.y].trained
+    if walk.itself(s):
+        for vid, by in {s.x: x - y, s.y: y - x}.items():
+            whole = demand.shifted(K)
+            asked = capped(whole._replace(init=(whole.init + by) / 2, change=(whole.change + by) / 2))
+            if K > 0 and asked.change < min(demand.change, ZERO):
+                asked = asked._replace(excess=-asked.change, excess_at=atom, squared=True)
+                own = walk.shift.get(vid, ZERO)  # each of the two is the other's partner, too
+                walk.ask(vid, Demand(own, own, True, "multiplies another value", atom), atom)
+            walk.ask(vid, asked)
+        return
     if hops[s.x] is None and hops[s.y] is None:
         # neither follows a weight as a whole, but a part may (the gain of 1 + w)
         for vid, met in ((s.x, y), (s.y, x)):

@@ -116,7 +116,8 @@ class Sites:
             if atom is not None:
                 budget = walked.of[atom.out].change if atom.out in walked.of else ZERO
                 why = "the value upstream also enters a nonlinearity that would starve"
-                self.add(atom, budget - conflict.needed + conflict.allowed, budget, why)
+                above = conflict.allowed - conflict.needed
+                self.add(atom, budget + (above * 2 if conflict.demand.squared else above), budget, why)
 
     def add_violations(self, walked: Budgets, facts: Mapping[int, Fact]) -> None:
         """Values still above a tight budget: the first of each chain is the site."""

@@ -9,6 +9,7 @@ from typing import Optional
 from tpcalc.algebra.order import ZERO
 from tpcalc.lower.atoms import Writer
 from tpcalc.lower.blocks import Blocks
+from tpcalc.lower.copies import without_copies
 from tpcalc.lower.depth import Depth, repeated, with_powers
 from tpcalc.lower.experts import experts
 from tpcalc.lower.lowered import Lowered
@@ -55,6 +56,7 @@ def lower(program: Program, registry: Registry = REGISTRY, depth: Optional[Depth
     if depth is not None:
         depth.check(program)
         program = with_powers(program, depth.growths)
+    program = without_copies(program, registry)
     lowered, picked = _lower(program, registry, ())
     lowered = _lower(program, registry, picked)[0] if picked else lowered
     return lowered if depth is None else repeated(lowered, depth, registry)

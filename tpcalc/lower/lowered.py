@@ -10,7 +10,7 @@ from typing import Any, Optional
 import networkx as nx
 
 from tpcalc.algebra.order import ZERO, Order
-from tpcalc.algebra.size import Size
+from tpcalc.algebra.size import Size, size_product
 from tpcalc.lower.experts import Expert
 from tpcalc.program.ir import Node, Program, Weight
 from tpcalc.program.queries import first_met, reach
@@ -169,6 +169,22 @@ class Lowered:
             return vid
         before: Any = atom.structure.x
         return int(before)
+
+    def all_of(self, vid: Any) -> set[int]:
+        """The values of which it has all entries, but for constants, itself among them."""
+        found, shape, atom = {vid}, None, self.maker.get(vid)
+        while atom is not None and isinstance(atom.structure, (View, Guard, Scale)):
+            value = self.program.values.get(vid)
+            shape = shape if value is None else value.shape
+            vid = atom.structure.x
+            value = self.program.values.get(vid)
+            if value is not None and shape is not None and shape != value.shape:
+                count = size_product(shape)
+                if count is None or count != size_product(value.shape):
+                    break
+            found.add(vid)
+            atom = self.maker.get(vid)
+        return found
 
     def node(self, atom: Atom) -> Node:
         return self.program.nodes[atom.node]

@@ -10,6 +10,9 @@ axis among the rest (of more factors, all axes but the longest).  The norm of a 
 Where code contracts one factor after the other, ``(x W) y``, what the first leaves is no value of free entries, which
 law 4 is about, but ``W`` still.  As long as an axis of ``W`` is left, the second contraction is written as one of ``W``
 and the outer product: so are the gradients of the factors, which meet ``W`` and each other the same way.
+
+A sum over some axes of ``x_i y_j A_ij``, the gradient of what structures the matrix ``A`` (numbers that mix it with
+others, gains, a small factor of a Kronecker product), is a contraction of the same kind.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from tpcalc.algebra.order import ZERO, Order
 from tpcalc.lower.picks import Picks
 from tpcalc.lower.recognise import Recogniser
 from tpcalc.program.ir import Node, Value
-from tpcalc.rules.layout import Labels
+from tpcalc.rules.layout import Labels, grouped
 from tpcalc.rules.structures import Contract, Known, Product, Reduce, Scale, Structure, Sum, View, operands
 
 
@@ -40,6 +43,13 @@ class Form(NamedTuple):
     foreign: frozenset[int]
     shift: Order = ZERO
     added: tuple[Any, ...] = ()
+
+
+class Factor(NamedTuple):
+    """Of an outer product: growth of the axes that one factor has alone, and their places, where these are known."""
+
+    growth: Order
+    places: frozenset[int] = frozenset()
 
 
 class Axis(NamedTuple):
@@ -75,9 +85,9 @@ class Side(NamedTuple):
 class Multilinear:
     """Which values are outer products, and which are what values have left of a weight.
 
-    Mutable while a program is lowered.  ``products``: of an outer product, growths of the axes that only one factor
-    has.  ``alike``: axes of a value along which its entries repeat.  ``data``: what depends on the inputs; ``plain``:
-    constants that do not act as weights.  ``emit`` writes a structure of a node.
+    Mutable while a program is lowered.  ``products``: the factors of outer products.  ``alike``: axes of a value along
+    which its entries repeat.  ``data``: what depends on the inputs; ``plain``: constants that do not act as weights.
+    ``emit`` writes a structure of a node.
     """
 
     def __init__(
@@ -94,7 +104,7 @@ class Multilinear:
         self.data: set[Any] = {vid for vid, value in leaves.items() if value.kind in ("input", "seed")}
         self.data |= self.program.from_inputs
         self.plain: set[Any] = {vid for vid, value in leaves.items() if value.kind != "weight" and not value.signs}
-        self.products: dict[Any, tuple[Order, ...]] = {}
+        self.products: dict[Any, tuple[Factor, ...]] = {}
         self.forms: dict[Any, Form] = {}
         self.alike: dict[Any, frozenset[int]] = {}
 
@@ -102,22 +112,44 @@ class Multilinear:
         """A contraction of an outer product with a weight."""
         if isinstance(s, Contract):
             for vector, weight, rest in ((s.x, s.y, "rest_y"), (s.y, s.x, "rest_x")):
-                lengths = self.products.get(vector, ())
+                lengths = [factor.growth for factor in self.products.get(vector, ())]
                 if lengths and self._is_weight(weight) and s.K == sum(lengths, ZERO):
                     return replace(s, sizes=None, **{rest: getattr(s, rest) + s.K - max(lengths)})
         return s
 
     def joined(self, s: Structure, at: int) -> tuple[Structure, Optional[Form]]:
-        """A contraction of a value with what is left of a weight, or a sum of their products, as one of the weight; and
-        what is left of the weight then."""
-        if self.forms and isinstance(s, (Contract, Reduce)) and s.K > 0:
+        """A contraction of a value with a weight, or with what others have left of one, or a sum of their products, as
+        one of the weight; and what is left of the weight then."""
+        if (self.forms or self.products) and isinstance(s, (Contract, Reduce)) and s.K > 0:
             found = self._meeting(s, self.program.nodes[at])
             for side in () if found is None else (found, found.other):
                 if side.x in self.forms and side.y in self.data:
                     joined = self._joined(s, side, at)
                     if joined is not None:
                         return joined
+                if side.y in self.products and self._is_weight(side.x):
+                    summed = self._summed(s, side)
+                    if summed is not None:
+                        return summed, None
         return s, None
+
+    def _summed(self, s: Contract | Reduce, side: Side) -> Optional[Contract]:
+        """A sum over some axes of an outer product times a matrix: of each factor, law 2 to what is not summed of the
+        others."""
+        factors = self._labelled(side.other)
+        whole = [_growth(own, side.of_y) for own in factors]
+        if not factors or side.x in self.plain:
+            return None
+        if sum(not own.isdisjoint(side.of_x) for own in factors) < 2 or _growth(side.summed, side.of_y) != s.K:
+            return None
+        if not side.summed <= set().union(*factors) & side.of_x.keys():
+            return None
+        alone = _growth(side.of_x.keys() - side.of_y.keys(), side.of_x)
+        kept = [_growth(own - side.summed, side.of_y) for own in factors]
+        rests = (alone + sum(kept, ZERO) - own for own in kept)
+        most = max(max(length - own - rest, ZERO) for length, own, rest in zip(whole, kept, rests))
+        others = _growth(side.of_y.keys() - side.of_x.keys(), side.of_y)
+        return Contract(self.bare(side.y), self.bare(side.x), s.K, others, s.K - most)
 
     def _joined(self, s: Contract | Reduce, side: Side, at: int) -> Optional[tuple[Structure, Optional[Form]]]:
         form, y, of_x, of_y, summed = self.forms[side.x], side.y, side.of_x, side.of_y, side.summed
@@ -163,28 +195,72 @@ class Multilinear:
         elif (isinstance(s, Known) and not s.weight) if not xs else self.plain.issuperset(xs):
             self.plain.add(out)
         if isinstance(s, (View, Scale)):
-            if s.x in self.products and self.growths[out] == self.growths[s.x]:
-                self.products[out] = self.products[s.x]
-            if s.x in self.forms or self.growths[out] > self.growths[s.x] or s.x in self.alike:
+            if (
+                not {s.x}.isdisjoint((*self.forms, *self.products, *self.alike))
+                or self.growths[out] > self.growths[s.x]
+            ):
                 self._arranged(out, s, node)
         elif isinstance(s, Product) or (isinstance(s, Contract) and s.K == 0):
-            alone = self.growths[out] - self._differing(s.y), self.growths[out] - self._differing(s.x)
-            if min(alone) > 0 and s.x in self.data and s.y in self.data:
-                self.products[out] = tuple(length for x, own in zip(xs, alone) for length in self._lengths(x, own))
+            self._multiplied(out, s, node)
+            for w, v in (xs, xs[::-1]) if isinstance(s, Product) else ():
+                if v in self.data and self._differing(v) == 0 and not {w}.intersection(self.data | self.plain):
+                    form = Form(out, None, (), frozenset())  # each entry times a number of the sample
+        elif isinstance(s, Reduce) and s.K == 0 and not {s.x}.isdisjoint((*self.products, *self.forms)):
+            self._arranged(out, s, node)
         elif isinstance(s, Sum) and s.how != "choice":
             left = [x for x in s.xs if x in self.forms]
             added = tuple(x for x in s.xs if x not in self.data)
             if len(left) == 1 and len(added) == len(s.xs) - 1:
                 form = self.forms[left[0]]
                 form = form._replace(added=form.added + added)
+            factors = {self.products.get(x) for x in s.xs}
+            if len(factors) == 1 and None not in factors and all(self.growths[x] == self.growths[out] for x in s.xs):
+                self.products[out] = self.products[s.xs[0]]  # finitely many, of low rank
         if form is None and isinstance(whole, Contract) and isinstance(s, Contract):
             form = self._left(out, whole, node)
         if form is not None:
             self.forms[out] = form
 
+    def _multiplied(self, out: int, s: Product | Contract, node: Node) -> None:
+        """Remember an outer product; what varies along the axes of one factor alone, or along none, leaves it one."""
+        alone = self.growths[out] - self._differing(s.y), self.growths[out] - self._differing(s.x)
+        if min(alone) <= 0 and self.products.keys().isdisjoint(operands(s)):
+            return
+        found = self._meeting(s, node) if out in node.outputs else None
+        if found is None or found.summed:
+            if min(alone) > 0 and s.x in self.data and s.y in self.data:
+                growths = (length for x, own in zip(operands(s), alone) for length in self._lengths(x, own))
+                self.products[out] = tuple(map(Factor, growths))
+            return
+        places = {label: place for place, label in enumerate(reversed(found.kept), start=1)}
+        factors: list[Factor] = []
+        for side in (found, found.other):
+            alone_x, alone_y = side.of_x.keys() - side.of_y.keys(), side.of_y.keys() - side.of_x.keys()
+            inner = self._labelled(side)
+            if alone_x and alone_y and side.x in self.data and side.y in self.data:
+                inside = [own for own in inner if own <= alone_x]
+                lengths = self._lengths(side.x, _growth(alone_x, side.of_x))
+                if len(lengths) > 1 and set().union(*inside) != alone_x:  # on merged axes
+                    factors += map(Factor, lengths)
+                    continue
+                for own in inside or [alone_x]:
+                    factors.append(Factor(_growth(own, side.of_x), frozenset(places[label] for label in own)))
+            elif inner and not alone_y and sum(not own.isdisjoint(side.of_y) for own in inner) < 2:
+                factors = [Factor(_growth(own, side.of_x), frozenset(places[x] for x in own)) for own in inner]
+                break
+        if factors:
+            self.products[out] = tuple(factors)
+
+    def _labelled(self, side: Side) -> list[set[Hashable]]:
+        """The axes of each factor of an outer product, by label; none where they are not all known."""
+        labels = {axis.place: label for label, axis in side.of_x.items()}
+        factors = self.products.get(side.x, ())
+        found = [{labels[p] for p in factor.places if p in labels} for factor in factors]
+        return found if [_growth(own, side.of_x) for own in found] == [factor.growth for factor in factors] else []
+
     def _lengths(self, vid: Any, own: Order) -> tuple[Order, ...]:
         """Of a factor of an outer product, which may be one itself, growths of the axes that it has alone."""
-        lengths = self.products.get(self.bare(vid), ())
+        lengths = tuple(factor.growth for factor in self.products.get(self.bare(vid), ()))
         return lengths if sum(lengths, ZERO) == own else (own,)
 
     def _differing(self, vid: Any) -> Order:
@@ -216,33 +292,38 @@ class Multilinear:
         foreign = side.foreign(own)
         return Form(side.x, side.y, (s.K,), foreign) if s.K > 0 else Form(out, None, (), foreign)
 
-    def _arranged(self, out: int, s: View | Scale, node: Node) -> None:
-        """What is left of a weight, and what repeats, with its axes in other places."""
-        layout = self.wiring.layout(node)
+    def _arranged(self, out: int, s: View | Scale | Reduce, node: Node) -> None:
+        """What is left of a weight, outer products, and what repeats, with their axes in other places."""
+        layout, result = self.wiring.layout(node), node.outputs[0]
         if len(layout.operands) != 1 or len(layout.results) != 1:
             return
-        (labels,), (names,) = layout.operands, layout.results
-        mixed, new = (
-            {p: g for p, g in self._growing(vid).items() if named[-p] is None}
-            for vid, named in ((node.refs[0], labels), (node.outputs[0], names))
-        )
-        if sum(new.values(), ZERO) > sum(mixed.values(), ZERO):
+        (labels,), (names,), x = layout.operands, layout.results, node.refs[0]
+        before, after = self._growing(x), self._growing(result)
+        to = {p: {place} if (place := layout.place(0, labels[-p])) else set[int]() for p in before}
+        if layout.regrouped is not None:
+            for old, new in grouped(*layout.regrouped):
+                to.update((p, new & after.keys()) for p in old & before.keys())
+        reached = set[int]().union(*to.values())
+        repeated = {p for p in after if names[-p] is not None and names[-p] not in labels} - reached
+        factors = self.products.get(s.x, ()) if self.growths[out] == self.growths[s.x] else ()
+        if after.keys() - reached - repeated:  # out of nowhere
+            if factors:
+                self.products[out] = tuple(Factor(factor.growth) for factor in factors)
             return
 
         def moved(places: frozenset[int]) -> frozenset[int]:
-            """Those that are merged or split stand for each other."""
-            found = {layout.place(0, labels[-p]) for p in places}
-            return frozenset({p for p in found if p is not None} | (set() if places.isdisjoint(mixed) else new.keys()))
+            return frozenset[int]().union(*(to.get(p, ()) for p in places))
 
-        repeated = {p for p in self._growing(node.outputs[0]) if names[-p] is not None and names[-p] not in labels}
         self.alike[out] = moved(self.alike.get(s.x, frozenset())) | repeated
         form = self.forms.get(s.x)
         if form is not None:
             by = s.order if isinstance(s, Scale) else ZERO
             self.forms[out] = form._replace(foreign=moved(form.foreign), shift=form.shift + by)
+        if factors and not repeated:
+            self.products[out] = tuple(factor._replace(places=moved(factor.places)) for factor in factors)
 
-    def _meeting(self, s: Contract | Reduce, node: Node) -> Optional[Side]:
-        """Which axes are summed where two values meet; None where that is not known."""
+    def _meeting(self, s: Contract | Product | Reduce, node: Node) -> Optional[Side]:
+        """Which axes are summed, if any, where two values meet; None where that is not known."""
         layout = self.wiring.layout(node)
         pair: Any = s
         kept = layout.results[0]

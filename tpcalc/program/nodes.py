@@ -91,7 +91,8 @@ def place(module: str, source: str) -> str:
 class Node:
     """One ATen call.  Arguments are Ref, Size, Scalar, int, float, bool, str, None or nested tuples.
 
-    ``derivative``: made by autograd in the forward pass.  ``refs``: ids of every tensor argument, in order.
+    ``derivative``: made by autograd in the forward pass.  ``random``: it gives other numbers each time.  ``refs``: ids of
+    every tensor argument, in order.
     """
 
     index: int
@@ -103,6 +104,7 @@ class Node:
     source: str = ""
     phase: str = "forward"
     derivative: bool = False
+    random: bool = False
     refs: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -61,6 +61,7 @@ class RawNode:
     (``"blocks.0.attn"``, ``""`` at top), ``source`` the innermost user line as ``"gpt.py:41"``.
     ``phase``: ``forward`` or ``backward``.  ``derivative``: autograd made it in the forward pass, for a
     gradient that is itself an output (forces, residuals of a differential equation, gradient penalties).
+    ``random``: it draws numbers, and gives others each time.
     """
 
     op: str
@@ -71,6 +72,7 @@ class RawNode:
     source: str = ""
     phase: str = "forward"
     derivative: bool = False
+    random: bool = False
 
     @property
     def where(self) -> str:

@@ -162,6 +162,24 @@ def regrouped(before: Shape, after: Shape, cut: Cut) -> Optional[Cut]:
     return None
 
 
+def grouped(before: Shape, after: Shape) -> list[tuple[set[int], set[int]]]:
+    """Which axes of a value, from the right, are which of it reshaped: runs with the same product, as short as may be.
+    Axes of length 1 are nowhere."""
+    ends: dict[Size, int] = {}
+    for end in range(len(before) + 1):
+        product = size_product(before[:end])
+        if product is not None:
+            ends[product] = end
+    found, start, past = [], 0, 0
+    for end in range(1, len(after) + 1):
+        product = size_product(after[:end])
+        if product is not None and after[end - 1] != UNIT and product in ends:
+            old = range(start, ends[product])
+            found.append(({len(before) - i for i in old}, {len(after) - j for j in range(past, end)}))
+            start, past = ends[product], end
+    return found
+
+
 def powers(shape: Sequence[Size]) -> Powers:
     return tuple((size, 1) for size in shape)
 

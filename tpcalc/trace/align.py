@@ -123,7 +123,7 @@ class _Aligner:
             kwargs = first.kwargs
             if any(raw.kwargs != kwargs for raw in raws):
                 kwargs = self._join(tuple(raw.kwargs for raw in raws), index, "")
-            place = first.module, first.source, first.phase, first.derivative
+            place = first.module, first.source, first.phase, first.derivative, first.random
             nodes.append(Node(index, first.op, args, kwargs, first.outputs, *place))
         lengths = [len(nodes) for nodes in lists]
         for width, length in zip(self.widths[1:], lengths[1:]):

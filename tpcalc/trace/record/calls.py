@@ -110,7 +110,7 @@ class Calls(Tape):
             self._suppose(op, args, kwargs, result)
         if op.hides_writes and not known:
             self._forget_statistics(op, args)
-        self.append(op.name, tuple(told), told_kwargs, outputs)
+        self.append(op.name, tuple(told), told_kwargs, outputs, op.random)
         return result
 
     def _measure(self, op: Op, args: tuple, kwargs: dict) -> Any:
@@ -311,7 +311,7 @@ class Calls(Tape):
             ids.extend(self._write(tensor) for tensor in written)
             if supposed is not None:
                 self.tell(self.phantom(args[0]))
-            self.append(op.name, *told, tuple(ids))
+            self.append(op.name, *told, tuple(ids), op.random)
         if not results:
             return None
         return results[0] if len(results) == 1 else tuple(results)

@@ -203,7 +203,7 @@ class Tape:
             vid = holder.ref.id
             self.values[vid] = replace(self.values[vid], filled=filled(supposed.numbers))
 
-    def append(self, name: str, args: tuple, kwargs: tuple, outputs: tuple) -> None:
+    def append(self, name: str, args: tuple, kwargs: tuple, outputs: tuple, random: bool = False) -> None:
         """Add a node; a measured run needs none."""
         stage = self.stage
         if stage == "build" or self.measured:
@@ -212,7 +212,7 @@ class Tape:
         if stage == "forward":
             self._origins.setdefault(_sequence_number() - 1, place)
         derivative = stage == "forward" and _running_node() is not None
-        self.nodes.append(RawNode(name, args, kwargs, outputs, module, source, stage, derivative))
+        self.nodes.append(RawNode(name, args, kwargs, outputs, module, source, stage, derivative, random))
 
     # -- places ------------------------------------------------------------------------------------
 
