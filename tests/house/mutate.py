@@ -94,6 +94,7 @@ QUICK = (
     "calculus/test_repeat.py",
     "calculus/test_weights.py",
     "dynamics/test_training.py",
+    "optimizers/test_live_recipe.py",
     "optimizers/test_update_laws.py",
 )
 #: What lowers whole programs.
@@ -129,6 +130,18 @@ SLOW = (
 EQUIVALENT: dict[str, str] = {
     "law.UpdateLaw.held_back: off > 0  ->  off >= 0": "an epsilon in its place holds nothing back: 0 from either side",
     "law._kronecker.update: e_inputs * (w.fan_in + 2 * inputs)  ->  w.fan_in + 2 * inputs": "it is 1 in every law",
+    **dict.fromkeys(
+        (
+            "law.UpdateLaw.shift: ZERO  ->  HALF   in WeightView(ZERO, ZERO)",
+            "law.UpdateLaw.shift: ZERO  ->  HALF   in WeightView(ZERO, ZERO) #2",
+            "law.UpdateLaw.relative: ZERO  ->  HALF   in WeightView(ZERO, ZERO)",
+            "law.UpdateLaw.follows_others: ZERO  ->  HALF   in WeightView(ZERO, ZERO)",
+            "law.UpdateLaw.follows_others: ZERO  ->  HALF   in WeightView(ZERO, ZERO) #2",
+            "law.UpdateLaw.follows_others: ONE  ->  HALF",
+            "law.UpdateLaw.follows_others: ONE  ->  HALF #2",
+        ),
+        "a law is linear in the orders that it sees: it moves as much from any point, and by any step if by one",
+    ),
 }
 
 TRACES = Traces()

@@ -28,6 +28,7 @@ from tpcalc.optimizers.law import (  # noqa: E402
     BESIDE_SQUARE,
     COUPLED,
     DECOUPLED,
+    INDEPENDENT,
     LINEAR,
     SCALED_WITH_THE_RATE,
 )
@@ -109,7 +110,14 @@ def test_wide_matrices_and_vectors():
 
 
 #: Decay: lr * wd constant; in proportion to the gradient, or to the normalised update (TP5, Appendix B.3).
-DECAYS = [(DECOUPLED, C), (LINEAR, C), (COUPLED, G + B), (AFTER_NORMALISING, B), (SCALED_WITH_THE_RATE, C + B)]
+DECAYS = [
+    (DECOUPLED, C),
+    (INDEPENDENT, ZERO),
+    (LINEAR, C),
+    (COUPLED, G + B),
+    (AFTER_NORMALISING, B),
+    (SCALED_WITH_THE_RATE, C + B),
+]
 #: Epsilon as large as what it stands beside; what an excess, or a lack, of n^1 makes of an update.
 EPSILONS = [
     (BESIDE_GRADIENT, G, ONE, ZERO),
