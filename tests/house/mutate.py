@@ -121,10 +121,14 @@ SLOW = (
     "derive/test_sites.py",
     "derive/test_rates.py",
     "derive/test_certificate.py",
+    "derive/test_functions_of_weights.py",
     "papers/test_mup_oracle.py",
     "house/test_layers.py",
     "rules/test_rule_oracles.py",
 )
+
+#: Tests that judge the cases of others: no law, and all cases again for each of them.
+NO_JUDGES = ("tests/rules/test_rule_oracles.py::test_every_structure_is_compared_in_every_way",)
 
 #: Mutants that change no order, each with the reason.  ``--equivalent`` tries them; one that is gone is an error.
 EQUIVALENT: dict[str, str] = {
@@ -329,10 +333,9 @@ def bench(mutants: list[Mutant], tests: list[str], progress: bool = True) -> Ben
     )
     settings.load_profile("mutate")
     plugin = Bench(mutants, progress)
+    options = ["-q", "-s", "--tb=short", "-p", "no:cacheprovider", "-p", "no:warnings"]
     with redirect_stdout(io.StringIO()) as told:
-        code = pytest.main(
-            ["-q", "-s", "--tb=short", "-p", "no:cacheprovider", "-p", "no:warnings", *tests], plugins=[plugin]
-        )
+        code = pytest.main([*options, *(f"--deselect={test}" for test in NO_JUDGES), *tests], plugins=[plugin])
     if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED):
         plugin.error = plugin.error or "pytest did not run"
     if plugin.error:
