@@ -147,6 +147,14 @@ EQUIVALENT: dict[str, str] = {
         ),
         "a law is linear in the orders that it sees: it moves as much from any point, and by any step if by one",
     ),
+    **dict.fromkeys(
+        (
+            "atoms.Writer.__init__: 0  ->  1",
+            "atoms.Writer.__init__: 1  ->  2   in max(program.values, default=0) + 1",
+            "atoms.Writer.new: 1  ->  2   in self.fresh += 1",
+        ),
+        "a new value needs a number that no other one has, whichever it is",
+    ),
 }
 
 TRACES = Traces()
@@ -362,7 +370,7 @@ def main() -> None:
     start = time.monotonic()
     found = chosen(SUBJECTS, arguments.only)
     if arguments.again:
-        lines = set(arguments.again.read_text().splitlines())
+        lines = {line.removeprefix("so far ") for line in arguments.again.read_text().splitlines()}
         found = [mutant for mutant in found if f"SURVIVED {mutant}" in lines]
     if arguments.list:
         print(*found, sep="\n")
