@@ -152,6 +152,7 @@ EQUIVALENT: dict[str, str] = {
             "atoms.Writer.__init__: 0  ->  1",
             "atoms.Writer.__init__: 1  ->  2   in max(program.values, default=0) + 1",
             "atoms.Writer.new: 1  ->  2   in self.fresh += 1",
+            "atoms.Writer.new: self.fresh - 1  ->  self.fresh",
         ),
         "a new value needs a number that no other one has, whichever it is",
     ),

@@ -18,7 +18,7 @@ from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO  # noqa: E402
 from tpcalc.calculus.facts import Fact  # noqa: E402
 from tpcalc.dynamics.training import analyse  # noqa: E402
 from tpcalc.errors import DeriveError  # noqa: E402
-from tpcalc.optimizers import LAWS, Decay, Epsilon, Recipe, WeightView, update_law  # noqa: E402
+from tpcalc.optimizers import LAWS, Decay, Epsilon, LiveRecipe, Recipe, WeightView, update_law  # noqa: E402
 from tpcalc.optimizers.law import (  # noqa: E402
     AFTER_NORMALISING,
     BESIDE_GRADIENT,
@@ -297,3 +297,19 @@ def test_an_update_is_an_exact_number():
     for wrong in (0.5, "1/2", None):
         with pytest.raises(DeriveError, match="return an exact one"):
             unit(wrong)
+
+
+def test_two_laws_of_a_function_have_two_names():
+    """Whatever each is called by itself; a weight is asked for once."""
+    plain = LAWS["adam"]
+    kinds = (plain, replace(plain, decay=INDEPENDENT), replace(plain, decay=DECOUPLED), replace(plain, note="noted"))
+    asked = []
+
+    def law_of(axes, lengths):
+        asked.append(lengths)
+        return kinds[lengths[0]]
+
+    found = LiveRecipe(plain, made_by="make", law_of=law_of)
+    names = [found.law_for("hidden", (ONE,), (kind,)).name for kind in (0, 1, 2, 3, 0, 1)]
+    assert names == ["adam", "adam_2", "adam_3", "adam", "adam", "adam_2"]
+    assert asked == [(0,), (1,), (2,), (3,)] and {law.name for law in found.laws} == {"adam", "adam_2", "adam_3"}
