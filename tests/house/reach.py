@@ -68,7 +68,12 @@ class Traces:
         self.count += 1
         found: Optional[tuple[Any, Any]] = self.kept.get(place)
         if found is None or found[0] != asked:
-            found = asked, real(*given, **options)
+            watching = sys.gettrace()
+            sys.settrace(None)  # no law in it, and many calls
+            try:
+                found = asked, real(*given, **options)
+            finally:
+                sys.settrace(watching)
             self.kept[place] = found
         return found[1]
 

@@ -18,7 +18,7 @@ from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO  # noqa: E402
 from tpcalc.calculus.facts import Fact  # noqa: E402
 from tpcalc.dynamics.training import analyse  # noqa: E402
 from tpcalc.errors import DeriveError  # noqa: E402
-from tpcalc.optimizers import LAWS, Decay, Epsilon, Recipe, WeightView, update_law  # noqa: E402
+from tpcalc.optimizers import LAWS, Decay, Epsilon, LiveRecipe, Recipe, WeightView, update_law  # noqa: E402
 from tpcalc.optimizers.law import (  # noqa: E402
     AFTER_NORMALISING,
     BESIDE_GRADIENT,
@@ -29,6 +29,7 @@ from tpcalc.optimizers.law import (  # noqa: E402
     COUPLED,
     COUPLED_IN_NORM,
     DECOUPLED,
+    INDEPENDENT,
     LINEAR,
     SCALED_WITH_THE_RATE,
 )
@@ -110,7 +111,14 @@ def test_wide_matrices_and_vectors():
 
 
 #: Decay: lr * wd constant; in proportion to the gradient, or to the normalised update (TP5, Appendix B.3).
-DECAYS = [(DECOUPLED, C), (LINEAR, C), (COUPLED, G + B), (AFTER_NORMALISING, B), (SCALED_WITH_THE_RATE, C + B)]
+DECAYS = [
+    (DECOUPLED, C),
+    (INDEPENDENT, ZERO),
+    (LINEAR, C),
+    (COUPLED, G + B),
+    (AFTER_NORMALISING, B),
+    (SCALED_WITH_THE_RATE, C + B),
+]
 #: Epsilon as large as what it stands beside; what an excess, or a lack, of n^1 makes of an update.
 EPSILONS = [
     (BESIDE_GRADIENT, G, ONE, ZERO),
@@ -320,3 +328,19 @@ def test_an_update_is_an_exact_number():
     for wrong in (0.5, "1/2", None):
         with pytest.raises(DeriveError, match="return an exact one"):
             unit(wrong)
+
+
+def test_two_laws_of_a_function_have_two_names():
+    """Whatever each is called by itself; a weight is asked for once."""
+    plain = LAWS["adam"]
+    kinds = (plain, replace(plain, decay=INDEPENDENT), replace(plain, decay=DECOUPLED), replace(plain, note="noted"))
+    asked = []
+
+    def law_of(axes, lengths):
+        asked.append(lengths)
+        return kinds[lengths[0]]
+
+    found = LiveRecipe(plain, made_by="make", law_of=law_of)
+    names = [found.law_for("hidden", (ONE,), (kind,)).name for kind in (0, 1, 2, 3, 0, 1)]
+    assert names == ["adam", "adam_2", "adam_3", "adam", "adam", "adam_2"]
+    assert asked == [(0,), (1,), (2,), (3,)] and {law.name for law in found.laws} == {"adam", "adam_2", "adam_3"}
