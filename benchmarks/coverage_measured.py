@@ -40,7 +40,7 @@ from tpcalc.errors import TpcalcError
 from tpcalc.trace.hf import default_config, hf_factory, settable
 from tpcalc.trace.hf.fields import sub_configs
 
-#: Every model is looked at with few seeds, and one that is off again with more, one more width, and few data.
+#: Every model is looked at with few seeds, and one that is off again with more and with one more width.
 SEEDS, AGAIN = 2, 4
 SECONDS = 120  # a model may take so long
 TOKENS = "pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id decoder_start_token_id".split()
@@ -104,7 +104,7 @@ def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...], again: b
         widths, program = (*widths, 2 * widths[-1]), None
     try:
         with _quiet():
-            found = slopes(Coordinates(factory, list(widths), program=program, few=again), seeds)
+            found = slopes(Coordinates(factory, list(widths), program=program, few=True), seeds)
     except Exception as error:  # a model of any package may raise anything; the page says what
         return {"why": _short(f"{type(error).__name__}: {error}")}
     effects = {name: slope for (quantity, name), slope in found.items() if quantity == "effect"}
@@ -118,6 +118,7 @@ def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...], again: b
         "of": worst,
         "widths": list(widths),
         "seeds": seeds,
+        "few": True,
         "off": [[each.quantity, each.name, round(each.slope, 2)] for each in judged(found)],
     }
 
