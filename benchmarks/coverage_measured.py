@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.coordinates import Coordinates, judged, slopes
+from benchmarks.coordinates import Coordinates, call, judged, slopes
 from benchmarks.coverage import (
     AT,
     LISTED,
@@ -36,11 +36,10 @@ from benchmarks.coverage import (
     write,
 )
 from benchmarks.zoo_packages import Entry, entries
-from tpcalc.errors import TpcalcError
 from tpcalc.trace.hf import default_config, hf_factory, settable
 from tpcalc.trace.hf.fields import sub_configs
 
-#: Every model is looked at with few seeds, and one that is off again with more, one more width, and few data.
+#: Every model is looked at with few seeds, and one that is off again with more and with one more width.
 SEEDS, AGAIN = 2, 4
 SECONDS = 120  # a model may take so long
 TOKENS = "pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id decoder_start_token_id".split()
@@ -71,20 +70,27 @@ def plain_model(factory: Callable[[int], Any], again: bool) -> Iterator[dict]:
 
 
 def hugging_face(model_type: str, again: bool) -> Iterator[dict]:
-    """With a small vocabulary and small widths, where the type can be built so."""
+    """With a small vocabulary, small images and small widths, where the type can be built so."""
     widths, overrides, refused = AT.get(model_type, SMALL), two_layers(model_type), ""
-    for more in ({**overrides, **few_tokens(model_type)}, overrides):
+    tokens = {**overrides, **few_tokens(model_type)}
+    for more in (*({**tokens, **small_images(model_type, size)} for size in (32, 64)), tokens, overrides):
         for sizes in dict.fromkeys((widths, tuple(2 * width for width in widths))):
             try:
                 with _quiet():
                     factory = hf_factory(model_type, overrides=more, widths=sizes)
-                    factory(sizes[0])
-            except TpcalcError as error:
+                    call(*factory(sizes[0]))
+            except Exception as error:  # of sizes that do not fit, the code of a type may raise anything
                 refused = _short(str(error))
                 continue
             yield {"measured": coordinates(factory, sizes, again)}
             return
     yield {"measured": {"why": refused}}
+
+
+def small_images(model_type: str, size: int) -> dict[str, str]:
+    config = default_config(model_type)
+    owners = {"": config, **{f"{name}.": sub for name, sub in sub_configs(config).items()}}
+    return {f"{owner}image_size": str(size) for owner, each in owners.items() if "image_size" in settable(each)}
 
 
 def few_tokens(model_type: str) -> dict[str, str]:
@@ -104,7 +110,7 @@ def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...], again: b
         widths, program = (*widths, 2 * widths[-1]), None
     try:
         with _quiet():
-            found = slopes(Coordinates(factory, list(widths), program=program, few=again), seeds)
+            found = slopes(Coordinates(factory, list(widths), program=program, few=True), seeds)
     except Exception as error:  # a model of any package may raise anything; the page says what
         return {"why": _short(f"{type(error).__name__}: {error}")}
     effects = {name: slope for (quantity, name), slope in found.items() if quantity == "effect"}
@@ -118,6 +124,7 @@ def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...], again: b
         "of": worst,
         "widths": list(widths),
         "seeds": seeds,
+        "few": True,
         "off": [[each.quantity, each.name, round(each.slope, 2)] for each in judged(found)],
     }
 

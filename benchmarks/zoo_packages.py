@@ -73,7 +73,7 @@ def shared(n: int) -> dict[str, Any]:
             "LVIT": dict(simple, dim_head=16),
             "XT": dict(num_tokens=64, max_seq_len=16),
             "XTL": layers,
-            "decoder": lambda n, **more: at("x_transformers:Decoder")(**layers, **more),
+            "decoder": lambda n, **more: at("x_transformers:Decoder")(**{**layers, **more}),
             "SMP": dict(encoder_name="resnet18", encoder_weights=None, in_channels=3, classes=4),
             "GNN": dict(in_channels=8, hidden_channels=n, num_layers=2, out_channels=4),
             "GRAPH": (floats(6, 8), torch.cat([torch.stack([source, (source + k) % 6]) for k in (1, 2)], 1)),

@@ -13,7 +13,7 @@ import transformers
 import tpcalc
 from benchmarks.coordinates import call, floats
 from benchmarks.coverage import LISTED, OTHERS, PAGE, ROOT, measured_text, page, plain_factories, read
-from benchmarks.coverage_measured import chosen, coordinates, few_tokens, limited, models
+from benchmarks.coverage_measured import chosen, coordinates, few_tokens, limited, models, small_images
 from benchmarks.zoo_packages import TABLE, entries
 from tests.support.models import MODELS
 
@@ -91,7 +91,8 @@ def test_what_cannot_run_says_why():
 def test_few_tokens_are_left_and_each_number_of_one_is_among_them():
     found = few_tokens("bart")
     assert found["vocab_size"] == "256" and found["eos_token_id"] == "1"
-    assert few_tokens("vit") == {}
+    assert few_tokens("vit") == {} and small_images("bart", 32) == {}
+    assert small_images("clip", 32) == {"vision_config.image_size": "32"}
 
 
 def test_chosen_are_those_named_or_those_that_lack_data():
