@@ -330,14 +330,14 @@ class Multilinear:
         if isinstance(s, Reduce):  # of a product that stands by itself
             whole: Any = s.x
             pair, made = self.seen.made.get(whole), self.program.producers.get(whole)
-            if not isinstance(pair, Product) or made is None or tuple(node.refs) != (whole,):
+            if not isinstance(pair, Product) or made is None or node.refs != (whole,):
                 return None
             before, layout = layout.operands[0], self.wiring.layout(made)
             names, node = layout.results[0], made
             if any(before[-p] is None or names[-p] is None for p in self._growing(whole)):
                 return None
             kept = tuple(None if label is None else names[before.index(label)] for label in kept)
-        refs = tuple(node.refs)
+        refs = node.refs
         x, y = (self._read(vid, refs) for vid in (pair.x, pair.y))
         if x == y or len({x, y}.intersection(refs)) < (1 if len(refs) == 2 else 2):
             return None

@@ -91,8 +91,8 @@ def place(module: str, source: str) -> str:
 class Node:
     """One ATen call.  Arguments are Ref, Size, Scalar, int, float, bool, str, None or nested tuples.
 
-    ``derivative``: made by autograd in the forward pass.  ``random``: it gives other numbers each time.  ``refs``: ids of
-    every tensor argument, in order.
+    ``derivative``: made by autograd in the forward pass.  ``random``: it gives other numbers each time.  ``refs``: ids
+    of every tensor argument, in order.
     """
 
     index: int
