@@ -27,7 +27,9 @@ from tests.support.networks import (
     exceeded,
     factory,
     flat,
+    picks,
     still_above,
+    tolerance,
 )
 from tests.support.sampled import kept
 from tpcalc.algebra.order import ZERO
@@ -66,6 +68,19 @@ def test_an_excess_that_fades_is_none(slopes, above):
     order = Fraction(-1)
     entry = Entry("init", "h", "", "", order, order, fit(WIDER, [sizes]), tuple(sizes), "above")
     assert still_above(entry) == above
+
+
+def test_picks_behind_one_another_grow_by_logarithms():
+    """The largest entries go as sqrt(2 log n), 0.15 as a power over these widths, and so for each pick that they meet."""
+    pick = ("largest",)
+    for steps, behind in (
+        ((pick,), 1),
+        ((pick, ("relu",), ("residual", (pick,))), 2),
+        ((("twice", (pick, pick)),), 4),
+        ((("beside", (pick,), (pick, pick)),), 2),
+    ):
+        assert picks(steps) == behind
+        assert tolerance(steps) == pytest.approx(0.15 + 0.1505 * (behind if behind > 1 else 0), abs=1e-3)
 
 
 def test_what_is_drawn_holds_every_kind_of_step():
