@@ -71,7 +71,7 @@ def test_an_excess_that_fades_is_none(slopes, above):
 
 
 def test_picks_behind_one_another_grow_by_logarithms():
-    """The largest entries go as sqrt(2 log n), 0.15 as a power over these widths, and so for each pick that they meet."""
+    """The largest entries go as sqrt(2 log n), 0.15 as a power over these widths, once for each pick behind another."""
     pick = ("largest",)
     for steps, behind in (
         ((pick,), 1),
