@@ -36,8 +36,7 @@ from benchmarks.coverage import (
     write,
 )
 from benchmarks.zoo_packages import Entry, entries
-from tpcalc.trace.hf import default_config, hf_factory, settable
-from tpcalc.trace.hf.fields import sub_configs
+from tpcalc.trace.hf import default_config, hf_factory, settable, sub_configs
 
 #: Every model is looked at with few seeds, and one that is off again with more and with one more width.
 SEEDS, AGAIN = 2, 4
