@@ -152,8 +152,8 @@ OFF = """
 - **ncps CfC**, `backbone.0.weight`: columns of the input and of the state in one weight. In the first call the state is
   zero, and the columns of the input learn at the rate of the others, as the rule of a packed weight has it.
 - **sparse mixture**: three tokens go to other experts at other widths; the effects of their weights are alike.
-- **All others that are off**, most of them measured with two seeds only, were not looked into. Of 25 that were measured
-  again with four seeds and one more width, 15 are ok.
+- **All others that are off**, most of them measured with two seeds only, were not looked into. Of those measured again
+  with four seeds and one more width two of three are ok.
 """.strip()
 
 OUTSIDE = (

@@ -36,11 +36,11 @@ from benchmarks.coverage import (
     write,
 )
 from benchmarks.zoo_packages import Entry, entries
-from tpcalc.trace.hf import default_config, hf_factory, settable
-from tpcalc.trace.hf.fields import sub_configs
+from tpcalc.trace.hf import default_config, hf_factory, settable, sub_configs
 
 #: Every model is looked at with few seeds, and one that is off again with more and with one more width.
 SEEDS, AGAIN = 2, 4
+RATE = 2**-8  # at a base of 64: at 192 it is too large, and starcoder2 is far from the steps that the rules are about
 SECONDS = 120  # a model may take so long
 TOKENS = "pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id decoder_start_token_id".split()
 
@@ -105,12 +105,12 @@ def few_tokens(model_type: str) -> dict[str, str]:
 
 def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...], again: bool, program: Any = None) -> dict:
     """How many slopes there are, the worst of them, and all that are off."""
-    seeds = AGAIN if again else SEEDS
+    seeds, lr = AGAIN if again else SEEDS, RATE * min(1, SMALL[0] / widths[0])
     if again:
         widths, program = (*widths, 2 * widths[-1]), None
     try:
         with _quiet():
-            found = slopes(Coordinates(factory, list(widths), program=program, few=True), seeds)
+            found = slopes(Coordinates(factory, list(widths), lr=lr, program=program, few=True), seeds)
     except Exception as error:  # a model of any package may raise anything; the page says what
         return {"why": _short(f"{type(error).__name__}: {error}")}
     effects = {name: slope for (quantity, name), slope in found.items() if quantity == "effect"}
