@@ -314,6 +314,13 @@ DEVIATIONS = [
     (SQUARE, (CLOSE, weight(0)), None, 0),
     (SQUARE, (weight(0)._replace(deviation=OO), CLOSE), None, 0),  # a gain that is contracted: as any weight
     (SQUARE, (CLOSE, weight(0)._replace(deviation=OO)), None, 0),
+    # the mean of a weight's entries gives all rows one number, the rest of them is random
+    (SQUARE, (weight(0)._replace(init=-ONE, mean=-ONE), CLOSE), -HALF, CLOSE.apart),
+    (SQUARE, (CLOSE, weight(0)._replace(init=-ONE, mean=-ONE)), -HALF, CLOSE.apart),
+    (SQUARE, (weight(0)._replace(mean=ZERO, deviation=-ONE), PLAIN), -HALF, 0),
+    (SQUARE, (weight(0)._replace(init=-ONE, mean=-TWO), PLAIN), None, 0),
+    # the matrix that is made of two weights is one
+    (SQUARE, (weight(0)._replace(init=-ONE, mean=-ONE), weight(1)), None, 0),
     # (c + d)^k - c^k = k c^(k-1) d
     (Power(0, TWO), (CLOSER,), -TWO, CLOSER.apart),
     (Power(0, -ONE), (CLOSER,), -HALF, CLOSER.apart),

@@ -223,6 +223,7 @@ REGRESSIONS: list[tuple[tuple, str]] = [
         "sgd",
     ),
     ((("transformed", "abs"), ("transformed", "softmax")), "adamw"),
+    ((("relu",), ("transformed", "abs"), ("layernorm",)), "adamw"),
 ]
 
 

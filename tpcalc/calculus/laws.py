@@ -198,6 +198,10 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     if x.fresh is not None or y.fresh is not None:
         of_x, of_y = (moved if w.fresh is None else w.made_here + adds for w, moved, adds in here)
         fact = fact._replace(fresh=min(max_order(of_x, of_y), change))
+    w, v = (x, y) if x_weight else (y, x)
+    if x_weight != y_weight and weight == 0 and w.mean + v.init + K >= init:
+        # the mean of a weight's entries gives all of its rows one number
+        return deviating(fact, deviation(w) + v.init + K / 2, x.apart | y.apart)
     if x.deviation is None or y.deviation is None or x_weight or y_weight:
         return fact
     # two values close to one number each (an average with even weights): like the law of Reduce
