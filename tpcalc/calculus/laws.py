@@ -185,8 +185,8 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     weight = (x.weight | y.weight) if (x_weight and y_weight and not x.data and not y.data) else 0
     own = None
     gathered = x_weight != y_weight and mixes(s) == (s.x if x_weight else s.y)
+    w, v = (x, y) if x_weight else (y, x)
     if gathered:
-        w, v = (x, y) if x_weight else (y, x)
         weight, mean, own = w.weight, w.mean + v.init, w.update + v.trained
     # signs of an operand do not run along axes that only the other one has (samples that meet the same weight, an outer
     # product), unless that is a weight: each of its rows mixes the signs of the value anew, but for what rows share
@@ -198,7 +198,6 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     if x.fresh is not None or y.fresh is not None:
         of_x, of_y = (moved if w.fresh is None else w.made_here + adds for w, moved, adds in here)
         fact = fact._replace(fresh=min(max_order(of_x, of_y), change))
-    w, v = (x, y) if x_weight else (y, x)
     if x_weight != y_weight and weight == 0 and w.mean + v.init + K >= init:
         # the mean of a weight's entries gives all of its rows one number
         return deviating(fact, deviation(w) + v.init + K / 2, x.apart | y.apart)
