@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import einsum, nn
 
 import tpcalc
+from tests.support import scaled
 from tests.support.models import FEATURES, Net, entry, normal, points, readout
 
 WIDTHS = (16, 64, 256)
@@ -339,3 +340,21 @@ def test_a_gain_is_no_outer_product():
 
     found = tpcalc.derive(tpcalc.trace(made, WIDTHS))
     assert (found["w"].b, found["w"].c) == (H, 1)
+
+
+@pytest.mark.parametrize("optimizer", ("adamw", "sgd"))
+def test_a_value_that_has_an_axis_of_the_weight_tells_its_rows_apart(optimizer):
+    """Each head of keys meets its own rows of the query weight, and what both read meets all: along all sizes at once
+    exponents are the sums of those along each."""
+
+    def rules(*rays):
+        def factory(n):
+            sizes = (n if place in rays else size for place, size in enumerate((4, 3, 4)))
+            return scaled.Attention(*sizes), (scaled.TOKENS,)
+
+        return tpcalc.derive(tpcalc.trace(factory, (4, 8, 12)), optimizer)
+
+    each, whole = [rules(ray) for ray in range(3)], rules(0, 1, 2)
+    for name in ("q.weight", "k.weight", "v.weight", "o.weight"):
+        for quantity in ("b", "c", "eps") if optimizer == "adamw" else ("b", "c"):
+            assert getattr(whole[name], quantity) == sum(getattr(one[name], quantity) for one in each), (name, quantity)

@@ -32,14 +32,16 @@ from tpcalc.rules.structures import Contract, Known, Product, Reduce, Scale, Str
 class Form(NamedTuple):
     """``n^shift`` times a ``weight`` that values were contracted with, of which ``vector`` is the outer product.
 
-    ``lengths``: growths of the axes that were contracted, one for each value.  ``foreign``: axes of what is left, from
-    the right, that are not the weight's own.  ``added``: what no inputs enter, added to it.  Where only axes that do
-    not grow were contracted, what is left is a weight itself, without a ``vector``.
+    ``lengths``: growths of the axes that were contracted, one for each value; ``beside``: the same less those of the
+    weight's axes that values after it have as well.  ``foreign``: axes of what is left, from the right, that are not
+    the weight's own.  ``added``: what no inputs enter, added to it.  Where only axes that do not grow were contracted,
+    what is left is a weight itself, without a ``vector``.
     """
 
     weight: Any
     vector: Any
     lengths: tuple[Order, ...]
+    beside: tuple[Order, ...]
     foreign: frozenset[int]
     shift: Order = ZERO
     added: tuple[Any, ...] = ()
@@ -162,8 +164,12 @@ class Multilinear:
             return None
         rest -= self._picked(left, side.kept, at)
         others = _growth((of_x.keys() | of_y.keys()) - own, {**of_x, **of_y})
-        lengths = (*form.lengths, *self._lengths(y, s.K))
-        vector, then = self.bare(y), form._replace(lengths=lengths, foreign=side.foreign(own), added=())
+        # each of what met the weight before meets all rows that this value tells apart
+        apart = own & of_y.keys() - summed
+        more = _growth(apart, of_y) - self._picked(apart, side.kept, at)
+        now = self._lengths(y, s.K)
+        lengths, beside = (*form.lengths, *now), (*(length - more for length in form.beside), *now)
+        vector, then = self.bare(y), form._replace(lengths=lengths, beside=beside, foreign=side.foreign(own), added=())
         if form.vector is not None:
             vector = self.emit(Product(*(self.emit(View(v, repeated=True), at) for v in (form.vector, vector))), at)
             shared = _growth(of_x.keys() & of_y.keys() - own, of_y)
@@ -171,7 +177,7 @@ class Multilinear:
         elif isinstance(s, Contract) and not form.added:
             return s, then._replace(vector=vector)
         K = sum(lengths, ZERO)
-        whole: Structure = Contract(vector, form.weight, K, others, rest + K - max(lengths))
+        whole: Structure = Contract(vector, form.weight, K, others, rest + K - max(beside))
         if form.shift != 0:
             whole = Scale(self.emit(whole, at), form.shift)
         if not form.added:
@@ -204,7 +210,7 @@ class Multilinear:
             self._multiplied(out, s, node)
             for w, v in (xs, xs[::-1]) if isinstance(s, Product) else ():
                 if v in self.data and self._differing(v) == 0 and not {w}.intersection(self.data | self.plain):
-                    form = Form(out, None, (), frozenset())  # each entry times a number of the sample
+                    form = Form(out, None, (), (), frozenset())  # each entry times a number of the sample
         elif isinstance(s, Reduce) and s.K == 0 and not {s.x}.isdisjoint((*self.products, *self.forms)):
             self._arranged(out, s, node)
         elif isinstance(s, Sum) and s.how != "choice":
@@ -290,7 +296,7 @@ class Multilinear:
         if side.x in self.plain or not own or _growth(side.summed, side.of_x) != s.K:
             return None
         foreign = side.foreign(own)
-        return Form(side.x, side.y, (s.K,), foreign) if s.K > 0 else Form(out, None, (), foreign)
+        return Form(side.x, side.y, (s.K,), (s.K,), foreign) if s.K > 0 else Form(out, None, (), (), foreign)
 
     def _arranged(self, out: int, s: View | Scale | Reduce, node: Node) -> None:
         """What is left of a weight, outer products, and what repeats, with their axes in other places."""
