@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
-from tpcalc.program.ir import Node, Program, Ref
+from tpcalc.program.ir import Node, Program, Ref, references
 from tpcalc.rules.axes import SAME
 from tpcalc.rules.registry import Registry
 from tpcalc.rules.structures import View
@@ -29,9 +29,10 @@ def without_copies(program: Program, registry: Registry) -> Program:
     same: dict[int, int] = {}  # and views that are the same, or are all of what they show
     nodes: list[Node] = []
     for node in program.nodes:
-        read = replace(node, args=_renamed(node.args, copies), kwargs=_renamed(node.kwargs, copies))
-        nodes.append(node if read == node else read)
-        refs, outs = tuple(nodes[-1].refs), node.outputs
+        if not copies.keys().isdisjoint(node.refs):
+            node = replace(node, args=_renamed(node.args, copies), kwargs=_renamed(node.kwargs, copies))
+        nodes.append(node)
+        refs, outs = node.refs, node.outputs
         if node.random or not refs or not node.op.startswith("aten.") or outs[0] is None:
             continue
         if registry.axes(node.op) is SAME and len(refs) == len(outs) == 1:
@@ -40,10 +41,10 @@ def without_copies(program: Program, registry: Registry) -> Program:
                 same[out.id] = same.get(x.id, x.id)
                 continue
         turn = tuple(loop.turn(node.index) for loop in program.repeats.loops if loop.covers(node.index))
-        args, kwargs = (_renamed(arg, same) for arg in (nodes[-1].args, nodes[-1].kwargs))
+        args, kwargs = (_renamed(arg, same) for arg in (node.args, node.kwargs))
         known = first.setdefault((node.op, args, kwargs, node.derivative, turn), outs)
         if known is not outs:
-            views = all(isinstance(s, View) for s in registry.structure(nodes[-1], program.values))
+            views = all(isinstance(s, View) for s in registry.structure(node, program.values))
             (same if views else copies).update((x, y) for x, y in zip(outs, known) if x is not None and y is not None)
     return program if not copies else replace(program, nodes=tuple(nodes))
 
@@ -52,6 +53,6 @@ def _renamed(arg: Any, table: dict[int, int]) -> Any:
     """An argument of a node with other values in it."""
     if isinstance(arg, Ref):
         return Ref(table[arg.id]) if arg.id in table else arg
-    if isinstance(arg, tuple) and table:
+    if isinstance(arg, tuple) and not table.keys().isdisjoint(references(arg)):
         return tuple(_renamed(item, table) for item in arg)
     return arg

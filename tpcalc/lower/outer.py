@@ -201,17 +201,15 @@ class Multilinear:
         elif (isinstance(s, Known) and not s.weight) if not xs else self.plain.issuperset(xs):
             self.plain.add(out)
         if isinstance(s, (View, Scale)):
-            if (
-                not {s.x}.isdisjoint((*self.forms, *self.products, *self.alike))
-                or self.growths[out] > self.growths[s.x]
-            ):
+            known = s.x in self.forms or s.x in self.products or s.x in self.alike
+            if known or self.growths[out] > self.growths[s.x]:
                 self._arranged(out, s, node)
         elif isinstance(s, Product) or (isinstance(s, Contract) and s.K == 0):
             self._multiplied(out, s, node)
             for w, v in (xs, xs[::-1]) if isinstance(s, Product) else ():
-                if v in self.data and self._differing(v) == 0 and not {w}.intersection(self.data | self.plain):
+                if v in self.data and w not in self.data and w not in self.plain and self._differing(v) == 0:
                     form = Form(out, None, (), (), frozenset())  # each entry times a number of the sample
-        elif isinstance(s, Reduce) and s.K == 0 and not {s.x}.isdisjoint((*self.products, *self.forms)):
+        elif isinstance(s, Reduce) and s.K == 0 and (s.x in self.products or s.x in self.forms):
             self._arranged(out, s, node)
         elif isinstance(s, Sum) and s.how != "choice":
             left = [x for x in s.xs if x in self.forms]
