@@ -253,3 +253,12 @@ def test_averages_that_start_at_a_fixed_size_and_forget_it():
     with pytest.raises(Unprobable, match=r"its update goes as gradient\^1, and after 256 steps as gradient\^0"):
         read(written(direction, alpha=0.9), KINDS["vector"])
     assert read(written(direction, alpha=1.0), KINDS["vector"]).update.gradient == 1
+
+
+@pytest.mark.parametrize("spent", (0.0, 0.02))
+def test_steps_that_take_too_long_are_refused_and_nothing_is_taken_for_absent(spent, monkeypatch):
+    """Whatever has been read until then; each optimizer is one of its own, which no reading before this one knows."""
+    monkeypatch.setattr("tpcalc.probe.bench.PATIENCE", spent)
+    optimizer = written(lambda p, g, state, group: g.sign() * p.norm() * group["by"], by=2.0 + spent)
+    with pytest.raises(Unprobable, match="its steps take too long for its law to be read off them"):
+        read(optimizer, KINDS["hidden"])

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Union
 
 from tpcalc.probe.apart import one_rate
-from tpcalc.probe.bench import Bench
+from tpcalc.probe.bench import Bench, Slow
 from tpcalc.probe.copy import Subject, Unprobable, number
 from tpcalc.probe.key import options
 from tpcalc.probe.law import Found, exponent, law_of_measured
@@ -49,8 +49,8 @@ def _kept(key: object, read: Callable[[], T]) -> T:
     if found is None:
         try:
             found = read()
-        except Unprobable as error:
-            found = error
+        except (Unprobable, Slow) as error:
+            found = Unprobable(*error.args)
         for old in list(_READ)[: MOST // 2] if len(_READ) >= MOST else ():
             del _READ[old]
         _READ[key] = found

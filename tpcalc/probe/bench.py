@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import time
 import warnings
 from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, field
@@ -57,6 +58,14 @@ TINY_DECAY, TINY_EPS = 2.0**-40, 2.0**-50
 RATE_32, DECAYED_32 = 2.0**8, 2.0**3
 
 
+#: Seconds of a processor for all runs of one reading; most take less than one.
+PATIENCE = 20.0
+
+
+class Slow(Exception):
+    """The runs have taken too long: what was not looked at is not to be taken for what is not there."""
+
+
 @dataclass
 class Bench:
     """Runs a subject on shapes of one kind.  ``generic``: with gradients that have nothing in common (see samples).
@@ -73,11 +82,12 @@ class Bench:
     runs: int = 0
     _rest: dict[int, torch.nn.Parameter] = field(default_factory=dict)
     _alone: dict[torch.dtype, Subject] = field(default_factory=dict)
+    _spent: list[float] = field(default_factory=lambda: [0.0])
     _kept: dict[tuple[Setting, int], list[Step]] = field(default_factory=dict)
 
     def like(self, **changes: Any) -> Bench:
         """Another one, of the same subject and in the same way but for ``changes``."""
-        names = ("dtype", "closure", "generic", "company", "hooks", "_alone")
+        names = ("dtype", "closure", "generic", "company", "hooks", "_alone", "_spent")
         kept: dict[str, Any] = {name: getattr(self, name) for name in names}
         return Bench(self.subject, self.kind, **{**kept, **changes})
 
@@ -107,10 +117,14 @@ class Bench:
     # -- runs --
 
     def run(self, setting: Setting, sign: int = 1) -> list[Step]:
-        """The steps that are looked at; raises Unprobable where the optimizer does not step."""
+        """The steps that are looked at; raises Unprobable where the optimizer does not step, Slow after too many."""
         found = self._kept.get((setting, sign))
         if found is None:
+            if self._spent[0] > PATIENCE:
+                raise Slow("its steps take too long for its law to be read off them")
+            begun = time.process_time()
             found = self._kept[setting, sign] = self._run(setting, sign)
+            self._spent[0] += time.process_time() - begun
         return found
 
     def _run(self, setting: Setting, sign: int) -> list[Step]:
@@ -265,4 +279,4 @@ def _dot(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one * other).sum())
 
 
-__all__ = ["Bench", "Setting", "Step", "stepped"]
+__all__ = ["Bench", "Setting", "Slow", "Step", "stepped"]
