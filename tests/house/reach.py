@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Collection
 from functools import partial
+from inspect import unwrap
 from types import FrameType, FunctionType
 from typing import Any, Optional
 
@@ -50,7 +51,7 @@ class Traces:
 
     def install(self) -> None:
         """For all that trace, wherever they have imported it to.  A second time changes nothing."""
-        trace: Any = importlib.import_module("tpcalc.trace").trace
+        trace: Any = unwrap(importlib.import_module("tpcalc.trace").trace)
         if "_kept_traces" in trace.__globals__:
             return
         defaults, options = trace.__defaults__, dict(trace.__kwdefaults__)
