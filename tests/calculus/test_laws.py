@@ -319,6 +319,8 @@ DEVIATIONS = [
     (SQUARE, (CLOSE, weight(0)._replace(init=-ONE, mean=-ONE)), -HALF, CLOSE.apart),
     (SQUARE, (weight(0)._replace(mean=ZERO, deviation=-ONE), PLAIN), -HALF, 0),
     (SQUARE, (weight(0)._replace(init=-ONE, mean=-TWO), PLAIN), None, 0),
+    (SQUARE, (weight(0)._replace(init=-ONE, mean=-ONE), CLOSE._replace(init=HALF, trained=ONE)), ZERO, CLOSE.apart),
+    (SQUARE, (weight(0)._replace(init=-ONE, mean=-TWO), CLOSE._replace(trained=ONE)), None, 0),
     # the matrix that is made of two weights is one
     (SQUARE, (weight(0)._replace(init=-ONE, mean=-ONE), weight(1)), None, 0),
     # (c + d)^k - c^k = k c^(k-1) d
