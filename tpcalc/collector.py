@@ -13,8 +13,8 @@ def without_gc() -> Iterator[None]:
     again.  A decorator, too.
     """
     enabled = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         if enabled:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from tpcalc.check.optimizers import BUILT
 from tpcalc.errors import TpcalcError
 from tpcalc.optimizers import LAWS
 from tpcalc.probe import Kind, Measured, Subject, Unprobable, law_of_measured, probe
+from tpcalc.probe.bench import Clock
 from tpcalc.probe.law import differs
 
 N, ONE = Order(1), Order(0)
@@ -255,10 +258,21 @@ def test_averages_that_start_at_a_fixed_size_and_forget_it():
     assert read(written(direction, alpha=1.0), KINDS["vector"]).update.gradient == 1
 
 
-@pytest.mark.parametrize("spent", (0.0, 0.02))
+@pytest.mark.parametrize("spent", (0.0, 5.0, 15.0))
 def test_steps_that_take_too_long_are_refused_and_nothing_is_taken_for_absent(spent, monkeypatch):
-    """Whatever has been read until then; each optimizer is one of its own, which no reading before this one knows."""
+    """Whatever has been read until then, where each run takes a second; each optimizer is one of its own, which no
+    reading before this one knows."""
     monkeypatch.setattr("tpcalc.probe.bench.PATIENCE", spent)
+    monkeypatch.setattr("tpcalc.probe.bench.time", SimpleNamespace(process_time=count().__next__))
     optimizer = written(lambda p, g, state, group: g.sign() * p.norm() * group["by"], by=2.0 + spent)
     with pytest.raises(Unprobable, match="its steps take too long for its law to be read off them"):
         read(optimizer, KINDS["hidden"])
+
+
+def test_a_run_that_would_take_too_long_is_not_begun():
+    """By the fastest steps so far: the first may have imported much."""
+    clock = Clock()
+    assert clock.after(10**6) == 0
+    clock.took(3.0, 2)
+    clock.took(0.5, 50)
+    assert clock.after(0) == 3.5 and clock.after(1000) == pytest.approx(13.5)

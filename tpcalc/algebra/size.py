@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Optional, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Optional, Union
 
 from tpcalc.algebra.form import Compass, Form
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Exact, Order
@@ -280,6 +280,9 @@ def _number(value: Union[Fraction, float]) -> sympy.Expr:
 
 # -- arithmetic of sizes -----------------------------------------------------------------------------
 
+NOTHING: Final = Size(())
+UNIT: Final = Size.constant(1)
+
 
 def _size(value: Union[Size, int]) -> Size:
     return value if isinstance(value, Size) else Size.constant(value)
@@ -321,13 +324,13 @@ def _divided(x: Size, y: Size) -> Size:
 def size_sum(sizes: Iterable[Size]) -> Optional[Size]:
     """The exact sum; None when one of them is rounded."""
     sizes = tuple(sizes)
-    return None if any(size.rounded for size in sizes) else sum(sizes, Size(()))
+    return None if any(size.rounded for size in sizes) else sum(sizes, NOTHING)
 
 
 def size_product(sizes: Iterable[Size]) -> Optional[Size]:
     """The exact product; None when one of them is rounded."""
     sizes = tuple(sizes)
-    return None if any(size.rounded for size in sizes) else prod(sizes, start=Size.constant(1))
+    return None if any(size.rounded for size in sizes) else prod(sizes, start=UNIT)
 
 
 def size_difference(x: Size, y: Size) -> Optional[Size]:

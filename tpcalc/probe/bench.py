@@ -63,7 +63,22 @@ PATIENCE = 20.0
 
 
 class Slow(Exception):
-    """The runs have taken too long: what was not looked at is not to be taken for what is not there."""
+    """The runs take too long: what was not looked at is not to be taken for what is not there."""
+
+
+@dataclass
+class Clock:
+    """Seconds of a processor that runs have taken, and those of a step in the fastest (the first may import much)."""
+
+    spent: float = 0.0
+    step: float = math.inf
+
+    def took(self, seconds: float, steps: int) -> None:
+        self.spent, self.step = self.spent + seconds, min(self.step, seconds / steps)
+
+    def after(self, steps: int) -> float:
+        """What will have been spent after so many more."""
+        return self.spent + self.step * steps if self.spent else 0.0
 
 
 @dataclass
@@ -82,12 +97,12 @@ class Bench:
     runs: int = 0
     _rest: dict[int, torch.nn.Parameter] = field(default_factory=dict)
     _alone: dict[torch.dtype, Subject] = field(default_factory=dict)
-    _spent: list[float] = field(default_factory=lambda: [0.0])
+    _clock: Clock = field(default_factory=Clock)
     _kept: dict[tuple[Setting, int], list[Step]] = field(default_factory=dict)
 
     def like(self, **changes: Any) -> Bench:
         """Another one, of the same subject and in the same way but for ``changes``."""
-        names = ("dtype", "closure", "generic", "company", "hooks", "_alone", "_spent")
+        names = ("dtype", "closure", "generic", "company", "hooks", "_alone", "_clock")
         kept: dict[str, Any] = {name: getattr(self, name) for name in names}
         return Bench(self.subject, self.kind, **{**kept, **changes})
 
@@ -117,14 +132,15 @@ class Bench:
     # -- runs --
 
     def run(self, setting: Setting, sign: int = 1) -> list[Step]:
-        """The steps that are looked at; raises Unprobable where the optimizer does not step, Slow after too many."""
+        """The steps that are looked at; raises Unprobable where the optimizer does not step, Slow before a run
+        that would take too long."""
         found = self._kept.get((setting, sign))
         if found is None:
-            if self._spent[0] > PATIENCE:
+            if self._clock.after(setting.steps) > PATIENCE:
                 raise Slow("its steps take too long for its law to be read off them")
             begun = time.process_time()
             found = self._kept[setting, sign] = self._run(setting, sign)
-            self._spent[0] += time.process_time() - begun
+            self._clock.took(time.process_time() - begun, setting.steps)
         return found
 
     def _run(self, setting: Setting, sign: int) -> list[Step]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Optional
 
 from tpcalc.algebra.order import Order
@@ -12,8 +11,6 @@ from tpcalc.probe.slopes import NEAR, STEP, Powers, Prober, between, snapped
 
 #: Steps after which averages over the steps have mostly settled, and after which the longest of them have.
 SOON, SETTLED = (64, 256), 1024
-#: Seconds of a processor that may be spent to see whether a law sets in late.
-PATIENCE = 10.0
 #: Rate at which a weight is not worn down meanwhile, nor by a large decay.
 SLOW = 2.0**-24
 #: Two updates that differ by less are the same.
@@ -28,11 +25,8 @@ def steady(bench: Bench, start: Setting) -> bool:
 
 def lasts(prober: Prober, update: Powers) -> None:
     """Raises Unprobable where the update goes over to another law late: averages that start at a fixed size."""
-    begun = time.process_time()
     for steps in (*SOON, SETTLED):
         start = Setting(steps=steps, lr=SLOW, repeated=True)
-        if (time.process_time() - begun) * steps / SOON[0] > PATIENCE:
-            raise Unprobable("its steps take too long to be followed until another law may set in")
 
         def late(low: int, start: Setting = start) -> Optional[Order]:
             """The power between gradients that are ``STEP^low`` and once more as small; None where it is none."""

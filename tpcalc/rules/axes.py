@@ -10,11 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
-from tpcalc.algebra.size import Size, size_difference
+from tpcalc.algebra.size import UNIT, Size, size_difference
 from tpcalc.program.ir import Ref, references
 from tpcalc.rules.call import Call
 from tpcalc.rules.layout import (
-    UNIT,
     Labels,
     Layout,
     Move,

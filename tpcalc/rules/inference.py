@@ -12,10 +12,10 @@ from collections.abc import Hashable, Sequence
 from typing import Optional
 
 from tpcalc.algebra.order import ZERO
-from tpcalc.algebra.size import Size, size_product
+from tpcalc.algebra.size import UNIT, Size, size_product
 from tpcalc.rules.axes import viewed
 from tpcalc.rules.call import Call
-from tpcalc.rules.layout import UNIT, Labels, Layout, Shape, linear_labels, long, matmul_labels, powers
+from tpcalc.rules.layout import Labels, Layout, Shape, linear_labels, long, matmul_labels, powers
 from tpcalc.rules.structures import (
     Bounded,
     Contract,

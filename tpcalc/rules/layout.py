@@ -8,19 +8,19 @@ Axes are counted from the right, 1 is the last one: that is how tensors broadcas
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from itertools import accumulate, takewhile
+from operator import mul
+from typing import Any, NamedTuple, Optional
 
-from tpcalc.algebra.size import Size, size_difference, size_product, size_quotient, size_sum
+from tpcalc.algebra.size import UNIT, Size, size_difference, size_product, size_quotient, size_sum
 from tpcalc.rules.structures import Powers, Sizes
 
 Labels = tuple[Optional[Hashable], ...]
 Shape = tuple[Size, ...]
 #: An axis and the lengths of the blocks along it.
 Cut = tuple[int, tuple[Size, ...]]
-
-UNIT = Size.constant(1)
 
 
 def places(lengths: tuple[Size, ...]) -> tuple[Optional[Size], ...]:
@@ -73,8 +73,7 @@ class Move:
         return None if start is None else Move(self.axis, start)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The labels of a call's tensors: ``operands`` in the order of ``node.refs``, ``results`` in that of the outputs.
 
     ``summed``: labels that a contraction sums over.  ``takes``: the results are pieces of the first operand.
@@ -165,19 +164,20 @@ def regrouped(before: Shape, after: Shape, cut: Cut) -> Optional[Cut]:
 def grouped(before: Shape, after: Shape) -> list[tuple[set[int], set[int]]]:
     """Which axes of a value, from the right, are which of it reshaped: runs with the same product, as short as may be.
     Axes of length 1 are nowhere."""
-    ends: dict[Size, int] = {}
-    for end in range(len(before) + 1):
-        product = size_product(before[:end])
-        if product is not None:
-            ends[product] = end
+    ends = {product: end for end, product in enumerate(_products(before))}
     found, start, past = [], 0, 0
-    for end in range(1, len(after) + 1):
-        product = size_product(after[:end])
-        if product is not None and after[end - 1] != UNIT and product in ends:
+    for end, product in enumerate(_products(after)):
+        if end and after[end - 1] is not UNIT and product in ends:
             old = range(start, ends[product])
             found.append(({len(before) - i for i in old}, {len(after) - j for j in range(past, end)}))
             start, past = ends[product], end
     return found
+
+
+def _products(shape: Shape) -> Iterator[Size]:
+    """Of the first axes, none of them and more and more: as far as they are known exactly."""
+    known = takewhile(lambda size: not size.rounded, shape)
+    return accumulate(known, mul, initial=UNIT)
 
 
 def powers(shape: Sequence[Size]) -> Powers:

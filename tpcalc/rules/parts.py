@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
-from tpcalc.algebra.size import Size
+from tpcalc.algebra.size import UNIT, Size
 from tpcalc.program.ir import references
 from tpcalc.rules.axes import At, Axes, PaddedAxes, first_shape, result_shapes, wired
 from tpcalc.rules.call import Call
-from tpcalc.rules.layout import UNIT, Labels, Layout, Pieces, Shape, places, position
+from tpcalc.rules.layout import Labels, Layout, Pieces, Shape, places, position
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,12 @@ aten = torch.ops.aten
 )
 def test_constructors_are_laid_out_as_for_real(func, args, kwargs):
     recording = Recording()
-    inferred = recording.inference.on_meta(op_of(func), args, kwargs)
-    assert inferred == recording.geometry_of(func(*args, **kwargs)) == recording.inference.on_fake(func, args, kwargs)
+    inferred = recording.inference.on_meta(recording, op_of(func), args, kwargs)
+    assert (
+        inferred
+        == recording.geometry_of(func(*args, **kwargs))
+        == recording.inference.on_fake(recording, func, args, kwargs)
+    )
 
 
 # -- errors ----------------------------------------------------------------------------------------
@@ -35,8 +39,9 @@ def test_views_with_an_offset_are_seen_as_they_lie():
     recording = Recording()
     view = torch.ones(2, 3, 5).narrow(1, 1, 1)
     turned = aten.transpose.int(view, 0, 2)
-    for infer in (recording.inference.on_fake, lambda f, *rest: recording.inference.on_meta(op_of(f), *rest)):
-        assert infer(aten.transpose.int, (view, 0, 2), {}) is recording.geometry_of(turned)
+    inference, func, args = recording.inference, aten.transpose.int, (view, 0, 2)
+    for inferred in (inference.on_fake(recording, func, args, {}), inference.on_meta(recording, op_of(func), args, {})):
+        assert inferred is recording.geometry_of(turned)
     assert recording.geometry_of(turned).offset == 5
 
 
@@ -44,8 +49,8 @@ def test_results_that_depend_on_large_operands_are_refused():
     recording = Recording(sources=False)
     large = torch.empty(LARGEST_EXAMPLE + 1)
     with pytest.raises(TraceError, match="depends on the numbers of a large tensor"):
-        recording.inference.by_example(op_of(aten.nonzero.default), (large,), {}, False)
-    geometry, kept = recording.inference.by_example(op_of(aten.nonzero.default), (torch.ones(3),), {}, True)
+        recording.inference.by_example(recording, op_of(aten.nonzero.default), (large,), {}, False)
+    geometry, kept = recording.inference.by_example(recording, op_of(aten.nonzero.default), (torch.ones(3),), {}, True)
     assert geometry.size == (3, 1) and kept.tolist() == [[0], [1], [2]]
 
 
@@ -64,11 +69,13 @@ def test_layer_norm_is_laid_out_as_by_its_kernels(dtype, axes):
         for weight in (None, torch.ones(shape, dtype=dtype)):
             forward = (x, list(shape), weight, None, 1e-5)
             _, mean, rstd = real = aten.native_layer_norm.default(*forward)
-            inferred = recording.inference.on_meta(op_of(aten.native_layer_norm.default), forward, {})
+            inferred = recording.inference.on_meta(recording, op_of(aten.native_layer_norm.default), forward, {})
             assert inferred == tuple(map(recording.geometry_of, real))
             for wanted in ([True, weight is not None, False], [weight is None, weight is not None, False]):
                 backward = (x, x, list(shape), mean, rstd, weight, None, wanted)
                 real = aten.native_layer_norm_backward.default(*backward)
-                inferred = recording.inference.on_meta(op_of(aten.native_layer_norm_backward.default), backward, {})
+                inferred = recording.inference.on_meta(
+                    recording, op_of(aten.native_layer_norm_backward.default), backward, {}
+                )
                 laid = [recording.geometry_of(t) if want else None for t, want in zip(real, wanted, strict=True)]
                 assert list(inferred) == laid

@@ -20,8 +20,8 @@ def test_globals_are_restored():
     def state():
         return (
             random.getstate()[1][:3], torch.get_rng_state().tolist(), torch.backends.mha.get_fastpath_enabled(),
-            torch._C._get_mkldnn_enabled(), torch.backends.opt_einsum.enabled, torch.nn.Module.__call__, torch.compile,
-            torch.backends.cuda.flash_sdp_enabled(), torch.backends.nnpack.flags, torch.cuda._lazy_init,
+            torch._C._get_mkldnn_enabled(), torch.backends.opt_einsum.enabled, dict(vars(torch.nn.Module)),
+            torch.backends.cuda.flash_sdp_enabled(), torch.backends.nnpack.flags, torch.cuda._lazy_init, torch.compile,
         )  # fmt: skip
 
     before = state()

@@ -40,8 +40,17 @@ def test_running_modules_and_the_one_that_fails():
     stack, seen = [""], []
     modules = Modules(model, stack)
     model[1][0].register_forward_pre_hook(lambda *args: seen.append(list(stack)))
-    call = nn.Module.__call__
+    before = dict(vars(nn.Module))
     with modules.following(), pytest.raises(RuntimeError):
         model(torch.ones(2, 4))
     assert seen == [["", "", "1", "1.0"]] and stack == [""]
-    assert modules.failed == "1.0" and nn.Module.__call__ is call
+    assert modules.failed == "1.0" and dict(vars(nn.Module)) == before
+
+
+def test_what_is_compiled_runs_as_written_and_is_named():
+    model, stack, seen = nn.Sequential(nn.Identity()), [""], []
+    model[0].register_forward_pre_hook(lambda *args: seen.append(list(stack)))
+    compiled = model[0]._compiled_call_impl = lambda x: 1 / 0
+    with Modules(model, stack).following():
+        model(torch.ones(2))
+    assert seen == [["", "", "0"]] and vars(model[0])["_compiled_call_impl"] is compiled

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from operator import is_
+from itertools import chain
+from operator import is_, methodcaller
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple, Optional
 from weakref import ref
@@ -136,10 +137,13 @@ class _Kept:
                         self._look(item)
 
     def changed(self) -> bool:
-        """Whether anything holds other objects than it held."""
+        """Whether anything holds other objects than it held.  That is asked before and after every trace, of all that
+        files hold: in few steps, without a call for each."""
+        now, before = [vars(owner) for owner, _ in self._objects], [held for _, held in self._objects]
         return (
-            any(_differ(container, before) for container, before in self._containers)
-            or not all(_same(vars(owner), before) for owner, before in self._objects)
+            list(map(len, now)) != list(map(len, before))
+            or not all(map(is_, chain.from_iterable(map(_VALUES, now)), chain.from_iterable(map(_VALUES, before))))
+            or any(_differ(container, before) for container, before in self._containers)
             or any(map(vars, self._bare))
         )
 
@@ -192,11 +196,19 @@ class Files:
         self._kept = _Kept(())
         self._own: set[int] = set()
         self._functions: list[Any] = []
+        self._as_they_were = False
+        """Whether it was just seen that they hold what they held before."""
         self.look()
+        self._as_they_were = True
 
     def look(self) -> None:
-        """Have them as they are now: quick where nothing has changed, as from one size of a model to the next."""
-        own, now = _sorted_out(sys.modules.values() if self._modules is None else self._modules)
+        """Have them as they are now: quick where nothing has changed, as from one size of a model to the next; quicker
+        still where that was just seen, as at the end of a trace (none of the user's code may run in between)."""
+        modules = list(sys.modules.values() if self._modules is None else self._modules)
+        known, self._as_they_were = self._as_they_were, False
+        if known and self._sorted is _last and list(map(id, modules)) == _last.ids:
+            return
+        own, now = _sorted_out(modules)
         if now is not self._sorted or self._kept.changed():
             self._sorted, self._kept, self._own, self._functions = now, _Kept(()), set(), []
             for module in own:
@@ -240,10 +252,13 @@ class Files:
     def drop(self, kind: type[torch.Tensor]) -> None:
         """Drop what has come since and holds a tensor of this kind."""
         self._empty()
-        for function, misses in self._misses:
+        for place, (function, misses) in enumerate(self._misses):
             if function.cache_info().misses != misses:
                 function.cache_clear()
-        self._kept.put_back(kind)
+                self._misses[place] = function, 0
+        self._as_they_were = not self._kept.changed()
+        if not self._as_they_were:
+            self._kept.put_back(kind)
 
 
 class _Namespace:
@@ -351,6 +366,7 @@ def _holds(kept: Any, kind: type[torch.Tensor]) -> bool:
     return any(isinstance(leaf, kind) for leaf in tree_leaves(list(kept) if isinstance(kept, set) else kept))
 
 
+_VALUES = methodcaller("values")
 _TABLES = ("_parameters", "_buffers", "_modules")
 _ABSENT = object()
 _PLAIN, _CONTAINER, _OBJECT = range(3)

@@ -48,7 +48,7 @@ class Calls(Tape):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.inference = Inference(self)
+        self.inference = Inference()
         self._own = object()
         """Marks what is the same within this trace only."""
         self.results: list[Phantom] = []
@@ -93,13 +93,13 @@ class Calls(Tape):
             inferred, real = nominal()
         else:
             try:
-                inferred = self.inference.recall(op, args, kwargs, tuple(key))
+                inferred = self.inference.recall(self, op, args, kwargs, tuple(key))
             except SparseError:
                 if not known or self._data:
                     raise
                 return self.execute(op, args, kwargs)  # fixed, and perhaps never used
             except (DynamicOutputShapeException, DataDependentOutputException):
-                inferred, real = self.inference.by_example(op, args, kwargs, known)
+                inferred, real = self.inference.by_example(self, op, args, kwargs, known)
             else:
                 if known and self.stage != "backward" and self._is_small(inferred, op.empty):
                     real = self.execute(op, args, kwargs)
@@ -279,7 +279,7 @@ class Calls(Tape):
         targets = {slot: kwargs.get(slot) if isinstance(slot, str) else args[slot] for slot in op.writes}
         written = [tensor for target in targets.values() for tensor in tensors_in(target)]
         fresh = op.reshapes or None in op.returned
-        inferred = self.inference.recall(op, args, kwargs, tuple(key)) if fresh and not self.measured else None
+        inferred = self.inference.recall(self, op, args, kwargs, tuple(key)) if fresh and not self.measured else None
         real = supposed = None
         if self.measured or (known and self.stage != "backward"):
             real = self.execute(op, args, kwargs)

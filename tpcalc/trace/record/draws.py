@@ -183,7 +183,7 @@ def _alike(a: Any, b: Any) -> bool:
     """Whether two states of a generator are the same: numbers, arrays of them, and what holds those."""
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_alike(a[name], b[name]) for name in a)
-    if isinstance(a, tuple):
+    if isinstance(a, tuple) and not {int}.issuperset(map(type, a)):
         return len(a) == len(b) and all(map(_alike, a, b))
     return bool(a.tobytes() == b.tobytes() if hasattr(a, "tobytes") else a == b)
 

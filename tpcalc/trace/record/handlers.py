@@ -185,7 +185,7 @@ def _index_by_mask(calls: Calls, op: Op, args: tuple, kwargs: dict) -> tuple[Any
         rows = _selected(calls, index, index.shape, "the number of entries a mask selects")
         row = calls.contiguous((rows,), torch.int64)
         indices.extend(make_phantom(row, Memory(), None, None) for _ in range(index.dim()))
-    return calls.inference.on_fake(op.func, (args[0], indices), {}), None
+    return calls.inference.on_fake(calls, op.func, (args[0], indices), {}), None
 
 
 @_nominal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Optional
 
 import torch
@@ -30,10 +30,10 @@ class Inference:
     """Infers geometries for the calls of one tape, once for each distinct call: by PyTorch's own fake tensors.
 
     What torch's own ops return stays known, as the next trace asks mostly the same; others' ops may be registered anew.
+    The tape, which holds this, is told at each call: a trace that is done goes without the garbage collector.
     """
 
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
+    def __init__(self) -> None:
         self._known: dict[tuple, Any] = {}
 
     @cached_property
@@ -42,43 +42,47 @@ class Inference:
         mode.cache_enabled = False  # it is asked only what is not in ours
         return mode
 
-    def recall(self, op: Op, args: tuple, kwargs: dict, key: tuple) -> Any:
+    def recall(self, tape: Tape, op: Op, args: tuple, kwargs: dict, key: tuple) -> Any:
         """Geometry of the results of a call, remembered for calls alike, which have the same ``key``."""
         known = _of_torch.setdefault(torch.get_default_dtype(), {}) if op.name.startswith("aten.") else self._known
         inferred = known.get(key, _unseen)
         if inferred is _unseen:
-            inferred = known[key] = self.on_meta(op, args, kwargs) or self.on_fake(op.func, args, kwargs)
+            inferred = known[key] = self.on_meta(tape, op, args, kwargs) or self.on_fake(tape, op.func, args, kwargs)
         return inferred
 
-    def on_meta(self, op: Op, args: tuple, kwargs: dict) -> Any:
+    def on_meta(self, tape: Tape, op: Op, args: tuple, kwargs: dict) -> Any:
         """The cheap way to infer, for ops that allow it; None if it fails or gives nothing."""
         layout = _LAYOUTS.get(op.name)
         if layout is not None:
-            return layout(self.tape, args)
+            return layout(tape, args)
         if op.constructs:
             kwargs = {**kwargs, "device": "meta"}
         elif not op.on_meta or "device" in kwargs or not (args and isinstance(args[0], (torch.Tensor, list))):
             return None
         try:
-            result = op.func(*[mapped(self._to_meta, arg) for arg in args], **kwargs)
+            result = op.func(*[mapped(partial(_to_meta, tape), arg) for arg in args], **kwargs)
         except (RuntimeError, TypeError, ValueError, NotImplementedError):
             return None  # fake tensors may do better; if not, the error is theirs
-        return mapped(self.tape.geometry_of, result)
+        return mapped(tape.geometry_of, result)
 
-    def on_fake(self, func: Any, args: tuple, kwargs: dict) -> Any:
+    def on_fake(self, tape: Tape, func: Any, args: tuple, kwargs: dict) -> Any:
         """Geometry of the results of a call, by running it on fake tensors."""
-        fakes = [mapped(self._to_fake, arg) for arg in args]
-        named = {name: mapped(self._to_fake, arg) for name, arg in kwargs.items()}
+
+        def to_fake(arg: Any) -> Any:
+            return FakeTensor(self._fake, _to_meta(tape, arg), CPU) if isinstance(arg, torch.Tensor) else arg
+
+        fakes = [mapped(to_fake, arg) for arg in args]
+        named = {name: mapped(to_fake, arg) for name, arg in kwargs.items()}
         try:
             with self._fake:
-                return mapped(self.tape.geometry_of, func(*fakes, **named))
+                return mapped(tape.geometry_of, func(*fakes, **named))
         except (UnsupportedOperatorException, NotImplementedError) as error:
             raise TraceError(
-                f"{self.tape.here()} calls {func}, which has no fake implementation; "
+                f"{tape.here()} calls {func}, which has no fake implementation; "
                 "register one with torch.library.register_fake"
             ) from error
 
-    def by_example(self, op: Op, args: tuple, kwargs: dict, known: bool) -> tuple[Any, Any]:
+    def by_example(self, tape: Tape, op: Op, args: tuple, kwargs: dict, known: bool) -> tuple[Any, Any]:
         """Geometry of a result that depends on numbers: from a run on what is known, and zeros for the rest.
 
         Integers among the results (the batch sizes of a packed sequence) are taken as known.
@@ -86,37 +90,36 @@ class Inference:
         tensors = [t for arg in (*args, *kwargs.values()) for t in tensors_in(arg)]
         if sum(t.numel() for t in tensors) > LARGEST_EXAMPLE:
             raise TraceError(
-                f"{self.tape.here()} calls {op.name}, whose result depends on the numbers of a large tensor; "
+                f"{tape.here()} calls {op.name}, whose result depends on the numbers of a large tensor; "
                 "trace with smaller inputs, or write it with masks instead of data-dependent sizes"
             )
         if not known and op.name not in _BY_LENGTHS:
-            self.tape.assume(f"the result of {op.name} depends on trained numbers; its size is that for zeros")
+            tape.assume(f"the result of {op.name} depends on trained numbers; its size is that for zeros")
+        example = partial(_to_example, tape)
         real = op.func(
-            *(mapped(self._to_example, arg) for arg in args),
-            **{name: mapped(self._to_example, arg) for name, arg in kwargs.items()},
+            *(mapped(example, arg) for arg in args), **{name: mapped(example, arg) for name, arg in kwargs.items()}
         )
         kept = real if known else mapped(lambda r: None if _is_float(r) else r, real)
-        return mapped(self.tape.geometry_of, real), kept
+        return mapped(tape.geometry_of, real), kept
 
-    def _to_example(self, arg: Any) -> Any:
-        if not isinstance(arg, torch.Tensor):
-            return arg
-        phantom = self.tape.phantom(arg)
-        real = phantom.content
-        return real if real is not None else torch.zeros(phantom.geometry.size, dtype=phantom.geometry.dtype)
 
-    def _to_fake(self, arg: Any) -> Any:
-        return FakeTensor(self._fake, self._to_meta(arg), CPU) if isinstance(arg, torch.Tensor) else arg
+def _to_example(tape: Tape, arg: Any) -> Any:
+    if not isinstance(arg, torch.Tensor):
+        return arg
+    phantom = tape.phantom(arg)
+    real = phantom.content
+    return real if real is not None else torch.zeros(phantom.geometry.size, dtype=phantom.geometry.dtype)
 
-    def _to_meta(self, arg: Any) -> Any:
-        if not isinstance(arg, torch.Tensor):
-            return arg
-        geometry = self.tape.phantom(arg).geometry
-        size, stride, offset, dtype = geometry.size, geometry.stride, geometry.offset, geometry.dtype
-        if not offset:
-            return torch.empty_strided(size, stride, dtype=dtype, device="meta")
-        span = offset + 1 + sum((length - 1) * step for length, step in zip(size, stride, strict=True) if length)
-        return torch.empty(span, dtype=dtype, device="meta").as_strided(size, stride, offset)
+
+def _to_meta(tape: Tape, arg: Any) -> Any:
+    if not isinstance(arg, torch.Tensor):
+        return arg
+    geometry = tape.phantom(arg).geometry
+    size, stride, offset, dtype = geometry.size, geometry.stride, geometry.offset, geometry.dtype
+    if not offset:
+        return torch.empty_strided(size, stride, dtype=dtype, device="meta")
+    span = offset + 1 + sum((length - 1) * step for length, step in zip(size, stride, strict=True) if length)
+    return torch.empty(span, dtype=dtype, device="meta").as_strided(size, stride, offset)
 
 
 def mapped(function: Callable[[Any], Any], structure: Any) -> Any:

@@ -16,6 +16,8 @@ _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _RECORDER = tuple(os.path.join(_HERE, "trace", "record", name) for name in ("recorder.py", "run.py"))
 """Frames below which there is no user code of the model any more, only whoever asked for the trace."""
+_COMPILED = "_compiled_call_impl"
+"""What ``module.compile()`` leaves on a module, to be called in place of its own."""
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
 
 
@@ -72,14 +74,16 @@ class Modules:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Follow every module call.  ``Module.__call__`` is patched, so nothing is left on the user's model."""
+        """Follow every module call.  What ``Module.__call__`` calls is patched, so that nothing is left on the user's
+        model: a new ``__call__`` would be told to every subclass that is loaded, which takes longer than many a pass.
+        """
         names, stack = self._names, self.stack
-        original = torch.nn.Module.__call__
+        original = torch.nn.Module._call_impl
 
         def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             stack.append(names.get(id(module), stack[-1]))
             try:
-                return module._call_impl(*args, **kwargs)
+                return original(module, *args, **kwargs)
             except BaseException:
                 if self.failed is None:
                     self.failed = stack[-1]
@@ -87,8 +91,12 @@ class Modules:
             finally:
                 stack.pop()
 
-        torch.nn.Module.__call__ = call  # type: ignore[method-assign]
+        compiled = {id(module): vars(module).pop(_COMPILED) for module in self._kept if _COMPILED in vars(module)}
+        torch.nn.Module._call_impl = call  # type: ignore[assignment]
         try:
             yield
         finally:
-            torch.nn.Module.__call__ = original  # type: ignore[method-assign]
+            torch.nn.Module._call_impl = original  # type: ignore[method-assign]
+            for module in self._kept:
+                if id(module) in compiled:
+                    vars(module)[_COMPILED] = compiled[id(module)]
