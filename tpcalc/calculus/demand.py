@@ -37,6 +37,8 @@ class Demand(NamedTuple):
     depth: Order = ZERO
 
     def shifted(self, by: Order, **changes: Any) -> "Demand":
+        if by is ZERO and not changes:
+            return self
         carried = None if self.carried is None else self.carried - by
         return self._replace(init=self.init - by, change=self.change - by, carried=carried, **changes)
 

@@ -37,6 +37,7 @@ class Walk:
         alignment: Alignment,
         caps: Mapping[int, Order],
         multipliers: Mapping[int, Order],
+        waived: frozenset[int] = frozenset(),
     ) -> None:
         self.lowered = lowered
         self.facts = facts
@@ -47,6 +48,7 @@ class Walk:
         self.multipliers = multipliers
         self.demands: dict[int, list[Demand]] = {}
         self.live: set[int] = set()
+        self.waived, self.heard = waived, True
         self.result = Budgets({}, {}, [])
 
     def run(self) -> Budgets:
@@ -67,6 +69,7 @@ class Walk:
         if atom.out not in self.live:
             return
         self.live.update(operands(atom.structure))
+        self.heard = atom.out not in self.waived
         demands = self.demands.pop(atom.out, None)
         if demands is None:
             yield None
@@ -82,6 +85,8 @@ class Walk:
         """Record a demand on ``vid``; a weight remembers the atom ``use`` at which it meets it."""
         if demand.use is None and self.facts[vid].is_weight:
             demand = demand._replace(use=use)
+        if not (self.heard or vid in self.waived or self.facts[vid].is_weight):
+            return
         self.demands.setdefault(vid, []).append(demand)
 
     def settle(self, vid: int, demands: list[Demand]) -> Demand:
@@ -430,13 +435,16 @@ def budgets(
     alignment: Alignment,
     caps: Mapping[int, Order],
     multipliers: Mapping[int, Order] = MappingProxyType({}),
+    waived: frozenset[int] = frozenset(),
 ) -> Budgets:
     """Walk the forward atoms backwards and return every value's budget.
 
     ``facts``: orders of the values under the present guess.  ``caps``: contraction -> how much below 0 the value that
     meets its weight must stay.  ``multipliers``: value -> exponent of a multiplier supposed to stand right behind it.
+    ``waived``: values that ask nothing of others than themselves and of weights.  A gradient that leaves is one value
+    times another, and how large they are is asked by the outputs: were both to make room for it, neither would settle.
     """
-    return Walk(lowered, facts, free, alignment, caps, multipliers).run()
+    return Walk(lowered, facts, free, alignment, caps, multipliers, waived).run()
 
 
 __all__ = ["CONSTANTS", "DEMANDS", "Budgets", "Conflict", "Demand", "Walk", "budgets"]

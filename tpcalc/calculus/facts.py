@@ -94,6 +94,8 @@ class Fact(NamedTuple):
 
     def shifted(self, by: Order) -> "Fact":
         """Of the value times a constant of order ``by``."""
+        if by is ZERO:
+            return self
         deviation = None if self.deviation is None else self.deviation + by
         return self._replace(
             init=self.init + by,
@@ -133,7 +135,8 @@ def relative_deviation(x: Fact) -> Order:
 
 def deviating(fact: Fact, by: Order, apart: int = 0) -> Fact:
     """A value that is one number but for a part of order ``by``; None stands for what is as large as the value."""
-    return fact._replace(deviation=by if by < fact.init else None, apart=apart)
+    left = by if by < fact.init else None
+    return fact if left is fact.deviation and apart == fact.apart else fact._replace(deviation=left, apart=apart)
 
 
 def made_here(*parts: tuple[Fact, Order]) -> Optional[Order]:

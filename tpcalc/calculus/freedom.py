@@ -161,7 +161,7 @@ def freedom(
             fact = fact._replace(init=ZERO, trained=ZERO, change=change, deviation=None, mean=mean, own=None)
         facts[atom.out] = fact
 
-    forth(FREEDOM, lowered, (hops, shift, facts), keep, backward=False)
+    forth(FREEDOM, lowered.atoms[: lowered.forward], (hops, shift, facts), keep)
     return Freedom(hops, shift, facts)
 
 

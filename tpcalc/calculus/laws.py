@@ -176,11 +176,7 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     trained = max_order(init, change)
     if not (x_weight and y_weight):
         # a transient (what a norm makes of a value that starts small) counts in init and change, not in what remains
-        v, adds = (
-            (y, K_update(alignment, K, s.rest_x, x, True))
-            if x_weight
-            else (x, K_update(alignment, K, s.rest_y, y, y_weight))
-        )
+        v, adds = (y, x_adds) if x_weight else (x, y_adds)
         trained = min(trained, v.trained + adds)
     weight = (x.weight | y.weight) if (x_weight and y_weight and not x.data and not y.data) else 0
     own = None
@@ -198,8 +194,8 @@ def contract(s: st.Contract, facts: Facts, alignment: Alignment) -> Fact:
     if x.fresh is not None or y.fresh is not None:
         of_x, of_y = (moved if w.fresh is None else w.made_here + adds for w, moved, adds in here)
         fact = fact._replace(fresh=min(max_order(of_x, of_y), change))
-    if x_weight != y_weight and weight == 0 and w.mean + v.init + K >= init:
-        # the mean of a weight's entries gives all of its rows one number
+    if x_weight != y_weight and w.mean + v.init + K >= init:
+        # the mean of a weight's entries gives all of its rows one number; all entries of mixed matrices as well
         return deviating(fact, deviation(w) + v.init + K / 2, x.apart | y.apart)
     if x.deviation is None or y.deviation is None or x_weight or y_weight:
         return fact
@@ -427,23 +423,25 @@ def propagate(
     *,
     backward: bool = True,
     multipliers: Optional[Mapping[int, Order]] = None,
+    known: Optional[Mapping[int, Fact]] = None,
 ) -> dict[int, Fact]:
     """Facts of every value for the given effective orders of the weights.
 
     ``orders``: weight name -> WeightOrders, one for each weight of the program (or for each block of a packed one).
     With ``backward=False`` only the forward pass is interpreted.  ``multipliers``: value -> exponent of a multiplier
-    supposed to stand right behind it.
+    supposed to stand right behind it.  ``known``: the facts of the forward pass under the same orders and multipliers.
     """
     multipliers = multipliers or {}
-    facts = leaf_facts(lowered, orders)
-    for vid in multipliers.keys() & facts.keys():
+    facts = leaf_facts(lowered, orders) if known is None else dict(known)
+    for vid in multipliers.keys() & facts.keys() if known is None else ():
         facts[vid] = facts[vid].shifted(multipliers[vid])
 
     def keep(atom: Atom, fact: Fact) -> None:
         fact = of_value(lowered, atom.out, fact)
         facts[atom.out] = fact.shifted(multipliers[atom.out]) if atom.out in multipliers else fact
 
-    forth(LAWS, lowered, (facts, alignment), keep, backward)
+    start, end = (0 if known is None else lowered.forward), (None if backward else lowered.forward)
+    forth(LAWS, lowered.atoms[start:end], (facts, alignment), keep)
     return facts
 
 

@@ -85,7 +85,8 @@ class Reading(dict[type[Structure], L]):
     def of(self, structure: Structure) -> Optional[L]:
         """The law of a structure, None where the reading is silent on it."""
         kind = type(structure)
-        return self.get(kind) if kind in self.silent_on else self[kind]
+        law = self.get(kind)
+        return self[kind] if law is None and kind not in self.silent_on else law
 
     def pass_on(self, atom: Atom, asked: Any, state: Any) -> None:
         """Let the law of an atom turn what is ``asked`` of its result (None: nothing) into what it asks of operands."""
@@ -102,13 +103,13 @@ class Backward(Protocol):
 
 
 def forth(
-    reading: Reading[L], lowered: Lowered, known: tuple[Any, ...], keep: Callable[[Atom, Any], None], backward: bool
+    reading: Reading[L], atoms: Iterable[Atom], known: tuple[Any, ...], keep: Callable[[Atom, Any], None]
 ) -> None:
     """Read atoms in order of execution: ``keep`` gets what the law of each says, from what is ``known``.
 
-    None where the reading is silent.  ``backward``: the atoms of the backward pass too.
+    None where the reading is silent.
     """
-    for atom in lowered.atoms if backward else lowered.atoms[: lowered.forward]:
+    for atom in atoms:
         law = reading.of(atom.structure)
         keep(atom, None if law is None else law(atom.structure, *known))
 

@@ -16,6 +16,7 @@ from tpcalc.derive.rates import rates
 from tpcalc.derive.reasons import init_bound, reason, update_bound
 from tpcalc.derive.result import Parametrization, Rule, SliceRule
 from tpcalc.derive.solve import Solution
+from tpcalc.derive.uneven import check_even
 from tpcalc.errors import DeriveError
 from tpcalc.optimizers import Recipe, UpdateLaw, recipe
 from tpcalc.program.ir import Weight
@@ -37,6 +38,7 @@ def parametrize(
         rules.update(dict.fromkeys(weight.names, _rule(solution, weight, how, gauge)))
     check_rates(solution.lowered, {name: rule.c for name, rule in rules.items()})
     used = [law for law in how.laws if any(rule.optimizer == law.name for rule in rules.values())] or [*how.laws]
+    check_even(solution.lowered, {name: how.by_name[rule.optimizer] for name, rule in rules.items()})
     norms = ((w.name, _norm(solution, w, rules[w.name])) for w in program.weights if w.trainable)
     return Parametrization(
         rules=rules,

@@ -31,15 +31,15 @@ class FixedSizes:
         self.found: list[tuple[Atom, Order, Order, str]] = []
         self.multipliers: dict[int, Order] = {}
 
-    def find(self, orders: Mapping[str, WeightOrders]) -> bool:
-        """Collect the uses that are not yet known, one after the other; True where there was any."""
+    def find(self, orders: Mapping[str, WeightOrders], facts: Mapping[int, Fact]) -> bool:
+        """Collect the uses that are not yet known, one after the other; True where there was any.  ``facts``: those of
+        the ``orders``."""
         known = len(self.found)
-        while self.first(orders):
-            pass
+        while self.first(facts):
+            facts = propagate(self.lowered, orders, self.alignment, backward=False, multipliers=self.multipliers)
         return len(self.found) > known
 
-    def first(self, orders: Mapping[str, WeightOrders]) -> bool:
-        facts = propagate(self.lowered, orders, self.alignment, backward=False, multipliers=self.multipliers)
+    def first(self, facts: Mapping[int, Fact]) -> bool:
         search = Search(self.lowered, facts, self.alignment, ())
         for limit in limits(self.lowered, facts, but=(NORM, STREAM)):
             value = limit.value

@@ -143,7 +143,7 @@ class _Solver:
         self.round = 0
         self.given_up: set[int] = set()
         self.pushing = True
-        self.deriving = False
+        self.deriving = not any(node.derivative for node in lowered.program.nodes)  # then it says nothing
 
     def solve(self) -> Solution:
         try:
@@ -153,7 +153,7 @@ class _Solver:
             self.pushing = False
             self.caps.clear()
             walked, needs, orders, facts = self.settle()
-        while self.fixed.find(orders):
+        while self.fixed.find(orders, facts):
             # everything behind them follows from what they leave
             self.free = freedom(self.lowered, self.blank, self.alignment, self.fixed.multipliers)
             walked, needs, orders, facts = self.settle()
@@ -174,7 +174,8 @@ class _Solver:
             self.sites.found = found_so_far | self.sites.found
             self.sites.multipliers |= multipliers
         multipliers = self.sites.multipliers
-        facts = propagate(self.lowered, orders, self.alignment, multipliers=multipliers)
+        forward = facts if multipliers == self.fixed.multipliers else None
+        facts = propagate(self.lowered, orders, self.alignment, multipliers=multipliers, known=forward)
         applied = as_trained(self.lowered, orders, facts, self.alignment, multipliers)
         sites = tuple(self.sites.found.values())
         found = Solution(self.lowered, self.alignment, orders, needs, facts, walked, sites, applied, multipliers)
@@ -200,13 +201,14 @@ class _Solver:
             if not self.pushing:
                 self.given_up.clear()
                 self.sites.clear()
-            walked = budgets(self.lowered, facts, self.free, self.alignment, self.caps, self.fixed.multipliers)
+            waived = frozenset() if self.deriving else self.lowered.slopes
+            walked = budgets(self.lowered, facts, self.free, self.alignment, self.caps, self.fixed.multipliers, waived)
             needs, pushed = self.needs(walked, facts)
             current = {name: (need.A, need.C) for name, need in needs.items()}
-            orders = self.orders(current)
-            multipliers = self.fixed.multipliers
-            facts = propagate(self.lowered, orders, self.alignment, backward=False, multipliers=multipliers)
-            if self.round and current == previous and not pushed:
+            if not self.round or current != previous:
+                orders, multipliers = self.orders(current), self.fixed.multipliers
+                facts = propagate(self.lowered, orders, self.alignment, backward=False, multipliers=multipliers)
+            elif not pushed:
                 if self.deriving:
                     return walked, needs, orders, facts
                 self.deriving = True
@@ -248,8 +250,8 @@ class _Solver:
         return result, pushed
 
     def derivative(self, demand: Demand) -> bool:
-        """Whether the use is one of a gradient that the forward pass takes."""
-        return demand.use is not None and self.lowered.node(demand.use).derivative
+        """Whether the use is one of a gradient that the forward pass takes, or makes what only that reads."""
+        return demand.use is not None and demand.use.out in self.lowered.derivatives
 
     def push(self, leaf: Leaf, demand: Demand, excess: Order, facts: Mapping[int, Fact]) -> bool:
         """Lower the cap of what ``leaf`` meets at this use; where nothing there can absorb it, report the site."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Optional
 
 from tpcalc.algebra.order import ONE, ZERO, Order
 from tpcalc.algebra.size import Size
-from tpcalc.lower.factors import regrouped
+from tpcalc.lower.factors import Emit, regrouped
 from tpcalc.lower.few import Few
 from tpcalc.lower.outer import Multilinear
 from tpcalc.lower.picks import Picks
@@ -26,6 +27,7 @@ from tpcalc.rules.structures import (
     Sum,
     View,
     operands,
+    with_nested,
     with_operands,
 )
 
@@ -41,11 +43,9 @@ class Writer:
         self.growths = {vid: value.growth for vid, value in program.values.items()}
         self.known: set[int] = set()  # values that follow from known ones alone
         self.recogniser = Recogniser(program, self.values)
-        self.few = Few(self.growths, self.recogniser, picks.gates.summed)
+        self.few = Few(self.growths, self.recogniser, picks.gates.summed, partial(_read_backward, program))
         self.picks = picks
-        self.multilinear = Multilinear(
-            self.growths, self.values, self.recogniser, picks, lambda part, node: self.emit(part, node, None)
-        )
+        self.multilinear = Multilinear(self.growths, self.values, self.recogniser, picks)
 
     def new(self) -> int:
         self.fresh += 1
@@ -67,22 +67,25 @@ class Writer:
         self.growths[new] = self.growths[vid]
         return new
 
-    def emit(self, structure: Structure, node: int, out: Optional[int]) -> int:
+    def emit(self, structure: Structure, node: int, out: Optional[int] = None) -> int:
         """Write a structure, which gives ``out`` (None: a new value)."""
-        flat = self.flatten(self.picks.apart(structure, node), node)
+        write = partial(self.emit, node=node)
+        flat = with_nested(self.picks.apart(structure, node), write)
         if isinstance(flat, Sum):
-            less = self.few.beside(flat)
-            xs = (x if by == 0 else self.emit(Scale(x, -by), node, None) for x, by in zip(flat.xs, less))
-            flat = self.recogniser.centred(replace(flat, xs=tuple(xs)) if any(less) else flat)
-        if isinstance(flat, Exp):
+            less = self.few.beside(flat, node)
+            if any(less):
+                xs = (x if by == 0 else write(Scale(x, -by)) for x, by in zip(flat.xs, less))
+                flat = replace(flat, xs=tuple(xs))
+            flat = self.recogniser.centred(flat)
+        elif isinstance(flat, Exp):
             flat = self.recogniser.weighed(flat)
-        if isinstance(flat, Contract) and out is not None:
-            flat = self.power_iteration(flat, node)
+        elif isinstance(flat, Contract) and out is not None:
+            flat = self.power_iteration(flat, write)
         if out is not None:
-            flat = self.repeat(flat, self.growths[out], node)
+            flat = self.repeat(flat, self.growths[out], write)
         if isinstance(flat, Product):
-            flat = regrouped(flat, self.recogniser, self.known, lambda part: self.emit(part, node, None))
-        whole, (flat, form) = flat, self.multilinear.joined(self.picks.counted(flat, node), node)
+            flat = regrouped(flat, self.recogniser, self.known, write)
+        whole, (flat, form) = flat, self.multilinear.joined(self.picks.counted(flat, node), node, write)
         flat = self.few.counted(self.multilinear.counted(flat), node)
         homogeneity = self.recogniser.homogeneous(flat)
         if out is None:
@@ -96,13 +99,6 @@ class Writer:
         self.atoms.append(Atom(out, flat, node))
         return out
 
-    def flatten(self, structure: Structure, node: int) -> Structure:
-        xs = operands(structure)
-        if not [x for x in xs if type(x) is not int]:
-            return structure
-        flat = tuple(x if isinstance(x, int) else self.emit(x, node, None) for x in xs)
-        return with_operands(structure, flat)
-
     def growth_of(self, s: Structure) -> Order:
         """Growth of the axes of an intermediate, whose shape no op has told."""
         growths = [self.growths[x] for x in operands(s)]
@@ -113,7 +109,7 @@ class Writer:
             return max(growths[0] - s.K, ZERO)
         return max(growths, default=ZERO)
 
-    def repeat(self, s: Structure, growth: Order, node: int) -> Structure:
+    def repeat(self, s: Structure, growth: Order, write: Emit) -> Structure:
         """Make it seen where entries are repeated along growing axes, which a result of ``growth`` has and an operand
         not."""
         if isinstance(s, (View, Gather)):
@@ -121,11 +117,15 @@ class Writer:
         if not isinstance(s, (Sum, Product)):
             return s
         # a number has no sign that could be repeated
-        xs = tuple(
-            self.emit(View(x, repeated=True), node, None) if 0 < self.growths[x] < growth else x for x in operands(s)
-        )
+        xs = tuple(write(View(x, repeated=True)) if ZERO < self.growths[x] < growth else x for x in operands(s))
         return with_operands(s, xs)
 
-    def power_iteration(self, s: Contract, node: int) -> Structure:
+    def power_iteration(self, s: Contract, write: Emit) -> Structure:
         found = self.recogniser.spectral(s)
-        return s if found is None else Scale(self.emit(Power(found[0], ONE, "even"), node, None), found[1])
+        return s if found is None else Scale(write(Power(found[0], ONE, "even")), found[1])
+
+
+def _read_backward(program: Program, node: int) -> tuple[int, ...]:
+    """What a node of the backward pass reads; of others nothing."""
+    made = program.nodes[node]
+    return made.refs if made.phase == "backward" else ()

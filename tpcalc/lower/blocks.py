@@ -12,14 +12,14 @@ from functools import cached_property, partial
 from typing import Any, Optional
 
 from tpcalc.algebra.order import ZERO
-from tpcalc.algebra.size import Size, size_sum
+from tpcalc.algebra.size import UNIT, Size, size_sum
 from tpcalc.lower.cuts import alike, between, ends_of, plan
 from tpcalc.lower.lowered import Leaf
 from tpcalc.lower.pieces import MOST_BLOCKS, Pieced
 from tpcalc.lower.segments import Segments, averaged, by_growth, coarse, differ, fine
 from tpcalc.lower.sizes import sized, sums
 from tpcalc.program.ir import Node, Ref, Weight
-from tpcalc.rules.layout import UNIT, Layout
+from tpcalc.rules.layout import Layout
 from tpcalc.rules.structures import (
     Contract,
     Known,

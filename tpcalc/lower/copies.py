@@ -41,7 +41,9 @@ def without_copies(program: Program, registry: Registry) -> Program:
                 same[out.id] = same.get(x.id, x.id)
                 continue
         turn = tuple(loop.turn(node.index) for loop in program.repeats.loops if loop.covers(node.index))
-        args, kwargs = (_renamed(arg, same) for arg in (node.args, node.kwargs))
+        args, kwargs = node.args, node.kwargs
+        if not same.keys().isdisjoint(refs):
+            args, kwargs = _renamed(args, same), _renamed(kwargs, same)
         known = first.setdefault((node.op, args, kwargs, node.derivative, turn), outs)
         if known is not outs:
             views = all(isinstance(s, View) for s in registry.structure(node, program.values))
@@ -53,6 +55,6 @@ def _renamed(arg: Any, table: dict[int, int]) -> Any:
     """An argument of a node with other values in it."""
     if isinstance(arg, Ref):
         return Ref(table[arg.id]) if arg.id in table else arg
-    if isinstance(arg, tuple) and not table.keys().isdisjoint(references(arg)):
+    if not table.keys().isdisjoint(references(arg)):
         return tuple(_renamed(item, table) for item in arg)
     return arg

@@ -11,11 +11,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from tpcalc.algebra.size import Size, size_difference, size_sum
+from tpcalc.algebra.size import UNIT, Size, size_difference, size_sum
 from tpcalc.errors import FitError
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node
-from tpcalc.rules.layout import UNIT, Cut, Layout, Move, Shape, places
+from tpcalc.rules.layout import Cut, Layout, Move, Shape, places
 from tpcalc.rules.structures import Discrete, Gather, Power, View, operands
 
 #: An axis longer than this is not taken for a stack of packed blocks (q, k, v; the four gates).

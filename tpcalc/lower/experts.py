@@ -65,7 +65,7 @@ class _Search:
             self.counts[out] = sum((self.gates.growth(out, axis) for axis in axes), ZERO)
         elif refs and isinstance(s, Gather) and refs[0] not in self.counts:
             # scores looked up where a top-k says: as many as it has picked
-            index = next((ref for ref in refs[1:] if ref in self.counts), None)
+            index = next((ref for ref in refs if ref in self.counts), None)
             if index is not None and self.program.values[index].shape == self.program.values[out].shape:
                 self.counts[out] = self.counts[index]
         elif refs and isinstance(s, Gather):
@@ -80,9 +80,8 @@ class _Search:
     def weighed(self, node: Node, s: Structure) -> None:
         """Products of gates and values, and contractions with experts that run over gates."""
         for pair in pairs(s):
-            x, y = pair.x, pair.y
-            if not isinstance(x, int) or not isinstance(y, int):
-                continue
+            x: Any = pair.x
+            y: Any = pair.y
             if isinstance(pair, Contract) and node.index in self.gates.means:
                 mean = self.gates.means[node.index]
                 vid, rest = (x, pair.rest_x) if x in self.gates.weights else (y, pair.rest_y)
@@ -97,7 +96,10 @@ class _Search:
                             rest = contract.rest_x if weight == contract.x else contract.rest_y
                             layout, (slot, other) = self.wiring.layout(maker), self.slots(maker, contract, weight)
                             own = self.gates.own(weight, layout, slot, layout.operands[other])
-                            self.add(weight, contract.K, rest - own, self.counts[gate])
+                            # of all experts side by side, which none of its other axes counts, each has its rows
+                            many = ZERO if parts else sum(self.gates.met.get(value, {}).values(), ZERO)
+                            beside = self.program.values[weight].growth - contract.K - rest
+                            self.add(weight, contract.K, rest - max(own, many - beside), self.counts[gate])
 
     def makers(self, vid: int) -> Iterator[tuple[Node, Contract, int]]:
         """The contraction with a weight that makes a value, through views, places and biases."""
@@ -111,18 +113,16 @@ class _Search:
                 return
             if not isinstance(s, (View, Gather, Scale, Sum)):
                 return
-            ref = next((x for x in _sources(s) if x in self.program.from_inputs), None)
-            if ref is None:
-                return
+            ref: Any = next((x for x in _sources(s) if x in self.program.from_inputs), None)
             vid, node = ref, self.program.producers.get(ref)
 
     def joined(self, vid: int) -> tuple[int, ...]:
         """What each expert gives, where it was put side by side along the axis that gates weigh."""
         node = self.program.producers.get(vid)
-        puts = None if node is None else self.wiring.layout(node).puts
-        if node is None or puts is None or puts.axis not in self.gates.met.get(vid, {}):
+        if node is None:
             return ()
-        return tuple(ref for ref in node.refs if ref in self.program.from_inputs)
+        puts = self.wiring.layout(node).puts
+        return node.refs if puts is not None and puts.axis in self.gates.met.get(vid, {}) else ()
 
     def slots(self, node: Node, contract: Contract, weight: int) -> tuple[int, int]:
         refs = node.refs

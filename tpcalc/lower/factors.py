@@ -17,6 +17,9 @@ from tpcalc.rules.structures import Guard, Normalise, Operand, Power, Product, S
 #: A product of more factors is not taken apart further (a scan multiplies one gate a step).
 MOST = 12
 
+#: Writes a structure, and gives its value.
+Emit = Callable[[Structure], int]
+
 
 class Factor(NamedTuple):
     """``value`` to the ``power``, times ``n^shift``; ``repeated`` as of a view, ``parity`` as of a power."""
@@ -28,13 +31,13 @@ class Factor(NamedTuple):
     repeated: bool = False
 
 
-def regrouped(s: Product, seen: Recogniser, known: set[int], emit: Callable[[Structure], int]) -> Structure:
+def regrouped(s: Product, seen: Recogniser, known: set[int], emit: Emit) -> Structure:
     """The product with its norms as such; ``s`` itself where it has none.  ``emit`` writes a structure."""
     parts = [_factors(Factor(x), seen, frozenset()) for x in (s.x, s.y)]
-    divisors = [h for h in map(seen.of, _values(*parts)) if h.measured is not None]
-    measured = frozenset(seen.same.get(h.measured, h.measured) for h in divisors if h.measured is not None)
-    sides = [_factors(Factor(x), seen, measured) for x in (s.x, s.y)]
-    measures = {h.base for h in divisors}
+    divisors = [(h.measured, h.base) for h in map(seen.of, _values(*parts)) if h.measured is not None]
+    measured = frozenset(seen.same.get(x, x) for x, _ in divisors)
+    sides = [_factors(Factor(x), seen, measured) for x in (s.x, s.y)] if measured else parts
+    measures = {base for _, base in divisors}
     based = [[_based(factor, seen, measures) for factor in side] for side in sides]
     degrees: dict[Operand, Order] = {}
     for base, degree in (*based[0], *based[1]):
@@ -42,8 +45,6 @@ def regrouped(s: Product, seen: Recogniser, known: set[int], emit: Callable[[Str
     gone = {base for base, degree in degrees.items() if degree == 0}
     if len(degrees) > 1:
         gone -= known
-    if not gone:
-        return s
     norms: dict[Operand, list[Factor]] = {base: [] for base in gone}
     found: list[Factor | Operand] = []  # a base stands for its norm
     for operand, side, pairs in zip((s.x, s.y), sides, based):
@@ -73,8 +74,8 @@ def _values(*sides: Iterable[Factor]) -> Iterator[Operand]:
 def _based(factor: Factor, seen: Recogniser, measures: Container[Operand]) -> tuple[Operand, Order]:
     """The base of a factor, and its degree; of a part of something whose norm is there that whole."""
     h = seen.of(factor.value)
-    whole = seen.whole.get(h.base)
-    return h.base if whole is None or whole not in measures else whole, h.degree * factor.power
+    whole = seen.whole.get(h.base, h.base)
+    return whole if whole in measures else h.base, h.degree * factor.power
 
 
 def _factors(whole: Factor, seen: Recogniser, measured: Container[Operand]) -> list[Factor]:
@@ -96,7 +97,7 @@ def _parts(factor: Factor, seen: Recogniser) -> "list[Factor] | None":
     """What a factor is the product of; None of nothing simpler."""
     made = seen.made.get(factor.value)
     if isinstance(made, Product):
-        return [factor._replace(value=made.x, shift=factor.shift), factor._replace(value=made.y, shift=ZERO)]
+        return [factor._replace(value=made.x), factor._replace(value=made.y, shift=ZERO)]
     if isinstance(made, Scale) and made.order is not MINUS_INFINITY:
         return [factor._replace(value=made.x, shift=factor.shift + made.order * factor.power)]
     if isinstance(made, (View, Guard)) and _composed(made.x, seen):
@@ -115,7 +116,7 @@ def _composed(x: Operand, seen: Recogniser) -> bool:
     return isinstance(made, (Product, Scale))
 
 
-def _written(factor: Factor, emit: Callable[[Structure], int]) -> Operand:
+def _written(factor: Factor, emit: Emit) -> Operand:
     """A factor but for its constant."""
     x = factor.value
     if factor.power != 1:
@@ -123,20 +124,19 @@ def _written(factor: Factor, emit: Callable[[Structure], int]) -> Operand:
     return emit(View(x, repeated=True)) if factor.repeated else x
 
 
-def _norm(factors: Iterable[Factor], seen: Recogniser, emit: Callable[[Structure], int]) -> Structure:
+def _norm(factors: list[Factor], seen: Recogniser, emit: Emit) -> Structure:
     """What the factors of one base make together: what is divided, of the order that is left."""
-    factors = list(factors)
     shift = sum((f.shift + seen.of(f.value).shift * f.power for f in factors), ZERO)
     divided = [_written(f, emit) for f in factors if seen.of(f.value).degree * f.power > 0]
     return Normalise(_id(_product(divided, emit), emit), shift)
 
 
-def _product(xs: list[Operand], emit: Callable[[Structure], int]) -> Any:
+def _product(xs: list[Operand], emit: Emit) -> Any:
     whole = xs[0]
     for x in xs[1:]:
         whole = Product(_id(whole, emit), _id(x, emit))
     return whole
 
 
-def _id(x: Operand, emit: Callable[[Structure], int]) -> int:
+def _id(x: Operand, emit: Emit) -> int:
     return x if isinstance(x, int) else emit(x)

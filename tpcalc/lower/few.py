@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Optional
 
@@ -16,6 +16,7 @@ from tpcalc.rules.structures import (
     Bounded,
     Contract,
     Discrete,
+    Guard,
     Known,
     LinearLike,
     Normalise,
@@ -38,26 +39,36 @@ class Few:
     ``alike``: those of which that is so along each axis that grows (a diagonal, a band).  ``rest``: what is zero
     exactly where few others are not.  ``picked``: values of which a mask picks few entries, in the forward pass.
     ``below``: value -> few entries that it is a sum of, and by which order it is less than they are.
-    ``along``: whether a node sums over the axis along which a value is few, None where that is not known.
+    ``along``: whether a node sums over the axis along which a value is few, None where that is not known; ``reads``:
+    what a node of the backward pass reads, indices as well: what stands where an entry was found is its gradient.
     """
 
     def __init__(
-        self, growths: Mapping[int, Order], seen: Recogniser, along: Callable[[Any, int, Order], Optional[bool]]
+        self,
+        growths: Mapping[int, Order],
+        seen: Recogniser,
+        along: Callable[[Any, int, Order], Optional[bool]],
+        reads: Callable[[int], Collection[Any]],
     ) -> None:
-        self.growths, self.seen, self.along = growths, seen, along
+        self.growths, self.seen, self.along, self.reads = growths, seen, along, reads
         self.many: dict[Any, Order] = {}
         self.alike: set[Any] = set()
         self.rest: dict[Any, Order] = {}
         self.picked: set[Any] = set()
         self.extreme: dict[Any, tuple[Any, Order]] = {}  # a value's extreme entries: whose, and growth of the others
         self.largest: set[Any] = set()  # of these the least of finitely many largest ones
-        self.equal: set[Any] = set()  # what is few since it is where an extreme entry is
+        self.equal: dict[Any, Any] = {}  # what is few since it is where an extreme entry is -> of which value
+        self.found: dict[int, Any] = {}  # node that finds an extreme entry -> of which value
+        self.places: dict[Any, Any] = {}  # an index, where an extreme entry stands -> of which value
+        self.measure: dict[Any, frozenset[Any]] = {}  # made of extreme entries alone -> of which values
+        self.measured: set[Any] = set()  # values whose extreme entries something is multiplied or divided by
+        self.uneven: set[int] = set()  # nodes that add an extreme entry's gradient to others, as spread over them
         self.zero: set[Any] = set()
         self.below: dict[Any, tuple[Any, Order]] = {}
 
     def counted(self, s: Structure, node: int) -> Structure:
         """A sum over such axes as one of few terms."""
-        if not self.many or not isinstance(s, (Contract, Reduce)) or s.K == 0:
+        if not isinstance(s, (Contract, Reduce)):
             return s
         by = max((min(many, s.K) for x, many in self._sides(s) if self._summed(s, x, many, node)), default=ZERO)
         return replace(s, K=s.K - by, sizes=None) if by > 0 else s
@@ -65,7 +76,7 @@ class Few:
     def note(self, out: int, s: Structure, node: int) -> None:
         """Remember what is zero, and what is but for few entries."""
         xs, how = operands(s), s.how if isinstance(s, Discrete) else ""
-        self._thresholds(out, s)
+        self._thresholds(out, s, node)
         self._sums(out, s, node)
         if isinstance(s, Known):
             if s.order is MINUS_INFINITY:
@@ -80,14 +91,31 @@ class Few:
                 self.many[out] = many
                 if not self.alike.isdisjoint(xs) and not isinstance(s, Sum):
                     self.alike.add(out)
-                if how == "same" or not self.equal.isdisjoint(xs):
-                    self.equal.add(out)
+                where = self._stands(s, node)
+                if where is not None:
+                    self.equal[out] = where
 
-    def beside(self, s: Sum) -> list[Order]:
+    def _stands(self, s: Structure, node: int) -> Any:
+        """The value whose extreme entry stands where ``s`` is not zero, if that is why it is few."""
+        if isinstance(s, Discrete) and s.how == "same":
+            return self._source(*s.xs)
+        if isinstance(s, Sum) and s.how == "put":
+            return next((self.places[x] for x in self.reads(node) if x in self.places), None)
+        return next((self.equal[x] for x in operands(s) if x in self.equal), None)
+
+    def beside(self, s: Sum, node: int) -> list[Order]:
         """By how much each summand is less than its entries that are not zero: what an extreme entry's gradient adds to
-        those of all entries (a norm by the largest, a softmax less it) counts as spread over them."""
+        those of all entries counts as spread over them.
+
+        A softmax does not change with what is taken off all entries: there the gradient of the largest one, which is
+        taken off, comes to nothing.  Where the values are divided by it (a norm by the largest), it is n^0 beside n^-1:
+        ``uneven`` for who follows the size of gradients.
+        """
         among = s.how in ("sum", "difference") and any(x not in self.many and x not in self.zero for x in s.xs)
-        return [self.many[x] if among and x in self.equal and x in self.many else ZERO for x in s.xs]
+        spread = [among and x in self.equal and x in self.many for x in s.xs]
+        if any(apart and self.equal[x] in self.measured for x, apart in zip(s.xs, spread)):
+            self.uneven.add(node)
+        return [self.many[x] if apart else ZERO for x, apart in zip(s.xs, spread)]
 
     def counted_in(self, leaf: Leaf) -> Leaf:
         """A weight, with how few entries its gradient has: few for each sample that it is a sum over."""
@@ -159,12 +187,16 @@ class Few:
         few, by = self.below.get(x, (None, ZERO))
         return few in s.xs and few in self.many and by >= self.many[few]
 
-    def _thresholds(self, out: int, s: Structure) -> None:
+    def _thresholds(self, out: int, s: Structure, node: int) -> None:
         """Remember extreme entries, and masks that leave the largest ones out."""
         if isinstance(s, Power) and s.k == 1 and self.growths[out] < self._growth(s.x):
             self.extreme[out] = self.seen.same.get(s.x, s.x), self._growth(s.x) - self.growths[out]
             if s.largest:
                 self.largest.add(out)
+            else:
+                self.found[node] = self.extreme[out][0]
+        elif isinstance(s, Discrete) and node in self.found:
+            self.places[out] = self.found[node]
         elif isinstance(s, View):
             if s.x in self.extreme:
                 self.extreme[out] = self.extreme[s.x]
@@ -172,6 +204,26 @@ class Few:
                 self.largest.add(out)
             if s.x in self.rest:
                 self.rest[out] = self.rest[s.x]
+        self._measures(out, s)
+
+    def _measures(self, out: int, s: Structure) -> None:
+        """Remember what extreme entries something is multiplied by, or divided."""
+        if out in self.extreme:
+            self.measure[out] = frozenset((self.extreme[out][0],))
+        elif isinstance(s, (View, Guard, Scale, Power)) and s.x in self.measure:
+            self.measure[out] = self.measure[s.x]
+        elif isinstance(s, Sum):
+            others = [x for x in s.xs if not isinstance(self.seen.made.get(x), Known)]
+            if others and self.measure.keys() >= set(others):
+                self.measure[out] = frozenset().union(*(self.measure[x] for x in others))
+        elif isinstance(s, Product):
+            for x in operands(s):
+                self.measured |= self.measure.get(x, frozenset())
+
+    def _source(self, *xs: Any) -> Any:
+        """The value of which one of these is an extreme entry."""
+        found = (self.extreme.get(self.seen.same.get(x, x), self.extreme.get(x)) for x in xs)
+        return next((source[0] for source in found if source is not None), None)
 
     def _compared(self, s: Discrete) -> tuple[Order, bool]:
         """Of a comparison of a value with one of its extreme entries: growth of the others, and whether it holds for
@@ -198,8 +250,8 @@ class Few:
         size = same(made.x, made.x) if isinstance(made, Power) and made.k == 1 else x
         return few if source in (x, size) else ZERO
 
-    def chosen(self, out: int, xs: tuple[Any, ...], mask: int) -> None:
-        """A choice by a mask between zeros and another value."""
+    def chosen(self, out: int, xs: tuple[Any, ...], mask: Optional[int]) -> None:
+        """A choice by a mask (None: by what is no value) between zeros and another value."""
         for x, few in zip(xs, (self.many.get(mask, ZERO), self.rest.get(mask, ZERO))):
             others = set(xs) - {x}
             if few > 0 and self.zero.issuperset(others):
@@ -208,7 +260,7 @@ class Few:
 
     def _among(self, out: int, x: Any, s: Sum) -> Order:
         """What is written into zeros may have fewer axes that grow than these."""
-        written = self.growths[out] - self.growths[x] if s.how == "put" and x != s.xs[0] else ZERO
+        written = self.growths[out] - self.growths[x] if s.how == "put" else ZERO
         return max(written, self.many.get(x, ZERO))
 
     def _straight_through(self, s: Sum) -> Any:

@@ -20,7 +20,7 @@ from tpcalc.lower.thin import Thin
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node, Program
 from tpcalc.rules import REGISTRY, Registry
-from tpcalc.rules.structures import Bounded, Contract, Known, Slope, Structure, View, operands, with_operands
+from tpcalc.rules.structures import Bounded, Contract, Known, Slope, Structure, View, with_nested
 
 
 class Fixed:
@@ -85,7 +85,7 @@ def _lower(program: Program, registry: Registry, picked: Collection[int]) -> tup
         forward, masked = len(writer.atoms), frozenset(writer.few.picked & program.values.keys())
     means = writer.recogniser.means
     parts = (tuple(writer.atoms), forward, leaves, finite, means, fixed.leaves, fixed.all)
-    lowered = Lowered(program, *parts, experts=experts(writer.picks.gates))
+    lowered = Lowered(program, *parts, experts=experts(writer.picks.gates), uneven=frozenset(few.uneven))
     return lowered, masked
 
 
@@ -103,7 +103,7 @@ def _lower_whole(
     structures = wiring.structures(node)
     if node.phase == "forward":
         structures = sized(node, structures, values, wiring.layout)
-    if any(out in mixed for out in node.outputs):
+    if not mixed.keys().isdisjoint(node.outputs):
         structures = tuple(s if s is None else _as_few(s) for s in structures)
     for index, (out, structure) in enumerate(zip(node.outputs, structures)):
         if out is None:
@@ -129,12 +129,12 @@ def _lower_whole(
 
 def _asking(s: Structure) -> Structure:
     """The derivative of a function in the forward pass, where the function itself may be used by nothing else."""
-    xs = tuple(x if isinstance(x, int) else _asking(x) for x in operands(s))
-    return Bounded(xs[0], zero=False) if isinstance(s, Slope) else with_operands(s, xs)
+    s = with_nested(s, _asking)
+    return Bounded(s.x, zero=False) if isinstance(s, Slope) else s
 
 
 def _as_few(s: Structure) -> Structure:
     """A contraction of whose results a few are taken apart, nobody knows which: each is held to what one row may do."""
     if isinstance(s, Contract):
         return replace(s, rest_x=ZERO, rest_y=ZERO, sizes=None)
-    return with_operands(s, tuple(x if isinstance(x, int) else _as_few(x) for x in operands(s)))
+    return with_nested(s, _as_few)

@@ -11,6 +11,7 @@ expert, and their sum over the experts is one of values (law 4), as where it is 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator
+from functools import cached_property
 from typing import NamedTuple, Optional
 
 from tpcalc.algebra.order import ZERO, Order
@@ -33,8 +34,8 @@ class Mean(NamedTuple):
 class Gates:
     """Which axes of values count experts.  Built once for a program.
 
-    ``of``: value -> those axes.  ``means``: node of a contraction with a weight that runs over such an axis and others.
-    ``met``: gates and what they are multiplied by, with the axes along which they are.
+    ``of``: value of the forward pass -> those axes.  ``means``: node of a contraction with a weight that runs over such
+    an axis and others.  ``met``: gates and what they are multiplied by, with the axes along which they are.
     """
 
     def __init__(self, wiring: Wiring) -> None:
@@ -43,12 +44,26 @@ class Gates:
         self.means: dict[int, Mean] = {}
         self.met: dict[int, Marks] = {}
         self.weights = {weight.value for weight in self.program.weights}
-        self.nodes = {node.index: node for node in self.program.nodes}
+        self.walk("forward")
+
+    def walk(self, phase: str) -> None:
         for node in self.program.nodes:
-            structures = wiring.structures(node)
-            for index, (out, s) in enumerate(zip(node.outputs, structures)):
-                if out is not None and s is not None:
-                    self.see(node, out, s, index, structures[0])
+            if node.phase == phase:
+                structures = self.wiring.structures(node)
+                for index, (out, s) in enumerate(zip(node.outputs, structures)):
+                    if out is not None and s is not None:
+                        self.see(node, out, s, index, structures[0])
+
+    def marks(self, vid: int) -> Marks:
+        """The axes of a value of either pass."""
+        made = self.program.producers.get(vid)
+        return (self.of if made is None or made.phase == "forward" else self.back).get(vid, {})
+
+    @cached_property
+    def back(self) -> dict[int, Marks]:
+        """``of`` with the values of the backward pass, after which few programs ask."""
+        self.walk("backward")
+        return self.of
 
     def own(self, vid: int, layout: Layout, slot: int, shared: Collection[Optional[Hashable]]) -> Order:
         """Growth of those axes of a weight's operand that it alone has, where an index picked the weight; ``shared``:
@@ -59,11 +74,11 @@ class Gates:
     def summed(self, vid: int, node: int, least: Order) -> Optional[bool]:
         """Whether a node sums over the one axis of an operand that counts experts, as many as ``least``; None where
         that can't be told."""
-        axes = [axis for axis, growth in self.of.get(vid, {}).items() if growth >= least]
-        refs = self.nodes[node].refs
+        axes = [axis for axis, growth in self.marks(vid).items() if growth >= least]
+        refs = self.program.nodes[node].refs
         if len(axes) != 1 or vid not in refs:
             return None
-        layout, out = self.wiring.layout(self.nodes[node]), self.nodes[node].outputs[0]
+        layout, out = self.wiring.layout(self.program.nodes[node]), self.program.nodes[node].outputs[0]
         label = layout.label(refs.index(vid), axes[0])
         if label is None or out is None:
             return None
@@ -81,10 +96,15 @@ class Gates:
             marks = {}
         else:
             layout = self.wiring.layout(node)
-            marks = {k: v for slot, ref in enumerate(refs) for k, v in self.forth(ref, out, s, layout, slot, index)}
+            marks = {
+                k: v
+                for slot, ref in enumerate(refs)
+                if ref in self.of
+                for k, v in self.forth(ref, out, s, layout, slot, index)
+            }
             if node.phase == "forward":
                 self.meet(node, s, layout, refs)
-        if isinstance(s, (View, Gather)) and refs and refs[0] in self.weights:
+        if isinstance(s, (View, Gather)) and not self.weights.isdisjoint(refs[:1]):
             self.weights.add(out)
         if marks:
             self.of[out] = marks
@@ -93,9 +113,7 @@ class Gates:
         self, ref: int, out: int, s: Structure, layout: Layout, slot: int, result: int
     ) -> Iterator[tuple[int, Order]]:
         """The axes of a result that count experts as those of an operand do."""
-        marks = self.of.get(ref)
-        if not marks:
-            return
+        marks = self.of[ref]
         labels, names = layout.operands[slot], layout.results[result]
         free = [axis for axis in range(1, len(names) + 1) if names[-axis] is None]
         lost: list[Order] = []

@@ -14,7 +14,7 @@ from tpcalc.algebra.size import Size, size_product
 from tpcalc.lower.experts import Expert
 from tpcalc.program.ir import Node, Program, Weight
 from tpcalc.program.queries import first_met, reach
-from tpcalc.rules.structures import Atom, Centre, Contract, Guard, Scale, View, operands
+from tpcalc.rules.structures import Atom, Centre, Contract, Gather, Guard, Scale, Sum, View, operands
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class Lowered:
     the value whose entries it averages.  ``given``: bits of buffers and constants that act as weights do, above those
     of the leaves; ``fixed``: all such bits.  ``stacks``: those of growing depth (:mod:`tpcalc.lower.depth`).
     ``grads``: of values that share their gradient with others, a gradient of their own.  ``summed``: what stands for a
-    value of each period where all are added.  ``experts``: their last weights.
+    value of each period where all are added.  ``experts``: their last weights.  ``uneven``: nodes of the backward pass
+    that add the gradient of a largest entry to those of all, where it is larger.
     """
 
     program: Program
@@ -64,6 +65,7 @@ class Lowered:
     grads: Mapping[int, int] = field(default_factory=dict)
     summed: frozenset[int] = frozenset()
     experts: tuple[Expert, ...] = ()
+    uneven: frozenset[int] = frozenset()
 
     def is_given(self, weight: int) -> bool:
         """Whether this bit set of weights is one of fixed numbers alone, which nothing can scale."""
@@ -95,9 +97,9 @@ class Lowered:
     def flow(self) -> "nx.DiGraph[int]":
         """Which values of the forward pass follow from which: an edge from each operand to the result."""
         graph: "nx.DiGraph[int]" = nx.DiGraph()
-        for atom in self.atoms[: self.forward]:
-            graph.add_node(atom.out)
-            graph.add_edges_from((x, atom.out) for x in operands(atom.structure))
+        atoms = self.atoms[: self.forward]
+        graph.add_nodes_from(atom.out for atom in atoms)
+        graph.add_edges_from((x, atom.out) for atom in atoms for x in operands(atom.structure))
         return graph
 
     @cached_property
@@ -108,7 +110,7 @@ class Lowered:
         """
         if not any(node.derivative for node in self.program.nodes):
             return ()
-        live = set(reach(self.program.ends, self._operands))
+        live = set(reach(self.program.ends, self.operands_of))
         found = []
         for leaf in self.leaves:
             uses = [out for _, out in first_met(self.flow, leaf.value, self._is_view)]
@@ -116,6 +118,34 @@ class Lowered:
             if leaf.value in live and live.isdisjoint(own):
                 found += own
         return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def derivatives(self) -> frozenset[int]:
+        """Values of the forward pass that a gradient which it takes is made of, and nothing else.
+
+        That gradient's own, and what only it reads: where a norm is recognised (``x * (g / size)``), the features no
+        longer pass through the product ``g / size`` that autograd kept.
+        """
+        found: set[int] = set()
+        for atom in reversed(self.atoms[: self.forward]):
+            read = [use.out for use in self.forward_uses.get(atom.out, ())]
+            if self.node(atom).derivative or (read and found.issuperset(read) and atom.out not in self.program.ends):
+                found.add(atom.out)
+        return frozenset(found)
+
+    @cached_property
+    def slopes(self) -> frozenset[int]:
+        """The :attr:`derivatives`, where they leave as they are; none where the forward pass computes with them.
+
+        An inner step makes features of them, and these ask as features do.
+        """
+        reached = set(self.derivatives)
+        for atom in self.atoms[: self.forward]:
+            if atom.out not in reached and not reached.isdisjoint(operands(atom.structure)):
+                if not isinstance(atom.structure, (View, Sum, Scale, Gather)):
+                    return frozenset()
+                reached.add(atom.out)
+        return self.derivatives
 
     @cached_property
     def from_inputs(self) -> frozenset[int]:
@@ -126,7 +156,7 @@ class Lowered:
                 found.add(atom.out)
         return frozenset(found)
 
-    def _operands(self, vid: int) -> tuple[int, ...]:
+    def operands_of(self, vid: int) -> tuple[int, ...]:
         return operands(self.maker[vid].structure) if vid in self.maker else ()
 
     def _is_view(self, vid: int) -> bool:

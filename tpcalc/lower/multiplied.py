@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 
 from tpcalc.algebra.order import Order
 from tpcalc.lower.lowered import Lowered
@@ -20,7 +21,7 @@ def multiplied(lowered: Lowered, by: Mapping[int, Order]) -> Lowered:
     program = lowered.program
     gradients = {**program.grads, **dict(program.seeds), **lowered.grads}
     shared = Counter(gradients.values())
-    fresh = iter(range(max(*program.values, *(atom.out for atom in lowered.atoms)) + 1, 2**62))
+    fresh = count(max(*program.values, *(atom.out for atom in lowered.atoms)) + 1)
     atoms: list[Atom] = []
     for atom in lowered.atoms[: lowered.forward]:
         s = atom.structure
@@ -45,9 +46,8 @@ def multiplied(lowered: Lowered, by: Mapping[int, Order]) -> Lowered:
         if gradient not in made:  # that of an output, which no atom makes
             scaled(gradient, rest[0].node)
     for atom in rest:
-        xs = operands(atom.structure)
-        structure = with_operands(atom.structure, tuple(names.get(x, x) for x in xs)) if xs else atom.structure
-        atoms.append(replace(atom, structure=structure))
+        xs = tuple(names.get(x, x) for x in operands(atom.structure))
+        atoms.append(replace(atom, structure=with_operands(atom.structure, xs)))
         if atom.out in scales:
             scaled(atom.out, atom.node)
     return replace(lowered, atoms=tuple(atoms), forward=forward)

@@ -17,11 +17,13 @@ others, gains, a small factor of a Kronecker product), is a contraction of the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import ZERO, Order
+from tpcalc.lower.factors import Emit
+from tpcalc.lower.meetings import Meetings, Side, growth_of
 from tpcalc.lower.picks import Picks
 from tpcalc.lower.recognise import Recogniser
 from tpcalc.program.ir import Node, Value
@@ -54,61 +56,22 @@ class Factor(NamedTuple):
     places: frozenset[int] = frozenset()
 
 
-class Axis(NamedTuple):
-    """A growing axis of a value: its place, from the right, and its growth."""
-
-    place: int
-    growth: Order
-
-
-#: Those along which the entries of a value differ, by label.
-Axes = Mapping[Hashable, Axis]
-
-
-class Side(NamedTuple):
-    """A value that meets another one in a sum over ``summed`` axes, with the axes of both; ``kept``: of the result."""
-
-    x: Any
-    y: Any
-    of_x: Axes
-    of_y: Axes
-    summed: frozenset[Hashable]
-    kept: Labels
-
-    @property
-    def other(self) -> "Side":
-        return self._replace(x=self.y, y=self.x, of_x=self.of_y, of_y=self.of_x)
-
-    def foreign(self, own: Collection[Hashable]) -> frozenset[int]:
-        """The axes of the result that are none of these."""
-        return frozenset(place for place, label in enumerate(reversed(self.kept), start=1) if label not in own)
-
-
 class Multilinear:
     """Which values are outer products, and which are what values have left of a weight.
 
-    Mutable while a program is lowered.  ``products``: the factors of outer products.  ``alike``: axes of a value along
-    which its entries repeat.  ``data``: what depends on the inputs; ``plain``: constants that do not act as weights.
-    ``emit`` writes a structure of a node.
+    Mutable while a program is lowered.  ``products``: the factors of outer products.  ``data``: what depends on the
+    inputs; ``plain``: constants that do not act as weights.
     """
 
-    def __init__(
-        self,
-        growths: dict[Any, Order],
-        values: Mapping[Any, Value],
-        seen: Recogniser,
-        picks: Picks,
-        emit: Callable[[Structure, int], int],
-    ) -> None:
-        self.growths, self.values, self.seen, self.picks, self.emit = growths, values, seen, picks, emit
-        self.program, self.wiring = picks.program, picks.wiring
+    def __init__(self, growths: dict[Any, Order], values: Mapping[Any, Value], seen: Recogniser, picks: Picks) -> None:
+        self.growths, self.picks, self.program, self.wiring = growths, picks, picks.program, picks.wiring
+        self.meetings = Meetings(growths, values, seen, picks.wiring)
         leaves = {vid: value for vid, value in values.items() if value.kind != "op"}
         self.data: set[Any] = {vid for vid, value in leaves.items() if value.kind in ("input", "seed")}
         self.data |= self.program.from_inputs
         self.plain: set[Any] = {vid for vid, value in leaves.items() if value.kind != "weight" and not value.signs}
         self.products: dict[Any, tuple[Factor, ...]] = {}
         self.forms: dict[Any, Form] = {}
-        self.alike: dict[Any, frozenset[int]] = {}
 
     def counted(self, s: Structure) -> Structure:
         """A contraction of an outer product with a weight."""
@@ -119,14 +82,14 @@ class Multilinear:
                     return replace(s, sizes=None, **{rest: getattr(s, rest) + s.K - max(lengths)})
         return s
 
-    def joined(self, s: Structure, at: int) -> tuple[Structure, Optional[Form]]:
+    def joined(self, s: Structure, at: int, emit: Emit) -> tuple[Structure, Optional[Form]]:
         """A contraction of a value with a weight, or with what others have left of one, or a sum of their products, as
-        one of the weight; and what is left of the weight then."""
+        one of the weight; and what is left of the weight then.  ``emit`` writes a structure."""
         if (self.forms or self.products) and isinstance(s, (Contract, Reduce)) and s.K > 0:
-            found = self._meeting(s, self.program.nodes[at])
+            found = self.meetings.side(s, self.program.nodes[at])
             for side in () if found is None else (found, found.other):
                 if side.x in self.forms and side.y in self.data:
-                    joined = self._joined(s, side, at)
+                    joined = self._joined(s, side, at, emit)
                     if joined is not None:
                         return joined
                 if side.y in self.products and self._is_weight(side.x):
@@ -139,52 +102,55 @@ class Multilinear:
         """A sum over some axes of an outer product times a matrix: of each factor, law 2 to what is not summed of the
         others."""
         factors = self._labelled(side.other)
-        whole = [_growth(own, side.of_y) for own in factors]
+        whole = [growth_of(own, side.of_y) for own in factors]
         if not factors or side.x in self.plain:
             return None
-        if sum(not own.isdisjoint(side.of_x) for own in factors) < 2 or _growth(side.summed, side.of_y) != s.K:
+        if sum(not own.isdisjoint(side.of_x) for own in factors) < 2 or growth_of(side.summed, side.of_y) != s.K:
             return None
         if not side.summed <= set().union(*factors) & side.of_x.keys():
             return None
-        alone = _growth(side.of_x.keys() - side.of_y.keys(), side.of_x)
-        kept = [_growth(own - side.summed, side.of_y) for own in factors]
+        alone = growth_of(side.of_x.keys() - side.of_y.keys(), side.of_x)
+        kept = [growth_of(own - side.summed, side.of_y) for own in factors]
         rests = (alone + sum(kept, ZERO) - own for own in kept)
         most = max(max(length - own - rest, ZERO) for length, own, rest in zip(whole, kept, rests))
-        others = _growth(side.of_y.keys() - side.of_x.keys(), side.of_y)
-        return Contract(self.bare(side.y), self.bare(side.x), s.K, others, s.K - most)
+        others = growth_of(side.of_y.keys() - side.of_x.keys(), side.of_y)
+        return Contract(self.meetings.bare(side.y), self.meetings.bare(side.x), s.K, others, s.K - most)
 
-    def _joined(self, s: Contract | Reduce, side: Side, at: int) -> Optional[tuple[Structure, Optional[Form]]]:
+    def _joined(
+        self, s: Contract | Reduce, side: Side, at: int, emit: Emit
+    ) -> Optional[tuple[Structure, Optional[Form]]]:
         form, y, of_x, of_y, summed = self.forms[side.x], side.y, side.of_x, side.of_y, side.summed
         own = {label for label, axis in of_x.items() if axis.place not in form.foreign}
         left = own - summed - of_y.keys()
-        rest = _growth(left, of_x)
-        if not summed <= own & of_y.keys() or _growth(summed, of_x) != s.K or rest == 0:
+        rest = growth_of(left, of_x)
+        if not summed <= own & of_y.keys() or growth_of(summed, of_x) != s.K or rest == 0:
             return None
-        if any(of_y[label].place in self.picks.gates.of.get(y, {}) for label in summed):  # these add up to 1
+        if any(of_y[label].place in self.picks.gates.marks(y) for label in summed):  # these add up to 1
             return None
         rest -= self._picked(left, side.kept, at)
-        others = _growth((of_x.keys() | of_y.keys()) - own, {**of_x, **of_y})
+        others = growth_of((of_x.keys() | of_y.keys()) - own, {**of_x, **of_y})
         # each of what met the weight before meets all rows that this value tells apart
         apart = own & of_y.keys() - summed
-        more = _growth(apart, of_y) - self._picked(apart, side.kept, at)
+        more = growth_of(apart, of_y) - self._picked(apart, side.kept, at)
         now = self._lengths(y, s.K)
         lengths, beside = (*form.lengths, *now), (*(length - more for length in form.beside), *now)
-        vector, then = self.bare(y), form._replace(lengths=lengths, beside=beside, foreign=side.foreign(own), added=())
+        vector = self.meetings.bare(y)
+        then = form._replace(lengths=lengths, beside=beside, foreign=side.foreign(own), added=())
         if form.vector is not None:
-            vector = self.emit(Product(*(self.emit(View(v, repeated=True), at) for v in (form.vector, vector))), at)
-            shared = _growth(of_x.keys() & of_y.keys() - own, of_y)
-            self.growths[vector] = self._differing(form.vector) + self._differing(y) - shared
+            vector = emit(Product(*(emit(View(v, repeated=True)) for v in (form.vector, vector))))
+            shared = growth_of(of_x.keys() & of_y.keys() - own, of_y)
+            self.growths[vector] = self.meetings.differing(form.vector) + self.meetings.differing(y) - shared
         elif isinstance(s, Contract) and not form.added:
             return s, then._replace(vector=vector)
         K = sum(lengths, ZERO)
         whole: Structure = Contract(vector, form.weight, K, others, rest + K - max(beside))
         if form.shift != 0:
-            whole = Scale(self.emit(whole, at), form.shift)
+            whole = Scale(emit(whole), form.shift)
         if not form.added:
             return whole, then._replace(vector=vector)
-        alone = _growth(of_y.keys() - own, of_y)
-        terms = (whole, *(Contract(added, self.bare(y), s.K, rest, alone) for added in form.added))
-        return Sum(tuple(self.emit(term, at) for term in terms)), None
+        alone = growth_of(of_y.keys() - own, of_y)
+        terms = (whole, *(Contract(added, self.meetings.bare(y), s.K, rest, alone) for added in form.added))
+        return Sum(tuple(emit(term) for term in terms)), None
 
     def _picked(self, left: Collection[Hashable], kept: Labels, at: int) -> Order:
         """Growth of those of the axes that are left of a weight of which few entries count."""
@@ -201,13 +167,13 @@ class Multilinear:
         elif (isinstance(s, Known) and not s.weight) if not xs else self.plain.issuperset(xs):
             self.plain.add(out)
         if isinstance(s, (View, Scale)):
-            known = s.x in self.forms or s.x in self.products or s.x in self.alike
+            known = s.x in self.forms or s.x in self.products or s.x in self.meetings.alike
             if known or self.growths[out] > self.growths[s.x]:
                 self._arranged(out, s, node)
         elif isinstance(s, Product) or (isinstance(s, Contract) and s.K == 0):
             self._multiplied(out, s, node)
             for w, v in (xs, xs[::-1]) if isinstance(s, Product) else ():
-                if v in self.data and w not in self.data and w not in self.plain and self._differing(v) == 0:
+                if v in self.data and w not in self.data and w not in self.plain and self.meetings.differing(v) == 0:
                     form = Form(out, None, (), (), frozenset())  # each entry times a number of the sample
         elif isinstance(s, Reduce) and s.K == 0 and (s.x in self.products or s.x in self.forms):
             self._arranged(out, s, node)
@@ -227,10 +193,10 @@ class Multilinear:
 
     def _multiplied(self, out: int, s: Product | Contract, node: Node) -> None:
         """Remember an outer product; what varies along the axes of one factor alone, or along none, leaves it one."""
-        alone = self.growths[out] - self._differing(s.y), self.growths[out] - self._differing(s.x)
+        alone = self.growths[out] - self.meetings.differing(s.y), self.growths[out] - self.meetings.differing(s.x)
         if min(alone) <= 0 and self.products.keys().isdisjoint(operands(s)):
             return
-        found = self._meeting(s, node) if out in node.outputs else None
+        found = self.meetings.side(s, node) if out in node.outputs else None
         if found is None or found.summed:
             if min(alone) > 0 and s.x in self.data and s.y in self.data:
                 growths = (length for x, own in zip(operands(s), alone) for length in self._lengths(x, own))
@@ -243,14 +209,14 @@ class Multilinear:
             inner = self._labelled(side)
             if alone_x and alone_y and side.x in self.data and side.y in self.data:
                 inside = [own for own in inner if own <= alone_x]
-                lengths = self._lengths(side.x, _growth(alone_x, side.of_x))
+                lengths = self._lengths(side.x, growth_of(alone_x, side.of_x))
                 if len(lengths) > 1 and set().union(*inside) != alone_x:  # on merged axes
                     factors += map(Factor, lengths)
                     continue
                 for own in inside or [alone_x]:
-                    factors.append(Factor(_growth(own, side.of_x), frozenset(places[label] for label in own)))
+                    factors.append(Factor(growth_of(own, side.of_x), frozenset(places[label] for label in own)))
             elif inner and not alone_y and sum(not own.isdisjoint(side.of_y) for own in inner) < 2:
-                factors = [Factor(_growth(own, side.of_x), frozenset(places[x] for x in own)) for own in inner]
+                factors = [Factor(growth_of(own, side.of_x), frozenset(places[x] for x in own)) for own in inner]
                 break
         if factors:
             self.products[out] = tuple(factors)
@@ -260,25 +226,12 @@ class Multilinear:
         labels = {axis.place: label for label, axis in side.of_x.items()}
         factors = self.products.get(side.x, ())
         found = [{labels[p] for p in factor.places if p in labels} for factor in factors]
-        return found if [_growth(own, side.of_x) for own in found] == [factor.growth for factor in factors] else []
+        return found if [growth_of(own, side.of_x) for own in found] == [factor.growth for factor in factors] else []
 
     def _lengths(self, vid: Any, own: Order) -> tuple[Order, ...]:
         """Of a factor of an outer product, which may be one itself, growths of the axes that it has alone."""
-        lengths = tuple(factor.growth for factor in self.products.get(self.bare(vid), ()))
+        lengths = tuple(factor.growth for factor in self.products.get(self.meetings.bare(vid), ()))
         return lengths if sum(lengths, ZERO) == own else (own,)
-
-    def _differing(self, vid: Any) -> Order:
-        """Growth of the axes along which the entries of a value differ."""
-        bare = self.bare(vid)
-        alike = self.alike.get(bare, frozenset())
-        return self.growths[bare] - sum((g for place, g in self._growing(bare).items() if place in alike), ZERO)
-
-    def bare(self, vid: Any) -> Any:
-        """What is repeated by a view."""
-        made = self.seen.made.get(vid)
-        while isinstance(made, View) and made.repeated:
-            vid, made = made.x, self.seen.made.get(made.x)
-        return vid
 
     def _is_weight(self, vid: Any) -> bool:
         """Whether it is one, or finitely many that are mixed."""
@@ -286,12 +239,12 @@ class Multilinear:
 
     def _left(self, out: int, s: Contract, node: Node) -> Optional[Form]:
         """What a value that meets a weight leaves of it."""
-        found = None if (s.x in self.data) == (s.y in self.data) else self._meeting(s, node)
+        found = None if (s.x in self.data) == (s.y in self.data) else self.meetings.side(s, node)
         if found is None:
             return None
         side = found.other if s.x in self.data else found
         own = side.of_x.keys() - side.of_y.keys()
-        if side.x in self.plain or not own or _growth(side.summed, side.of_x) != s.K:
+        if side.x in self.plain or not own or growth_of(side.summed, side.of_x) != s.K:
             return None
         foreign = side.foreign(own)
         return Form(side.x, side.y, (s.K,), (s.K,), foreign) if s.K > 0 else Form(out, None, (), (), foreign)
@@ -302,7 +255,7 @@ class Multilinear:
         if len(layout.operands) != 1 or len(layout.results) != 1:
             return
         (labels,), (names,), x = layout.operands, layout.results, node.refs[0]
-        before, after = self._growing(x), self._growing(result)
+        before, after = self.meetings.growing(x), self.meetings.growing(result)
         to = {p: {place} if (place := layout.place(0, labels[-p])) else set[int]() for p in before}
         if layout.regrouped is not None:
             for old, new in grouped(*layout.regrouped):
@@ -318,60 +271,10 @@ class Multilinear:
         def moved(places: frozenset[int]) -> frozenset[int]:
             return frozenset[int]().union(*(to.get(p, ()) for p in places))
 
-        self.alike[out] = moved(self.alike.get(s.x, frozenset())) | repeated
+        self.meetings.alike[out] = moved(self.meetings.alike.get(s.x, frozenset())) | repeated
         form = self.forms.get(s.x)
         if form is not None:
             by = s.order if isinstance(s, Scale) else ZERO
             self.forms[out] = form._replace(foreign=moved(form.foreign), shift=form.shift + by)
         if factors and not repeated:
             self.products[out] = tuple(factor._replace(places=moved(factor.places)) for factor in factors)
-
-    def _meeting(self, s: Contract | Product | Reduce, node: Node) -> Optional[Side]:
-        """Which axes are summed, if any, where two values meet; None where that is not known."""
-        layout = self.wiring.layout(node)
-        pair: Any = s
-        kept = layout.results[0]
-        if isinstance(s, Reduce):  # of a product that stands by itself
-            whole: Any = s.x
-            pair, made = self.seen.made.get(whole), self.program.producers.get(whole)
-            if not isinstance(pair, Product) or made is None or node.refs != (whole,):
-                return None
-            before, layout = layout.operands[0], self.wiring.layout(made)
-            names, node = layout.results[0], made
-            if any(before[-p] is None or names[-p] is None for p in self._growing(whole)):
-                return None
-            kept = tuple(None if label is None else names[before.index(label)] for label in kept)
-        refs = node.refs
-        x, y = (self._read(vid, refs) for vid in (pair.x, pair.y))
-        if x == y or len({x, y}.intersection(refs)) < (1 if len(refs) == 2 else 2):
-            return None
-        # a summand stands in the place of the sum
-        i, j = (refs.index(a) if a in refs else 1 - refs.index(b) for a, b in ((x, y), (y, x)))
-        of_x, of_y = self._axes(x, layout.operands[i]), self._axes(y, layout.operands[j])
-        if of_x is None or of_y is None:
-            return None
-        return Side(x, y, of_x, of_y, frozenset(of_x.keys() | of_y.keys()) - set(kept), kept)
-
-    def _read(self, vid: Any, refs: Collection[Any]) -> Any:
-        """The operand of a node that is repeated inside it."""
-        bare = self.bare(vid)
-        while vid not in refs and vid != bare:
-            made: Any = self.seen.made[vid]
-            vid = made.x
-        return vid
-
-    def _axes(self, vid: Any, labels: Labels) -> Optional[Axes]:
-        """The growing axes along which entries differ, by label; None where one has none."""
-        found = {p: growth for p, growth in self._growing(vid).items() if p not in self.alike.get(vid, ())}
-        if vid not in self.values or any(labels[-p] is None for p in found):
-            return None
-        return {labels[-p]: Axis(p, growth) for p, growth in found.items()}
-
-    def _growing(self, vid: Any) -> dict[int, Order]:
-        """Growth of the axes of a value that grow, by place from the right."""
-        sizes = enumerate(reversed(self.values[vid].shape if vid in self.values else ()), start=1)
-        return {place: size.growth for place, size in sizes if size.growth > 0}
-
-
-def _growth(labels: Collection[Hashable], axes: Axes) -> Order:
-    return sum((axes[label].growth for label in labels), ZERO)

@@ -9,8 +9,10 @@ runs do not count in ``R``, on the way from the contraction through views, biase
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import cached_property
+from typing import Any, Optional
 
 from tpcalc.algebra.order import ZERO, Order
 from tpcalc.lower.gates import Gates, Marks, pairs
@@ -21,8 +23,10 @@ from tpcalc.rules.layout import Labels, Layout, Shape
 from tpcalc.rules.structures import (
     Contract,
     Discrete,
+    Exp,
     Gather,
     Guard,
+    Normalise,
     Operand,
     Power,
     Reduce,
@@ -52,13 +56,13 @@ class Picks:
         self.found: dict[int, tuple[Order, Order]] = {}
         for vid, marks in self.gates.met.items():
             self.gate(vid, marks)
-        self.walk(alone=False)
+        self.walk(ends=False)
         # what leaves and goes on as well is a value of the model: what it goes on into says how it counts
         for vid in self.program.results:
             if vid not in self.readers:
                 for axis, size in enumerate(reversed(self.shape(vid)), start=1):
                     self.mark(vid, axis, size.growth)
-        self.walk(alone=True)
+        self.walk(ends=True)
 
     def apart(self, s: Structure, node: int) -> Structure:
         """A contraction over experts and their neurons, the sum over the experts by itself."""
@@ -100,61 +104,86 @@ class Picks:
                 found.setdefault(ref, []).append(node)
         return found
 
-    def walk(self, alone: bool) -> None:
-        """From what is picked back to contractions; ``alone``: not into values that something else reads as well."""
+    @cached_property
+    def staying(self) -> set[int]:
+        """Values that do not only leave: on some way from them something is contracted, or a norm is taken.
+
+        A norm has no size of its own to keep small: beside its init an update counts by its share.  What exponentials
+        are divided by is the total of a softmax, no norm.
+        """
+        found: set[int] = set()
+        dividing: set[int] = set()
+        for node in reversed(self.forward):
+            structures = self.wiring.structures(node)
+            parts = [part for s in structures for part in _parts(s)]
+            divides = not dividing.isdisjoint(node.outputs)
+            totals = divides and any(isinstance(part, Reduce) and part.K > 0 for part in parts)
+            norms = any(isinstance(part, Normalise) for part in parts)
+            if norms or any(map(_contractions, structures)) or not found.isdisjoint(node.outputs):
+                found.update(node.refs)
+            elif totals:
+                found.update(ref for ref in node.refs if not self.exponential(ref))
+            dividing.update(ref for ref in node.refs if divides or any(_divided_by(p, ref) for p in parts))
+        return found
+
+    def exponential(self, vid: int) -> bool:
+        maker = self.program.producers.get(vid)
+        return maker is not None and any(isinstance(s, Exp) for s in self.wiring.structures(maker))
+
+    def walk(self, ends: bool) -> None:
+        """From what is picked back to contractions; ``ends``: from what leaves, through values that only leave."""
         for node in reversed(self.forward):
             refs = node.refs
-            if not alone and self.picks(node, refs):
-                for axis in self.wiring.picked(node):
-                    self.mark(refs[0], axis, self.shape(refs[0])[-axis].growth)
-            for index, out in enumerate(node.outputs):
-                marks = self.marks.get(out, {}) if out is not None else {}
-                structure = None
+            for axis in () if ends else self.picked(node, refs):
+                self.mark(refs[0], axis, self.shape(refs[0])[-axis].growth)
+            outputs: tuple[Any, ...] = node.outputs
+            for index, out in enumerate(outputs):
+                marks, structure = self.marks.get(out, {}), None
                 if marks or not self.gates.of.keys().isdisjoint(refs):
                     structure = self.wiring.structures(node)[index]
-                if structure is not None and out is not None:
-                    self.step(node, refs, structure, index, marks, alone)
+                if structure is not None:
+                    self.step(node, refs, structure, index, marks, ends)
                     if out in self.gated and (
                         _passes(structure) or isinstance(structure, Softmax) or any(pairs(structure))
                     ):
                         for slot, ref in enumerate(refs):
                             self.gate(ref, self.through(node, structure, index, slot, self.gated[out]))
 
-    def picks(self, node: Node, refs: tuple[int, ...]) -> bool:
-        """Whether a node takes few entries, or weighs them.
+    def picked(self, node: Node, refs: tuple[int, ...]) -> Collection[int]:
+        """The axes of its first operand along which a node takes few entries, or weighs them.
 
         A share of all entries is like all; rows that a constant names have their own blocks or are held as few
         (:mod:`tpcalc.lower.cuts`); what others are divided by or compared with only measures them.
         """
-        outs = [out for out in node.outputs if out is not None]
         axes = self.wiring.picked(node)
-        if not axes or not outs or all(self.shape(refs[0])[-axis].growth == 0 for axis in axes):
-            return False
-        if self.wiring.layout(node).shared:
-            return True
+        if not axes or self.wiring.layout(node).shared:
+            return axes
+        outs = [out for out in node.outputs if out is not None]
         few = self.program.values[outs[0]].growth < self.program.values[refs[0]].growth
         named = len(refs) == 1 or not self.program.from_inputs.isdisjoint(refs[1:])
-        return few and named and not all(map(self.measures, outs))
+        return axes if few and named and not all(map(self.measures, outs)) else ()
 
     def measures(self, vid: int) -> bool:
         """Whether others are only divided by a value or compared with it."""
         if vid in self.program.results:
             return False
         for node in self.readers.get(vid, ()):
-            (s, *more), out = self.wiring.structures(node), node.outputs[0]
-            through = isinstance(s, (View, Guard)) and out is not None and self.measures(out)
-            if more or s is None or not (through or isinstance(s, Discrete) or _divided_by(s, vid)):
+            s, *more = self.wiring.structures(node)
+            out: Any = node.outputs[0]
+            through = isinstance(s, (View, Guard)) and self.measures(out)
+            divided = any(_divided_by(part, vid) for part in _parts(s))
+            if more or not (through or divided or isinstance(s, Discrete)):
                 return False
         return True
 
-    def step(self, node: Node, refs: tuple[int, ...], s: Structure, result: int, marks: Marks, alone: bool) -> None:
+    def step(self, node: Node, refs: tuple[int, ...], s: Structure, result: int, marks: Marks, ends: bool) -> None:
         layout, sums = self.wiring.layout(node), _contractions(s)
-        if not sums and _passes(s):
+        if _passes(s):
             for slot, ref in enumerate(refs):
-                if ref in leaves(s) and not (alone and len(self.readers[ref]) > 1):
+                if ref in leaves(s) and not (ends and ref in self.staying):
                     for axis, growth in self.back(layout, result, slot, marks).items():
                         self.mark(ref, axis, growth)
-        elif len(sums) == 1 and leaves(sums[0]).issubset(refs):
+        elif len(sums) == 1:
             x, y = (tuple(refs.index(vid) for vid in leaves(operand)) for operand in (sums[0].x, sums[0].y))
             by = self.own(layout, result, x, y, refs, marks), self.own(layout, result, y, x, refs, marks)
             if any(by):
@@ -225,16 +254,20 @@ def _regrouped(shape: Shape, labels: Labels) -> Marks:
     return {axis: shape[-axis].growth for axis in axes if labels[-axis] is None and shape[-axis].growth > 0}
 
 
-def _contractions(x: Operand) -> list[Contract]:
-    if isinstance(x, int):
-        return []
-    return [*([x] if isinstance(x, Contract) and x.K > 0 else []), *(s for y in operands(x) for s in _contractions(y))]
+def _parts(x: Optional[Operand]) -> Iterator[Structure]:
+    """A structure and those nested in it."""
+    if isinstance(x, Structure):
+        yield x
+        for y in operands(x):
+            yield from _parts(y)
 
 
-def _divided_by(x: Operand, vid: int) -> bool:
-    if isinstance(x, int):
-        return False
-    return (isinstance(x, Power) and x.k < 0 and vid in leaves(x)) or any(_divided_by(y, vid) for y in operands(x))
+def _contractions(s: Optional[Structure]) -> list[Contract]:
+    return [part for part in _parts(s) if isinstance(part, Contract) and part.K > 0]
+
+
+def _divided_by(x: Structure, vid: int) -> bool:
+    return isinstance(x, Power) and x.k < 0 and vid in leaves(x)
 
 
 def _passes(x: Operand) -> bool:

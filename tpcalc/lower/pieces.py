@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY
-from tpcalc.algebra.size import Size, size_difference, size_sum
+from tpcalc.algebra.size import UNIT, Size, size_difference, size_sum
 from tpcalc.lower.atoms import Writer
 from tpcalc.lower.cuts import between, ends_of
 from tpcalc.lower.segments import Segments, differ, fine
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node
-from tpcalc.rules.layout import UNIT, Cut, Pieces
+from tpcalc.rules.layout import Cut, Pieces
 from tpcalc.rules.structures import Known, Sum, View
 
 #: Gradients are not cut into more blocks than this; beyond, blocks are joined.

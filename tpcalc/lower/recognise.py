@@ -8,8 +8,7 @@ Every value remembers the last value that it is homogeneous in, and to which deg
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, ONE, ZERO, Order
 from tpcalc.program.ir import Program, Value
@@ -38,8 +37,7 @@ from tpcalc.rules.structures import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Homogeneity:
+class Homogeneity(NamedTuple):
     """``value = n^shift * base^degree`` in order, exactly homogeneous in ``base``.
 
     ``measured``: the value whose powers it was made of, between which and ``base`` only constants stand.
@@ -64,7 +62,7 @@ class Recogniser:
         self.weights = program.weight_of_value
         self.values = values
         self.homogeneity: dict[Operand, Homogeneity] = {}
-        self.means: dict[int, int] = {}
+        self.means: dict[Any, int] = {}
         self.arranged: dict[Operand, int] = {}
         self.made: dict[Operand, Structure] = {}
         self.same: dict[Operand, Operand] = {}
@@ -114,7 +112,7 @@ class Recogniser:
         if s.how == "difference" and len(s.xs) == 2:
             x, y = s.xs
             for value, mean in ((x, y), (y, x)):
-                if isinstance(mean, int) and self.means.get(mean) == self.arranged.get(value, value):
+                if self.means.get(mean) == self.arranged.get(value, value):
                     return Centre(value)
         return s
 
@@ -141,8 +139,9 @@ class Recogniser:
 
         The vector is aligned with W, so each is of a size proportional to that of W.
         """
-        for w, v, rest in ((s.x, s.y, s.rest_x), (s.y, s.x, s.rest_y)):
-            if v not in self.units or not isinstance(v, int) or v not in self.values or len(self.values[v].shape) != 1:
+        sides: Any = ((s.x, s.y, s.rest_x), (s.y, s.x, s.rest_y))
+        for w, v, rest in sides:
+            if v not in self.units or v not in self.values or len(self.values[v].shape) != 1:
                 continue
             h, (base, order) = self.of(w), self.units[v]
             if h.base in self.weights and h.degree == 1 and base in (None, h.base):
@@ -160,25 +159,25 @@ class Recogniser:
             return self.centred_base(s.x)
         if isinstance(s, Scale):
             h = self.of(s.x)
-            return None if s.order is MINUS_INFINITY else replace(h, shift=h.shift + s.order)
+            return None if s.order is MINUS_INFINITY else h._replace(shift=h.shift + s.order)
         if isinstance(s, Power):
             h = self.of(s.x)
             measured = s.x if h.measured is None else h.measured
             return Homogeneity(h.base, h.degree * s.k, h.shift * s.k, measured)
         if isinstance(s, Reduce):
             h = self.of(s.x)
-            return replace(h, shift=h.shift + s.K)
+            return h._replace(shift=h.shift + s.K)
         if isinstance(s, Sum):
             hs = [self.of(x) for x in s.xs if not self.stands_in(x, s.how)]
-            if hs and all(h.degree == hs[0].degree for h in hs[1:]):
-                shift = max(h.shift for h in hs)
-                if all(h.base == hs[0].base for h in hs[1:]):
+            if len({h.degree for h in hs}) == 1:
+                first = hs[0]._replace(shift=max(h.shift for h in hs))
+                if len({h.base for h in hs}) == 1:
                     if s.how == "difference" and any(self.is_squared_mean(x) for x in s.xs):
-                        return Homogeneity(self.centred_base(hs[0].base).base, hs[0].degree, shift, hs[0].measured)
-                    return replace(hs[0], shift=shift)
+                        return first._replace(base=self.centred_base(first.base).base)
+                    return first
                 if len(wholes := {self.whole.get(h.base) for h in hs}) == 1 and None not in wholes:
                     whole: Any = wholes.pop()
-                    return Homogeneity(whole, hs[0].degree, shift, whole if hs[0].measured is not None else None)
+                    return first._replace(base=whole, measured=whole if first.measured is not None else None)
         if isinstance(s, (Product, Contract)):
             x, y = self.of(s.x), self.of(s.y)
             if x.base == y.base and x.degree + y.degree != 0:
@@ -191,7 +190,7 @@ class Recogniser:
         """What is left beside a mean is a base of its own: it may be far smaller."""
         h = self.of(x)
         if h.degree == 1:
-            return replace(h, base=Centre(h.base))
+            return h._replace(base=Centre(h.base))
         return Homogeneity(Centre(self.same.get(x, x)), ONE, ZERO)
 
     def is_squared_mean(self, x: Operand) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY, Order
-from tpcalc.algebra.size import Size
+from tpcalc.algebra.size import UNIT, Size
 from tpcalc.lower.atoms import Writer
 from tpcalc.lower.cuts import between, ends_of
 from tpcalc.program.ir import Node
-from tpcalc.rules.layout import UNIT
 from tpcalc.rules.structures import Known, Scale, Sum, View
 
 
@@ -39,8 +38,10 @@ def fine(writer: Writer, held: Segments, ends: Collection[Size], node: int) -> O
     if own is None or set(ends) <= set(own):
         return None if own is None else held
     lengths = between({*own, *ends}, writer.program.widths)
-    places = ends_of(lengths) if lengths is not None else None
-    if lengths is None or places is None or places[-1] != own[-1]:
+    if lengths is None:
+        return None
+    places: Any = ends_of(lengths)
+    if places[-1] != own[-1]:
         return None
     parts, block = [], -1
     for length, start in zip(lengths, places):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Optional
+from typing import Any, Optional
 
 from tpcalc.program.ir import Node, Value
 from tpcalc.rules.layout import Layout, powers
-from tpcalc.rules.structures import Contract, Operand, Reduce, Sizes, Structure, Structures, operands, with_operands
+from tpcalc.rules.structures import Contract, Operand, Reduce, Sizes, Structure, Structures, operands, with_nested
 
 
 def sized(
@@ -29,14 +29,12 @@ def sums(x: Optional[Operand], growing: bool = False) -> bool:
     return here or any(sums(y, growing) for y in operands(x))
 
 
-def _filled(s: Structure, result: int, refs: tuple[int, ...], layout: Layout, values: Mapping[int, Value]) -> Structure:
-    if not sums(s):
-        return s
-    if isinstance(s, Contract) and layout.sizes is not None and s.x in refs and s.y in refs:
+def _filled(s: Structure, result: int, refs: tuple[int, ...], layout: Layout, values: Mapping[Any, Value]) -> Structure:
+    if isinstance(s, Contract) and s.x in refs and s.y in refs:
         return replace(s, sizes=layout.sizes)
-    if isinstance(s, Reduce) and s.x in refs and isinstance(s.x, int):
-        labels, kept = layout.operands[refs.index(s.x)], layout.results[result]
-        gone = [size for label, size in zip(labels, values[s.x].shape) if label not in kept]
+    if isinstance(s, Reduce) and s.x in refs:
+        x: Any = s.x
+        labels, kept = layout.operands[refs.index(x)], layout.results[result]
+        gone = [size for label, size in zip(labels, values[x].shape) if label not in kept]
         return replace(s, sizes=Sizes(powers(gone))) if None not in labels else s
-    xs = operands(s)
-    return with_operands(s, tuple(x if isinstance(x, int) else _filled(x, result, refs, layout, values) for x in xs))
+    return with_nested(s, lambda x: _filled(x, result, refs, layout, values))

@@ -17,7 +17,7 @@ from tpcalc.rules.structures import (
     Sum,
     View,
     operands,
-    with_operands,
+    with_nested,
 )
 
 
@@ -29,8 +29,7 @@ class Spectra:
 
     def seen(self, s: Structure) -> Structure:
         """A structure, its products of spectra as convolutions."""
-        xs = operands(s)
-        s = with_operands(s, tuple(x if isinstance(x, int) else self.seen(x) for x in xs))
+        s = with_nested(s, self.seen)
         if isinstance(s, Product):
             K = min(self._over(s.x), self._over(s.y))
             return _convolved(s.x, s.y, K) if K > ZERO else s
@@ -50,9 +49,9 @@ class Spectra:
         if isinstance(s, Scale) and s.mixes > ZERO:
             return ZERO if self._over(s.x) > ZERO else s.mixes
         if isinstance(s, (View, Scale, Sum, Product)) or (isinstance(s, Power) and s.k == 1):
-            return max(map(self._over, operands(s)), default=ZERO)
+            return max(map(self._over, operands(s)))
         # a convolution, scaled, is a spectrum still
-        return max(map(self._over, operands(s)), default=ZERO) if isinstance(s, Contract) and s.convolves else ZERO
+        return max(map(self._over, operands(s))) if isinstance(s, Contract) and s.convolves else ZERO
 
 
 def _convolved(x: Operand, y: Operand, K: Order) -> Structure:

@@ -26,6 +26,7 @@ from tpcalc.rules.structures import (
     View,
     leaves,
     operands,
+    with_nested,
     with_operands,
 )
 
@@ -42,8 +43,8 @@ class Thin:
 
     def __init__(self, writer: Writer, wiring: Wiring) -> None:
         self.writer, self.wiring = writer, wiring
-        self.made: dict[int, Along] = {}
-        self.parts: dict[int, tuple[int, ...]] = {}
+        self.made: dict[Any, Along] = {}
+        self.parts: dict[Any, tuple[int, ...]] = {}
         self.weights = {weight.value for weight in wiring.program.weights}  # and functions of them
         self.fixed: set[int] = set()  # what neither weights nor inputs enter
         self.data = set(wiring.program.inputs)  # and what follows from them
@@ -55,11 +56,10 @@ class Thin:
             found = replace(found, growth=found.growth - min(max(self.along(out)), found.growth))
         self.writer.emit(found, node.index, out)
         few = self.writer.few
-        mask = next((ref for ref in node.refs if self._is_mask(ref) and ref not in leaves(structure)), None)
         if self.along(out):
             few.many.pop(out, None)  # told by axes
-        elif isinstance(found, Sum) and found.how == "choice" and mask is not None:
-            few.chosen(out, operands(self.writer.atoms[-1].structure), mask)
+        elif isinstance(found, Sum) and found.how == "choice":
+            few.chosen(out, operands(self.writer.atoms[-1].structure), self._mask(structure, node))
         elif any(many):
             few.many[out] = max(many)
             if sum(more > 0 for more in many) > 1:
@@ -68,7 +68,7 @@ class Thin:
 
     def along(self, x: Operand) -> Along:
         """Of a thin weight; empty for others."""
-        if isinstance(x, int) and x in self.made:
+        if x in self.made:
             return self.made[x]
         value = self._value(x)
         return value.few if value is not None and value.magnitude is None else ()
@@ -76,12 +76,13 @@ class Thin:
     def _seen(self, s: Structure, node: Node, index: int) -> tuple[Structure, Along]:
         """A structure, with sums over thin weights as those of few terms; and along which axes its result is thin, in
         any order, where that follows from it alone."""
-        xs = tuple(x if isinstance(x, int) else self._part(x, s, node, index) for x in operands(s))
-        s = with_operands(s, xs)
+        whole = s
+        s = with_nested(s, lambda x: self._part(x, whole, node, index))
         if isinstance(s, Product):
             return self._masked(s)
         if isinstance(s, (Contract, Reduce)) and s.K > 0:
-            mixed = next((x for x in xs if isinstance(x, int) and x in self.parts), None)
+            xs = operands(s)
+            mixed = next((x for x in xs if x in self.parts), None)
             if mixed is None:
                 return self._counted(s, node, index)
             terms = (tuple(part if x == mixed else x for x in xs) for part in self.parts[mixed])
@@ -131,38 +132,41 @@ class Thin:
 
     def _note(self, s: Structure, node: Node, out: int) -> None:
         """Remember functions of weights, sums of thin ones and others or of matrices and values, and views of sums."""
-        used = leaves(s)
-        if not self.data.isdisjoint(node.refs):
-            self.data.add(out)
-        self.fixed.update(x for x in used - self.data if getattr(self._value(x), "magnitude", None) is not None)
-        alone = out not in self.data and used <= self.weights | self.fixed
+        data, fixed, used = self.data, self.fixed, leaves(s)
+        if not data.isdisjoint(node.refs):
+            data.add(out)
+        fixed.update(x for x in used if getattr(self._value(x), "magnitude", None) is not None)
+        alone = out not in data and all(x in self.weights or x in fixed for x in used)
         if alone:
-            (self.fixed if used <= self.fixed else self.weights).add(out)
-        thin = isinstance(s, Sum) and not self.along(out) and any(map(self.along, s.xs))
-        moved = isinstance(s, Sum) and not alone and s.how in ("sum", "difference") and any(map(self._is_matrix, s.xs))
-        if isinstance(s, Sum) and (thin or moved) and all(isinstance(x, int) for x in s.xs):
-            self.parts[out] = tuple(x for x in s.xs if isinstance(x, int))
+            (fixed if used <= fixed else self.weights).add(out)
+        if isinstance(s, Sum):
+            summands: tuple[Any, ...] = s.xs
+            thin = not self.along(out) and any(map(self.along, summands))
+            moved = not alone and s.how in ("sum", "difference") and any(map(self._is_matrix, summands))
+            if (thin or moved) and all(isinstance(x, int) for x in summands):
+                self.parts[out] = summands
         elif isinstance(s, View) and s.x in self.parts:
             self.parts[out] = tuple(self._like(part, replace(s, x=part), node, out) for part in self.parts[s.x])
 
     def _like(self, part: int, view: View, node: Node, out: int) -> int:
         """A summand, seen as the sum is."""
         new, along = self.writer.copy(out), self.along(part)
-        if along and len(along) == len(self.writer.values[out].shape):
+        if len(along) == len(self.writer.values[out].shape):
             self.made[new] = (max(along),) * len(along) if min(along) > 0 else along
         return self.writer.emit(view, node.index, new)
 
-    def _is_matrix(self, x: Operand) -> bool:
+    def _is_matrix(self, x: Any) -> bool:
         """Whether it is made of weights alone, of which two axes grow."""
-        value = self._value(x)
-        return x in self.weights and value is not None and sum(size.growth > 0 for size in value.shape) > 1
+        return x in self.weights and sum(size.growth > 0 for size in self.writer.values[x].shape) > 1
 
-    def _is_mask(self, x: int) -> bool:
-        value = self._value(x)
-        return value is not None and "bool" in value.dtype
+    def _mask(self, s: Structure, node: Node) -> Optional[int]:
+        """What a node chooses by: a mask that is no operand of its structure."""
+        values = self.writer.values
+        masks = (ref for ref in node.refs if ref not in leaves(s) and "bool" in values[ref].dtype)
+        return next(masks, None)
 
-    def _value(self, x: Operand) -> Optional[Value]:
-        return self.writer.values.get(x) if isinstance(x, int) else None
+    def _value(self, x: Any) -> Optional[Value]:
+        return self.writer.values.get(x)
 
     def _bare(self, x: Operand) -> Operand:
         """The value whose entries are zero where those of ``x`` are."""

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Optional, Union
 
 from tpcalc.algebra.order import HALF, MINUS_INFINITY, ONE, ZERO, Exact, Order
@@ -78,7 +79,7 @@ class WeightView:
     def at(self, a: Order) -> "WeightView":
         """The same weight behind a multiplier ``n^-a`` more: ``w`` is n^a times larger, its gradient as much
         smaller."""
-        return replace(self, gradient=self.gradient - a, size=self.size - a)
+        return replace(self, gradient=self.gradient - a, size=self.size - a) if a else self
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class UpdateLaw:
         """
         remedy = "return an exact one, such as w.gradient / 2 or Fraction(1, 2)"
         try:
-            u = self.update(replace(w, gradient=finite(w.gradient)))
+            u = self.update(replace(w, gradient=ZERO) if w.gradient is MINUS_INFINITY else w)
         except TypeError as error:
             raise DeriveError(f"the update law {self.name!r} gives no exact order ({error}); {remedy}") from error
         if not isinstance(u, (Order, Fraction, int)):
@@ -158,7 +159,7 @@ class UpdateLaw:
         w = WeightView(ZERO, ZERO)
         return self.c(ZERO, w) - self.c(ZERO, w.at(ONE), ONE)
 
-    @property
+    @cached_property
     def relative(self) -> bool:
         """Whether the update is proportional to the weight itself: at a rate above 1 it would grow without end."""
         w = WeightView(ZERO, ZERO)

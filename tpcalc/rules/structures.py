@@ -9,7 +9,7 @@ Growths (``K``, ``rest``) are exponents of axis sizes in the width: 1 for ``d_mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Optional, Union
@@ -320,11 +320,24 @@ def with_operands(s: Structure, xs: tuple[Operand, ...]) -> Structure:
     return s if isinstance(s, Known) else replace(s, x=xs[0])  # type: ignore[type-var]
 
 
+def with_nested(s: Structure, made: Callable[[Structure], Operand]) -> Structure:
+    """A structure, with what is ``made`` of each structure in it in the place of that."""
+    xs = operands(s)
+    for x in xs:
+        if type(x) is not int:
+            return with_operands(s, tuple(x if isinstance(x, int) else made(x) for x in xs))
+    return s
+
+
 def leaves(structure: Optional[Operand]) -> frozenset[int]:
     """The value ids in a nested structure."""
     if structure is None or isinstance(structure, int):
         return frozenset(() if structure is None else (structure,))
-    return frozenset().union(*(leaves(x) for x in operands(structure)))
+    xs = operands(structure)
+    for x in xs:
+        if type(x) is not int:
+            return frozenset().union(*map(leaves, xs))
+    return frozenset(xs)
 
 
 def renamed(s: Structure, table: Mapping[int, int]) -> Structure:
