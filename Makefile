@@ -27,9 +27,10 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 demo: $(READY)
 	$(VENV)/bin/tpcalc table examples/gpt.py:gpt --widths 128,256,512
 
-# Two workers, a whole file each, one thread each: as fast as two cores are.
+# Two workers, a whole file each, one thread each: as fast as two cores are.  What was compiled once is kept, whatever the
+# environment says: to make the asserts of all tests anew takes each worker ten seconds.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 slow: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile -m slow

@@ -25,6 +25,15 @@ def one_thread() -> Iterator[None]:
     assert torch.utils._device.CURRENT_DEVICE is None, "a default device was set and stays"
 
 
+@pytest.fixture(scope="module")
+def recorded_once() -> Iterator[None]:
+    """For files that trace a few factories again and again: each pass is recorded once."""
+    from tests.support import recorded
+
+    with recorded.recorded_once():
+        yield
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What the versions that are here cannot do is skipped, with the reason."""
     for item in items:

@@ -321,6 +321,10 @@ DEVIATIONS = [
     (SQUARE, (weight(0)._replace(init=-ONE, mean=-TWO), PLAIN), None, 0),
     (SQUARE, (weight(0)._replace(init=-ONE, mean=-ONE), CLOSE._replace(init=HALF, trained=ONE)), ZERO, CLOSE.apart),
     (SQUARE, (weight(0)._replace(init=-ONE, mean=-TWO), CLOSE._replace(trained=ONE)), None, 0),
+    # matrices 1 + n^-1 mixed by finitely many numbers, still matrices, have it as well
+    (Contract(0, 1, ZERO, TWO, ZERO), (weight(0)._replace(init=ZERO, mean=ZERO, deviation=-ONE), SMALL), -TWO, 0),
+    # of constants nothing is known beside their size: a wave times a value has as many parts as the sum
+    (SQUARE, (value(0b1), constant(ZERO, ZERO)), None, 0),
     # the matrix that is made of two weights is one
     (SQUARE, (weight(0)._replace(init=-ONE, mean=-ONE), weight(1)), None, 0),
     # (c + d)^k - c^k = k c^(k-1) d

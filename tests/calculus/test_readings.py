@@ -401,9 +401,9 @@ def test_passes_go_each_way_over_the_forward_atoms():
     reading: Reading = Reading("test", "where?")
     reading.law(View)(lambda s, *known: (s.x, known))
     seen: list = []
-    forth(reading, program, ("known",), lambda atom, found: seen.append((atom.out, found)), backward=False)
+    forth(reading, program.atoms[:2], ("known",), lambda atom, found: seen.append((atom.out, found)))
     assert seen == [(1, (0, ("known",))), (2, (1, ("known",)))]
-    forth(reading, program, (), lambda atom, found: seen.append(atom.out), backward=True)
+    forth(reading, program.atoms, (), lambda atom, found: seen.append(atom.out))
     assert seen[2:] == [1, 2, 3]
 
     class State:

@@ -11,15 +11,18 @@ import os
 from fractions import Fraction
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import given as drawn
 
 import tpcalc
+from tests.support.held import held
 from tests.support.networks import (
     BRANCHED,
     PROGRAMS,
     WIDER,
     WIDTHS,
+    Net,
     Refused,
     Tally,
     campaign,
@@ -32,7 +35,7 @@ from tests.support.networks import (
     tolerance,
 )
 from tests.support.sampled import kept
-from tpcalc.algebra.order import ZERO
+from tpcalc.algebra.order import HALF, ZERO
 from tpcalc.check import predict
 from tpcalc.check.result import Entry
 from tpcalc.check.slopes import fit
@@ -83,6 +86,28 @@ def test_picks_behind_one_another_grow_by_logarithms():
         assert tolerance(steps) == pytest.approx(0.15 + 0.1505 * (behind if behind > 1 else 0), abs=1e-3)
 
 
+def test_picks_are_held():
+    """Where the model first found them, with the values and gradients of now; and only inside."""
+    net, after = Net(64, (("twice", (("largest",),)),)), torch.randn(2, 4, 6)
+    picked: list[torch.Tensor] = []
+    net.steps[0].inner[0].join.register_forward_pre_hook(lambda _, inputs: picked.append(inputs[0]))
+
+    def places(x: torch.Tensor) -> list[torch.Tensor]:
+        picked.clear()
+        net(x)
+        return [found != 0 for found in picked]
+
+    with held():
+        first, second = places(torch.randn(2, 4, 6)), places(after)
+        assert len(first) == 2 and all(map(torch.equal, first, second))
+        assert torch.equal(picked[0][second[0]], net.input(after)[second[0]])
+        (slope,) = torch.autograd.grad(picked[0].sum(), net.input.bias)
+        assert torch.equal(slope, second[0].sum((0, 1)).float())
+    free = places(after)
+    assert not torch.equal(free[0], first[0])
+    assert torch.equal(free[0], net.input(after) >= net.input(after).topk(4, -1)[0][..., -1:])
+
+
 def test_what_is_drawn_holds_every_kind_of_step():
     kinds: set[str] = set()
 
@@ -99,17 +124,18 @@ def test_what_is_drawn_holds_every_kind_of_step():
     assert kinds == {*layers.split(), *BRANCHED}
 
 
-def test_a_program_that_exceeds_is_told(monkeypatch):
-    """Predictions that are too small by n^1/2 are exceeded, by the loss of the first program that is run."""
+@pytest.mark.parametrize("steps", [(("linear", True), ("relu",)), (("gated", (("linear", True),)), ("largest",))])
+def test_a_program_that_exceeds_is_told(monkeypatch, steps):
+    """Predictions that are too small by n^1/2 are exceeded, with picks held as without any."""
     plain = predict.derived_facts
 
     def smaller(lowered, rules):
         facts = plain(lowered, rules)
-        return {vid: fact._replace(init=fact.init - 1, change=fact.change - 1) for vid, fact in facts.items()}
+        return {vid: fact._replace(init=fact.init - HALF, change=fact.change - HALF) for vid, fact in facts.items()}
 
     monkeypatch.setattr(predict, "derived_facts", smaller)
     tally = Tally()
-    assert not tally.run((("linear", True), ("relu",)), "adamw")
+    assert not tally.run(steps, "adamw")
     assert str(tally).startswith("1 random programs: 0 trained") and len(tally.failed) == 1
 
 
@@ -224,6 +250,18 @@ REGRESSIONS: list[tuple[tuple, str]] = [
     ),
     ((("transformed", "abs"), ("transformed", "softmax")), "adamw"),
     ((("relu",), ("transformed", "abs"), ("layernorm",)), "adamw"),
+    # few of the picks change places at the smallest width, many at the largest: with picks held nothing grows
+    ((("gated", (("linear", True),)), ("largest",), ("factors", 3)), "adamw"),
+    # refused once: what only a gradient reads, and two values that both made room for it
+    ((("number",), ("factors", 1), ("slopes",)), "sgd"),
+    # with torch's biases what a norm divides by is reached late (1/std +0.43 over 64 to 512): they start larger here
+    (
+        (
+            ("beside", (("scale", -1.0), ("largest",)), (("scale", -1.0), ("largest",))),
+            ("beside", (("scale", -1.0), ("largest",), ("largest",)), (("layernorm",),)),
+        ),
+        "adamw",
+    ),
 ]
 
 

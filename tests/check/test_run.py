@@ -18,6 +18,8 @@ from tests.support.once import once
 from tests.support.sampled import kept
 from tpcalc.errors import TpcalcError
 
+pytestmark = pytest.mark.usefixtures("recorded_once")
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -123,8 +125,10 @@ def test_standard_sgd_leaves_the_input_behind():
 
 
 def test_results_are_deterministic():
-    first = tpcalc.check(MODELS["mlp"][0], (32, 64, 128), seeds=1, steps=2)
-    assert str(first) == str(tpcalc.check(MODELS["mlp"][0], (32, 64, 128), seeds=1, steps=2))
+    """Traces, too: each time the factory is another one."""
+    factories = [lambda width: MODELS["mlp"][0](width) for _ in range(2)]
+    first, again = (tpcalc.check(factory, (32, 64, 128), seeds=1, steps=2) for factory in factories)
+    assert str(first) == str(again)
 
 
 def off(entry: dict) -> float:

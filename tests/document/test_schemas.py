@@ -27,6 +27,8 @@ from tpcalc.document.transfer import transfer_json
 from tpcalc.horizon import assume
 from tpcalc.optimizers import LAWS
 
+pytestmark = pytest.mark.usefixtures("recorded_once")
+
 SCHEMAS = Path(__file__).parents[2] / "tpcalc" / "document" / "schemas"
 
 

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import tpcalc
+from tests.support.once import once
+from tpcalc.errors import DeriveError
 from tpcalc.lower.flatten import lower
 from tpcalc.rules.structures import Normalise
 
@@ -113,11 +115,19 @@ class Block(nn.Module):
         return self.o(self.norm(h, self.last))
 
 
-def rules(norm, optimizer, made=Block):
+@once
+def traced(norm, made=Block):
+    """The program, and how many norms are found in it."""
     program = tpcalc.trace(lambda n: (made(n, norm), (SEEN,)), WIDTHS)
+    return program, norms(program)
+
+
+@once
+def rules(norm, optimizer, made=Block):
+    program, found = traced(norm, made)
     derived = tpcalc.derive(program, optimizer)
     assert not derived.sites
-    return program, {name: (rule.b, rule.c, rule.eps) for name, rule in derived.items()}
+    return found, {name: (rule.b, rule.c, rule.eps) for name, rule in derived.items()}
 
 
 def norms(program):
@@ -129,9 +139,13 @@ def norms(program):
 @pytest.mark.parametrize("form", FORMS)
 def test_a_norm_by_hand_has_the_rules_of_the_fused_one(form, optimizer):
     by_hand, fused = FORMS[form]
-    program, found = rules(by_hand, optimizer)
+    if (form, optimizer) == ("largest entry", "sgd"):
+        with pytest.raises(DeriveError, match="largest entry"):
+            rules(by_hand, optimizer)
+        return
+    count, found = rules(by_hand, optimizer)
     assert found == rules(fused, optimizer)[1]
-    assert norms(program) >= 2
+    assert count >= 2
 
 
 class Added(Block):
@@ -147,9 +161,9 @@ class Added(Block):
 
 
 def test_a_sum_computed_twice_is_one_value():
-    program, found = rules(lambda a, b, g: g * (a + b) * torch.rsqrt(mean_square(b + a) + 1e-6), "adamw", Added)
+    count, found = rules(lambda a, b, g: g * (a + b) * torch.rsqrt(mean_square(b + a) + 1e-6), "adamw", Added)
     assert found == rules(lambda a, b, g: rms_norm(a + b, g), "adamw", Added)[1]
-    assert norms(program) == 1
+    assert count == 1
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ def cast(y):
     return (2 * torch.tanh(y.double() / 2)).float()
 
 
+def norm_by_hand(y):
+    return y / (y * y).sum(-1, keepdim=True).sqrt()
+
+
 #: Of the result of ``Linear(n, 2 n)``: the rows that count are picked ...
 PICKED = {
     "cross-entropy": lambda y, t: F.cross_entropy(y, t),
@@ -33,6 +37,11 @@ PICKED = {
     "leaves": lambda y, t: y,
     "leaves, arranged anew": lambda y, t: y.view(3, 2, -1).transpose(1, 2),
     "leaves, of a nonlinearity": lambda y, t: cast(3 * y),
+    "leave in two ways that meet": lambda y, t: y[:, :2].sum(1, keepdim=True) + y[:, 2:],
+    "leaves, of a gate of its own": lambda y, t: y * torch.sigmoid(y),
+    "leaves in two ways": lambda y, t: (y.exp(), y.sin()),
+    "leaves, beside its mean": lambda y, t: y - y.mean(-1, keepdim=True),
+    "leaves, as a softmax by hand": lambda y, t: y.exp() / y.exp().sum(-1, keepdim=True),
     "beside others": lambda y, t: F.cross_entropy(torch.cat([y, torch.zeros(3, 1)], -1), t),
 }
 #: ... and here all of them count.
@@ -40,6 +49,9 @@ ALL = {
     "regression": lambda y, t: ((y - 1) ** 2).mean(),
     "a share of them": lambda y, t: y.topk(y.shape[-1] // 4).values.square().mean(),
     "a norm": lambda y, t: F.layer_norm(y, y.shape[-1:]),
+    "a norm by hand": lambda y, t: y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + 1e-20),
+    "a length by hand, of what is centred": lambda y, t: norm_by_hand(y - y.mean(-1, keepdim=True)),
+    "a norm beside itself": lambda y, t: (F.rms_norm(y, y.shape[-1:]), torch.relu(y)),
     "divided by the largest": lambda y, t: (y / y.abs().amax(-1, keepdim=True)).square().mean(),
     "a softmax over the batch": lambda y, t: (y.softmax(0) * y).square().mean(),
     "all by an index": lambda y, t: y[:, torch.arange(y.shape[-1])].square().mean(),

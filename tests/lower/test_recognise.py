@@ -8,18 +8,34 @@ from torch import nn
 
 import tpcalc
 from tests.support.models import WIDTHS, Net, entry, points, readout
+from tests.support.once import once
 
 
-def rules_of(function, optimizer):
-    """Every exponent of a network with ``function`` over its hidden layer of growing size."""
+@once
+def traced(function):
+    """A network with ``function`` over its hidden layer of growing size."""
 
     def factory(n):
         return Net(
             lambda s, x: s.o(function(s.h(s.i(x).relu()))), i=entry(n), h=nn.Linear(n, n), o=readout(n)
         ), points()
 
-    rules = tpcalc.derive(tpcalc.trace(factory, WIDTHS), optimizer)
+    return tpcalc.trace(factory, WIDTHS)
+
+
+@once
+def rules_of(function, optimizer):
+    """Every exponent."""
+    rules = tpcalc.derive(traced(function), optimizer)
     return {name: (rule.b, rule.c, rule.weight_decay, rule.eps) for name, rule in rules.items()}
+
+
+def log_softmax(h):
+    return h.log_softmax(-1)
+
+
+def softmax(h):
+    return h.softmax(-1) * h
 
 
 def shifted(h):
@@ -44,13 +60,13 @@ SOFTMAX = {
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("way", LOG_SOFTMAX)
 def test_a_logarithm_of_a_softmax(way, optimizer):
-    assert rules_of(LOG_SOFTMAX[way], optimizer) == rules_of(lambda h: h.log_softmax(-1), optimizer)
+    assert rules_of(LOG_SOFTMAX[way], optimizer) == rules_of(log_softmax, optimizer)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("way", SOFTMAX)
 def test_a_softmax(way, optimizer):
-    assert rules_of(SOFTMAX[way], optimizer) == rules_of(lambda h: h.softmax(-1) * h, optimizer)
+    assert rules_of(SOFTMAX[way], optimizer) == rules_of(softmax, optimizer)
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,16 @@ def solved(model: str):
 
 
 @once
+def scaled(model: str, width: int):
+    return tpcalc.scale(MODELS[model], WIDTHS[0], width, "adamw")
+
+
+@once
 def updates(model: str, law: str) -> dict[str, list[float]]:
     """Weight -> rms at each width of what a step at lr 1 changes where its gradient is not zero."""
     found: dict[str, list[float]] = {}
     for width in WIDTHS:
-        how = tpcalc.scale(MODELS[model], WIDTHS[0], width, "adamw")
+        how = scaled(model, width)
         squares: dict[str, float] = {}
         for seed in range(SEEDS):
             torch.manual_seed(seed)

@@ -20,6 +20,8 @@ from tests.support.once import once
 from tests.support.published import exponent
 from tpcalc.algebra.roots import power_product
 
+pytestmark = pytest.mark.usefixtures("recorded_once")
+
 ENTRIES = json.loads((Path(__file__).parent / "papers_2026.json").read_text(encoding="utf-8"))
 ROWS = [e for e in ENTRIES if e["kind"] == "row" and (e["paper"], e["table"]) == ("Complete(d)P", "Table 1")]
 BASE, TARGET = {"width": 16, "depth": 2}, {"width": 64, "depth": 8}

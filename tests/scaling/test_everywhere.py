@@ -19,6 +19,8 @@ from tests.support.scaled import packed
 from tpcalc.errors import ScalingError
 from tpcalc.scaling.everywhere import codegen_formulas, expression
 
+pytestmark = pytest.mark.usefixtures("recorded_once")
+
 
 def everywhere(scaling: tpcalc.Scaling, folder: Any) -> Any:
     """The generated module of formulas, imported as a user would."""

@@ -17,6 +17,8 @@ from tpcalc.scaling.assumed import Assumed
 from tpcalc.scaling.everywhere import codegen_formulas
 from tpcalc.scaling.factors import amount, assumed_between, counted
 
+pytestmark = pytest.mark.usefixtures("recorded_once")
+
 BASE, HP = {"width": 16, "depth": 2}, {"lr": 3e-3, "weight_decay": 0.1, "eps": 1e-6}
 BETAS = (0.9, 0.95)
 #: Places, batch sizes and tokens; the first is the base.

@@ -112,6 +112,8 @@ from tpcalc.scaling import Scaling, ScalingError  # noqa: E402
 from tpcalc.scaling.codegen import codegen  # noqa: E402
 from tpcalc.scaling.shards import _indices_here  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("recorded_once")
+
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request) -> str:

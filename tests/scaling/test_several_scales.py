@@ -23,6 +23,8 @@ from tpcalc.errors import AlignError, DeriveError, ScalingError, TpcalcError
 
 from gpt import GPT, Config  # isort: skip  (on the path since test_training)
 
+pytestmark = pytest.mark.usefixtures("recorded_once")
+
 BASE, TARGET = {"width": 32, "depth": 2}, {"width": 128, "depth": 8}
 N, L = 4.0, 4.0
 VARIANTS = [(tied, growing) for tied in (False, True) for growing in (False, True)]
@@ -34,6 +36,7 @@ def config(width: int, depth: int, tied: bool, growing: bool) -> Config:
     return Config(width, heads=heads, kv_heads=heads, vocabulary=48, tied=tied, layers=depth)
 
 
+@once
 def factory(tied: bool, growing: bool) -> Callable[..., Any]:
     def build(width: int, depth: int) -> Any:
         return GPT(config(width, depth, tied, growing)), (torch.arange(16).reshape(2, 8) % 48,)

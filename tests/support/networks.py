@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tpcalc
+from tests.support.held import held, starts
 from tpcalc.algebra.order import MINUS_INFINITY
 from tpcalc.errors import DeriveError
 
@@ -278,6 +280,10 @@ class Net(nn.Module):
         self.steps = nn.ModuleList(self.module(n, step) for step in steps if step != ("tied",))
         if not self.tied:
             self.readout = nn.Linear(n, CLASSES, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                # beside torch's own, n^-1/2 of this many inputs would be the larger part up to thousands of them
+                nn.init.normal_(module.bias, std=0.5)
 
     def module(self, n: int, step: tuple) -> nn.Module:
         kind, *options = step
@@ -319,6 +325,7 @@ class Net(nn.Module):
         return made[kind]()
 
     def forward(self, x: Tensor) -> Tensor:
+        starts(self)
         if not self.slopes:
             return self.outputs(x)
         with torch.enable_grad():
@@ -423,10 +430,11 @@ class Refused(Exception):
 
 
 def exceeded(steps: tuple, optimizer: str) -> list[str]:
-    """Slopes above their prediction, confirmed on fresh seeds and far from the smallest width.
+    """Slopes above their prediction, confirmed on fresh seeds, far from the smallest width, and with picks held.
 
     Shrunk programs have few numbers to average: one head of 16, twice, is a product of two samples of 16.  And an order
-    is one of the limit: tanh of what is O(1) at the smallest width and n^-1/2 in the limit is not yet linear there.
+    is one of the limit: tanh of what is O(1) at the smallest width and n^-1/2 in the limit is not yet linear there, and
+    a top-4 of which few change places in training is not one of which all do (:mod:`held`).
     Raises Refused where no rules exist, or the program needs multipliers in its code: without them it has no limit to
     compare with.
     """
@@ -441,9 +449,11 @@ def exceeded(steps: tuple, optimizer: str) -> list[str]:
         return {(e.quantity, e.subject): e for e in result.failures if e.verdict == "above"}
 
     found = above(check(steps, optimizer))
-    for seeds, widths in ((range(100, 112), WIDTHS), (range(200, 204), WIDER)):
-        if found:
-            again = above(check(steps, optimizer, seeds, widths))
+    fresh, wider = (range(100, 112), WIDTHS), (range(200, 204), WIDER)
+    for (seeds, widths), place in ((fresh, nullcontext), (wider, nullcontext), (wider, held)):
+        if found and (place is nullcontext or picks(steps)):
+            with place():
+                again = above(check(steps, optimizer, seeds, widths))
             found = {key: again[key] for key in found if key in again}
     return [str(entry) for entry in found.values() if still_above(entry, tolerance(steps))]
 
