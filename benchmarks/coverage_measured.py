@@ -10,7 +10,10 @@ here, too: only who has installed the extra ``[zoo]`` can.  Each model runs in a
 
 from __future__ import annotations
 
+import contextlib
+import math
 import multiprocessing
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +44,7 @@ from tpcalc.trace.hf import default_config, hf_factory, settable, sub_configs
 #: Every model is looked at with few seeds, and one that is off again with more and with one more width.
 SEEDS, AGAIN = 2, 4
 RATE = 2**-8  # at a base of 64: at 192 it is too large, and starcoder2 is far from the steps that the rules are about
-SECONDS = 120  # a model may take so long
+SECONDS = 120  # a model may take so long, of a processor: others may share the machine
 TOKENS = "pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id decoder_start_token_id".split()
 
 
@@ -130,11 +133,12 @@ def coordinates(factory: Callable[[int], Any], widths: tuple[int, ...], again: b
 
 
 def limited(work: Callable[[], Iterable[dict]], seconds: float) -> dict:
-    """All that ``work`` says, in a process of its own, until it ends or its time is up."""
+    """All that ``work`` says, in a process of its own, until it ends or its time is up, of a processor."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
 
     def send() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), math.ceil(seconds)))
         try:
             for said in work():
                 theirs.send(said)
@@ -145,16 +149,13 @@ def limited(work: Callable[[], Iterable[dict]], seconds: float) -> dict:
     child.start()
     theirs.close()
     found: dict = {}
-    end = time.monotonic() + seconds
-    try:
+    end = time.monotonic() + 10 * seconds  # of the clock: one that waits for nothing
+    with contextlib.suppress(EOFError):  # it is at its end, or was ended
         while ours.poll(max(0.0, end - time.monotonic())):
             found.update(ours.recv())
-        return {"measured": {"why": f"not done in {seconds:g} seconds"}, **found}
-    except EOFError:
-        return found
-    finally:
         child.kill()
-        child.join()
+    child.join()
+    return {"measured": {"why": f"not done in {seconds:g} seconds"}, **found} if child.exitcode else found
 
 
 def chosen(names: list[str], known: list[str], data: dict[str, dict], again: bool) -> list[str]:
