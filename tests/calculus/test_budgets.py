@@ -747,10 +747,10 @@ def lowered(*structures: Structure, weights: tuple = (), outputs: "tuple | None"
     return Lowered(program, atoms, len(atoms) - backward, leaves)
 
 
-def walked(program: Lowered, orders: "dict | None" = None, caps: "dict | None" = None):
+def walked(program: Lowered, orders: "dict | None" = None, caps: "dict | None" = None, waived: frozenset = frozenset()):
     orders = orders or {leaf.name: WeightOrders(ZERO, ZERO) for leaf in program.leaves}
     free = freedom(program, orders, FULL)
-    return budgets(program, free.facts, free, FULL, caps or {})
+    return budgets(program, free.facts, free, FULL, caps or {}, waived=waived)
 
 
 FIRST, SECOND, READOUT = (
@@ -847,6 +847,28 @@ def test_what_is_differentiated_is_held_to_order_0():
     vars(program)["differentiated"] = (3,)
     (use,) = walked(program).weights[1]
     assert (use.init, use.change, use.tight, use.law) == (ZERO, ZERO, True, DERIVATIVE)
+
+
+@pytest.mark.parametrize(
+    ("waived", "asked_of"),
+    [
+        ((), (2, 3, 4)),
+        ((3,), (3, 4)),  # it asks nothing of the value behind it
+        ((2, 3), (2, 3, 4)),  # of another one that is waived it does
+        ((2,), (2, 3, 4)),  # and of the weight
+        ((4,), (4,)),
+    ],
+)
+def test_what_is_waived_asks_nothing_of_others_than_weights(waived, asked_of):
+    program = lowered(FIRST, View(2), Scale(3, ONE), weights=((N, FEW),))
+    found = walked(program, waived=frozenset(waived))
+    assert tuple(sorted(found.of)) == asked_of
+    assert len(found.weights[1]) == (2 in asked_of)
+
+
+def test_a_demand_that_moves_by_nothing_is_the_same_but_for_what_is_said():
+    assert GIVEN.shifted(ZERO) == GIVEN
+    assert GIVEN.shifted(ZERO, law="another") == GIVEN._replace(law="another")
 
 
 def test_given_numbers_are_among_the_constants_before_a_weight():

@@ -924,6 +924,18 @@ def test_the_backward_pass_is_interpreted_on_request():
     assert set(both) - set(forward) == {22} and both[22] == Fact(ZERO, ZERO, ZERO, 0b1, 0b1, data=True)
 
 
+def test_what_is_known_of_the_forward_pass_is_taken_as_it_is():
+    """Neither read again nor multiplied once more; the backward pass follows it."""
+    lowered, orders, multipliers = small_program(), {"W": WeightOrders(HALF, ONE)}, {10: ONE, 20: HALF}
+    forward = propagate(lowered, orders, backward=False, multipliers=multipliers)
+    assert propagate(lowered, orders, multipliers=multipliers, known=forward) == propagate(
+        lowered, orders, multipliers=multipliers
+    )
+    told = forward | {20: forward[20].shifted(ONE)}
+    both = propagate(lowered, orders, multipliers=multipliers, known=told)
+    assert both[20] == told[20] and both[22].init == told[20].init and 22 not in told
+
+
 def test_values_without_a_maker_are_the_leaves():
     """A value that an op makes has no fact before that op."""
     lowered = small_program()

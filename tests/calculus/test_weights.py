@@ -111,3 +111,4 @@ def test_what_an_update_does_to_the_outputs():
     assert on_outputs(leaf, facts, -ONE / 4) == H - ONE / 4 + ONE + H
     sloped = replace(leaf, weight=replace(leaf.weight, slope=GRAD1))
     assert on_outputs(sloped, facts, -ONE / 4) == 3 - ONE / 4 + ONE + H
+    assert on_outputs(replace(leaf, few=H), facts, -ONE / 4) == H - ONE / 4 + ONE  # of ever fewer among its entries

@@ -155,6 +155,17 @@ EQUIVALENT: dict[str, str] = {
         ),
         "a law is linear in the orders that it sees: it moves as much from any point, and by any step if by one",
     ),
+    **dict.fromkeys(
+        (
+            "demand.Demand.shifted: if by is ZERO and (not changes)  ->  if False",
+            "facts.Fact.shifted: if by is ZERO  ->  if False",
+            "facts.deviating: fact if left is fact.deviation and apart == fact.apart else fact._replace("
+            "deviation=left, apart=apart)  ->  fact._replace(deviation=left, apart=apart)",
+            "law.WeightView.at: replace(self, gradient=self.gradient - a, size=self.size - a) if a else self  ->  "
+            "replace(self, gradient=self.gradient - a, size=self.size - a)",
+        ),
+        "a copy that equals it",
+    ),
     "atoms.Writer.__init__: 0  ->  1": "a new value needs a number that no other one has, whichever it is",
     "factors.regrouped: degrees.get(base, ZERO) + degree  ->  degrees.get(base, ZERO) - degree": "0 is 0 negated",
     "picks.Picks.walk: () if ends else self.picked(node, refs)  ->  self.picked(node, refs)": "marked the first time",
