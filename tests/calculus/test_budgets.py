@@ -620,6 +620,48 @@ def test_a_number_of_a_weight_that_meets_the_weight_is_a_statistic(factor, met, 
 # -- matrices that are mixed, or given -------------------------------------------------------------
 
 
+def halves(K: Fraction, init: Fraction, change: Fraction, by: Fraction, structure: Structure, own: Fraction) -> list:
+    """What is asked of a value of which the other one is n^by times smaller, where both are to give this."""
+    half = PLAIN._replace(tight=False, init=min((init - K + by) / 2, ZERO), change=min((change - K + by) / 2, ZERO))
+    if not K or half.change >= min(change, ZERO):
+        return [half]
+    told = half._replace(excess=-half.change, excess_at=at(structure), squared=True)
+    return [Demand(own, own, True, "", at(structure), use=None), told]
+
+
+@pytest.mark.parametrize("init", [-ONE, TWO])
+@pytest.mark.parametrize("change", [-ONE, -HALF, ZERO, HALF, ONE, TWO])
+@pytest.mark.parametrize("K", [ZERO, HALF, ONE])
+def test_a_value_that_meets_itself_takes_half_of_what_is_left(K, change, init):
+    """Its square; of itself times a constant, each moves by as much as keeps them apart by that."""
+    demand = PLAIN._replace(init=init, change=change, tight=False)
+    structure = Contract(X, X, K, ONE, ONE) if K else Product(X, X)
+    made = walk(hops=(1, 1), shift={X: -QUARTER})
+    assert asked(made, structure, demand) == {X: halves(K, init, change, ZERO, structure, -QUARTER)}
+    structure = Contract(X, Y, K, ONE, ONE) if K else Product(X, Y)
+    made = walk(x=value(init=TWO, trained=HALF), y=value(init=THREE, trained=-ONE), hops=(1, 1), shift={Y: -HALF})
+    made.lowered = Lowered(Program((64, 128, 256), (), {}, (), (), ()), (Atom(Y, Scale(X, -HALF - ONE), 0),), 1, ())
+    apart = HALF + ONE
+    assert asked(made, structure, demand) == {
+        X: halves(K, init, change, apart, structure, ZERO),
+        Y: halves(K, init, change, -apart, structure, -HALF),
+    }
+
+
+def test_what_meets_itself_only_by_its_place_shares_nothing():
+    square = Product(X, X)
+    # pinned values, weights and zeros have laws of their own
+    (first, second) = asked(walk(), square, PLAIN)[X]
+    assert first == second == PLAIN._replace(tight=False)
+    assert asked(walk(x=value(trained=OO), hops=(1, 1)), square, PLAIN) == {}
+    of_weights = asked(walk(x=weight(), hops=(1, 1)), square, PLAIN)[X]
+    assert all(d.use == at(square) for d in of_weights) and len(of_weights) == 2
+    # two values
+    assert asked(walk(hops=(1, 1)), Product(X, Y), GIVEN) != {
+        vid: halves(ZERO, -QUARTER, -HALF, ZERO, Product(X, Y), ZERO) for vid in (X, Y)
+    }
+
+
 def test_what_a_gain_may_do_is_less_by_what_the_contraction_adds():
     structure = Contract(X, Y, ONE, HALF, ONE)
     (found, *_) = asked(walk(x=weight(), y=value(trained=QUARTER)), structure, CARRYING)[X]
