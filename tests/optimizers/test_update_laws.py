@@ -30,6 +30,7 @@ from tpcalc.optimizers.law import (  # noqa: E402
     COUPLED_IN_NORM,
     DECOUPLED,
     INDEPENDENT,
+    INSIDE_ROOT,
     LINEAR,
     SCALED_WITH_THE_RATE,
 )
@@ -123,6 +124,7 @@ DECAYS = [
 EPSILONS = [
     (BESIDE_GRADIENT, G, ONE, ZERO),
     (BESIDE_NORM, NORM, ONE, ZERO),
+    (INSIDE_ROOT, 2 * G, HALF, ZERO),  # g / sqrt(g^2 + eps)
     (BESIDE_GRAM, 2 * NORM, HALF, ZERO),  # (|G|^2 + eps)^-1/2
     (BESIDE_SQUARE, 2 * G, ZERO, HALF),  # sqrt(updates^2 + eps) / sqrt(g^2 + eps): starts at sqrt(eps)
 ]
@@ -132,6 +134,13 @@ EPSILONS = [
 def test_decay(decay, exponent):
     assert decay.exponent(W, C) == exponent
     assert COUPLED.exponent(replace(W, gradient=MINUS_INFINITY), C) == B
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_decay_is_coupled_where_it_goes_by_the_gradient(name):
+    law = LAWS[name]
+    here, there = (law.decay.exponent(w, C) for w in (W, replace(W, gradient=G + 1)))
+    assert law.coupled is (here != there)
 
 
 @pytest.mark.parametrize("eps, exponent, excess, lack", EPSILONS)
@@ -200,7 +209,7 @@ def test_shifts_along_the_orbit():
 
 
 def test_which_laws_are_relative_and_which_follow_other_weights():
-    relative = {name for name, law in LAWS.items() if law.relative}
+    relative = {name for name, law in LAWS.items() if replace(law).relative}  # a law keeps what it has said once
     assert relative == {"adafactor", "adafactor_transformers", "lamb", "lars"}
     following = {name for name, law in LAWS.items() if law.follows_others}
     assert following == relative | {"sgd", "asgd", "adadelta", "kfac", "foof"}
@@ -324,7 +333,10 @@ def test_an_update_is_an_exact_number():
         return replace(LAWS["sgd"], update=lambda w: u).unit(view)
 
     assert (unit(1), unit(HALF), unit(MINUS_INFINITY)) == (1, HALF, 0)
+    assert unit(Fraction(1, 3)) == Fraction(1, 3)
     assert LAWS["sgd"].unit(replace(W, gradient=MINUS_INFINITY)) == 0
+    both = replace(LAWS["sgd"], update=lambda w: w.gradient + w.size)
+    assert both.unit(replace(W, gradient=MINUS_INFINITY)) == W.size
     for wrong in (0.5, "1/2", None):
         with pytest.raises(DeriveError, match="return an exact one"):
             unit(wrong)

@@ -104,7 +104,7 @@ class Walk:
         if None in (self.hops[s.x], self.hops[s.y]) or any(self.facts[x].is_weight for x in (s.x, s.y)):
             return False
         alive = self.facts[s.x].trained is not MINUS_INFINITY
-        return alive and (s.x == s.y or not self.lowered.all_of(s.x).isdisjoint(self.lowered.all_of(s.y)))
+        return alive and not self.lowered.all_of(s.x).isdisjoint(self.lowered.all_of(s.y))
 
     def before_constants(self, atom: Atom, demand: Demand) -> Demand:
         """What is left of a budget that a weight makes up for."""
@@ -366,7 +366,7 @@ def share(s: st.Product | st.Contract, demand: Demand, walk: Walk, atom: Atom, K
             if K > 0 and asked.change < min(demand.change, ZERO):
                 asked = asked._replace(excess=-asked.change, excess_at=atom, squared=True)
                 own = walk.shift.get(vid, ZERO)  # each of the two is the other's partner, too
-                walk.ask(vid, Demand(own, own, True, "multiplies another value", atom), atom)
+                walk.ask(vid, Demand(own, own, True, "multiplies another value", atom))
             walk.ask(vid, asked)
         return
     if hops[s.x] is None and hops[s.y] is None:
