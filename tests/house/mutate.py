@@ -4,7 +4,7 @@
     python -m tests.house.mutate --only contract      # laws whose name contains this: calculus., lower.blocks, ...
     python -m tests.house.mutate --again LOG          # only those that survived a run whose output is in this file
     python -m tests.house.mutate --list               # the mutants, nothing is run
-    python -m tests.house.mutate --tests test_laws.py # only these tests
+    python -m tests.house.mutate --tests calculus/test_laws.py  # only these tests
 
 Mutants (:mod:`tests.house.mutants`): a factor 1/2 becomes 1, a term of a sum or of a max is dropped, a bound is lifted,
 a comparison is turned, a branch is always or never taken, the order at init stands for the trained one, a parity or a
@@ -402,16 +402,16 @@ def main() -> None:
     arguments = parser.parse_args()
     start = time.monotonic()
     found = chosen(SUBJECTS, arguments.only)
+    laws = {mutant.of for mutant in found}
+    gone = {text for text in EQUIVALENT if text.partition(": ")[0] in laws} - {str(mutant) for mutant in found}
+    if gone:
+        sys.exit(f"error: listed as equivalent but not there: {'; '.join(sorted(gone))}")
     if arguments.again:
         lines = {line.removeprefix("so far ") for line in arguments.again.read_text().splitlines()}
         found = [mutant for mutant in found if f"SURVIVED {mutant}" in lines]
     if arguments.list:
         print(*found, sep="\n")
         return
-    laws = {mutant.of for mutant in found}
-    gone = {text for text in EQUIVALENT if text.partition(": ")[0] in laws} - {str(mutant) for mutant in found}
-    if gone:
-        sys.exit(f"error: listed as equivalent but not there: {'; '.join(sorted(gone))}")
     listed = [mutant for mutant in found if str(mutant) in EQUIVALENT]
     tried = listed if arguments.equivalent else [mutant for mutant in found if str(mutant) not in EQUIVALENT]
     stages: tuple[Collection[str], ...] = (
@@ -419,6 +419,8 @@ def main() -> None:
     )
     if arguments.tests:
         stages = (arguments.tests.split(","),)
+        if missing := [name for name in stages[0] if not (ROOT / "tests" / name).exists()]:
+            sys.exit(f"error: tests/{missing[0]} is not there: name files as calculus/test_laws.py")
     left, noticed, endless = tried, {}, 0
     for names in stages:
         tests = [str(path) for path in (ROOT / "tests" / name for name in names) if path.exists()]
