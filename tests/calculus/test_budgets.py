@@ -626,7 +626,7 @@ def halves(K: Fraction, init: Fraction, change: Fraction, by: Fraction, structur
     if not K or half.change >= min(change, ZERO):
         return [half]
     told = half._replace(excess=-half.change, excess_at=at(structure), squared=True)
-    return [Demand(own, own, True, "", at(structure), use=None), told]
+    return [Demand(own, own, True, "", at(structure)), told]
 
 
 @pytest.mark.parametrize("init", [-ONE, TWO])

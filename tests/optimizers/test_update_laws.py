@@ -213,6 +213,7 @@ def test_which_laws_are_relative_and_which_follow_other_weights():
     assert relative == {"adafactor", "adafactor_transformers", "lamb", "lars"}
     following = {name for name, law in LAWS.items() if law.follows_others}
     assert following == relative | {"sgd", "asgd", "adadelta", "kfac", "foof"}
+    assert {name for name, law in LAWS.items() if law.follows_gradient} == following - relative
     inverse = replace(LAWS["adam"], update=lambda w: w.size)  # smaller weights move more: not in proportion
     assert not inverse.relative and inverse.follows_others
     squared = replace(LAWS["adam"], update=lambda w: -2 * w.size)

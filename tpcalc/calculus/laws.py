@@ -432,16 +432,18 @@ def propagate(
     supposed to stand right behind it.  ``known``: the facts of the forward pass under the same orders and multipliers.
     """
     multipliers = multipliers or {}
-    facts = leaf_facts(lowered, orders) if known is None else dict(known)
-    for vid in multipliers.keys() & facts.keys() if known is None else ():
-        facts[vid] = facts[vid].shifted(multipliers[vid])
+    if known is None:
+        start, facts = 0, leaf_facts(lowered, orders)
+        for vid in multipliers.keys() & facts.keys():
+            facts[vid] = facts[vid].shifted(multipliers[vid])
+    else:
+        start, facts = lowered.forward, dict(known)
 
     def keep(atom: Atom, fact: Fact) -> None:
         fact = of_value(lowered, atom.out, fact)
         facts[atom.out] = fact.shifted(multipliers[atom.out]) if atom.out in multipliers else fact
 
-    start, end = (0 if known is None else lowered.forward), (None if backward else lowered.forward)
-    forth(LAWS, lowered.atoms[start:end], (facts, alignment), keep)
+    forth(LAWS, lowered.atoms[start : None if backward else lowered.forward], (facts, alignment), keep)
     return facts
 
 

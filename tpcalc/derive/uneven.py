@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tpcalc.algebra.order import ONE, ZERO
 from tpcalc.errors import DeriveError
 from tpcalc.lower.lowered import Lowered
 from tpcalc.optimizers import UpdateLaw
-from tpcalc.optimizers.law import WeightView
 from tpcalc.program.queries import reach
 
 
@@ -22,7 +20,7 @@ def check_even(lowered: Lowered, laws: Mapping[str, UpdateLaw]) -> None:
     mixed = {atom.out: atom for atom in lowered.atoms if atom.node in lowered.uneven}
     for weight in lowered.program.weights if mixed else ():
         law = laws[weight.name]
-        if not weight.trainable or weight.grad is None or not _follows(law):
+        if not weight.trainable or weight.grad is None or not law.follows_gradient:
             continue
         for out in mixed.keys() & set(reach((weight.grad,), lowered.operands_of)):
             raise DeriveError(
@@ -31,9 +29,3 @@ def check_even(lowered: Lowered, laws: Mapping[str, UpdateLaw]) -> None:
                 f"of gradients, has no rate for {weight.name} that suits both; take one that does not (Adam, Muon), "
                 f"divide by a root mean square, or detach the largest entry"
             )
-
-
-def _follows(law: UpdateLaw) -> bool:
-    """Whether a larger gradient makes a larger update."""
-    small, large = (WeightView(gradient=gradient, size=ZERO, axes=(ONE, ONE)) for gradient in (ZERO, ONE))
-    return law.update(small) != law.update(large)

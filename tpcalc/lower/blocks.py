@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import Any, Optional
 
 from tpcalc.algebra.order import ZERO
-from tpcalc.algebra.size import UNIT, Size, size_sum
+from tpcalc.algebra.size import NOTHING, UNIT, Size, size_sum
 from tpcalc.lower.cuts import alike, between, ends_of, plan
 from tpcalc.lower.lowered import Leaf
 from tpcalc.lower.pieces import MOST_BLOCKS, Pieced
@@ -64,7 +64,7 @@ class Blocks(Pieced):
         cut_alike = cut_alike and grads is not None and not grads.scattered
         dim = len(weight.shape) - blocks.axis
         result = []
-        start: Optional[Size] = Size(())
+        start: Optional[Size] = NOTHING
         for index, (vid, length) in enumerate(zip(blocks.parts, blocks.lengths)):
             grad = grads.parts[index] if cut_alike and grads is not None else weight.grad
             end = size_sum((start, length)) if start is not None else None

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from tpcalc.algebra.size import UNIT, Size, size_difference, size_sum
+from tpcalc.algebra.size import NOTHING, UNIT, Size, size_difference, size_sum
 from tpcalc.errors import FitError
 from tpcalc.lower.wiring import Wiring
 from tpcalc.program.ir import Node
@@ -279,7 +279,7 @@ def moved_back(move: Move, lengths: Sequence[Size], widths: Sequence[int]) -> Op
     back = None if whole is None else move.inverse(whole)
     if back is None or whole is None:
         return None
-    fine = between({*(ends_of(lengths) or ()), back.start or Size(()), whole}, widths)
+    fine = between({*(ends_of(lengths) or ()), back.start or NOTHING, whole}, widths)
     order = None if fine is None else back.order(fine)
     return None if fine is None or order is None else tuple(fine[i] for i in order)
 
@@ -297,7 +297,7 @@ def _inner_pieces(pick: tuple[int, Size, Size], inner: Optional[Cut]) -> set[tup
 def _taken(pieces: Collection[tuple[Size, Size]], whole: Size, widths: Sequence[int]) -> Optional[tuple[Size, ...]]:
     """The blocks of an axis from which ``pieces`` are taken.  Few entries that only growing pieces hold, as their ends
     differ a little (``x[1:] - x[:-1]``), are no block of their own."""
-    lengths = between({Size(()), whole, *(end for piece in pieces for end in piece)}, widths)
+    lengths = between({NOTHING, whole, *(end for piece in pieces for end in piece)}, widths)
     places = ends_of(lengths) if lengths is not None else None
     if lengths is None or places is None:
         return None

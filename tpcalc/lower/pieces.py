@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Optional
 
 from tpcalc.algebra.order import MINUS_INFINITY
-from tpcalc.algebra.size import UNIT, Size, size_difference, size_sum
+from tpcalc.algebra.size import NOTHING, UNIT, Size, size_difference, size_sum
 from tpcalc.lower.atoms import Writer
 from tpcalc.lower.cuts import between, ends_of
 from tpcalc.lower.segments import Segments, differ, fine
@@ -111,7 +111,7 @@ class Pieced:
             return None
         within = ends_of(inner.lengths) if inner is not None and packed else ()
         moved = [size_sum((piece[0], end)) for end in within or ()]
-        found = {*(fitting or (Size(()), whole)), *piece, *(end for end in moved if end is not None)}
+        found = {*(fitting or (NOTHING, whole)), *piece, *(end for end in moved if end is not None)}
         return tuple(found) if len(found) <= MOST_BLOCKS else fitting
 
     def put_few(self, node: Node) -> bool:

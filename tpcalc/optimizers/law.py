@@ -166,11 +166,17 @@ class UpdateLaw:
         return self.unit(w) - self.unit(replace(w, size=ONE)) == 1
 
     @property
+    def follows_gradient(self) -> bool:
+        """Whether a larger gradient makes an update of another size (SGD)."""
+        w = WeightView(ZERO, ZERO)
+        return self.unit(w) != self.unit(replace(w, gradient=ONE))
+
+    @property
     def follows_others(self) -> bool:
         """Whether the update hangs on the size of the gradient or of the weight (SGD, LAMB), and so on other
         weights."""
         w = WeightView(ZERO, ZERO)
-        return not (self.unit(w) == self.unit(replace(w, gradient=ONE)) == self.unit(replace(w, size=ONE)))
+        return self.follows_gradient or self.unit(w) != self.unit(replace(w, size=ONE))
 
     @property
     def coupled(self) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
-from tpcalc.algebra.size import UNIT, Size, size_difference
+from tpcalc.algebra.size import NOTHING, UNIT, Size, size_difference
 from tpcalc.program.ir import Ref, references
 from tpcalc.rules.call import Call
 from tpcalc.rules.layout import (
@@ -165,7 +165,7 @@ class Moved(Axes):
 
 def _negative(shift: Any) -> Any:
     if isinstance(shift, Size):
-        return size_difference(Size(()), shift)
+        return size_difference(NOTHING, shift)
     return -shift
 
 

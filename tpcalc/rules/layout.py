@@ -14,7 +14,7 @@ from itertools import accumulate, takewhile
 from operator import mul
 from typing import Any, NamedTuple, Optional
 
-from tpcalc.algebra.size import UNIT, Size, size_difference, size_product, size_quotient, size_sum
+from tpcalc.algebra.size import NOTHING, UNIT, Size, size_difference, size_product, size_quotient, size_sum
 from tpcalc.rules.structures import Powers, Sizes
 
 Labels = tuple[Optional[Hashable], ...]
@@ -25,7 +25,7 @@ Cut = tuple[int, tuple[Size, ...]]
 
 def places(lengths: tuple[Size, ...]) -> tuple[Optional[Size], ...]:
     """0 and the end of every block; None from the first rounded one on."""
-    found: list[Optional[Size]] = [Size(())]
+    found: list[Optional[Size]] = [NOTHING]
     for length in lengths:
         found.append(None if found[-1] is None else size_sum((found[-1], length)))
     return tuple(found)

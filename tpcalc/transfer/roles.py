@@ -14,7 +14,7 @@ from typing import Any, Optional
 import networkx as nx
 
 from tpcalc.algebra.order import MINUS_INFINITY
-from tpcalc.algebra.size import Size
+from tpcalc.algebra.size import UNIT, Size
 from tpcalc.lower.flatten import lower
 from tpcalc.lower.lowered import Leaf
 from tpcalc.lower.wiring import Wiring
@@ -292,7 +292,7 @@ class Roles:
 
 def _axes(shape: Iterable[Size]) -> list[Size]:
     """The axes of more than one entry."""
-    return [size for size in shape if size != Size.constant(1)]
+    return [size for size in shape if size != UNIT]
 
 
 def _rank(leaf: Leaf) -> int:
